@@ -1,0 +1,27 @@
+//! Nouns of a time-series database, and the storage doors that other rooms meet at.
+//!
+//! This crate knows nobody: no runtime, no files, no network, no serde. Rooms that never meet in their dependencies
+//! (the scraper and the block format, the query engine and the head) meet here, at two traits:
+//!
+//! * [`storage::Appender`] takes a whole transaction (a scrape, a rule evaluation, a remote write) as one plain
+//!   [`storage::AppendBatch`] and applies all of it or reports why not;
+//! * [`storage::Queryable`] separates *selecting* (index only) from *reading* (one series' samples decoded into the
+//!   caller's [`columns::Columns`]).
+//!
+//! The one decision behind it: samples cross rooms in columns and batches, never one at a time through an iterator,
+//! so that no door costs a virtual call or an allocation a sample.
+//!
+//! ```
+//! use narthex_model::labels::Labels;
+//! let labels = Labels::from_pairs([("job", "api"), ("__name__", "up")]);
+//! assert_eq!(labels.to_string(), r#"{__name__="up", job="api"}"#);
+//! ```
+
+pub mod clock;
+pub mod columns;
+pub mod histogram;
+pub mod labels;
+pub mod matcher;
+pub mod regex;
+pub mod sample;
+pub mod storage;

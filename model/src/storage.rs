@@ -1,0 +1,336 @@
+//! The doors of storage: how samples go in and how they come out.
+//!
+//! In: a transaction is built as plain data ([`AppendBatch`]) and handed over in one call. Out: [`Querier::select`]
+//! looks only at the index; [`SeriesSet::read`] decodes one series into the caller's [`Columns`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::columns::Columns;
+use crate::histogram::Histogram;
+use crate::labels::Labels;
+use crate::matcher::Matcher;
+use crate::sample::{Exemplar, Metadata};
+
+/// A stored series as an appender knows it. Valid until the store forgets the series, which it tells by
+/// [`AppendError::UnknownSeries`]. Below 2^40, because the reference packs it into chunk references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesRef(pub u64);
+
+/// A closed range of time: both ends belong to it. (PromQL's left-open windows are made closed before they get here.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    /// First millisecond.
+    pub min_ms: i64,
+    /// Last millisecond.
+    pub max_ms: i64,
+}
+
+impl TimeRange {
+    /// All of time.
+    pub const ALL: TimeRange = TimeRange {
+        min_ms: i64::MIN,
+        max_ms: i64::MAX,
+    };
+
+    /// The range from `min_ms` to `max_ms`, both included; empty when they are the wrong way round.
+    pub fn new(min_ms: i64, max_ms: i64) -> Self {
+        TimeRange { min_ms, max_ms }
+    }
+
+    /// Whether `timestamp_ms` lies inside.
+    pub fn contains(&self, timestamp_ms: i64) -> bool {
+        self.min_ms <= timestamp_ms && timestamp_ms <= self.max_ms
+    }
+
+    /// Whether the two ranges share a millisecond.
+    pub fn overlaps(&self, other: &TimeRange) -> bool {
+        self.min_ms <= other.max_ms && other.min_ms <= self.max_ms
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------- in
+
+/// A float sample of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FloatSample {
+    /// Whose.
+    pub series: SeriesRef,
+    /// When, in milliseconds since the epoch.
+    pub timestamp_ms: i64,
+    /// What.
+    pub value: f64,
+}
+
+/// A histogram sample of a transaction. A stale marker is a histogram whose `sum` is the staleness marker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramSample {
+    /// Whose.
+    pub series: SeriesRef,
+    /// When, in milliseconds since the epoch.
+    pub timestamp_ms: i64,
+    /// What.
+    pub histogram: Histogram,
+}
+
+/// One transaction: everything that a scrape, a rule evaluation or a remote write adds. Plain data, reusable.
+#[derive(Clone, Debug, Default)]
+pub struct AppendBatch {
+    /// Floats, in order of appearance.
+    pub floats: Vec<FloatSample>,
+    /// Start timestamps of `floats` (milliseconds, 0 where unknown): empty, or one entry a float.
+    pub float_starts_ms: Vec<i64>,
+    /// Histograms, in order of appearance.
+    pub histograms: Vec<HistogramSample>,
+    /// Start timestamps of `histograms`: empty, or one entry a histogram.
+    pub histogram_starts_ms: Vec<i64>,
+    /// Exemplars; appended after the samples.
+    pub exemplars: Vec<(SeriesRef, Exemplar)>,
+    /// Metadata that is new or has changed since the source was last seen.
+    pub metadata: Vec<(SeriesRef, Metadata)>,
+    /// Refuse samples older than the series' newest even where an out-of-order window would take them: rule results
+    /// must not depend on the order of evaluation.
+    pub discard_out_of_order: bool,
+}
+
+impl AppendBatch {
+    /// Whether there is nothing to append.
+    pub fn is_empty(&self) -> bool {
+        self.floats.is_empty()
+            && self.histograms.is_empty()
+            && self.exemplars.is_empty()
+            && self.metadata.is_empty()
+    }
+
+    /// Empties the batch and keeps its buffers.
+    pub fn clear(&mut self) {
+        self.floats.clear();
+        self.float_starts_ms.clear();
+        self.histograms.clear();
+        self.histogram_starts_ms.clear();
+        self.exemplars.clear();
+        self.metadata.clear();
+        self.discard_out_of_order = false;
+    }
+}
+
+/// Which list of an [`AppendBatch`] a refusal speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BatchList {
+    /// [`AppendBatch::floats`]
+    Floats,
+    /// [`AppendBatch::histograms`]
+    Histograms,
+    /// [`AppendBatch::exemplars`]
+    Exemplars,
+}
+
+/// Why a single sample was not taken although the transaction as a whole was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Older than the newest sample of its series.
+    #[error("out of order sample")]
+    OutOfOrder,
+    /// Another value is stored for this timestamp.
+    #[error("duplicate sample for timestamp")]
+    DuplicateTimestamp,
+    /// Older than what the head still takes, with out-of-order samples switched off.
+    #[error("out of bounds")]
+    OutOfBounds,
+    /// Older than the out-of-order window.
+    #[error("too old sample")]
+    TooOld,
+    /// Too far in the future.
+    #[error("sample is too far in the future")]
+    TooFarInFuture,
+    /// Native histogram whose buckets, spans or counts contradict each other.
+    #[error("invalid native histogram")]
+    InvalidHistogram,
+    /// Older than the series' newest exemplar.
+    #[error("out of order exemplar")]
+    OutOfOrderExemplar,
+    /// The same exemplar is the series' newest already.
+    #[error("duplicate exemplar")]
+    DuplicateExemplar,
+    /// The exemplar's labels are longer than 128 characters.
+    #[error("label length for exemplar exceeds maximum")]
+    ExemplarLabelsTooLong,
+    /// Exemplar storage is switched off.
+    #[error("exemplar storage is disabled")]
+    ExemplarsDisabled,
+}
+
+/// What became of a transaction. Reusable: [`Appender::append`] empties it first.
+#[derive(Clone, Debug, Default)]
+pub struct AppendOutcome {
+    /// Samples taken, floats and histograms.
+    pub accepted: u64,
+    /// Items that were not taken, with their index in their list.
+    pub refused: Vec<(BatchList, u32, Refusal)>,
+}
+
+/// Why a series could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SeriesError {
+    /// The store's limit of series is reached.
+    #[error("limit of active series reached")]
+    LimitReached,
+    /// A label set without any label.
+    #[error("empty labelset: invalid sample")]
+    Empty,
+}
+
+/// Why a transaction was not applied, not even in part.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// References that the store has forgotten since they were resolved: resolve them again and call once more.
+    #[error("{} series references are no longer known; resolve them again", .0.len())]
+    UnknownSeries(Vec<SeriesRef>),
+    /// The write path failed, now or before; it stays closed until a restart.
+    #[error("storage refuses writes: {0}")]
+    Storage(#[from] StorageError),
+}
+
+/// Takes transactions.
+pub trait Appender: Send + Sync {
+    /// The reference of the series with these labels; creates the series where it is new. A series becomes visible to
+    /// queries with its first sample.
+    ///
+    /// # Errors
+    /// When the series is new and may not be created.
+    fn resolve(&self, labels: &Labels) -> Result<SeriesRef, SeriesError>;
+
+    /// Applies the batch: written to the log before this returns, and seen by a query either whole or not at all.
+    /// Single samples that cannot be taken are reported in `outcome` and do not hinder the others.
+    ///
+    /// # Errors
+    /// When nothing was applied; see [`AppendError`].
+    fn append(&self, batch: &AppendBatch, outcome: &mut AppendOutcome) -> Result<(), AppendError>;
+}
+
+// --------------------------------------------------------------------------------------------------------------- out
+
+/// What else a caller knows when it selects. Storage may use it to do less; it never changes what is read.
+#[derive(Clone, Debug, Default)]
+pub struct SelectHints {
+    /// Return series sorted by their labels.
+    pub sorted: bool,
+    /// Stop after this many series; 0 means no limit.
+    pub limit: usize,
+}
+
+/// Opens consistent views of the stored data.
+pub trait Queryable: Send + Sync {
+    /// A view of the data of `range` as it is now: transactions that commit later are not seen.
+    ///
+    /// # Errors
+    /// When the data cannot be opened at all.
+    fn querier(&self, range: TimeRange) -> Result<Arc<dyn Querier>, StorageError>;
+}
+
+/// A consistent view.
+pub trait Querier: Send + Sync {
+    /// Series that satisfy every matcher and may have data in the view's range. Touches no samples.
+    ///
+    /// # Errors
+    /// When an index cannot be read.
+    fn select(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, StorageError>;
+
+    /// Names of the labels of the series that satisfy every matcher, sorted; at most `limit` (0: all).
+    ///
+    /// # Errors
+    /// When an index cannot be read.
+    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError>;
+
+    /// Values of label `name` on the series that satisfy every matcher, sorted; at most `limit` (0: all).
+    ///
+    /// # Errors
+    /// When an index cannot be read.
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError>;
+}
+
+/// Selected series; read from any thread, in any order.
+pub trait SeriesSet: Send + Sync {
+    /// Number of series.
+    fn len(&self) -> usize;
+
+    /// Whether no series was selected.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Labels of series `index`.
+    fn labels(&self, index: usize) -> Labels;
+
+    /// Replaces the contents of `columns` with the samples of series `index` in `range`, cut to the view's range:
+    /// merged over head and blocks, without duplicates, deleted samples left out, staleness markers included.
+    ///
+    /// # Errors
+    /// When a chunk cannot be read.
+    fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), StorageError>;
+}
+
+/// Exemplars of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesExemplars {
+    /// Labels of the series.
+    pub series: Labels,
+    /// Its exemplars in order of time.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// Gives exemplars.
+pub trait ExemplarQueryable: Send + Sync {
+    /// Exemplars in `range` of the series that satisfy all matchers of at least one of `selectors`, sorted by series.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn exemplars(
+        &self,
+        range: TimeRange,
+        selectors: &[Vec<Matcher>],
+    ) -> Result<Vec<SeriesExemplars>, StorageError>;
+}
+
+/// What can go wrong with stored data.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The operating system refused.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as in "read" or "create".
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: Arc<std::io::Error>,
+    },
+    /// A file does not hold what its format says.
+    #[error("{} is damaged at byte {offset}: {what}", path.display())]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// An earlier failure closed the write path.
+    #[error("writes are closed since an earlier failure: {0}")]
+    Poisoned(String),
+    /// The store is shut down.
+    #[error("storage is closed")]
+    Closed,
+    /// A remote or layered store reported something of its own.
+    #[error("{0}")]
+    Other(String),
+}

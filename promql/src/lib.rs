@@ -1,0 +1,5 @@
+//! PromQL: text to tree, tree to plan, plan to answers.
+
+pub mod annotations;
+pub mod ast;
+pub mod row;

@@ -1,0 +1,3 @@
+//! The time-series database: head, write-ahead log, blocks.
+
+pub mod chunk;
