@@ -3,3 +3,5 @@
 pub mod annotations;
 pub mod ast;
 pub mod row;
+pub mod engine;
+pub mod value;
