@@ -1,3 +1,4 @@
 //! The time-series database: head, write-ahead log, blocks.
 
 pub mod chunk;
+pub mod files;
