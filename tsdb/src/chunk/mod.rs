@@ -3,7 +3,17 @@
 //! A chunk is two bytes of sample count (high byte first), then an encoding's own bit stream. Which encoding is said by
 //! the byte that stands beside the chunk in its file, never guessed.
 
+mod bits;
+#[cfg(test)]
+pub(crate) mod testing;
+mod xor;
+
 use model::columns::Columns;
+
+pub use xor::{XOR_SAMPLE_BYTES_MAX, XorAppender};
+
+/// Bytes of the sample count at the start of every chunk.
+const COUNT_BYTES: usize = 2;
 
 /// How a chunk is encoded; the number is the byte in the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +25,35 @@ pub enum Encoding {
     Histogram = 2,
     /// Float native histograms.
     FloatHistogram = 3,
+    /// Floats with joint control bits and optional start timestamps.
+    Xor2 = 4,
+    /// Integer native histograms with start timestamps.
+    HistogramSt = 5,
+    /// Float native histograms with start timestamps.
+    FloatHistogramSt = 6,
+}
+
+impl Encoding {
+    /// The encoding of a file's byte.
+    ///
+    /// # Errors
+    /// [`ChunkError::UnknownEncoding`] for bytes that this version does not know.
+    pub fn from_byte(byte: u8) -> Result<Self, ChunkError> {
+        Ok(match byte {
+            1 => Encoding::Xor,
+            2 => Encoding::Histogram,
+            3 => Encoding::FloatHistogram,
+            4 => Encoding::Xor2,
+            5 => Encoding::HistogramSt,
+            6 => Encoding::FloatHistogramSt,
+            other => return Err(ChunkError::UnknownEncoding(other)),
+        })
+    }
+
+    /// Whether samples are histograms.
+    pub fn is_histogram(self) -> bool {
+        !matches!(self, Encoding::Xor | Encoding::Xor2)
+    }
 }
 
 /// Why a chunk could not be decoded. The caller knows the file and adds it.
@@ -39,6 +78,32 @@ pub enum ChunkError {
     Corrupt(&'static str),
 }
 
+/// Why a sample was not added to a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChunkFull {
+    /// The buffer is too small.
+    #[error("chunk needs {needed} bytes")]
+    Bytes {
+        /// Length of the chunk with the sample.
+        needed: usize,
+    },
+    /// The sample count has reached its limit.
+    #[error("chunk holds {} samples", u16::MAX)]
+    Samples,
+}
+
+/// Number of samples in a chunk, by its header.
+///
+/// # Errors
+/// When there is no header.
+pub fn sample_count(chunk: &[u8]) -> Result<u16, ChunkError> {
+    match chunk.first_chunk() {
+        Some(count) => Ok(u16::from_be_bytes(*count)),
+        None => Err(ChunkError::Corrupt("chunk has no sample count")),
+    }
+}
+
 /// Appends to `columns` the samples of a chunk whose timestamps lie in `min_ms..=max_ms`.
 ///
 /// # Errors
@@ -50,6 +115,8 @@ pub fn decode(
     max_ms: i64,
     columns: &mut Columns,
 ) -> Result<(), ChunkError> {
-    let _ = (bytes, min_ms, max_ms, columns);
-    Err(ChunkError::UnknownEncoding(encoding))
+    match Encoding::from_byte(encoding)? {
+        Encoding::Xor => xor::decode(bytes, min_ms, max_ms, columns),
+        _ => Err(ChunkError::UnknownEncoding(encoding)),
+    }
 }

@@ -1,0 +1,273 @@
+//! Bits in, bits out: high bit first, as every chunk encoding stores them.
+
+use super::ChunkError;
+
+/// Reads bits from bytes that may be anything.
+#[derive(Clone, Debug)]
+pub(crate) struct BitReader<'a> {
+    bytes: &'a [u8],
+    /// Next bit, counted from the start of `bytes`.
+    pos: usize,
+}
+
+/// The stream ended; callers add which sample they were reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutOfBits;
+
+impl<'a> BitReader<'a> {
+    /// Starts at byte `offset`.
+    pub(crate) fn new(bytes: &'a [u8], offset: usize) -> Self {
+        BitReader {
+            bytes,
+            pos: offset * 8,
+        }
+    }
+
+    /// Bits from the start of the bytes to the next one.
+    pub(crate) fn position(&self) -> usize {
+        self.pos
+    }
+
+    /// Bits that are left.
+    pub(crate) fn remaining(&self) -> usize {
+        self.bytes.len() * 8 - self.pos
+    }
+
+    /// The next 64 bits, the first one highest; zeros after the end.
+    #[inline]
+    fn peek(&self) -> u64 {
+        let (byte, shift) = (self.pos >> 3, self.pos & 7);
+        let mut window = [0; 9];
+        match self.bytes.get(byte..).unwrap_or(&[]) {
+            [rest @ ..] if rest.len() >= 9 => window.copy_from_slice(&rest[..9]),
+            rest => window[..rest.len()].copy_from_slice(rest),
+        }
+        peek_window(&window, shift)
+    }
+
+    #[inline]
+    pub(crate) fn bit(&mut self) -> Result<bool, OutOfBits> {
+        let byte = self.bytes.get(self.pos >> 3).ok_or(OutOfBits)?;
+        let bit = byte >> (7 - (self.pos & 7)) & 1;
+        self.pos += 1;
+        Ok(bit == 1)
+    }
+
+    /// The next `n` bits (0 to 64), the last one lowest.
+    #[inline]
+    pub(crate) fn bits(&mut self, n: u32) -> Result<u64, OutOfBits> {
+        if n as usize > self.remaining() {
+            return Err(OutOfBits);
+        }
+        let bits = self.peek().checked_shr(64 - n).unwrap_or(0);
+        self.pos += n as usize;
+        Ok(bits)
+    }
+
+    /// How many 1 bits come before the next 0, at most `max`; the 0 is consumed when it is seen.
+    #[inline]
+    pub(crate) fn ones(&mut self, max: u32) -> Result<u32, OutOfBits> {
+        let ones = self.peek().leading_ones().min(max);
+        let taken = (ones + u32::from(ones < max)) as usize;
+        if taken > self.remaining() {
+            return Err(OutOfBits);
+        }
+        self.pos += taken;
+        Ok(ones)
+    }
+
+    /// A two's complement number of `n` bits whose range is moved up by one: `-(2^(n-1)-1) ..= 2^(n-1)`.
+    #[inline]
+    pub(crate) fn signed(&mut self, n: u32) -> Result<i64, OutOfBits> {
+        Ok(sign(self.bits(n)?, n))
+    }
+
+    /// A little-endian base-128 number, at most ten bytes.
+    pub(crate) fn uvarint(&mut self) -> Result<u64, OutOfBits> {
+        let mut value = 0;
+        for i in 0..10 {
+            let byte = self.bits(8)?;
+            value |= (byte & 0x7f).wrapping_shl(7 * i);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(OutOfBits)
+    }
+
+    /// A base-128 number with the sign in its lowest bit.
+    pub(crate) fn varint(&mut self) -> Result<i64, OutOfBits> {
+        let raw = self.uvarint()?;
+        Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
+    }
+}
+
+/// The 64 bits that start `shift` (0 to 7) bits into `window`.
+#[inline(always)]
+pub(crate) fn peek_window(window: &[u8; 9], shift: usize) -> u64 {
+    let (high, low) = (window.first_chunk::<8>(), window[8]);
+    let high = high.map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    high << shift | u64::from(low) >> (8 - shift)
+}
+
+/// Takes `n` bits (1 to 64) as the moved two's complement number described at [`BitReader::signed`].
+#[inline(always)]
+pub(crate) fn sign(bits: u64, n: u32) -> i64 {
+    if n < 64 && bits > 1 << (n - 1) {
+        (bits as i64).wrapping_sub(1 << n)
+    } else {
+        bits as i64
+    }
+}
+
+/// Whether `x` fits the moved two's complement of `n` bits.
+#[inline(always)]
+pub(crate) fn fits(x: i64, n: u32) -> bool {
+    (-((1 << (n - 1)) - 1)..=1 << (n - 1)).contains(&x)
+}
+
+/// `x` as a base-128 number in the bits of an integer, first byte highest, and how many bits that is.
+pub(crate) fn uvarint_bits(mut x: u64) -> (u128, u32) {
+    let (mut bits, mut n) = (0u128, 0);
+    loop {
+        let more = x >= 0x80;
+        bits = bits << 8 | u128::from(x as u8 & 0x7f) | if more { 0x80 } else { 0 };
+        n += 8;
+        x >>= 7;
+        if !more {
+            return (bits, n);
+        }
+    }
+}
+
+/// `x` as a base-128 number with the sign in its lowest bit, like [`uvarint_bits`].
+pub(crate) fn varint_bits(x: i64) -> (u128, u32) {
+    uvarint_bits((x << 1 ^ x >> 63) as u64)
+}
+
+/// Writes the low `n` (1 to 120) bits of `bits` into `buf` behind a stream of `*len` bytes whose last byte has `*free`
+/// unused bits. `buf` must have room; what it holds behind the stream does not matter.
+#[inline]
+pub(crate) fn put(buf: &mut [u8], len: &mut usize, free: &mut u8, bits: u128, n: u32) {
+    let used = (8 - u32::from(*free)) & 7;
+    let start = *len - usize::from(used > 0);
+    let total = used + n;
+    let bytes = total.div_ceil(8) as usize;
+    let mut out = (bits << (128 - total)).to_be_bytes();
+    if used > 0 {
+        out[0] |= buf[start];
+    }
+    buf[start..start + bytes].copy_from_slice(&out[..bytes]);
+    *len = start + bytes;
+    *free = (bytes as u32 * 8 - total) as u8;
+}
+
+/// A growing stream of bits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BitWriter {
+    bytes: Vec<u8>,
+    /// Unused bits of the last byte.
+    free: u8,
+}
+
+impl BitWriter {
+    /// Continues `bytes`, of whose last byte `free` bits are unused.
+    pub(crate) fn resume(bytes: Vec<u8>, free: u8) -> Self {
+        BitWriter { bytes, free }
+    }
+
+    /// Adds the low `n` bits (0 to 64).
+    #[inline]
+    pub(crate) fn put(&mut self, bits: u64, n: u32) {
+        if n == 0 {
+            return;
+        }
+        self.put_wide(u128::from(bits) & (u128::MAX >> (128 - n)), n);
+    }
+
+    /// Adds the low `n` bits (1 to 120); the others must be 0.
+    #[inline]
+    pub(crate) fn put_wide(&mut self, bits: u128, n: u32) {
+        let mut len = self.bytes.len();
+        self.bytes.resize(len + 16, 0);
+        put(&mut self.bytes, &mut len, &mut self.free, bits, n);
+        self.bytes.truncate(len);
+    }
+
+    /// Adds a number in the variable code of histograms: see [`VARBIT_WIDTHS`].
+    pub(crate) fn put_varbit(&mut self, x: i64) {
+        let class = VARBIT_WIDTHS.iter().position(|n| fits(x, *n));
+        self.put_class(x == 0, class, x as u64);
+    }
+
+    /// Adds a number without sign in the variable code of histograms.
+    pub(crate) fn put_varbit_unsigned(&mut self, x: u64) {
+        let class = VARBIT_WIDTHS.iter().position(|n| x >> n == 0);
+        self.put_class(x == 0, class, x);
+    }
+
+    fn put_class(&mut self, zero: bool, class: Option<usize>, x: u64) {
+        match class {
+            _ if zero => self.put(0, 1),
+            Some(class) => {
+                let ones = class as u32 + 1;
+                self.put((1 << (ones + 1)) - 2, ones + 1);
+                self.put(x, VARBIT_WIDTHS[class]);
+            }
+            None => {
+                self.put(0xff, 8);
+                self.put(x, 64);
+            }
+        }
+    }
+
+    /// The bytes so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes so far, to patch a header.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// The finished bytes.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Widths of the variable code: 0 is one 0 bit; class `i` is `i + 1` ones, a zero and this many bits of the number;
+/// whatever fits none of them is eight ones and 64 bits.
+pub(crate) const VARBIT_WIDTHS: [u32; 7] = [3, 6, 9, 12, 18, 25, 56];
+
+impl BitReader<'_> {
+    /// Reads what [`BitWriter::put_varbit`] wrote.
+    #[inline]
+    pub(crate) fn varbit(&mut self) -> Result<i64, OutOfBits> {
+        match self.ones(8)? {
+            0 => Ok(0),
+            8 => Ok(self.bits(64)? as i64),
+            class => self.signed(VARBIT_WIDTHS[class as usize - 1]),
+        }
+    }
+
+    /// Reads what [`BitWriter::put_varbit_unsigned`] wrote.
+    #[inline]
+    pub(crate) fn varbit_unsigned(&mut self) -> Result<u64, OutOfBits> {
+        match self.ones(8)? {
+            0 => Ok(0),
+            8 => self.bits(64),
+            class => self.bits(VARBIT_WIDTHS[class as usize - 1]),
+        }
+    }
+
+    /// The error for a stream that ends in sample `sample` of `samples`.
+    pub(crate) fn short(&self, sample: u16, samples: u16) -> ChunkError {
+        ChunkError::Short {
+            at_bit: self.pos as u64,
+            sample,
+            samples,
+        }
+    }
+}
