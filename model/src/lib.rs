@@ -19,6 +19,8 @@
 
 pub mod clock;
 pub mod columns;
+pub mod duration;
+pub mod float;
 pub mod histogram;
 pub mod labels;
 pub mod matcher;
