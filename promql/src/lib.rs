@@ -2,6 +2,8 @@
 
 pub mod annotations;
 pub mod ast;
+pub mod functions;
+pub mod kernels;
 pub mod row;
 pub mod engine;
 pub mod value;

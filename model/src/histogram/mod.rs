@@ -2,6 +2,8 @@
 //!
 //! Format: <https://prometheus.io/docs/specs/native_histograms/>.
 
+mod convert;
+
 use std::sync::Arc;
 
 /// Schema number of histograms with custom bucket bounds.

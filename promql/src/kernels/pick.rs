@@ -1,0 +1,102 @@
+//! Functions that count samples or pick one: `count`, `present`, `first`, `last`, `absent`, `ts_of_first`,
+//! `ts_of_last` … `_over_time`.
+
+use std::sync::Arc;
+
+use crate::row::Row;
+
+use super::samples::Cursor;
+use super::{KernelError, Run};
+
+/// Calls `f(step, floats, histograms)` for each step whose window holds samples.
+fn for_each_window(run: &Run<'_, '_>, mut f: impl FnMut(usize, Cursor, Cursor)) {
+    let (mut floats, mut histograms) = (Cursor::default(), Cursor::default());
+    let windows = &run.input.windows;
+    for step in 0..windows.ends.count {
+        let end = windows.ends.at(step);
+        let start = end.saturating_sub(windows.range_ms);
+        floats.advance(run.samples.float_ts, start, end);
+        histograms.advance(run.samples.histogram_ts, start, end);
+        if !floats.is_empty() || !histograms.is_empty() {
+            f(step, floats, histograms);
+        }
+    }
+}
+
+/// `count_over_time`: floats and histograms.
+pub(super) fn count(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    for_each_window(run, |step, floats, histograms| {
+        out.set(step, (floats.len() + histograms.len()) as f64);
+    });
+    Ok(())
+}
+
+/// `present_over_time`, and the core of `absent_over_time`: 1 where there is a sample.
+pub(super) fn present(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    for_each_window(run, |step, _, _| out.set(step, 1.0));
+    Ok(())
+}
+
+/// `first_over_time`
+pub(super) fn first(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    let samples = run.samples;
+    for_each_window(run, |step, floats, histograms| {
+        let float_first = histograms.is_empty()
+            || !floats.is_empty() && samples.float_ts[floats.first] < samples.histogram_ts[histograms.first];
+        if float_first {
+            out.set(step, samples.floats[floats.first]);
+        } else {
+            out.push_histogram(step, Arc::clone(&samples.histograms[histograms.first]));
+        }
+    });
+    Ok(())
+}
+
+/// `last_over_time`
+pub(super) fn last(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    let samples = run.samples;
+    for_each_window(run, |step, floats, histograms| {
+        let float_last = histograms.is_empty()
+            || !floats.is_empty()
+                && samples.histogram_ts[histograms.end - 1] < samples.float_ts[floats.end - 1];
+        if float_last {
+            out.set(step, samples.floats[floats.end - 1]);
+        } else {
+            out.push_histogram(step, Arc::clone(&samples.histograms[histograms.end - 1]));
+        }
+    });
+    Ok(())
+}
+
+/// `ts_of_first_over_time`, in seconds.
+pub(super) fn ts_of_first(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    let samples = run.samples;
+    for_each_window(run, |step, floats, histograms| {
+        let float = (!floats.is_empty()).then(|| samples.float_ts[floats.first]);
+        let histogram = (!histograms.is_empty()).then(|| samples.histogram_ts[histograms.first]);
+        if let Some(first) = float.into_iter().chain(histogram).min() {
+            out.set(step, first as f64 / 1000.0);
+        }
+    });
+    Ok(())
+}
+
+/// `ts_of_last_over_time`, in seconds.
+pub(super) fn ts_of_last(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    let samples = run.samples;
+    for_each_window(run, |step, floats, histograms| {
+        // Compat: the missing kind counts as time 0, so that results before 1970 are 0.
+        let float = if floats.is_empty() {
+            0
+        } else {
+            samples.float_ts[floats.end - 1]
+        };
+        let histogram = if histograms.is_empty() {
+            0
+        } else {
+            samples.histogram_ts[histograms.end - 1]
+        };
+        out.set(step, float.max(histogram) as f64 / 1000.0);
+    });
+    Ok(())
+}
