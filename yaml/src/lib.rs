@@ -1,1 +1,43 @@
-//! (opening)
+//! How configuration files are read: strictly, with the position of everything.
+//!
+//! This crate knows how YAML becomes typed sections and how an error is shown under the line it speaks of; it does not
+//! know any section. Rooms read their own sections with [`Section`]: a mapping whose keys are taken one by one, and
+//! whose leftover keys are errors. It must not know files, networks or what a setting means.
+//!
+//! The one decision behind it: a document is first read into a tree of [`Node`]s that remember where they stand and
+//! how they were written, and sections are read from the tree, not by derived deserialisers. Derived ones lose
+//! positions and unknown keys wherever sections are flattened into each other, which the reference's configuration
+//! does everywhere (every discovery mechanism carries the HTTP client's keys), and they lose the text of `1.10` where
+//! a label value is meant.
+//!
+//! ```
+//! let document = narthex_yaml::parse("example.yml", "interval: 15s\njob: 1.10\n")?;
+//! let mut section = document.root().section("config")?;
+//! let interval = section.get_or("interval", narthex_yaml::Duration::from_ms(60_000))?;
+//! let job: Option<String> = section.get("job")?;
+//! section.finish()?;
+//! assert_eq!((interval.as_ms(), job.as_deref()), (15_000, Some("1.10")));
+//! # Ok::<(), narthex_yaml::YamlError>(())
+//! ```
+
+mod convert;
+mod error;
+mod node;
+
+mod section;
+
+pub use convert::{Bytes, Duration, FromYaml, Secret};
+pub use error::YamlError;
+pub use node::{Document, Node, NodeKind, Position, Scalar, ScalarKind, Value, parse, parse_all};
+
+pub use section::Section;
+
+/// Writes a value as YAML in the layout that the reference prints configurations in.
+///
+/// # Errors
+/// When the value has a shape that YAML cannot hold.
+pub fn to_string<T: serde::Serialize>(value: &T) -> Result<String, String> {
+    let options =
+        serde_yaml::ser_options! { indent_step: 2, compact_list_indent: true, prefer_block_scalars: false };
+    serde_yaml::to_string_with_options(value, options).map_err(|e| e.to_string())
+}

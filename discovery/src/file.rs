@@ -1,0 +1,336 @@
+//! `file_sd_configs`: targets listed in YAML or JSON files that somebody else writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use globset::GlobBuilder;
+use model::labels::LabelsBuilder;
+use notify_watch::{RecommendedWatcher, RecursiveMode, Watcher};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use yaml::{Value, YamlError};
+
+use crate::TargetGroup;
+use crate::manager::Updates;
+use crate::static_groups::StaticConfig;
+
+const DEFAULT_REFRESH_INTERVAL: yaml::Duration = yaml::Duration::from_ms(5 * 60_000);
+/// Writers touch a file several times in a row; one look is enough.
+const SETTLE: Duration = Duration::from_millis(50);
+/// Largest file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// Which files, and how often they are read again even when no change was seen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FileConfig {
+    /// Paths; the last part may hold one `*`.
+    pub files: Vec<String>,
+    /// How often the files are read again.
+    pub refresh_interval: yaml::Duration,
+}
+
+/// Why a file gave no groups.
+#[derive(Debug)]
+enum FileError {
+    Read(PathBuf, std::io::Error),
+    TooLarge(PathBuf, u64),
+    Content(YamlError),
+}
+
+impl std::fmt::Display for FileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FileError::Read(path, error) => write!(f, "{}: {error}", path.display()),
+            FileError::TooLarge(path, bytes) => write!(f, "{}: {bytes} bytes are too many", path.display()),
+            FileError::Content(error) => error.fmt(f),
+        }
+    }
+}
+
+impl FileConfig {
+    /// Reads one entry of `file_sd_configs`.
+    ///
+    /// # Errors
+    /// When there is no path, or one that is neither `.json` nor `.yml`.
+    pub fn read(value: Value<'_>) -> Result<Self, YamlError> {
+        let mut section = value.section("file_sd_configs")?;
+        let files: Vec<String> = section.get_or("files", Vec::new())?;
+        if files.is_empty() {
+            return Err(section.error("file service discovery config must contain at least one path name"));
+        }
+        if let Some(bad) = files.iter().find(|path| !is_valid_path(path)) {
+            let message = format!("path name {bad:?} is not valid for file discovery");
+            let help = "end it in .json, .yml or .yaml; only the last part may hold a `*`, and only one";
+            return Err(section.error_at("files", message).with_help(help));
+        }
+        let refresh_interval = section.get_or("refresh_interval", DEFAULT_REFRESH_INTERVAL)?;
+        section.finish()?;
+        Ok(FileConfig {
+            files,
+            refresh_interval,
+        })
+    }
+
+    pub(crate) fn resolve_paths(&mut self, folder: &Path) {
+        for file in &mut self.files {
+            if Path::new(file).is_relative() {
+                *file = folder.join(&*file).to_string_lossy().into_owned();
+            }
+        }
+    }
+
+    /// Files that the patterns name now, and an error for each pattern that cannot be followed.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().flat_map(|pattern| expand(pattern)).collect()
+    }
+
+    /// Folders that are watched: those that the patterns' last parts stand in.
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        self.files
+            .iter()
+            .map(|pattern| folder_of(Path::new(pattern)))
+            .collect()
+    }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn is_valid_path(path: &str) -> bool {
+    let known = [".json", ".yml", ".yaml", ".JSON", ".YML", ".YAML"];
+    let Some(stem) = known.iter().find_map(|end| path.strip_suffix(end)) else {
+        return false;
+    };
+    match stem.split_once('*') {
+        None => true,
+        Some((_, behind)) => !behind.contains(['*', '/']),
+    }
+}
+
+fn expand(pattern: &str) -> Vec<PathBuf> {
+    let path = Path::new(pattern);
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if !name.contains(['*', '?', '[']) {
+        return if path.is_file() {
+            vec![path.to_owned()]
+        } else {
+            Vec::new()
+        };
+    }
+    let Ok(glob) = GlobBuilder::new(&name).literal_separator(true).build() else {
+        return Vec::new();
+    };
+    let matcher = glob.compile_matcher();
+    let folder = folder_of(path);
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        return Vec::new();
+    };
+    let found = entries
+        .filter_map(Result::ok)
+        .filter(|entry| matcher.is_match(entry.file_name()));
+    let mut paths: Vec<PathBuf> = found
+        .map(|entry| path.with_file_name(entry.file_name()))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Reads the groups of one file. A broken file gives an error and no groups at all.
+fn read_groups(path: &Path) -> Result<Vec<TargetGroup>, FileError> {
+    let read_error = |error| FileError::Read(path.to_owned(), error);
+    let bytes = std::fs::metadata(path).map_err(read_error)?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(FileError::TooLarge(path.to_owned(), bytes));
+    }
+    let text = std::fs::read_to_string(path).map_err(read_error)?;
+    parse_groups(path, &text).map_err(FileError::Content)
+}
+
+/// The groups of a target file; JSON is YAML, so one reader serves both.
+///
+/// # Errors
+/// When the text is not a list of groups.
+pub(crate) fn parse_groups(path: &Path, text: &str) -> Result<Vec<TargetGroup>, YamlError> {
+    let name = path.to_string_lossy();
+    let document = yaml::parse(&name, text)?;
+    let mut groups = Vec::new();
+    for (index, value) in document.root().sequence()?.into_iter().enumerate() {
+        if value.is_null() {
+            return Err(value.error("nil target group item found"));
+        }
+        let mut group = StaticConfig::read(value)?.group(source(path, index));
+        let mut labels: LabelsBuilder = group.labels.to_builder();
+        group.labels = labels.set("__meta_filepath", &name).build();
+        groups.push(group);
+    }
+    Ok(groups)
+}
+
+fn source(path: &Path, index: usize) -> String {
+    format!("{}:{index}", path.display())
+}
+
+/// Runs until `stop`: reads the files now, at each change, and every `refresh_interval`.
+pub(crate) async fn run(config: FileConfig, updates: Updates, stop: CancellationToken) {
+    let (changed, mut changes) = mpsc::channel(1);
+    let _watcher = watch(&config, changed);
+    let mut refresh = tokio::time::interval(config.refresh_interval.as_std().max(Duration::from_millis(1)));
+    refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Number of groups that each file had when it was last read well.
+    let mut known: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = refresh.tick() => {}
+            change = changes.recv() => {
+                if change.is_none() {
+                    // No watcher: from here on only the interval counts.
+                    refresh.tick().await;
+                } else {
+                    tokio::time::sleep(SETTLE).await;
+                    while changes.try_recv().is_ok() {}
+                }
+            }
+        }
+        let paths = config.paths();
+        let read = tokio::task::spawn_blocking(move || {
+            paths
+                .into_iter()
+                .map(|path| (read_groups(&path), path))
+                .collect::<Vec<_>>()
+        });
+        let Ok(files) = read.await else { return };
+        updates.send(refresh_known(&mut known, files));
+    }
+}
+
+/// What has changed: the groups of all readable files, and empty groups for what is gone.
+fn refresh_known(
+    known: &mut BTreeMap<PathBuf, usize>,
+    files: Vec<(Result<Vec<TargetGroup>, FileError>, PathBuf)>,
+) -> Vec<TargetGroup> {
+    let mut groups = Vec::new();
+    let present: BTreeSet<PathBuf> = files.iter().map(|(_, path)| path.clone()).collect();
+    for (read, path) in files {
+        match read {
+            Ok(mut found) => {
+                let before = known.insert(path.clone(), found.len()).unwrap_or(0);
+                groups.extend((found.len()..before).map(|index| gone(&path, index)));
+                groups.append(&mut found);
+            }
+            // What the file said before stays.
+            Err(error) => tracing::error!(%error, "Error reading file"),
+        }
+    }
+    let vanished: Vec<PathBuf> = known
+        .keys()
+        .filter(|path| !present.contains(*path))
+        .cloned()
+        .collect();
+    for path in vanished {
+        let count = known.remove(&path).unwrap_or(0);
+        groups.extend((0..count).map(|index| gone(&path, index)));
+    }
+    groups
+}
+
+fn gone(path: &Path, index: usize) -> TargetGroup {
+    TargetGroup {
+        source: source(path, index),
+        ..TargetGroup::default()
+    }
+}
+
+/// Watches the folders, not the files: editors and orchestrators replace files by renaming.
+fn watch(config: &FileConfig, changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+    let on_event = move |event: notify_watch::Result<notify_watch::Event>| {
+        // Reading a file is an event too, and would go round in circles.
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            // A full channel means that a look is due anyway.
+            let _ = changed.try_send(());
+        }
+    };
+    let mut watcher = notify_watch::recommended_watcher(on_event)
+        .inspect_err(|error| tracing::error!(%error, "Error adding file watcher; changes are seen at each refresh only"))
+        .ok()?;
+    for folder in config.folders() {
+        if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+            tracing::warn!(%error, folder = %folder.display(), "Error adding file watch");
+        }
+    }
+    Some(watcher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_may_hold_one_star_in_the_last_part() {
+        for good in ["a.json", "x/a.yml", "x/*.yaml", "/x/tgt-*.json", "*.YML"] {
+            assert!(is_valid_path(good), "{good}");
+        }
+        for bad in ["a.txt", "x/*/a.yml", "**.yml", "a", "", "a.yml.bak", "*a*.json"] {
+            assert!(!is_valid_path(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn json_is_read_like_yaml() {
+        let text = r#"[{"targets": ["a:1", "b:2"], "labels": {"env": "x"}}, {"targets": []}]"#;
+        let groups = parse_groups(Path::new("t.json"), text).expect("valid");
+        assert_eq!(groups.len(), 2);
+        assert_eq!(groups[0].source, "t.json:0");
+        assert_eq!(groups[0].targets[1].value("__address__"), "b:2");
+        assert_eq!(
+            groups[0].labels.to_string(),
+            r#"{__meta_filepath="t.json", env="x"}"#
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_their_place() {
+        let error =
+            parse_groups(Path::new("t.yml"), "- targets: [a]\n  lables: {x: y}\n").expect_err("misspelt");
+        assert_eq!(
+            error.to_string(),
+            "t.yml:2:3: field lables not found in a target group (did you mean `labels`?)"
+        );
+    }
+
+    #[test]
+    fn vanished_groups_are_taken_back() {
+        let mut known = BTreeMap::new();
+        let path = PathBuf::from("a.yml");
+        let two = parse_groups(&path, "- targets: [a]\n- targets: [b]\n").expect("valid");
+        let one = parse_groups(&path, "- targets: [a]\n").expect("valid");
+        assert_eq!(refresh_known(&mut known, vec![(Ok(two), path.clone())]).len(), 2);
+        let groups = refresh_known(&mut known, vec![(Ok(one), path.clone())]);
+        assert_eq!(
+            groups[0],
+            TargetGroup {
+                source: "a.yml:1".into(),
+                ..TargetGroup::default()
+            }
+        );
+        let broken = FileError::Read(path.clone(), std::io::Error::other("x"));
+        assert!(refresh_known(&mut known, vec![(Err(broken), path)]).is_empty());
+        let groups = refresh_known(&mut known, Vec::new());
+        assert_eq!(
+            groups,
+            [TargetGroup {
+                source: "a.yml:0".into(),
+                ..TargetGroup::default()
+            }]
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! Reading a mapping key by key, so that no key is left unread.
+
+use std::fmt;
+
+use crate::convert::FromYaml;
+use crate::error::YamlError;
+use crate::node::{NodeKind, Value};
+
+/// A mapping being read. Keys are taken by name; [`Section::finish`] refuses what was not taken.
+///
+/// A key whose value is null counts as absent, as in the reference: its default stays.
+pub struct Section<'d> {
+    value: Value<'d>,
+    /// What the section is called in messages.
+    what: &'static str,
+    entries: Vec<Entry<'d>>,
+    /// Keys that were asked for: what an unknown key may have been meant to be.
+    known: Vec<&'static str>,
+}
+
+struct Entry<'d> {
+    key: Value<'d>,
+    text: &'d str,
+    value: Value<'d>,
+    taken: bool,
+}
+
+impl<'d> Value<'d> {
+    /// Opens a mapping, called `what` in messages; null is an empty one.
+    ///
+    /// # Errors
+    /// When it is a list or a scalar.
+    pub fn section(self, what: &'static str) -> Result<Section<'d>, YamlError> {
+        let pairs = match &self.node.kind {
+            NodeKind::Mapping(pairs) => pairs.as_slice(),
+            _ if self.is_null() => &[],
+            _ => return Err(self.unexpected(&format!("a mapping ({what})"))),
+        };
+        let mut entries = Vec::with_capacity(pairs.len());
+        for (key, value) in pairs {
+            let key = Value {
+                document: self.document,
+                node: key,
+            };
+            let text = key.scalar().ok_or_else(|| key.unexpected("a key"))?.text.as_str();
+            entries.push(Entry {
+                key,
+                text,
+                value: Value {
+                    document: self.document,
+                    node: value,
+                },
+                taken: false,
+            });
+        }
+        Ok(Section {
+            value: self,
+            what,
+            entries,
+            known: Vec::new(),
+        })
+    }
+}
+
+impl<'d> Section<'d> {
+    /// The value of `key`, unless it is absent or null.
+    pub fn value(&mut self, key: &'static str) -> Option<Value<'d>> {
+        self.raw_value(key).filter(|value| !value.is_null())
+    }
+
+    /// The value of `key`, null included: `Some` says that the key was written.
+    pub fn raw_value(&mut self, key: &'static str) -> Option<Value<'d>> {
+        self.known.push(key);
+        let entry = self.entries.iter_mut().find(|entry| entry.text == key)?;
+        entry.taken = true;
+        Some(entry.value)
+    }
+
+    /// Reads `key`; `None` where it is absent or null.
+    ///
+    /// # Errors
+    /// When its value is not a `T`.
+    pub fn get<T: FromYaml>(&mut self, key: &'static str) -> Result<Option<T>, YamlError> {
+        self.value(key).map(T::from_yaml).transpose()
+    }
+
+    /// Reads `key`, or takes `default`.
+    ///
+    /// # Errors
+    /// When its value is not a `T`.
+    pub fn get_or<T: FromYaml>(&mut self, key: &'static str, default: T) -> Result<T, YamlError> {
+        Ok(self.get(key)?.unwrap_or(default))
+    }
+
+    /// Reads the elements of the list at `key`, each by `read`; an absent list is empty.
+    ///
+    /// # Errors
+    /// When it is no list, or `read` fails.
+    pub fn list<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(Value<'d>) -> Result<T, YamlError>,
+    ) -> Result<Vec<T>, YamlError> {
+        let Some(list) = self.value(key) else {
+            return Ok(Vec::new());
+        };
+        list.sequence()?.into_iter().map(&mut read).collect()
+    }
+
+    /// Whether `key` was written, null or not.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.text == key)
+    }
+
+    /// An error about the value of `key`, or about the section where the key is absent.
+    pub fn error_at(&self, key: &str, message: impl fmt::Display) -> YamlError {
+        let entry = self.entries.iter().find(|entry| entry.text == key);
+        entry
+            .map_or(self.value, |entry| {
+                if entry.value.is_null() {
+                    entry.key
+                } else {
+                    entry.value
+                }
+            })
+            .error(message)
+    }
+
+    /// An error about the section as a whole.
+    pub fn error(&self, message: impl fmt::Display) -> YamlError {
+        self.value.error(message)
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// When a key was not asked for: it is unknown here.
+    pub fn finish(self) -> Result<(), YamlError> {
+        let Some(entry) = self.entries.iter().find(|entry| !entry.taken) else {
+            return Ok(());
+        };
+        let error = entry
+            .key
+            .error(format_args!("field {} not found in {}", entry.text, self.what));
+        Err(match nearest(entry.text, &self.known) {
+            Some(known) => error.with_help(format!("did you mean `{known}`?")),
+            None => error,
+        })
+    }
+}
+
+/// The known word that is nearest to `word`, if it is near enough to have been meant.
+fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let limit = (word.len() / 3).max(1);
+    known
+        .iter()
+        .map(|k| (edit_distance(word, k), *k))
+        .filter(|(d, _)| *d <= limit)
+        .min()
+        .map(|(_, k)| k)
+}
+
+/// Levenshtein distance, with a transposition of neighbours as one edit.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, cb) in b.iter().enumerate() {
+            let mut best = (last[j] + usize::from(ca != cb))
+                .min(last[j + 1] + 1)
+                .min(row[j] + 1);
+            if i > 0 && j > 0 && *ca == b[j - 1] && a[i - 1] == *cb {
+                best = best.min(before[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}

@@ -1,0 +1,151 @@
+//! What users see when a file is wrong, and what is taken when it is right.
+
+use std::collections::BTreeMap;
+
+use narthex_yaml::{Bytes, Duration, FromYaml, YamlError, parse, parse_all};
+
+fn read<T: FromYaml>(text: &str) -> Result<Option<T>, YamlError> {
+    let document = parse("f.yml", text)?;
+    let mut section = document.root().section("config")?;
+    let value = section.get("k")?;
+    section.finish()?;
+    Ok(value)
+}
+
+#[test]
+fn texts_are_taken_as_written() {
+    for (yaml, text) in [
+        ("k: 1.10", "1.10"),
+        ("k: on", "on"),
+        ("k: 010", "010"),
+        ("k: \"5\"", "5"),
+        ("k: 'it''s'", "it's"),
+        ("k: |\n  a\n   b\n", "a\n b\n"),
+        ("k: 2026-01-01", "2026-01-01"),
+        ("# é\nk: 1e3 # é", "1e3"),
+        ("x: &x 1.50\nk: *x", "1.50"),
+    ] {
+        let document = parse("f.yml", yaml).expect("valid");
+        let mut section = document.root().section("config").expect("mapping");
+        assert_eq!(
+            section.get::<String>("k").expect("text").as_deref(),
+            Some(text),
+            "{yaml}"
+        );
+    }
+}
+
+#[test]
+fn numbers_and_switches_are_strict() {
+    assert_eq!(read::<u64>("k: 5.0").expect("whole"), Some(5));
+    assert_eq!(read::<i64>("k: 0x1F").expect("hex"), Some(31));
+    assert_eq!(read::<bool>("k: yes").expect("switch"), Some(true));
+    assert_eq!(read::<u64>("k:").expect("null"), None);
+    assert_eq!(
+        read::<u64>("k: \"5\"").expect_err("quoted").to_string(),
+        "f.yml:1:4: expected a whole number, found `5`"
+    );
+    assert_eq!(
+        read::<u16>("k: 70000").expect_err("range").message(),
+        "expected a whole number that fits u16, found `70000`"
+    );
+    assert_eq!(
+        read::<bool>("k: [1]").expect_err("list").message(),
+        "expected true or false, found a list"
+    );
+}
+
+#[test]
+fn durations_and_sizes() {
+    assert_eq!(
+        read::<Duration>("k: 1h30m").expect("duration"),
+        Some(Duration::from_ms(5_400_000))
+    );
+    assert_eq!(Duration::from_ms(5_400_000).to_string(), "1h30m");
+    assert!(read::<Duration>("k: 1.5h").is_err());
+    for (text, bytes) in [
+        ("512MB", 512 << 20),
+        ("10GiB", 10 << 30),
+        ("0", 0),
+        ("1KB512B", 1536),
+        ("1.5KiB", 1536),
+    ] {
+        assert_eq!(Bytes::parse(text), Some(Bytes(bytes)), "{text}");
+    }
+    for text in ["100", "MB", "", "1XB", "1e3B"] {
+        assert_eq!(Bytes::parse(text), None, "{text}");
+    }
+    assert_eq!(Bytes(1536).to_string(), "1536B");
+    assert_eq!(Bytes(512 << 20).to_string(), "512MiB");
+}
+
+#[test]
+fn unknown_keys_are_named_with_what_was_meant() {
+    let error = read::<u64>("k: 1\nother: 2\n").expect_err("unknown");
+    assert_eq!(error.to_string(), "f.yml:2:1: field other not found in config");
+    let document = parse("f.yml", "scrape_intervall: 5s\n").expect("valid");
+    let mut section = document.root().section("global").expect("mapping");
+    let _ = section.get::<Duration>("scrape_interval");
+    let error = section.finish().expect_err("misspelt");
+    assert_eq!(
+        error.to_string(),
+        "f.yml:1:1: field scrape_intervall not found in global (did you mean `scrape_interval`?)"
+    );
+    let shown = error.render(false);
+    assert!(
+        shown.contains("f.yml:1:1") && shown.contains("^^^^^^^^^^^^^^^^"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn syntax_errors_have_a_place_and_can_be_shown() {
+    for (text, line, column) in [
+        ("a: 1\na: 2\n", 2, 1),
+        ("a: [1\nb: 2\n", 2, 2),
+        ("a:\n\t- b\n", 2, 2),
+        ("é: b: c\n", 1, 5),
+        ("a: @x", 1, 4),
+        ("a: \"x", 1, 4),
+    ] {
+        let error = parse("f.yml", text).expect_err("broken");
+        assert_eq!(
+            (error.position().line, error.position().column),
+            (line, column),
+            "{error}"
+        );
+        assert!(!error.render(false).is_empty());
+    }
+    assert_eq!(
+        parse("f.yml", "a: 1\na: 2\n").expect_err("twice").message(),
+        "duplicate mapping key: a"
+    );
+}
+
+#[test]
+fn several_documents_and_none() {
+    assert_eq!(parse_all("f.yml", "a: 1\n---\nb: 2\n").expect("two").len(), 2);
+    assert!(parse("f.yml", "").expect("empty").root().is_null());
+    assert!(
+        parse("f.yml", "# only a comment\n")
+            .expect("empty")
+            .root()
+            .is_null()
+    );
+    let document = parse("f.yml", "base: &b {x: 1}\nk:\n  <<: *b\n  y: 2\n").expect("merge");
+    let mut section = document.root().section("config").expect("mapping");
+    let map: BTreeMap<String, u64> = section.get("k").expect("numbers").expect("there");
+    assert_eq!(map, BTreeMap::from([("x".into(), 1), ("y".into(), 2)]));
+}
+
+#[test]
+fn hostile_texts_give_errors_not_panics() {
+    let text = "a: &x [1, {b: 'é'}, |-\n  t\n]\nc: *x\n? [k]\n: \"\\u00e9\"\n";
+    for cut in (0..text.len()).filter(|at| text.is_char_boundary(*at)) {
+        if let Err(error) = parse("f.yml", &text[..cut]) {
+            error.render(false);
+        }
+    }
+    let deep = "[".repeat(100_000);
+    assert!(parse("f.yml", &deep).is_err());
+}
