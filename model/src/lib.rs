@@ -17,6 +17,7 @@
 //! assert_eq!(labels.to_string(), r#"{__name__="up", job="api"}"#);
 //! ```
 
+pub mod alert;
 pub mod clock;
 pub mod columns;
 pub mod duration;
