@@ -1,0 +1,329 @@
+//! The write-ahead log: every transaction is in it before it is acknowledged.
+//!
+//! A log is a folder of numbered segments; a checkpoint beside them stands for the segments that it replaced. The same
+//! format serves the out-of-order log. Layouts, and what a reader does about each kind of damage: `tsdb/docs/wal.md`.
+//!
+//! Commits are grouped: a thread frames its records into a shared buffer under a short lock, then whoever gets the
+//! file writes all that has gathered, and the others find theirs written. Encoding and compressing happen before, in
+//! the caller's own buffers. Nothing waits for the disk: [`Wal::sync`] is called in the background.
+
+mod checkpoint;
+mod codec;
+mod page;
+mod record;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use model::storage::StorageError;
+use parking_lot::Mutex;
+
+use crate::files::{FileWriter, Files, Result};
+use page::{PAGE_BYTES, frame, framed_len};
+
+pub use checkpoint::{CheckpointStats, checkpoint_path, last_checkpoint, write_checkpoint};
+pub(crate) use page::Compressor;
+pub use page::{Compression, Damage, SegmentReader};
+pub use record::*;
+
+/// Bytes after which a segment is full, unless a single record is longer.
+pub const SEGMENT_BYTES: u64 = 128 << 20;
+
+/// An open log.
+pub struct Wal {
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    compression: Compression,
+    segment_bytes: u64,
+    queue: Mutex<Queue>,
+    output: Mutex<Output>,
+    poisoned: AtomicBool,
+    written_bytes: AtomicU64,
+    appended_records: AtomicU64,
+}
+
+/// What is framed and not yet written.
+struct Queue {
+    pending: Vec<u8>,
+    /// Places in `pending` where a new segment starts.
+    cuts: Vec<usize>,
+    /// Bytes of the segment that the end of `pending` belongs to.
+    segment_len: u64,
+    segment: u64,
+    /// Number of the last record framed.
+    ticket: u64,
+}
+
+struct Output {
+    file: Arc<dyn FileWriter>,
+    segment: u64,
+    /// Full segments that were not synced yet, oldest first.
+    unsynced: Vec<Arc<dyn FileWriter>>,
+    /// Emptied buffer, to be swapped with `pending`.
+    spare: Vec<u8>,
+    /// All records up to this number are written.
+    ticket: u64,
+}
+
+impl Wal {
+    /// Opens the log in `dir` and starts a new segment behind those that exist. `first` is the number of the first
+    /// segment of an empty log.
+    ///
+    /// # Errors
+    /// When the folder or the segment cannot be created.
+    pub fn open(
+        files: Arc<dyn Files>,
+        dir: &Path,
+        first: u64,
+        segment_bytes: u64,
+        compression: Compression,
+    ) -> Result<Wal> {
+        if !files.exists(dir) {
+            files.create_dir_all(dir)?;
+            files.sync_dir(dir.parent().unwrap_or(Path::new("")))?;
+        }
+        let segment = segments(&*files, dir)?.last().map_or(first, |last| last + 1);
+        let file = files.create(&segment_path(dir, segment))?;
+        files.sync_dir(dir)?;
+        Ok(Wal {
+            files,
+            dir: dir.to_owned(),
+            compression,
+            segment_bytes: segment_bytes.next_multiple_of(PAGE_BYTES as u64),
+            queue: Mutex::new(Queue {
+                pending: Vec::new(),
+                cuts: Vec::new(),
+                segment_len: 0,
+                segment,
+                ticket: 0,
+            }),
+            output: Mutex::new(Output {
+                file,
+                segment,
+                unsynced: Vec::new(),
+                spare: Vec::new(),
+                ticket: 0,
+            }),
+            poisoned: AtomicBool::new(false),
+            written_bytes: AtomicU64::new(0),
+            appended_records: AtomicU64::new(0),
+        })
+    }
+
+    /// Folder of the log.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// How its records are compressed.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Bytes written since it was opened.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Records framed since it was opened.
+    pub fn appended_records(&self) -> u64 {
+        self.appended_records.load(Ordering::Relaxed)
+    }
+
+    /// Number of the segment that is being written.
+    pub fn segment(&self) -> u64 {
+        self.queue.lock().segment
+    }
+
+    /// Adds a record to the queue without writing it: it goes out before any record that is framed later.
+    pub(crate) fn enqueue(&self, compressor: &mut Compressor, record: &[u8]) {
+        let (compression, stored) = compressor.compress(self.compression, record);
+        let mut queue = self.queue.lock();
+        let used = (queue.segment_len % PAGE_BYTES as u64) as usize;
+        let len = framed_len(used, stored.len()) as u64;
+        if queue.segment_len > 0 && queue.segment_len + len > self.segment_bytes {
+            queue.cut();
+        }
+        let used = (queue.segment_len % PAGE_BYTES as u64) as usize;
+        let before = queue.pending.len();
+        frame(&mut queue.pending, used, compression, stored);
+        queue.segment_len += (queue.pending.len() - before) as u64;
+        queue.ticket += 1;
+        self.appended_records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds records and returns when they and everything before them are handed to the operating system: they survive
+    /// the end of the process.
+    ///
+    /// # Errors
+    /// When the write fails, now or before: the log is closed for good.
+    pub(crate) fn log(&self, compressor: &mut Compressor, records: &[&[u8]]) -> Result<()> {
+        for record in records {
+            self.enqueue(compressor, record);
+        }
+        self.flush()
+    }
+
+    /// Writes what is queued.
+    ///
+    /// # Errors
+    /// When the write fails, now or before.
+    pub fn flush(&self) -> Result<()> {
+        let mine = self.queue.lock().ticket;
+        let mut output = self.output.lock();
+        self.check()?;
+        if output.ticket >= mine {
+            return Ok(());
+        }
+        let spare = std::mem::take(&mut output.spare);
+        let (mut pending, cuts, ticket) = {
+            let mut queue = self.queue.lock();
+            let pending = std::mem::replace(&mut queue.pending, spare);
+            (pending, std::mem::take(&mut queue.cuts), queue.ticket)
+        };
+        let result = self.write(&mut output, &pending, &cuts);
+        pending.clear();
+        pending.shrink_to(1 << 20);
+        output.spare = pending;
+        output.ticket = ticket;
+        if result.is_err() {
+            self.poisoned.store(true, Ordering::SeqCst);
+        }
+        result
+    }
+
+    fn write(&self, output: &mut Output, pending: &[u8], cuts: &[usize]) -> Result<()> {
+        let mut start = 0;
+        for cut in cuts {
+            if *cut > start {
+                output.file.write_all(&pending[start..*cut])?;
+            }
+            start = *cut;
+            let file = self.files.create(&segment_path(&self.dir, output.segment + 1))?;
+            output.segment += 1;
+            let full = std::mem::replace(&mut output.file, file);
+            output.unsynced.push(full);
+        }
+        if pending.len() > start {
+            output.file.write_all(&pending[start..])?;
+        }
+        self.written_bytes
+            .fetch_add(pending.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::SeqCst) {
+            return Err(StorageError::Poisoned(
+                "the write-ahead log could not be written".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes everything written so far survive a power cut.
+    ///
+    /// # Errors
+    /// When the disk refuses; the log is then closed for good, because what it holds is no longer known.
+    pub fn sync(&self) -> Result<()> {
+        self.flush()?;
+        let (mut full, current) = {
+            let mut output = self.output.lock();
+            (std::mem::take(&mut output.unsynced), Arc::clone(&output.file))
+        };
+        let new_segments = !full.is_empty();
+        full.push(current);
+        let synced = full
+            .iter()
+            .try_for_each(|file| file.sync())
+            .and_then(|()| if new_segments { self.files.sync_dir(&self.dir) } else { Ok(()) });
+        if synced.is_err() {
+            self.poisoned.store(true, Ordering::SeqCst);
+        }
+        synced
+    }
+
+    /// Ends the current segment, unless it is empty, and returns the number of the new one.
+    ///
+    /// # Errors
+    /// When the write fails.
+    pub fn next_segment(&self) -> Result<u64> {
+        let segment = {
+            let mut queue = self.queue.lock();
+            if queue.segment_len > 0 {
+                queue.cut();
+                // A cut counts as a record, so that the flush below does not find itself done.
+                queue.ticket += 1;
+            }
+            queue.segment
+        };
+        self.flush()?;
+        Ok(segment)
+    }
+
+    /// Removes the segments before number `segment`.
+    ///
+    /// # Errors
+    /// When a file cannot be removed; those before it are gone.
+    pub fn remove_before(&self, segment: u64) -> Result<()> {
+        for old in segments(&*self.files, &self.dir)? {
+            if old < segment {
+                self.files.remove_file(&segment_path(&self.dir, old))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that the log's segments and checkpoints take on disk.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn disk_bytes(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for entry in self.files.list(&self.dir)? {
+            bytes += if entry.is_dir {
+                let inside = self.files.list(&self.dir.join(&entry.name))?;
+                inside.iter().map(|e| e.len).sum()
+            } else {
+                entry.len
+            };
+        }
+        Ok(bytes)
+    }
+}
+
+impl Queue {
+    fn cut(&mut self) {
+        self.cuts.push(self.pending.len());
+        self.segment += 1;
+        self.segment_len = 0;
+    }
+}
+
+/// Path of segment number `segment`.
+pub fn segment_path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{segment:08}"))
+}
+
+/// Numbers of the segments in `dir`, ascending; none where the folder is missing.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn segments(files: &dyn Files, dir: &Path) -> Result<Vec<u64>> {
+    if !files.exists(dir) {
+        return Ok(Vec::new());
+    }
+    let mut numbers: Vec<u64> = files
+        .list(dir)?
+        .iter()
+        .filter(|e| !e.is_dir && e.name.bytes().all(|b| b.is_ascii_digit()))
+        .filter_map(|e| e.name.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+#[cfg(test)]
+#[path = "wal_tests.rs"]
+mod tests;
