@@ -145,7 +145,7 @@ impl fmt::Display for DurationText {
         for (unit, unit_ms) in UNITS {
             let only_if_exact = matches!(unit, "y" | "w");
             let count = rest_ms / unit_ms;
-            if count == 0 || (only_if_exact && rest_ms % unit_ms != 0) {
+            if count == 0 || (only_if_exact && !rest_ms.is_multiple_of(unit_ms)) {
                 continue;
             }
             write!(f, "{count}{unit}")?;

@@ -1,46 +1,257 @@
-//! Regular expressions in RE2's syntax, anchored at both ends as matchers and relabelling use them.
+//! Regular expressions in RE2's syntax, as matchers, relabelling and templates use them.
+//!
+//! The syntax is ours ([`syntax`]), the automata are the `regex-automata` crate's. What a pattern comes down to, a list
+//! of words or a prefix say, is found from the same parsed form ([`shape`]): matchers are tried on every value of a
+//! label, and comparing strings beats any automaton.
+//!
+//! ```
+//! use narthex_model::regex::Regex;
+//! let regex = Regex::new("node-(eu|us)-.*")?;
+//! assert!(regex.is_match("node-eu-1") && !regex.is_match("my-node-eu-1"));
+//! assert_eq!(regex.prefix(), "node-");
+//! # Ok::<(), narthex_model::regex::RegexError>(())
+//! ```
 
-/// A compiled pattern that must match a whole text; `.` matches line ends.
+mod class;
+mod error;
+mod expand;
+mod shape;
+mod syntax;
+
+use std::sync::Arc;
+
+use regex_automata::meta;
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::util::captures::Captures;
+use regex_syntax::hir::{Hir, Look};
+
+pub use error::{RegexError, RegexErrorKind};
+pub use expand::Template;
+use shape::Shape;
+
+/// Most bytes of a compiled automaton.
+const AUTOMATON_BYTES_MAX: usize = 32 << 20;
+
+/// A compiled pattern; cloning counts a reference.
 #[derive(Clone, Debug)]
 pub struct Regex {
-    inner: regex_automata::meta::Regex,
-    pattern: String,
+    inner: Arc<Inner>,
 }
 
-/// Why a pattern was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("error parsing regexp: {what}: `{fragment}`")]
-pub struct RegexError {
-    /// What is wrong.
-    pub what: String,
-    /// The part of the pattern that is wrong.
-    pub fragment: String,
+#[derive(Debug)]
+struct Inner {
+    pattern: String,
+    shape: Shape,
+    /// Absent where the shape says everything and groups are not asked for.
+    automaton: Option<meta::Regex>,
+    /// Names of the groups; the first entry stands for the whole match.
+    group_names: Vec<Option<String>>,
 }
 
 impl Regex {
-    /// Compiles `pattern` as `^(?s:pattern)$`.
+    /// Compiles a matcher's pattern: the whole text must match, and `.` matches line feeds. It answers
+    /// [`Regex::is_match`]; groups are not recorded.
     ///
     /// # Errors
-    /// When `pattern` is not valid RE2 syntax.
+    /// When `pattern` is not valid RE2 syntax or too large.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
-        let inner =
-            regex_automata::meta::Regex::new(&format!("^(?s:{pattern})$")).map_err(|e| RegexError {
-                what: e.to_string(),
-                fragment: pattern.to_owned(),
-            })?;
+        let parsed = syntax::parse(pattern, true)?;
+        let hir = Hir::concat(vec![Hir::look(Look::Start), parsed.hir, Hir::look(Look::End)]);
+        Regex::build(pattern, &hir, Groups::None)
+    }
+
+    /// Compiles `^(?s:pattern)$` as relabelling does when it only asks for a match.
+    ///
+    /// # Errors
+    /// As [`Regex::new`]; the message shows the whole expression.
+    pub fn anchored(pattern: &str) -> Result<Self, RegexError> {
+        // Compat: the wrapping is textual, so that `a)|(b` is accepted here.
+        let parsed = syntax::parse(&format!("^(?s:{pattern})$"), false)?;
+        Regex::build(pattern, &parsed.hir, Groups::None)
+    }
+
+    /// As [`Regex::anchored`], with groups: for replacements and `label_replace`.
+    ///
+    /// # Errors
+    /// As [`Regex::anchored`].
+    pub fn anchored_with_groups(pattern: &str) -> Result<Self, RegexError> {
+        let parsed = syntax::parse(&format!("^(?s:{pattern})$"), false)?;
+        Regex::build(pattern, &parsed.hir, Groups::Named(parsed.group_names))
+    }
+
+    /// Compiles `pattern` as it stands: it may match anywhere in a text, `.` does not match line feeds, groups are
+    /// recorded. For templates.
+    ///
+    /// # Errors
+    /// As [`Regex::new`].
+    pub fn unanchored(pattern: &str) -> Result<Self, RegexError> {
+        let parsed = syntax::parse(pattern, false)?;
+        Regex::build(pattern, &parsed.hir, Groups::Named(parsed.group_names))
+    }
+
+    fn build(pattern: &str, hir: &Hir, groups: Groups) -> Result<Self, RegexError> {
+        let shape = Shape::of(hir);
+        let (which, group_names) = match groups {
+            Groups::None => (WhichCaptures::None, Vec::new()),
+            Groups::Named(names) => (WhichCaptures::All, names),
+        };
+        let automaton = if shape.exact.is_some() && group_names.is_empty() {
+            None
+        } else {
+            let config = meta::Config::new()
+                .nfa_size_limit(Some(AUTOMATON_BYTES_MAX))
+                .which_captures(which);
+            let built = meta::Builder::new().configure(config).build_from_hir(hir);
+            Some(built.map_err(|_| RegexError::new(RegexErrorKind::TooLarge, pattern))?)
+        };
         Ok(Regex {
-            inner,
-            pattern: pattern.to_owned(),
+            inner: Arc::new(Inner {
+                pattern: pattern.to_owned(),
+                shape,
+                automaton,
+                group_names,
+            }),
         })
     }
 
     /// The pattern as it was given.
     pub fn pattern(&self) -> &str {
-        &self.pattern
+        &self.inner.pattern
     }
 
-    /// Whether the whole of `text` matches.
+    /// Whether `text` matches: as a whole, unless the pattern is unanchored.
     pub fn is_match(&self, text: &str) -> bool {
-        self.inner.is_match(text)
+        let inner = &*self.inner;
+        match (&inner.shape.exact, &inner.automaton) {
+            (Some(exact), _) => exact.matches(text),
+            (None, Some(automaton)) => inner.shape.may_match(text) && automaton.is_match(text),
+            (None, None) => false,
+        }
+    }
+
+    /// The strings that match, sorted, if the pattern comes down to a list of at most a few thousand.
+    pub fn literals(&self) -> Option<&[String]> {
+        let exact = self.inner.shape.exact.as_ref()?;
+        exact.only_words().then_some(&exact.words)
+    }
+
+    /// A text that every match starts with; empty where none is known.
+    pub fn prefix(&self) -> &str {
+        &self.inner.shape.prefix
+    }
+
+    /// A text that every match ends with; empty where none is known.
+    pub fn suffix(&self) -> &str {
+        &self.inner.shape.suffix
+    }
+
+    /// Whether every text matches, as with `.*`. `false` where that is not known.
+    pub fn matches_everything(&self) -> bool {
+        self.any_text_from() == Some(0)
+    }
+
+    /// Whether exactly the texts that are not empty match, as with `.+`. `false` where that is not known.
+    pub fn matches_non_empty(&self) -> bool {
+        self.any_text_from() == Some(1)
+    }
+
+    fn any_text_from(&self) -> Option<usize> {
+        self.inner
+            .shape
+            .exact
+            .as_ref()
+            .and_then(shape::Exact::any_text_from)
+    }
+
+    /// The first match in `text` with its groups.
+    ///
+    /// Only for patterns compiled with groups; others give nothing.
+    pub fn captures<'r, 't>(&'r self, text: &'t str) -> Option<Match<'r, 't>> {
+        let automaton = self.group_automaton()?;
+        if !self.inner.shape.may_match(text) {
+            return None;
+        }
+        let mut captures = automaton.create_captures();
+        automaton.captures(text, &mut captures);
+        captures.is_match().then_some(Match {
+            regex: self,
+            text,
+            captures,
+        })
+    }
+
+    /// `text` with every match replaced by `template`, as Go's `ReplaceAllString` does: matches do not overlap, and an
+    /// empty one right behind another match does not count.
+    ///
+    /// Only for patterns compiled with groups; others change nothing.
+    pub fn replace_all(&self, text: &str, template: &Template) -> String {
+        let Some(automaton) = self.group_automaton() else {
+            return text.to_owned();
+        };
+        let mut out = String::with_capacity(text.len());
+        let mut copied = 0;
+        for captures in automaton.captures_iter(text) {
+            let Some(span) = captures.get_group(0) else {
+                continue;
+            };
+            out.push_str(&text[copied..span.start]);
+            copied = span.end;
+            Match {
+                regex: self,
+                text,
+                captures,
+            }
+            .expand(template, &mut out);
+        }
+        out.push_str(&text[copied..]);
+        out
+    }
+
+    /// Whether a group of this name exists.
+    pub fn has_group(&self, name: &str) -> bool {
+        self.inner.group_names.iter().flatten().any(|n| n == name)
+    }
+
+    fn group_automaton(&self) -> Option<&meta::Regex> {
+        self.inner
+            .automaton
+            .as_ref()
+            .filter(|_| !self.inner.group_names.is_empty())
+    }
+}
+
+/// Whether a pattern's groups are recorded, and their names.
+enum Groups {
+    None,
+    Named(Vec<Option<String>>),
+}
+
+/// A match and its groups.
+#[derive(Debug)]
+pub struct Match<'r, 't> {
+    regex: &'r Regex,
+    text: &'t str,
+    captures: Captures,
+}
+
+impl<'t> Match<'_, 't> {
+    /// Text of group `index`, where 0 is the whole match; nothing if there is no such group or it took no part.
+    pub fn group(&self, index: usize) -> Option<&'t str> {
+        self.captures
+            .get_group(index)
+            .map(|span| &self.text[span.start..span.end])
+    }
+
+    /// Text of the first group called `name` that took part.
+    pub fn named(&self, name: &str) -> Option<&'t str> {
+        let names = &self.regex.inner.group_names;
+        (0..names.len())
+            .filter(|&index| names[index].as_deref() == Some(name))
+            .find_map(|index| self.group(index))
+    }
+
+    /// Appends `template` with its references filled in.
+    pub fn expand(&self, template: &Template, out: &mut String) {
+        template.expand(out, |index| self.group(index), |name| self.named(name));
     }
 }
