@@ -5,6 +5,10 @@
 
 use model::matcher::Matcher;
 
+mod edit;
+mod ops;
+
+
 /// A stretch of the query text in bytes, end excluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Span {
@@ -73,9 +77,10 @@ pub struct NumberLiteral {
 /// Selects series by their labels; alone, an instant vector.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VectorSelector {
-    /// Metric name in front of the braces, or as a quoted name alone inside them; empty when there is none.
+    /// Metric name in front of the braces; empty when there is none. (A quoted name inside the braces is a matcher
+    /// like any other and leaves this empty, as the reference has it.)
     pub name: String,
-    /// All conditions in the order written, that of the name last, as the reference lists them.
+    /// All conditions in the order written, that of `name` last, as the reference lists them.
     pub matchers: Vec<Matcher>,
     /// `offset`, and the range modifiers that come behind the selector or its range.
     pub modifiers: Modifiers,
@@ -88,7 +93,7 @@ pub struct VectorSelector {
 /// Where in time a selector or subquery looks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Modifiers {
-    /// `offset 5m`; positive looks back.
+    /// `offset 5m`; positive looks back. Never a literal zero, which is the same as none.
     pub offset: Option<Duration>,
     /// `@ 123`, `@ start()`, `@ end()`.
     pub at: Option<At>,

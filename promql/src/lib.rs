@@ -2,8 +2,12 @@
 
 pub mod annotations;
 pub mod ast;
+pub mod ast_json;
 pub mod functions;
 pub mod kernels;
+pub mod parser;
+pub mod printer;
 pub mod row;
+pub mod signatures;
 pub mod engine;
 pub mod value;
