@@ -4,7 +4,7 @@ use super::ChunkError;
 
 /// Reads bits from bytes that may be anything.
 #[derive(Clone, Debug)]
-pub(crate) struct BitReader<'a> {
+pub struct BitReader<'a> {
     bytes: &'a [u8],
     /// Next bit, counted from the start of `bytes`.
     pos: usize,
@@ -37,11 +37,12 @@ impl<'a> BitReader<'a> {
     #[inline]
     fn peek(&self) -> u64 {
         let (byte, shift) = (self.pos >> 3, self.pos & 7);
-        let mut window = [0; 9];
-        match self.bytes.get(byte..).unwrap_or(&[]) {
-            [rest @ ..] if rest.len() >= 9 => window.copy_from_slice(&rest[..9]),
-            rest => window[..rest.len()].copy_from_slice(rest),
+        let rest = self.bytes.get(byte..).unwrap_or(&[]);
+        if let Some(window) = rest.first_chunk() {
+            return peek_window(window, shift);
         }
+        let mut window = [0; 9];
+        window[..rest.len()].copy_from_slice(rest);
         peek_window(&window, shift)
     }
 
@@ -164,7 +165,7 @@ pub(crate) fn put(buf: &mut [u8], len: &mut usize, free: &mut u8, bits: u128, n:
 
 /// A growing stream of bits.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct BitWriter {
+pub struct BitWriter {
     bytes: Vec<u8>,
     /// Unused bits of the last byte.
     free: u8,
@@ -219,6 +220,11 @@ impl BitWriter {
                 self.put(x, 64);
             }
         }
+    }
+
+    /// Unused bits of the last byte.
+    pub(crate) fn free(&self) -> u8 {
+        self.free
     }
 
     /// The bytes so far.

@@ -4,13 +4,18 @@
 //! the byte that stands beside the chunk in its file, never guessed.
 
 mod bits;
+mod histogram;
+mod st;
 #[cfg(test)]
 pub(crate) mod testing;
 mod xor;
+mod xor2;
 
 use model::columns::Columns;
 
+pub use histogram::{Appended, CounterReset, Float, HistogramAppender, Int, Kind};
 pub use xor::{XOR_SAMPLE_BYTES_MAX, XorAppender};
+pub use xor2::{XOR2_SAMPLE_BYTES_MAX, Xor2Appender};
 
 /// Bytes of the sample count at the start of every chunk.
 const COUNT_BYTES: usize = 2;
@@ -117,6 +122,10 @@ pub fn decode(
 ) -> Result<(), ChunkError> {
     match Encoding::from_byte(encoding)? {
         Encoding::Xor => xor::decode(bytes, min_ms, max_ms, columns),
-        _ => Err(ChunkError::UnknownEncoding(encoding)),
+        Encoding::Xor2 => xor2::decode(bytes, min_ms, max_ms, columns),
+        Encoding::Histogram => histogram::decode::<Int>(bytes, false, min_ms, max_ms, columns),
+        Encoding::HistogramSt => histogram::decode::<Int>(bytes, true, min_ms, max_ms, columns),
+        Encoding::FloatHistogram => histogram::decode::<Float>(bytes, false, min_ms, max_ms, columns),
+        Encoding::FloatHistogramSt => histogram::decode::<Float>(bytes, true, min_ms, max_ms, columns),
     }
 }

@@ -51,6 +51,21 @@ impl Window {
         trailing: 0,
     };
 
+    /// The window that a decoder uses: a whole value where none was set.
+    ///
+    // Compat: a chunk that the reference reopened before any value differed goes on with whole values.
+    #[inline]
+    pub(crate) fn or_whole(self) -> Self {
+        Window {
+            leading: if self.leading == NO_WINDOW {
+                0
+            } else {
+                self.leading
+            },
+            ..self
+        }
+    }
+
     /// Bits in the window.
     #[inline(always)]
     pub(crate) fn width(self) -> u32 {
@@ -120,7 +135,6 @@ impl XorAppender {
         let samples = sample_count(chunk)?;
         let mut bits = BitReader::new(chunk, COUNT_BYTES);
         let mut state = XorAppender::new();
-        // Where no value differed yet, decoders take the whole value as the window.
         for sample in 0..samples {
             state
                 .read_sample(&mut bits, sample)
@@ -278,15 +292,7 @@ fn ended(_: OutOfBits) -> Option<ChunkError> {
 pub(crate) fn read_xor(bits: &mut BitReader<'_>, window: &mut Window) -> Result<u64, Option<ChunkError>> {
     match bits.ones(2).map_err(ended)? {
         0 => return Ok(0),
-        1 => {
-            if window.leading == NO_WINDOW {
-                // Compat: a chunk that the reference reopened before any value differed uses the whole value.
-                *window = Window {
-                    leading: 0,
-                    trailing: 0,
-                };
-            }
-        }
+        1 => *window = window.or_whole(),
         _ => *window = Window::from_header(bits.bits(11).map_err(ended)?)?,
     }
     Ok(bits.bits(window.width()).map_err(ended)? << window.trailing)
@@ -328,14 +334,11 @@ pub(super) fn decode(
     let room = usize::from(samples) - 2;
     columns.timestamps_ms.resize(old_len + room, 0);
     columns.values.resize(old_len + room, 0.0);
-    if state.window.leading == NO_WINDOW {
-        state.window.leading = 0;
-    }
     let mut run = Run {
         timestamp_ms: state.timestamp_ms,
         delta: state.delta,
         value_bits: state.value_bits,
-        window: state.window,
+        window: state.window.or_whole(),
         pos: bits.position(),
         left: room,
         written: 0,
