@@ -8,6 +8,7 @@ use crate::kernels::ScalarArg;
 use crate::row::Row;
 
 use super::civil::Civil;
+use super::native;
 
 /// Which samples an element-wise function looks at; the others it drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +121,7 @@ fn clamp(value: f64, lower: f64, upper: f64) -> Option<f64> {
 }
 
 /// The smaller; NaN where either is, and −0 below 0. (What `min_of` gives, too.)
-pub(crate) fn go_min(a: f64, b: f64) -> f64 {
+pub fn go_min(a: f64, b: f64) -> f64 {
     match () {
         () if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY => f64::NEG_INFINITY,
         () if a.is_nan() || b.is_nan() => f64::NAN,
@@ -137,7 +138,7 @@ pub(crate) fn go_min(a: f64, b: f64) -> f64 {
 }
 
 /// The larger; NaN where either is, and 0 above −0. (What `max_of` gives, too.)
-pub(crate) fn go_max(a: f64, b: f64) -> f64 {
+pub fn go_max(a: f64, b: f64) -> f64 {
     match () {
         () if a == f64::INFINITY || b == f64::INFINITY => f64::INFINITY,
         () if a.is_nan() || b.is_nan() => f64::NAN,
@@ -227,6 +228,8 @@ static FUNCTIONS: &[ElementFunction] = &[
     float("floor", f64::floor),
     histogram("histogram_avg", |h| h.sum / h.count),
     histogram("histogram_count", |h| h.count),
+    histogram("histogram_stddev", |h| native::variance(h).sqrt()),
+    histogram("histogram_stdvar", native::variance),
     histogram("histogram_sum", |h| h.sum),
     time("hour", |t| f64::from(t.hour)),
     float("ln", f64::ln),

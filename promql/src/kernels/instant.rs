@@ -5,8 +5,6 @@ use model::sample::is_stale_nan;
 
 use crate::row::{Row, Steps};
 
-use super::samples::{histogram_sum, to_float};
-
 /// What an instant selector gives for the sample it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstantOutput {
@@ -53,7 +51,7 @@ pub fn select_instant(
             .histograms
             .get(histogram)
             .filter(|(at, _)| *at as usize == row);
-        if found.is_some_and(|(_, histogram)| is_stale_nan(histogram_sum(histogram))) {
+        if found.is_some_and(|(_, histogram)| is_stale_nan(histogram.sum())) {
             continue;
         }
         match (output, found) {
@@ -66,7 +64,7 @@ pub fn select_instant(
                     let shared = shared.clone();
                     out.push_histogram(step, shared);
                 }
-                _ => out.push_histogram(step, to_float(histogram)),
+                _ => out.push_histogram(step, histogram.to_float()),
             },
             (InstantOutput::Timestamp, _) => out.set(step, timestamps[row] as f64 / 1000.0),
             (InstantOutput::StartTimestamp, _) => {

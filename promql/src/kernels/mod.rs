@@ -23,21 +23,42 @@
 //! assert_eq!(row.get(0), Some(6.0));
 //! ```
 
+mod events;
+mod extended;
+mod extremes;
+mod histogram_rate;
+mod histogram_sums;
 mod instant;
+mod last_two;
+mod notes;
+mod order;
 mod pick;
+mod rate;
+mod regression;
+mod run;
 mod samples;
+mod smoothing;
+mod starts;
+mod sums;
 mod table;
+mod variance;
 
 pub use instant::{InstantOutput, select_instant};
+pub use model::histogram::kahan::Kahan;
+pub use notes::HistogramOperation;
+pub use order::{order, quantile_of_sorted};
 pub use table::range_function;
 
 use model::columns::Columns;
+use model::float::{Layout, format_precision};
 
 use crate::annotations::Annotations;
 use crate::ast::Span;
 use crate::row::{Row, Steps, Windows};
 
-use samples::{Samples, SamplesBuffers};
+use notes::Notes;
+use run::Run;
+use samples::SamplesBuffers;
 
 /// A scalar argument of a range function: one value for all steps, or one for each.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +169,17 @@ impl<'a> KernelContext<'a> {
 #[derive(Debug, Default)]
 pub struct Scratch {
     samples: SamplesBuffers,
+    work: Work,
+}
+
+/// Buffers that single kernels work in; what they hold before and after a call means nothing.
+#[derive(Debug, Default)]
+struct Work {
+    indices: Vec<u32>,
+    more_indices: Vec<u32>,
+    times: Vec<i64>,
+    sorted: Vec<f64>,
+    distances: Vec<f64>,
 }
 
 /// Why a range function failed.
@@ -155,24 +187,16 @@ pub struct Scratch {
 #[non_exhaustive]
 pub enum KernelError {
     /// The first scalar of `double_exponential_smoothing` is out of range.
-    #[error("invalid smoothing factor. Expected: 0 < sf < 1, got: {}", GoFixed(*.0))]
+    #[error("invalid smoothing factor. Expected: 0 < sf < 1, got: {}", fixed(*.0))]
     SmoothingFactor(f64),
     /// The second scalar of `double_exponential_smoothing` is out of range.
-    #[error("invalid trend factor. Expected: 0 < tf < 1, got: {}", GoFixed(*.0))]
+    #[error("invalid trend factor. Expected: 0 < tf < 1, got: {}", fixed(*.0))]
     TrendFactor(f64),
 }
 
-/// Six decimals, infinities with their sign: Go's `%f`.
-struct GoFixed(f64);
-
-impl std::fmt::Display for GoFixed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            v if v == f64::INFINITY => f.write_str("+Inf"),
-            v if v == f64::NEG_INFINITY => f.write_str("-Inf"),
-            v => write!(f, "{v:.6}"),
-        }
-    }
+/// Go's `%f`.
+fn fixed(value: f64) -> String {
+    format_precision(value, Layout::Plain, 6)
 }
 
 /// Which samples a range function looks at.
@@ -208,21 +232,6 @@ pub struct RangeFunction {
 
 type Kernel = fn(&mut Run<'_, '_>, &mut Row) -> Result<(), KernelError>;
 
-/// What a kernel function gets.
-struct Run<'a, 'c> {
-    samples: Samples<'a>,
-    input: &'a RangeInput<'a>,
-    args: &'a [ScalarArg<'a>],
-    context: &'a mut Notes<'c>,
-}
-
-/// The part of a [`KernelContext`] that is left while its scratch is lent out.
-struct Notes<'c> {
-    metric_name: &'c str,
-    span: Span,
-    annotations: &'c mut Annotations,
-}
-
 impl RangeFunction {
     /// Evaluates the function over one series; `out` is reset to `input.windows.ends.count` steps first.
     ///
@@ -239,17 +248,17 @@ impl RangeFunction {
         if input.columns.is_empty() || input.windows.range_ms <= 0 {
             return Ok(());
         }
-        let Scratch { samples } = &mut *context.scratch;
-        let mut notes = Notes {
-            metric_name: context.metric_name,
-            span: context.span,
-            annotations: &mut *context.annotations,
-        };
+        let Scratch { samples, work } = &mut *context.scratch;
         let mut run = Run {
             samples: samples.split(input.columns, self.needs),
             input,
             args,
-            context: &mut notes,
+            notes: Notes {
+                metric_name: context.metric_name,
+                span: context.span,
+                annotations: &mut *context.annotations,
+            },
+            work,
         };
         (self.kernel)(&mut run, out)
     }

@@ -5,27 +5,11 @@ use std::sync::Arc;
 
 use crate::row::Row;
 
-use super::samples::Cursor;
 use super::{KernelError, Run};
-
-/// Calls `f(step, floats, histograms)` for each step whose window holds samples.
-fn for_each_window(run: &Run<'_, '_>, mut f: impl FnMut(usize, Cursor, Cursor)) {
-    let (mut floats, mut histograms) = (Cursor::default(), Cursor::default());
-    let windows = &run.input.windows;
-    for step in 0..windows.ends.count {
-        let end = windows.ends.at(step);
-        let start = end.saturating_sub(windows.range_ms);
-        floats.advance(run.samples.float_ts, start, end);
-        histograms.advance(run.samples.histogram_ts, start, end);
-        if !floats.is_empty() || !histograms.is_empty() {
-            f(step, floats, histograms);
-        }
-    }
-}
 
 /// `count_over_time`: floats and histograms.
 pub(super) fn count(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
-    for_each_window(run, |step, floats, histograms| {
+    run.for_each_window(|_, step, floats, histograms| {
         out.set(step, (floats.len() + histograms.len()) as f64);
     });
     Ok(())
@@ -33,20 +17,20 @@ pub(super) fn count(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelEr
 
 /// `present_over_time`, and the core of `absent_over_time`: 1 where there is a sample.
 pub(super) fn present(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
-    for_each_window(run, |step, _, _| out.set(step, 1.0));
+    run.for_each_window(|_, step, _, _| out.set(step, 1.0));
     Ok(())
 }
 
 /// `first_over_time`
 pub(super) fn first(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
     let samples = run.samples;
-    for_each_window(run, |step, floats, histograms| {
+    run.for_each_window(|_, step, floats, histograms| {
         let float_first = histograms.is_empty()
-            || !floats.is_empty() && samples.float_ts[floats.first] < samples.histogram_ts[histograms.first];
+            || !floats.is_empty() && samples.float_ts[floats.start] < samples.histogram_ts[histograms.start];
         if float_first {
-            out.set(step, samples.floats[floats.first]);
+            out.set(step, samples.floats[floats.start]);
         } else {
-            out.push_histogram(step, Arc::clone(&samples.histograms[histograms.first]));
+            out.push_histogram(step, Arc::clone(&samples.histograms[histograms.start]));
         }
     });
     Ok(())
@@ -55,7 +39,7 @@ pub(super) fn first(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelEr
 /// `last_over_time`
 pub(super) fn last(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
     let samples = run.samples;
-    for_each_window(run, |step, floats, histograms| {
+    run.for_each_window(|_, step, floats, histograms| {
         let float_last = histograms.is_empty()
             || !floats.is_empty()
                 && samples.histogram_ts[histograms.end - 1] < samples.float_ts[floats.end - 1];
@@ -71,9 +55,9 @@ pub(super) fn last(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelErr
 /// `ts_of_first_over_time`, in seconds.
 pub(super) fn ts_of_first(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
     let samples = run.samples;
-    for_each_window(run, |step, floats, histograms| {
-        let float = (!floats.is_empty()).then(|| samples.float_ts[floats.first]);
-        let histogram = (!histograms.is_empty()).then(|| samples.histogram_ts[histograms.first]);
+    run.for_each_window(|_, step, floats, histograms| {
+        let float = (!floats.is_empty()).then(|| samples.float_ts[floats.start]);
+        let histogram = (!histograms.is_empty()).then(|| samples.histogram_ts[histograms.start]);
         if let Some(first) = float.into_iter().chain(histogram).min() {
             out.set(step, first as f64 / 1000.0);
         }
@@ -84,7 +68,7 @@ pub(super) fn ts_of_first(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), Ke
 /// `ts_of_last_over_time`, in seconds.
 pub(super) fn ts_of_last(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
     let samples = run.samples;
-    for_each_window(run, |step, floats, histograms| {
+    run.for_each_window(|_, step, floats, histograms| {
         // Compat: the missing kind counts as time 0, so that results before 1970 are 0.
         let float = if floats.is_empty() {
             0

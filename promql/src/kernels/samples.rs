@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::columns::Columns;
-use model::histogram::{FloatHistogram, Histogram};
+use model::histogram::FloatHistogram;
 use model::sample::is_stale_nan;
 
 use super::Needs;
@@ -72,13 +72,13 @@ impl SamplesBuffers {
         let mut histograms = columns.histograms.iter().peekable();
         for (row, (timestamp, value)) in columns.timestamps_ms.iter().zip(&columns.values).enumerate() {
             if let Some((_, histogram)) = histograms.next_if(|(at, _)| *at as usize == row) {
-                if is_stale_nan(histogram_sum(histogram)) {
+                if is_stale_nan(histogram.sum()) {
                     continue;
                 }
                 self.histogram_ts.push(*timestamp);
                 self.histogram_starts.extend(starts.get(row));
                 if needs == Needs::All {
-                    self.histograms.push(to_float(histogram));
+                    self.histograms.push(histogram.to_float());
                 }
             } else if !is_stale_nan(*value) {
                 self.float_ts.push(*timestamp);
@@ -86,22 +86,6 @@ impl SamplesBuffers {
                 self.float_starts.extend(starts.get(row));
             }
         }
-    }
-}
-
-/// Sum of a histogram of either kind.
-pub(super) fn histogram_sum(histogram: &Histogram) -> f64 {
-    match histogram {
-        Histogram::Int(histogram) => histogram.sum,
-        Histogram::Float(histogram) => histogram.sum,
-    }
-}
-
-/// The histogram with float counts; shared where it has them already.
-pub(super) fn to_float(histogram: &Histogram) -> Arc<FloatHistogram> {
-    match histogram {
-        Histogram::Int(histogram) => Arc::new(histogram.to_float()),
-        Histogram::Float(histogram) => Arc::clone(histogram),
     }
 }
 

@@ -1,0 +1,130 @@
+//! `resets` and `changes`: how often a sample of the window differs from the one before it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use model::histogram::FloatHistogram;
+
+use crate::row::Row;
+
+use super::samples::Samples;
+use super::starts::{self, Times};
+use super::{Extension, KernelError, Run};
+
+/// `resets`: of counters, floats or histograms; a change between the two counts as one.
+pub(super) fn resets(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    if !run.input.use_start_timestamps {
+        run.samples.float_starts = &[];
+        run.samples.histogram_starts = &[];
+    }
+    count(run, is_reset, out);
+    Ok(())
+}
+
+/// `changes`: of value; a change between float and histogram counts as one.
+pub(super) fn changes(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    count(run, is_change, out);
+    Ok(())
+}
+
+/// A sample of either kind.
+#[derive(Clone, Copy)]
+struct Sample<'a> {
+    times: Times,
+    value: Value<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    Float(f64),
+    Histogram(&'a Arc<FloatHistogram>),
+}
+
+fn is_reset(previous: Sample<'_>, current: Sample<'_>) -> bool {
+    match (previous.value, current.value) {
+        (Value::Float(old), Value::Float(new)) => {
+            new < old || starts::is_reset(previous.times, current.times)
+        }
+        (Value::Histogram(old), Value::Histogram(new)) => {
+            starts::is_reset(previous.times, current.times) || new.detect_reset(old)
+        }
+        _ => true,
+    }
+}
+
+fn is_change(previous: Sample<'_>, current: Sample<'_>) -> bool {
+    match (previous.value, current.value) {
+        (Value::Float(old), Value::Float(new)) => new != old && !(new.is_nan() && old.is_nan()),
+        (Value::Histogram(old), Value::Histogram(new)) => !new.same_data(old),
+        _ => true,
+    }
+}
+
+/// Whether a pair is an event depends on the two samples alone: one pass counts the events up to each sample, and a
+/// window's count is the difference between its ends.
+fn count(run: &mut Run<'_, '_>, is_event: fn(Sample<'_>, Sample<'_>) -> bool, out: &mut Row) {
+    let mut times = std::mem::take(&mut run.work.times);
+    let mut events = std::mem::take(&mut run.work.indices);
+    times.clear();
+    events.clear();
+    let mut previous = None;
+    let mut total = 0;
+    for sample in merged(run.samples) {
+        total += u32::from(previous.is_some_and(|previous| is_event(previous, sample)));
+        times.push(sample.times.at);
+        events.push(total);
+        previous = Some(sample);
+    }
+    let mut window = 0..0;
+    for step in 0..run.steps() {
+        let (start, end) = run.window(step);
+        advance(&mut window, &times, start, end);
+        if window.is_empty() {
+            continue;
+        }
+        let anchor = window.start.checked_sub(1).filter(|before| {
+            run.input.extension == Extension::Anchored
+                && times[*before] > start.saturating_sub(run.input.lookback_ms)
+        });
+        let first = anchor.unwrap_or(window.start);
+        out.set(step, f64::from(events[window.end - 1] - events[first]));
+    }
+    run.work.times = times;
+    run.work.indices = events;
+}
+
+fn advance(window: &mut Range<usize>, times: &[i64], start: i64, end: i64) {
+    while window.end < times.len() && times[window.end] <= end {
+        window.end += 1;
+    }
+    while window.start < window.end && times[window.start] <= start {
+        window.start += 1;
+    }
+}
+
+/// Floats and histograms in order of time.
+fn merged<'a>(samples: Samples<'a>) -> impl Iterator<Item = Sample<'a>> {
+    let (mut float, mut histogram) = (0, 0);
+    std::iter::from_fn(move || {
+        let float_at = samples.float_ts.get(float);
+        let histogram_at = samples.histogram_ts.get(histogram);
+        let take_float = match (float_at, histogram_at) {
+            (None, None) => return None,
+            (Some(float_at), Some(histogram_at)) => float_at < histogram_at,
+            (float_at, _) => float_at.is_some(),
+        };
+        if take_float {
+            float += 1;
+            Some(Sample {
+                times: starts::times(samples.float_ts, samples.float_starts, float - 1),
+                value: Value::Float(samples.floats[float - 1]),
+            })
+        } else {
+            histogram += 1;
+            Some(Sample {
+                times: starts::times(samples.histogram_ts, samples.histogram_starts, histogram - 1),
+                value: Value::Histogram(&samples.histograms[histogram - 1]),
+            })
+        }
+    })
+}

@@ -1,0 +1,114 @@
+//! `max_over_time`, `min_over_time` and when the extreme was reached.
+
+use std::cmp::Ordering;
+
+use crate::row::Row;
+
+use super::{KernelError, Run};
+
+/// Which extreme is looked for, and which of several equal samples counts.
+#[derive(Clone, Copy)]
+struct Extreme {
+    /// What a new sample is to the old extreme when it is more extreme.
+    better: Ordering,
+    /// Whether of equal samples the last counts, not the first.
+    last: bool,
+}
+
+/// `max_over_time`: NaN only where there is nothing else.
+pub(super) fn max(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    slide(
+        run,
+        Extreme {
+            better: Ordering::Greater,
+            last: false,
+        },
+        |run, step, at| {
+            out.set(step, run.samples.floats[at]);
+        },
+    );
+    Ok(())
+}
+
+/// `min_over_time`: NaN only where there is nothing else.
+pub(super) fn min(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    slide(
+        run,
+        Extreme {
+            better: Ordering::Less,
+            last: false,
+        },
+        |run, step, at| {
+            out.set(step, run.samples.floats[at]);
+        },
+    );
+    Ok(())
+}
+
+/// `ts_of_max_over_time`, in seconds: the last time at which the maximum was reached.
+pub(super) fn ts_of_max(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    slide(
+        run,
+        Extreme {
+            better: Ordering::Greater,
+            last: true,
+        },
+        |run, step, at| {
+            out.set(step, run.samples.float_ts[at] as f64 / 1000.0);
+        },
+    );
+    Ok(())
+}
+
+/// `ts_of_min_over_time`, in seconds: the last time at which the minimum was reached.
+pub(super) fn ts_of_min(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    slide(
+        run,
+        Extreme {
+            better: Ordering::Less,
+            last: true,
+        },
+        |run, step, at| {
+            out.set(step, run.samples.float_ts[at] as f64 / 1000.0);
+        },
+    );
+    Ok(())
+}
+
+/// Calls `found(run, step, index of the extreme)` for each window with floats.
+///
+/// Candidates are kept in order of time, each less extreme than the one before it; the front one is the answer, and
+/// every sample enters and leaves once. Samples that are not candidates are less extreme than a later one. NaN is less
+/// extreme than anything.
+fn slide(run: &mut Run<'_, '_>, extreme: Extreme, mut found: impl FnMut(&Run<'_, '_>, usize, usize)) {
+    let mut candidates = std::mem::take(&mut run.work.indices);
+    candidates.clear();
+    let (mut front, mut seen) = (0, 0);
+    run.for_each_float_window(|run, step, window| {
+        let floats = run.samples.floats;
+        // Windows may jump; what no window sees is no candidate.
+        for index in seen.max(window.start)..window.end {
+            let beaten = |old: &u32| beats(floats[index], floats[*old as usize], extreme);
+            while candidates.len() > front && candidates.last().is_some_and(beaten) {
+                candidates.pop();
+            }
+            candidates.push(index as u32);
+        }
+        seen = window.end;
+        while (candidates[front] as usize) < window.start {
+            front += 1;
+        }
+        found(run, step, candidates[front] as usize);
+    });
+    run.work.indices = candidates;
+}
+
+/// Whether a new sample pushes an older one out for good.
+fn beats(new: f64, old: f64, extreme: Extreme) -> bool {
+    match new.partial_cmp(&old) {
+        Some(Ordering::Equal) => extreme.last,
+        Some(order) => order == extreme.better,
+        // Where both are NaN the later one counts in either case; their bits do not matter.
+        None => old.is_nan(),
+    }
+}

@@ -1,0 +1,245 @@
+//! `rate`, `increase` and `delta` over plain ranges: the change between the first and the last sample of a window,
+//! extrapolated to its ends.
+
+use std::ops::Range;
+
+use crate::row::Row;
+
+use super::samples::Cursor;
+use super::starts::{self, Times};
+use super::{Extension, KernelError, Run, extended, histogram_rate};
+
+/// What tells the three functions apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flavour {
+    /// Resets are made up for, and nothing is extrapolated below zero.
+    pub(super) counter: bool,
+    /// The result is per second.
+    pub(super) per_second: bool,
+}
+
+const RATE: Flavour = Flavour {
+    counter: true,
+    per_second: true,
+};
+const INCREASE: Flavour = Flavour {
+    counter: true,
+    per_second: false,
+};
+const DELTA: Flavour = Flavour {
+    counter: false,
+    per_second: false,
+};
+
+/// `rate`
+pub(super) fn rate(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    evaluate(run, RATE, out)
+}
+
+/// `increase`
+pub(super) fn increase(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    evaluate(run, INCREASE, out)
+}
+
+/// `delta`
+pub(super) fn delta(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    evaluate(run, DELTA, out)
+}
+
+fn evaluate(run: &mut Run<'_, '_>, flavour: Flavour, out: &mut Row) -> Result<(), KernelError> {
+    if run.input.extension != Extension::None {
+        extended::evaluate(run, flavour, out);
+        return Ok(());
+    }
+    let use_starts = flavour.counter && run.input.use_start_timestamps;
+    if !use_starts {
+        run.samples.float_starts = &[];
+        run.samples.histogram_starts = &[];
+    }
+    let mut resets = Marks::new(std::mem::take(&mut run.work.indices));
+    let mut overlaps = Marks::new(std::mem::take(&mut run.work.more_indices));
+    if flavour.counter {
+        find_resets(run, &mut resets, &mut overlaps);
+    }
+    let range_seconds = run.range_seconds();
+    run.for_each_window(|run, step, floats, histograms| {
+        if !floats.is_empty() && !histograms.is_empty() {
+            run.notes.mixed_floats_and_histograms();
+            return;
+        }
+        if floats.is_empty() {
+            histogram_rate::window(run, flavour, step, histograms, range_seconds, out);
+            return;
+        }
+        if !overlaps.between(&floats).is_empty() {
+            run.notes.start_times_overlap();
+        }
+        let change = float_change(run, &floats, resets.between(&floats));
+        let (start, end) = run.window(step);
+        let edges = Edges {
+            range_start: start,
+            range_end: end,
+            first: starts::times(run.samples.float_ts, run.samples.float_starts, floats.start),
+            last_at: run.samples.float_ts[floats.end - 1],
+            intervals: floats.len() - 1,
+        };
+        let first = run.samples.floats[floats.start];
+        if edges.starts_inside(flavour) {
+            let factor = edges.factor_from_start(flavour, range_seconds);
+            out.set(step, (change + first) * factor);
+        } else if edges.intervals > 0 {
+            let to_zero = (change > 0.0 && first >= 0.0).then(|| first / change);
+            out.set(step, change * edges.factor(flavour, to_zero, range_seconds));
+        }
+    });
+    run.work.indices = resets.at;
+    run.work.more_indices = overlaps.at;
+    Ok(())
+}
+
+/// Marks each float that starts anew after the one before it, and each whose start time overlaps it.
+fn find_resets(run: &Run<'_, '_>, resets: &mut Marks, overlaps: &mut Marks) {
+    let samples = run.samples;
+    for (i, pair) in samples.floats.windows(2).enumerate() {
+        if pair[1] < pair[0] {
+            resets.at.push(i as u32 + 1);
+        }
+    }
+    if samples.float_starts.is_empty() {
+        return;
+    }
+    resets.at.clear();
+    for i in 1..samples.floats.len() {
+        let previous = starts::times(samples.float_ts, samples.float_starts, i - 1);
+        let current = starts::times(samples.float_ts, samples.float_starts, i);
+        if samples.floats[i] < samples.floats[i - 1] || starts::is_reset(previous, current) {
+            resets.at.push(i as u32);
+        }
+        if starts::overlap(previous, current) {
+            overlaps.at.push(i as u32);
+        }
+    }
+}
+
+/// Last less first, and what was lost at each reset. The few resets are added in order and afresh for each window, so
+/// that no rounding is carried along.
+fn float_change(run: &Run<'_, '_>, window: &Range<usize>, resets: &[u32]) -> f64 {
+    let floats = run.samples.floats;
+    let mut change = floats[window.end - 1] - floats[window.start];
+    for reset in resets {
+        change += floats[*reset as usize - 1];
+    }
+    change
+}
+
+/// Ascending indices of marked samples, and which of them lie inside a window that slides forward.
+struct Marks {
+    at: Vec<u32>,
+    cursor: Cursor,
+}
+
+impl Marks {
+    fn new(mut at: Vec<u32>) -> Self {
+        at.clear();
+        Marks {
+            at,
+            cursor: Cursor::default(),
+        }
+    }
+
+    /// The marks behind the window's first sample.
+    fn between(&mut self, window: &Range<usize>) -> &[u32] {
+        let cursor = &mut self.cursor;
+        while cursor.end < self.at.len() && (self.at[cursor.end] as usize) < window.end {
+            cursor.end += 1;
+        }
+        while cursor.first < cursor.end && self.at[cursor.first] as usize <= window.start {
+            cursor.first += 1;
+        }
+        &self.at[cursor.first..cursor.end]
+    }
+}
+
+/// Where a window's samples lie between its ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Edges {
+    /// Start of the range, excluded, in milliseconds.
+    pub(super) range_start: i64,
+    /// End of the range, included, in milliseconds.
+    pub(super) range_end: i64,
+    /// Times of the first sample.
+    pub(super) first: Times,
+    /// Timestamp of the last sample.
+    pub(super) last_at: i64,
+    /// Number of samples less one.
+    pub(super) intervals: usize,
+}
+
+impl Edges {
+    /// Whether the counter is known to have started from zero inside the window, before its first sample.
+    pub(super) fn starts_inside(&self, flavour: Flavour) -> bool {
+        flavour.counter
+            && self.first.start != 0
+            && self.first.start > self.range_start
+            && self.first.start < self.first.at
+    }
+
+    /// What the change since a known start is multiplied with. There is nothing to extrapolate to on the left.
+    pub(super) fn factor_from_start(&self, flavour: Flavour, range_seconds: f64) -> f64 {
+        let sampled = seconds(self.last_at - self.first.start);
+        scale(flavour, sampled, 0.0, self.extrapolated_end(), range_seconds)
+    }
+
+    /// What the change is multiplied with. A sample closer to an end of the range than 1.1 times the average distance
+    /// of samples means that the series goes on there, and the change is extrapolated to that end; otherwise half an
+    /// average distance further. A counter is not extrapolated below zero: `to_zero` is its first value as a part of
+    /// the change, where it had one.
+    pub(super) fn factor(&self, flavour: Flavour, to_zero: Option<f64>, range_seconds: f64) -> f64 {
+        let sampled = seconds(self.last_at - self.first.at);
+        let average = self.average();
+        let mut to_start = seconds(self.first.at - self.range_start);
+        if to_start >= average * 1.1 {
+            to_start = average / 2.0;
+        }
+        if let (true, Some(part)) = (flavour.counter, to_zero) {
+            let to_zero = sampled * part;
+            if to_zero < to_start {
+                to_start = to_zero;
+            }
+        }
+        scale(flavour, sampled, to_start, self.extrapolated_end(), range_seconds)
+    }
+
+    fn extrapolated_end(&self) -> f64 {
+        let to_end = seconds(self.range_end - self.last_at);
+        let average = self.average();
+        if to_end >= average * 1.1 {
+            average / 2.0
+        } else {
+            to_end
+        }
+    }
+
+    /// Average distance of samples in seconds; 0 for a single one.
+    fn average(&self) -> f64 {
+        if self.intervals == 0 {
+            return 0.0;
+        }
+        seconds(self.last_at - self.first.at) / self.intervals as f64
+    }
+}
+
+fn scale(flavour: Flavour, sampled: f64, to_start: f64, to_end: f64, range_seconds: f64) -> f64 {
+    let mut factor = 1.0;
+    if sampled != 0.0 {
+        factor = (sampled + to_start + to_end) / sampled;
+    }
+    if flavour.per_second {
+        factor /= range_seconds;
+    }
+    factor
+}
+
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1000.0
+}

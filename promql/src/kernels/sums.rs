@@ -1,0 +1,180 @@
+//! `sum_over_time` and `avg_over_time` of floats.
+
+use model::histogram::kahan::Kahan;
+
+use crate::row::Row;
+
+use super::samples::Cursor;
+use super::{KernelError, Run, histogram_sums};
+
+/// `sum_over_time`
+pub(super) fn sum(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    additive(
+        run,
+        out,
+        |window, sliding| {
+            if let Some(sliding) = sliding {
+                return sliding.total();
+            }
+            let mut sum = Kahan::default();
+            for value in window {
+                sum.add(*value);
+            }
+            if sum.sum.is_infinite() {
+                sum.sum
+            } else {
+                sum.total()
+            }
+        },
+        histogram_sums::sum,
+    )
+}
+
+/// `avg_over_time`
+pub(super) fn avg(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    additive(
+        run,
+        out,
+        |window, sliding| match sliding {
+            Some(sliding) => mean_of_sum(sliding, window.len()),
+            None => mean(window),
+        },
+        histogram_sums::avg,
+    )
+}
+
+fn mean_of_sum(sum: Kahan, count: usize) -> f64 {
+    let count = count as f64;
+    sum.sum / count + sum.compensation / count
+}
+
+/// The mean by way of the sum; where that overflows, the running mean from there on.
+pub(super) fn mean(values: &[f64]) -> f64 {
+    let mut values = values.iter().enumerate();
+    let mut sum = Kahan::new(values.next().map_or(f64::NAN, |(_, first)| *first));
+    let mut count = 1.0;
+    while let Some((i, value)) = values.next() {
+        let mut next = sum;
+        next.add(*value);
+        if next.sum.is_infinite() {
+            let mean = Kahan {
+                sum: sum.sum / count,
+                compensation: sum.compensation / count,
+            };
+            return running_mean(mean, i, std::iter::once(*value).chain(values.map(|(_, v)| *v)));
+        }
+        sum = next;
+        count = (i + 1) as f64;
+    }
+    sum.sum / count + sum.compensation / count
+}
+
+/// Goes on with the mean of `seen` values.
+fn running_mean(mut mean: Kahan, seen: usize, values: impl Iterator<Item = f64>) -> f64 {
+    for (i, value) in values.enumerate() {
+        let count = (seen + i + 1) as f64;
+        let kept = (count - 1.0) / count;
+        mean.sum *= kept;
+        mean.compensation *= kept;
+        mean.add(value / count);
+    }
+    mean.total()
+}
+
+/// Runs over the windows; `f` gets the window and, where it is as good as a fresh one, the sum carried over from the
+/// window before.
+fn additive(
+    run: &mut Run<'_, '_>,
+    out: &mut Row,
+    f: impl Fn(&[f64], Option<Kahan>) -> f64,
+    of_histograms: fn(&mut Run<'_, '_>, usize, std::ops::Range<usize>, &mut Row),
+) -> Result<(), KernelError> {
+    let samples = run.samples;
+    let (mut floats, mut histograms) = (Cursor::default(), Cursor::default());
+    let mut sliding = SlidingSum::default();
+    for step in 0..run.steps() {
+        let (start, end) = run.window(step);
+        let before = floats;
+        floats.advance(samples.float_ts, start, end);
+        histograms.advance(samples.histogram_ts, start, end);
+        match (floats.is_empty(), histograms.is_empty()) {
+            (true, true) => {}
+            (false, false) => run.notes.mixed_floats_and_histograms(),
+            (true, false) => of_histograms(run, step, histograms.first..histograms.end, out),
+            (false, true) => {
+                let sum = sliding.slide(samples.floats, before, floats);
+                out.set(step, f(&samples.floats[floats.first..floats.end], sum));
+            }
+        }
+        if floats.is_empty() || !histograms.is_empty() {
+            sliding = SlidingSum::default();
+        }
+    }
+    Ok(())
+}
+
+/// A sum carried from window to window by adding what comes and subtracting what goes.
+///
+/// Compensated addition of n values errs by at most n² ε² Σ|x| beyond the last rounding. The sum is given out only
+/// while that bound, over everything added or subtracted since the last fresh start, is negligible beside it: a large
+/// value that has left the window, a sum that cancels, an infinity or a NaN end it.
+#[derive(Clone, Copy, Debug, Default)]
+struct SlidingSum {
+    sum: Kahan,
+    /// Σ|x| of all operations since the last fresh start.
+    magnitude: f64,
+    /// Number of those operations; 0 when there is nothing to go on from.
+    operations: f64,
+}
+
+/// Relative error that a sliding sum may have.
+const SLIDING_ERROR_MAX: f64 = 1e-14;
+/// Magnitudes from here on might overflow in another order of additions.
+const SLIDING_MAGNITUDE_MAX: f64 = 1e300;
+
+impl SlidingSum {
+    /// The sum of `now`, given that of `before`; `None` where the caller has to sum afresh by its own rules.
+    fn slide(&mut self, values: &[f64], before: Cursor, now: Cursor) -> Option<Kahan> {
+        let moved = (now.end - before.end) + (now.first - before.first);
+        if self.operations == 0.0 || moved >= now.len() {
+            self.restart(&values[now.first..now.end]);
+        } else {
+            for value in &values[before.end..now.end] {
+                self.add(*value);
+            }
+            for value in &values[before.first..now.first] {
+                self.add(-*value);
+            }
+            if !self.is_good() {
+                self.restart(&values[now.first..now.end]);
+            }
+        }
+        if self.magnitude < SLIDING_MAGNITUDE_MAX {
+            Some(self.sum)
+        } else {
+            *self = SlidingSum::default();
+            None
+        }
+    }
+
+    /// Sums `window` in its order, as the reference does.
+    fn restart(&mut self, window: &[f64]) {
+        *self = SlidingSum::default();
+        for value in window {
+            self.add(*value);
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, value: f64) {
+        self.sum.add(value);
+        self.magnitude += value.abs();
+        self.operations += 1.0;
+    }
+
+    fn is_good(&self) -> bool {
+        let unit = f64::EPSILON / 2.0 * self.operations;
+        unit * unit * self.magnitude <= SLIDING_ERROR_MAX * self.sum.total().abs()
+            && self.magnitude < SLIDING_MAGNITUDE_MAX
+    }
+}
