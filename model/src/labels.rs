@@ -245,6 +245,11 @@ impl LabelsPacker {
         &self.bytes
     }
 
+    /// Forgets the pairs so far and keeps the buffer.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     /// The set; the packer is empty again and keeps its buffer.
     pub fn finish(&mut self) -> Labels {
         let labels = Labels {
@@ -334,6 +339,34 @@ pub fn is_legacy_metric_name(name: &str) -> bool {
 /// Whether `name` is a label name of the old kind, `[a-zA-Z_][a-zA-Z0-9_]*`, which needs no quotes.
 pub fn is_legacy_label_name(name: &str) -> bool {
     is_legacy_metric_name(name) && !name.contains(':')
+}
+
+/// Which names labels and metrics may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NameScheme {
+    /// Any UTF-8 text that is not empty.
+    #[default]
+    Utf8,
+    /// Letters, digits, underscores (and colons in metric names), not starting with a digit.
+    Legacy,
+}
+
+impl NameScheme {
+    /// Whether a label may be called `name`.
+    pub fn is_valid_label_name(self, name: &str) -> bool {
+        match self {
+            NameScheme::Utf8 => !name.is_empty(),
+            NameScheme::Legacy => is_legacy_label_name(name),
+        }
+    }
+
+    /// Whether a metric may be called `name`.
+    pub fn is_valid_metric_name(self, name: &str) -> bool {
+        match self {
+            NameScheme::Utf8 => !name.is_empty(),
+            NameScheme::Legacy => is_legacy_metric_name(name),
+        }
+    }
 }
 
 /// Writes `text` in double quotes as Go's `%q` does: backslash escapes for controls and for what is not printable.

@@ -18,6 +18,7 @@
 //! ```
 
 pub mod alert;
+pub mod case;
 pub mod clock;
 pub mod columns;
 pub mod duration;
@@ -26,5 +27,6 @@ pub mod histogram;
 pub mod labels;
 pub mod matcher;
 pub mod regex;
+pub mod relabel;
 pub mod sample;
 pub mod storage;

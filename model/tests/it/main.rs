@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 mod float;
 mod regex;
+mod relabel;
 
 /// A file of this project's own cases.
 fn testdata(name: &str) -> String {
