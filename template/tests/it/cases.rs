@@ -1,0 +1,69 @@
+//! Cases in files: `testdata/template/language.txt` has templates with what they give in both dialects.
+
+use std::sync::Arc;
+
+use narthex_template::{Dialect, FunctionSet, NoHost, TemplateSet, Type, Value};
+
+const BUILTINS: FunctionSet = FunctionSet::new(&[]);
+
+/// The data of every case in the file.
+fn data() -> Value {
+    let entry = |name: &str, value: Value| (Arc::from(name), value);
+    Value::map(vec![
+        entry("s", "text <b> & 'q' \"d\"".into()),
+        entry("n", Value::Int(3)),
+        entry("f", 2.5.into()),
+        entry("big", 1_234_567.0.into()),
+        entry("t", true.into()),
+        entry("empty", "".into()),
+        entry("list", Value::strings(["a", "b", "c"])),
+        entry("m", Value::string_map([("k", "v"), ("a", "1")])),
+        entry("u", "http://x/y?a=b c&d=\"e\"".into()),
+        entry("bad", "javascript:alert(1)".into()),
+        entry("css", "10px".into()),
+        entry(
+            "any",
+            Value::list(
+                Type::Anys,
+                vec![Value::Int(1), "x".into(), Value::Nil, 2.5.into()],
+            ),
+        ),
+    ])
+}
+
+fn run(template: &str, dialect: Dialect) -> Result<String, String> {
+    let mut set = TemplateSet::new(dialect, BUILTINS);
+    set.add("x", template).map_err(|e| e.to_string())?;
+    set.execute("x", data(), &NoHost).map_err(|e| e.to_string())
+}
+
+/// Lines of two spaces are expectations of the template above them: `text = output`, `html ! message`.
+#[test]
+fn language() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/template/language.txt");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (mut template, mut failed, mut checked) = (String::new(), 0, 0);
+    for (number, line) in text.lines().enumerate() {
+        let Some(expectation) = line.strip_prefix("  ") else {
+            template = line.replace('⏎', "\n");
+            continue;
+        };
+        let (dialect, rest) = match expectation.split_at(4) {
+            ("text", rest) => (Dialect::Text, rest),
+            (_, rest) => (Dialect::Html, rest),
+        };
+        let got = run(&template, dialect);
+        let shown = match &got {
+            Ok(output) => format!(" = {output}"),
+            Err(message) => format!(" ! {message}"),
+        };
+        checked += 1;
+        let shown = shown.replace('\n', "⏎");
+        if shown != rest {
+            failed += 1;
+            println!("{}: {template}\n  want{rest}\n  got {shown}", number + 1);
+        }
+    }
+    assert_eq!(failed, 0);
+    assert!(checked > 300);
+}
