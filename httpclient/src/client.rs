@@ -289,12 +289,9 @@ impl TokenSource {
         Ok(header)
     }
 
-    async fn fetch(&self, secret: String) -> Result<Token, HttpClientError> {
+    /// The body of the token request.
+    fn form(&self) -> String {
         let oauth2 = &self.oauth2;
-        let failed = |detail: String| HttpClientError::Token {
-            url: oauth2.token_url.clone(),
-            detail,
-        };
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if !oauth2.scopes.is_empty() {
@@ -303,13 +300,22 @@ impl TokenSource {
         for (name, value) in &oauth2.endpoint_params {
             form.append_pair(name, value);
         }
+        form.finish()
+    }
+
+    async fn fetch(&self, secret: String) -> Result<Token, HttpClientError> {
+        let oauth2 = &self.oauth2;
+        let failed = |detail: String| HttpClientError::Token {
+            url: oauth2.token_url.clone(),
+            detail,
+        };
         let answer = self
             .client
             .post(&oauth2.token_url)
             .basic_auth(&oauth2.client_id, Some(&secret))
             .header("Content-Type", "application/x-www-form-urlencoded")
             .timeout(Duration::from_secs(30))
-            .body(form.finish())
+            .body(self.form())
             .send()
             .await
             .map_err(|e| failed(e.to_string()))?;

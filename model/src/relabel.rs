@@ -237,6 +237,15 @@ pub struct RelabelRule {
     replacement: Template,
 }
 
+/// Rules that were written alike run alike.
+impl PartialEq for RelabelRule {
+    fn eq(&self, other: &Self) -> bool {
+        self.config == other.config && self.scheme == other.scheme
+    }
+}
+
+impl Eq for RelabelRule {}
+
 /// Applies `rules` in order; `false` as soon as one drops the label set, which is then left as that rule found it.
 pub fn apply(rules: &[RelabelRule], labels: &mut LabelsBuilder) -> bool {
     rules.iter().all(|rule| rule.apply(labels))

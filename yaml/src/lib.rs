@@ -23,6 +23,7 @@
 mod convert;
 mod error;
 mod node;
+mod relabel;
 
 mod section;
 
@@ -30,6 +31,7 @@ pub use convert::{Bytes, Duration, FromYaml, Secret};
 pub use error::YamlError;
 pub use node::{Document, Node, NodeKind, Position, Scalar, ScalarKind, Value, parse, parse_all};
 
+pub use relabel::{relabel_rules, relabel_rules_to_yaml};
 pub use section::Section;
 
 /// Writes a value as YAML in the layout that the reference prints configurations in.

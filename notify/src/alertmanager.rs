@@ -1,0 +1,91 @@
+//! Sending to one Alertmanager: `POST /api/v2/alerts`.
+
+use std::time::Duration;
+
+use httpclient::HttpClient;
+use model::alert::Alert;
+use model::labels::Labels;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use crate::queue::Deliver;
+
+/// One Alertmanager.
+pub(crate) struct Alertmanager {
+    pub(crate) client: HttpClient,
+    pub(crate) url: Url,
+    pub(crate) timeout: Duration,
+}
+
+impl Deliver for Alertmanager {
+    async fn deliver(&self, alerts: Vec<Alert>) -> Result<(), String> {
+        let body: Vec<Value> = alerts.iter().map(to_json).collect();
+        post(&self.client, &self.url, self.timeout, &Value::Array(body)).await
+    }
+}
+
+/// Posts JSON; any 2xx is a success.
+pub(crate) async fn post(
+    client: &HttpClient,
+    url: &Url,
+    timeout: Duration,
+    body: &Value,
+) -> Result<(), String> {
+    let request = client
+        .request(reqwest::Method::POST, url.clone())
+        .await
+        .map_err(|e| e.to_string())?;
+    let answer = request
+        .timeout(timeout)
+        .header(reqwest::header::CONTENT_TYPE, "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .map_err(|error| chain(&error))?;
+    let status = answer.status();
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(format!("bad response status {status}"))
+    }
+}
+
+/// The error with its causes: the outer one alone says only that something failed.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+fn to_json(alert: &Alert) -> Value {
+    json!({
+        "labels": pairs(&alert.labels),
+        "annotations": pairs(&alert.annotations),
+        "startsAt": time_text(alert.starts_at_ms),
+        "endsAt": time_text(alert.ends_at_ms),
+        "generatorURL": alert.generator_url,
+    })
+}
+
+/// A label set as a JSON object.
+pub(crate) fn pairs(labels: &Labels) -> Value {
+    Value::Object(
+        labels
+            .iter()
+            .map(|(n, v)| (n.to_owned(), Value::from(v)))
+            .collect::<Map<_, _>>(),
+    )
+}
+
+/// RFC 3339 in UTC with milliseconds.
+pub(crate) fn time_text(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms)
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
+        .to_string()
+}

@@ -1,0 +1,156 @@
+//! One destination's queue: bounded, oldest out first when it is full, sent in batches by a task of its own.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use model::alert::Alert;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What a queue has done so far.
+#[derive(Debug, Default)]
+pub struct QueueStats {
+    /// Alerts delivered.
+    pub sent: AtomicU64,
+    /// Alerts given up: the queue was full, or delivery failed.
+    pub dropped: AtomicU64,
+    /// Alerts whose delivery failed.
+    pub errors: AtomicU64,
+    /// Time spent in deliveries that succeeded, in microseconds.
+    pub busy_us: AtomicU64,
+    /// Deliveries that succeeded.
+    pub batches: AtomicU64,
+    /// Alerts waiting now.
+    pub waiting: AtomicU64,
+}
+
+/// Delivers batches to one place.
+pub(crate) trait Deliver: Send + Sync + 'static {
+    /// Sends one batch; the text of the error is logged.
+    fn deliver(&self, alerts: Vec<Alert>) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// A destination and its queue. [`Queue::stop`] ends the task.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) url: String,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    url: String,
+    capacity: usize,
+    batch: usize,
+    waiting: Mutex<VecDeque<Alert>>,
+    work: Notify,
+    stop: CancellationToken,
+    stats: QueueStats,
+}
+
+impl Queue {
+    /// Starts the task. Must be called inside a runtime.
+    pub(crate) fn start(url: String, capacity: usize, batch: usize, destination: impl Deliver) -> Self {
+        let shared = Arc::new(Shared {
+            url: url.clone(),
+            capacity,
+            batch: batch.max(1),
+            waiting: Mutex::default(),
+            work: Notify::new(),
+            stop: CancellationToken::new(),
+            stats: QueueStats::default(),
+        });
+        let task = tokio::spawn(run(shared.clone(), destination));
+        Queue { url, shared, task }
+    }
+
+    /// Queues alerts; the oldest give way when there is no room.
+    pub(crate) fn add(&self, alerts: &[Alert]) {
+        let mut waiting = self.shared.waiting.lock();
+        waiting.extend(alerts.iter().cloned());
+        let over = waiting.len().saturating_sub(self.shared.capacity);
+        if over > 0 {
+            waiting.drain(..over);
+            self.shared
+                .stats
+                .dropped
+                .fetch_add(over as u64, Ordering::Relaxed);
+            tracing::warn!(alertmanager = %self.url, count = over, "Alert notification queue full, dropping alerts");
+        }
+        self.shared
+            .stats
+            .waiting
+            .store(waiting.len() as u64, Ordering::Relaxed);
+        drop(waiting);
+        self.shared.work.notify_one();
+    }
+
+    pub(crate) fn stats(&self) -> &QueueStats {
+        &self.shared.stats
+    }
+
+    /// Ends the task; what still waits is sent first if `drain`, for at most `patience`.
+    pub(crate) async fn stop(self, drain: bool, patience: Duration) {
+        if !drain {
+            let count = std::mem::take(&mut *self.shared.waiting.lock()).len();
+            if count > 0 {
+                self.shared
+                    .stats
+                    .dropped
+                    .fetch_add(count as u64, Ordering::Relaxed);
+                tracing::warn!(alertmanager = %self.url, count, "Alert notification queue not drained, dropping alerts");
+            }
+        }
+        self.shared.stop.cancel();
+        let mut task = self.task;
+        if tokio::time::timeout(patience, &mut task).await.is_err() {
+            task.abort();
+        }
+    }
+}
+
+async fn run(shared: Arc<Shared>, destination: impl Deliver) {
+    loop {
+        let batch: Vec<Alert> = {
+            let mut waiting = shared.waiting.lock();
+            let take = waiting.len().min(shared.batch);
+            let batch = waiting.drain(..take).collect();
+            shared
+                .stats
+                .waiting
+                .store(waiting.len() as u64, Ordering::Relaxed);
+            batch
+        };
+        if batch.is_empty() {
+            // Stopping ends the loop only once nothing waits: what is queued has been promised.
+            tokio::select! {
+                () = shared.work.notified() => continue,
+                () = shared.stop.cancelled() => {
+                    if shared.waiting.lock().is_empty() { return } else { continue }
+                }
+            }
+        }
+        let (count, begin) = (batch.len() as u64, Instant::now());
+        match destination.deliver(batch).await {
+            Ok(()) => {
+                shared.stats.sent.fetch_add(count, Ordering::Relaxed);
+                shared.stats.batches.fetch_add(1, Ordering::Relaxed);
+                shared
+                    .stats
+                    .busy_us
+                    .fetch_add(begin.elapsed().as_micros() as u64, Ordering::Relaxed);
+            }
+            Err(error) => {
+                shared.stats.errors.fetch_add(count, Ordering::Relaxed);
+                shared.stats.dropped.fetch_add(count, Ordering::Relaxed);
+                tracing::error!(alertmanager = %shared.url, count, err = %error, "Error sending alerts");
+            }
+        }
+    }
+}
