@@ -63,13 +63,27 @@ impl ClassicHistogram {
         let count = self.count.or(last.map(|(_, count)| count)).unwrap_or(0.0);
         let closed = last.is_some_and(|(bound, _)| bound == f64::INFINITY);
         let implied = (!closed).then_some((f64::INFINITY, count));
-        let cumulative: Vec<f64> = self.buckets.iter().chain(&implied).map(|(_, count)| *count).collect();
+        let cumulative: Vec<f64> = self
+            .buckets
+            .iter()
+            .chain(&implied)
+            .map(|(_, count)| *count)
+            .collect();
         // The last bucket counts everything.
         if cumulative.last() != Some(&count) {
             return None;
         }
-        let bounds: Arc<[f64]> = self.buckets.iter().map(|(b, _)| *b).filter(|b| *b != f64::INFINITY).collect();
-        let hint = if gauge { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
+        let bounds: Arc<[f64]> = self
+            .buckets
+            .iter()
+            .map(|(b, _)| *b)
+            .filter(|b| *b != f64::INFINITY)
+            .collect();
+        let hint = if gauge {
+            CounterResetHint::Gauge
+        } else {
+            CounterResetHint::Unknown
+        };
         let is_whole = |v: &f64| *v == v.round() && v.abs() < 9.0e18;
         if cumulative.iter().all(is_whole) {
             return Some(whole(&cumulative, self.sum, bounds, hint));
@@ -90,7 +104,10 @@ fn spans<T: Copy>(counts: &[T], kept: usize, is_empty: impl Fn(&T) -> bool) -> (
                 covered.extend_from_slice(&counts[next..index]);
                 last.length += gap as u32 + 1;
             }
-            _ => spans.push(Span { offset: gap as i32, length: 1 }),
+            _ => spans.push(Span {
+                offset: gap as i32,
+                length: 1,
+            }),
         }
         covered.push(*count);
         next = index + 1;
@@ -178,7 +195,8 @@ mod tests {
 
     #[test]
     fn whole_counts() {
-        let Some(Histogram::Int(h)) = convert(&[(1.0, 2.0), (f64::INFINITY, 9.0), (0.5, 2.0)], Some(9.0)) else {
+        let Some(Histogram::Int(h)) = convert(&[(1.0, 2.0), (f64::INFINITY, 9.0), (0.5, 2.0)], Some(9.0))
+        else {
             panic!("not whole")
         };
         assert_eq!(h.custom_values.as_deref(), Some(&[0.5, 1.0][..]));
@@ -189,7 +207,9 @@ mod tests {
 
     #[test]
     fn fractional_counts_and_implied_last_bucket() {
-        let Some(Histogram::Float(h)) = convert(&[(1.0, 0.5)], Some(2.0)) else { panic!("not fractional") };
+        let Some(Histogram::Float(h)) = convert(&[(1.0, 0.5)], Some(2.0)) else {
+            panic!("not fractional")
+        };
         assert_eq!(h.positive_buckets, [0.5, 1.5]);
         assert_eq!(h.count, 2.0);
     }

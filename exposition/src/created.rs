@@ -36,8 +36,12 @@ impl<'a> StartTimes<'a> {
     /// stands on the line after it. 0 where there is none.
     pub(crate) fn of(&mut self, text: &'a [u8], family_bytes: usize, ahead: OpenMetricsParser<'a>) -> i64 {
         let kind = ahead.kind();
-        let Some(mut identity) = Identity::read(text, kind) else { return 0 };
-        let Some(family) = identity.family.get(..family_bytes) else { return 0 };
+        let Some(mut identity) = Identity::read(text, kind) else {
+            return 0;
+        };
+        let Some(family) = identity.family.get(..family_bytes) else {
+            return 0;
+        };
         identity.family = Cow::Owned(family.to_vec());
         if let Some((found, start_ms)) = &self.found
             && *found == identity
@@ -64,10 +68,7 @@ impl<'a> StartTimes<'a> {
 }
 
 /// The next `_created` sample before anything that is not a sample, and the position after what was looked at.
-fn search<'a>(
-    mut ahead: OpenMetricsParser<'a>,
-    kind: MetricType,
-) -> (usize, Option<(Identity<'a>, i64)>) {
+fn search<'a>(mut ahead: OpenMetricsParser<'a>, kind: MetricType) -> (usize, Option<(Identity<'a>, i64)>) {
     loop {
         match ahead.next() {
             Ok(Some(Entry::Series(series))) if is_created(series.text) => {
@@ -101,7 +102,13 @@ impl<'a> Identity<'a> {
             MetricType::Histogram => b"le",
             _ => b"",
         };
-        let mut sink = Parts { left_out, identity: Identity { family: Cow::Borrowed(b""), labels: Vec::new() } };
+        let mut sink = Parts {
+            left_out,
+            identity: Identity {
+                family: Cow::Borrowed(b""),
+                labels: Vec::new(),
+            },
+        };
         scan::series(text, 0, Grammar::OpenMetrics, &mut sink).ok()?;
         Some(sink.identity)
     }
@@ -122,4 +129,3 @@ impl<'a> LabelSink<'a> for Parts<'a> {
         }
     }
 }
-

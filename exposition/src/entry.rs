@@ -157,7 +157,10 @@ pub enum LabelsError {
 
 impl LabelsError {
     pub(crate) fn from_fault(fault: Fault) -> Self {
-        LabelsError::Syntax { at: fault.at, expected: fault.expected }
+        LabelsError::Syntax {
+            at: fault.at,
+            expected: fault.expected,
+        }
     }
 }
 

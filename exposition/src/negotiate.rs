@@ -65,7 +65,9 @@ impl ScrapeProtocol {
         match self {
             ScrapeProtocol::PrometheusProto => Format::Protobuf,
             ScrapeProtocol::PrometheusText0_0_4 | ScrapeProtocol::PrometheusText1_0_0 => Format::Text,
-            ScrapeProtocol::OpenMetricsText0_0_1 | ScrapeProtocol::OpenMetricsText1_0_0 => Format::OpenMetrics,
+            ScrapeProtocol::OpenMetricsText0_0_1 | ScrapeProtocol::OpenMetricsText1_0_0 => {
+                Format::OpenMetrics
+            }
         }
     }
 
@@ -122,7 +124,10 @@ pub fn accept_header(protocols: &[ScrapeProtocol], escaping: EscapingScheme) -> 
     for protocol in protocols {
         header.push_str(protocol.media_type());
         // Older versions know no escaping.
-        if matches!(protocol, ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::OpenMetricsText1_0_0) {
+        if matches!(
+            protocol,
+            ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::OpenMetricsText1_0_0
+        ) {
             header.push_str(";escaping=");
             header.push_str(escaping.as_str());
         }
@@ -151,7 +156,10 @@ pub enum ContentTypeError {
 fn instead(fallback: &Option<ScrapeProtocol>) -> String {
     match fallback {
         None => " and no fallback_scrape_protocol specified for target".to_owned(),
-        Some(protocol) => format!(", using fallback_scrape_protocol {:?}", media_type_only(protocol.media_type())),
+        Some(protocol) => format!(
+            ", using fallback_scrape_protocol {:?}",
+            media_type_only(protocol.media_type())
+        ),
     }
 }
 
@@ -170,10 +178,16 @@ pub fn format_of(
     } else {
         let media_type = media_type_only(content_type).to_ascii_lowercase();
         match media_type.as_str() {
-            "application/openmetrics-text" if well_formed(content_type) => return (Some(Format::OpenMetrics), None),
-            "application/vnd.google.protobuf" if well_formed(content_type) => return (Some(Format::Protobuf), None),
+            "application/openmetrics-text" if well_formed(content_type) => {
+                return (Some(Format::OpenMetrics), None);
+            }
+            "application/vnd.google.protobuf" if well_formed(content_type) => {
+                return (Some(Format::Protobuf), None);
+            }
             "text/plain" if well_formed(content_type) => return (Some(Format::Text), None),
-            _ if well_formed(content_type) => ContentTypeError::Unsupported(content_type.to_owned(), fallback),
+            _ if well_formed(content_type) => {
+                ContentTypeError::Unsupported(content_type.to_owned(), fallback)
+            }
             _ => ContentTypeError::Malformed(content_type.to_owned(), fallback),
         }
     };
@@ -187,7 +201,10 @@ fn well_formed(content_type: &str) -> bool {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !special(b))
     };
     let (media_type, mut rest) = content_type.split_once(';').unwrap_or((content_type, ""));
-    let (kind, subtype) = media_type.trim().split_once('/').unwrap_or((media_type.trim(), "x"));
+    let (kind, subtype) = media_type
+        .trim()
+        .split_once('/')
+        .unwrap_or((media_type.trim(), "x"));
     if !is_token(kind) || !is_token(subtype) {
         return false;
     }
@@ -202,7 +219,9 @@ fn well_formed(content_type: &str) -> bool {
             return rest == ";";
         };
         let name = name.trim().to_ascii_lowercase();
-        let Some((value, after)) = parameter_value(after) else { return false };
+        let Some((value, after)) = parameter_value(after) else {
+            return false;
+        };
         if !is_token(&name) || seen.contains(&name) || !(value == ParameterValue::Quoted || after.1) {
             return false;
         }
@@ -227,12 +246,19 @@ fn parameter_value(text: &str) -> Option<(ParameterValue, (&str, bool))> {
             ends
         })?;
         let after = quoted[end + 1..].trim_start();
-        let rest = if after.is_empty() { "" } else { after.strip_prefix(';')? };
+        let rest = if after.is_empty() {
+            ""
+        } else {
+            after.strip_prefix(';')?
+        };
         return Some((ParameterValue::Quoted, (rest, true)));
     }
     let (value, rest) = text.split_once(';').unwrap_or((text, ""));
     let value = value.trim_end();
-    let token = !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b));
+    let token = !value.is_empty()
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b));
     Some((ParameterValue::Token, (rest, token)))
 }
 
@@ -269,7 +295,10 @@ mod tests {
             ("text/plain", Format::Text),
             ("Text/Plain; version=0.0.4; charset=\"utf-8\"", Format::Text),
             ("text/plain;version=0.0.4;", Format::Text),
-            ("application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores", Format::OpenMetrics),
+            (
+                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+                Format::OpenMetrics,
+            ),
             (
                 "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
                 Format::Protobuf,
@@ -278,7 +307,13 @@ mod tests {
             assert_eq!(format_of(header, None), (Some(want), None), "{header}");
         }
         let fallback = Some(ScrapeProtocol::PrometheusText0_0_4);
-        for header in ["", "text/html", "application/json; a=b", "text/plain; version", "text/plain; a=1; a=2"] {
+        for header in [
+            "",
+            "text/html",
+            "application/json; a=b",
+            "text/plain; version",
+            "text/plain; a=1; a=2",
+        ] {
             let (format, error) = format_of(header, None);
             assert_eq!(format, None, "{header}");
             assert!(error.is_some());
@@ -286,11 +321,18 @@ mod tests {
         }
         assert_eq!(
             format_of("", None).1.map(|e| e.to_string()).as_deref(),
-            Some("non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target")
+            Some(
+                "non-compliant scrape target sending blank Content-Type and no fallback_scrape_protocol specified for target"
+            )
         );
         assert_eq!(
-            format_of("text/html", fallback).1.map(|e| e.to_string()).as_deref(),
-            Some(r#"received unsupported Content-Type "text/html", using fallback_scrape_protocol "text/plain""#)
+            format_of("text/html", fallback)
+                .1
+                .map(|e| e.to_string())
+                .as_deref(),
+            Some(
+                r#"received unsupported Content-Type "text/html", using fallback_scrape_protocol "text/plain""#
+            )
         );
     }
 }

@@ -6,8 +6,8 @@ use crate::error::Expected;
 
 /// Powers of ten that a 64-bit float holds exactly.
 const EXACT_POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
-    1e20, 1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
 ];
 /// Up to this many digits a whole number is below 2^53 and so exact as a float.
 const EXACT_DIGITS: usize = 15;
@@ -51,7 +51,11 @@ pub(crate) fn read_short(bytes: &[u8]) -> Option<(f64, usize)> {
         return None;
     }
     let exact = EXACT_POWERS.get(power.unsigned_abs() as usize)?;
-    let value = if power < 0 { mantissa as f64 / exact } else { mantissa as f64 * exact };
+    let value = if power < 0 {
+        mantissa as f64 / exact
+    } else {
+        mantissa as f64 * exact
+    };
     Some((if negative { -value } else { value }, at))
 }
 
@@ -86,7 +90,11 @@ pub(crate) fn read_float(bytes: &[u8]) -> Result<f64, Expected> {
     if value.is_nan() {
         // Go knows no signed NaN.
         let signed = matches!(bytes.first(), Some(b'+' | b'-'));
-        return if signed { Err(Expected::Float) } else { Ok(f64::from_bits(NORMAL_NAN_BITS)) };
+        return if signed {
+            Err(Expected::Float)
+        } else {
+            Ok(f64::from_bits(NORMAL_NAN_BITS))
+        };
     }
     // A number too large is an error, not infinity; infinity itself is a word.
     if value.is_infinite() && bytes.iter().any(u8::is_ascii_digit) {
@@ -108,7 +116,11 @@ pub(crate) fn read_bound(bytes: &[u8]) -> Option<f64> {
 /// Compat: what does not fit becomes the smallest integer, as Go's conversion does on the usual processors.
 pub(crate) fn seconds_to_ms(seconds: f64) -> i64 {
     let ms = seconds * 1000.0;
-    if ms >= -9_223_372_036_854_775_808.0 && ms < 9_223_372_036_854_775_808.0 { ms as i64 } else { i64::MIN }
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&ms) {
+        ms as i64
+    } else {
+        i64::MIN
+    }
 }
 
 /// `value` as the bound of a bucket or a quantile is written in OpenMetrics: shortest digits, and never without `.` or `e`.
@@ -136,11 +148,30 @@ mod tests {
     #[test]
     fn short_numbers_have_the_bits_of_the_general_parser() {
         for text in [
-            "0", "-0", "1", "17", "123456789012345", "0.1", "-2.5", ".5", "5.", "1e6", "1.5e+06", "7.6238e-05",
-            "1e22", "1e-22", "0.000000000000000000001", "00012.50", "1.7954024121153073e+09",
+            "0",
+            "-0",
+            "1",
+            "17",
+            "123456789012345",
+            "0.1",
+            "-2.5",
+            ".5",
+            "5.",
+            "1e6",
+            "1.5e+06",
+            "7.6238e-05",
+            "1e22",
+            "1e-22",
+            "0.000000000000000000001",
+            "00012.50",
+            "1.7954024121153073e+09",
         ] {
             let want: f64 = text.parse().unwrap();
-            assert_eq!(read_float(text.as_bytes()).unwrap().to_bits(), want.to_bits(), "{text}");
+            assert_eq!(
+                read_float(text.as_bytes()).unwrap().to_bits(),
+                want.to_bits(),
+                "{text}"
+            );
         }
         assert_eq!(read_short(b"12.5 99\n"), Some((12.5, 4)));
         assert_eq!(read_short(b"1234567890123456\n"), None);
@@ -149,11 +180,17 @@ mod tests {
 
     #[test]
     fn go_rules() {
-        for text in ["", "-", ".", "e5", "1e", "0x1p3", "1_0", "+nan", "-NaN", "infin", "1 ", "\u{661}"] {
+        for text in [
+            "", "-", ".", "e5", "1e", "0x1p3", "1_0", "+nan", "-NaN", "infin", "1 ", "\u{661}",
+        ] {
             assert_eq!(read_float(text.as_bytes()), Err(Expected::Float), "{text:?}");
         }
         for text in ["nan", "NaN", "NAN"] {
-            assert_eq!(read_float(text.as_bytes()).unwrap().to_bits(), NORMAL_NAN_BITS, "{text}");
+            assert_eq!(
+                read_float(text.as_bytes()).unwrap().to_bits(),
+                NORMAL_NAN_BITS,
+                "{text}"
+            );
         }
         for text in ["+Inf", "inf", "-infinity", "Infinity"] {
             assert!(read_float(text.as_bytes()).unwrap().is_infinite(), "{text}");
@@ -165,9 +202,20 @@ mod tests {
     #[test]
     fn bounds() {
         for (value, want) in [
-            (1.0, "1.0"), (0.0, "0.0"), (-1.0, "-1.0"), (0.5, "0.5"), (10.0, "10.0"), (100_000.0, "100000.0"),
-            (1e6, "1e+06"), (1_234_567.0, "1.234567e+06"), (1e-5, "1e-05"), (0.0001, "0.0001"),
-            (f64::INFINITY, "+Inf"), (1e21, "1e+21"), (123_456.5, "123456.5"), (1_234_567.5, "1.2345675e+06"),
+            (1.0, "1.0"),
+            (0.0, "0.0"),
+            (-1.0, "-1.0"),
+            (0.5, "0.5"),
+            (10.0, "10.0"),
+            (100_000.0, "100000.0"),
+            (1e6, "1e+06"),
+            (1_234_567.0, "1.234567e+06"),
+            (1e-5, "1e-05"),
+            (0.0001, "0.0001"),
+            (f64::INFINITY, "+Inf"),
+            (1e21, "1e+21"),
+            (123_456.5, "123456.5"),
+            (1_234_567.5, "1.2345675e+06"),
         ] {
             assert_eq!(format_bound(value), want);
         }

@@ -47,7 +47,10 @@ impl<'a> OpenMetricsParser<'a> {
     ///
     /// # Errors
     /// At the first line that the format does not allow; calling again is pointless then.
-    #[expect(clippy::should_implement_trait, reason = "an iterator of results would go on after an error")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator of results would go on after an error"
+    )]
     pub fn next(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         loop {
             let start = self.at;
@@ -78,7 +81,9 @@ impl<'a> OpenMetricsParser<'a> {
         known: impl FnOnce(&'a [u8]) -> bool,
     ) -> Result<Option<Series<'a>>, ParseError> {
         let end = self.at.saturating_add(length);
-        let Some(text) = self.body.get(self.at..end) else { return Ok(None) };
+        let Some(text) = self.body.get(self.at..end) else {
+            return Ok(None);
+        };
         let complete = match text.last() {
             Some(b'}') => true,
             Some(_) => self.body.get(end) == Some(&b' '),
@@ -97,7 +102,11 @@ impl<'a> OpenMetricsParser<'a> {
     fn sample(&mut self, start: usize) -> Result<Series<'a>, Fault> {
         let end = scan::series(self.body, start, Grammar::OpenMetrics, &mut Discard)?;
         let series = self.value(start, end)?;
-        Ok(if self.is_start_time(&series) { series } else { self.with_start(series) })
+        Ok(if self.is_start_time(&series) {
+            series
+        } else {
+            self.with_start(series)
+        })
     }
 
     fn is_start_time(&self, series: &Series<'_>) -> bool {
@@ -105,7 +114,10 @@ impl<'a> OpenMetricsParser<'a> {
     }
 
     fn kind_has_start(&self) -> bool {
-        matches!(self.kind, MetricType::Counter | MetricType::Histogram | MetricType::Summary)
+        matches!(
+            self.kind,
+            MetricType::Counter | MetricType::Histogram | MetricType::Summary
+        )
     }
 
     #[inline]
@@ -121,7 +133,9 @@ impl<'a> OpenMetricsParser<'a> {
             return 0;
         }
         // The search runs ahead on a copy that wants no start timestamps itself.
-        let Some(mut starts) = self.starts.take() else { return 0 };
+        let Some(mut starts) = self.starts.take() else {
+            return 0;
+        };
         let ahead = self.clone();
         let start_ms = starts.of(text, self.family_bytes, ahead);
         self.starts = Some(starts);
@@ -153,7 +167,13 @@ impl<'a> OpenMetricsParser<'a> {
             None => return Err(Fault::new(at, Expected::Eof)),
             Some(_) => return Err(Fault::new(at, Expected::LineEnd)),
         }
-        Ok(Series { text: &body[start..end], value, timestamp_ms, start_ms: 0, exemplar })
+        Ok(Series {
+            text: &body[start..end],
+            value,
+            timestamp_ms,
+            start_ms: 0,
+            exemplar,
+        })
     }
 
     fn exemplar_at(&self, at: usize) -> bool {
@@ -171,7 +191,15 @@ impl<'a> OpenMetricsParser<'a> {
         if body.get(at) == Some(&b' ') {
             (timestamp_ms, at) = timestamp(body, at)?;
         }
-        Ok((ExemplarText { format: Format::OpenMetrics, text, value, timestamp_ms }, at))
+        Ok((
+            ExemplarText {
+                format: Format::OpenMetrics,
+                text,
+                value,
+                timestamp_ms,
+            },
+            at,
+        ))
     }
 
     /// Reads the line whose `#` stands at `at`: metadata or the end. There are no other comments.
@@ -180,7 +208,10 @@ impl<'a> OpenMetricsParser<'a> {
         if let Some(after) = rest.strip_prefix(b"# EOF") {
             return match after {
                 [] | [b'\n'] => Ok(None),
-                _ => Err(Fault::new(self.body.len() - after.len(), Expected::NothingAfterEof)),
+                _ => Err(Fault::new(
+                    self.body.len() - after.len(),
+                    Expected::NothingAfterEof,
+                )),
             };
         }
         let name_at = at + b"# TYPE ".len();
@@ -197,15 +228,25 @@ impl<'a> OpenMetricsParser<'a> {
                 b"unknown" => MetricType::Unknown,
                 _ => return Err(Fault::new(text_at, Expected::MetricType)),
             };
-            Ok(Some(Entry::Type { name, kind: self.kind }))
+            Ok(Some(Entry::Type {
+                name,
+                kind: self.kind,
+            }))
         } else if rest.starts_with(b"# HELP ") {
             let (name, text, text_at) = self.metadata(name_at)?;
             let text = std::str::from_utf8(text).map_err(|_| Fault::new(text_at, Expected::Utf8))?;
-            Ok(Some(Entry::Help { name, text: scan::unescape(text, true) }))
+            Ok(Some(Entry::Help {
+                name,
+                text: scan::unescape(text, true),
+            }))
         } else if rest.starts_with(b"# UNIT ") {
             let (name, unit, text_at) = self.metadata(name_at)?;
             let suffix = unit.is_empty() || name.strip_suffix(unit).is_some_and(|stem| stem.ends_with(b"_"));
-            if suffix { Ok(Some(Entry::Unit { name, unit })) } else { Err(Fault::new(text_at, Expected::UnitSuffix)) }
+            if suffix {
+                Ok(Some(Entry::Unit { name, unit }))
+            } else {
+                Err(Fault::new(text_at, Expected::UnitSuffix))
+            }
         } else {
             Err(Fault::new(at, Expected::LineStart))
         }
@@ -238,7 +279,10 @@ fn number_after_space(body: &[u8], at: usize, expected: Expected) -> Result<(f64
     if let Some((value, length)) = number::read_short(rest) {
         return Ok((value, at + 1 + length));
     }
-    let length = rest.iter().position(|b| b" \n\0".contains(b)).unwrap_or(rest.len());
+    let length = rest
+        .iter()
+        .position(|b| b" \n\0".contains(b))
+        .unwrap_or(rest.len());
     if length == 0 {
         return Err(Fault::new(at, expected));
     }

@@ -33,7 +33,9 @@ impl<'a> Parser<'a> {
     pub fn new(format: Format, body: &'a [u8], options: ParserOptions) -> Self {
         match format {
             Format::Text => Parser::Text(TextParser::new(body)),
-            Format::OpenMetrics => Parser::OpenMetrics(OpenMetricsParser::new(body, options.start_timestamps)),
+            Format::OpenMetrics => {
+                Parser::OpenMetrics(OpenMetricsParser::new(body, options.start_timestamps))
+            }
             Format::Protobuf => Parser::Protobuf(Box::new(ProtobufParser::new(body, options.histograms))),
         }
     }
@@ -60,7 +62,10 @@ impl<'a> Parser<'a> {
     ///
     /// # Errors
     /// At the first place that the format does not allow; calling again is pointless then.
-    #[expect(clippy::should_implement_trait, reason = "entries borrow the parser's buffers")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "entries borrow the parser's buffers"
+    )]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
         match self {
             Parser::Text(parser) => parser.next(),

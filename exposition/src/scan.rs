@@ -64,7 +64,11 @@ fn name(body: &[u8], at: usize, extra: u8) -> usize {
         return at;
     }
     let rest = &body[at + 1..];
-    at + 1 + rest.iter().position(|b| !class(b, NAME_REST | extra)).unwrap_or(rest.len())
+    at + 1
+        + rest
+            .iter()
+            .position(|b| !class(b, NAME_REST | extra))
+            .unwrap_or(rest.len())
 }
 
 /// First position from `at` on that holds neither space nor tab.
@@ -86,7 +90,8 @@ pub(crate) fn quoted(body: &[u8], at: usize, lines: bool, nul: bool) -> Option<u
     loop {
         let hit = from + memchr2(b'"', b'\\', body.get(from..)?)?;
         let plain = &body[from..hit];
-        if (!lines && memchr::memchr(b'\n', plain).is_some()) || (!nul && memchr::memchr(0, plain).is_some()) {
+        if (!lines && memchr::memchr(b'\n', plain).is_some()) || (!nul && memchr::memchr(0, plain).is_some())
+        {
             return None;
         }
         if body[hit] == b'"' {
@@ -134,7 +139,11 @@ pub(crate) fn labels<'a>(
                 return Err(Fault::new(after, Expected::Equal));
             }
             sink.metric_name(key);
-            at = if body[after] == b',' { skip(after + 1) } else { after };
+            at = if body[after] == b',' {
+                skip(after + 1)
+            } else {
+                after
+            };
             if body[after] == b'}' {
                 return Ok(after + 1);
             }
@@ -176,8 +185,16 @@ pub(crate) fn series<'a>(
         // Compat: blanks before the metric name become part of it, as in the reference.
         names.metric_name(&body[at..name_end]);
     }
-    let brace = if text { skip_blanks(body, name_end) } else { name_end };
-    let end = if body.get(brace) == Some(&b'{') { labels(body, brace + 1, grammar, &mut names)? } else { name_end };
+    let brace = if text {
+        skip_blanks(body, name_end)
+    } else {
+        name_end
+    };
+    let end = if body.get(brace) == Some(&b'{') {
+        labels(body, brace + 1, grammar, &mut names)?
+    } else {
+        name_end
+    };
     match names.names {
         _ if end == start => Err(Fault::new(start, Expected::LineStart)),
         0 => Err(Fault::new(end, Expected::MetricName)),

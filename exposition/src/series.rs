@@ -41,10 +41,19 @@ pub fn parse_series(
         Format::OpenMetrics => Grammar::OpenMetrics,
         Format::Protobuf => return protobuf::series_labels(text, visit),
     };
-    let mut sink = Visitor { visit: &mut visit, kind, pairs: Vec::new(), error: None, named: false };
+    let mut sink = Visitor {
+        visit: &mut visit,
+        kind,
+        pairs: Vec::new(),
+        error: None,
+        named: false,
+    };
     let end = scan::series(text, 0, grammar, &mut sink).map_err(LabelsError::from_fault)?;
     if end != text.len() {
-        return Err(LabelsError::Syntax { at: end, expected: crate::Expected::LineEnd });
+        return Err(LabelsError::Syntax {
+            at: end,
+            expected: crate::Expected::LineEnd,
+        });
     }
     sink.error.map_or(Ok(()), Err)
 }

@@ -21,7 +21,11 @@ pub struct TextParser<'a> {
 impl<'a> TextParser<'a> {
     /// A parser at the start of `body`.
     pub fn new(body: &'a [u8]) -> Self {
-        TextParser { body, at: 0, kind: MetricType::Unknown }
+        TextParser {
+            body,
+            at: 0,
+            kind: MetricType::Unknown,
+        }
     }
 
     /// Kind of the family whose `TYPE` line was read last: what [`crate::parse_series`] needs to know.
@@ -33,7 +37,10 @@ impl<'a> TextParser<'a> {
     ///
     /// # Errors
     /// At the first line that the format does not allow; calling again is pointless then.
-    #[expect(clippy::should_implement_trait, reason = "an iterator of results would go on after an error")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator of results would go on after an error"
+    )]
     pub fn next(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         let start = loop {
             let first = scan::skip_blanks(self.body, self.at);
@@ -63,7 +70,9 @@ impl<'a> TextParser<'a> {
         known: impl FnOnce(&'a [u8]) -> bool,
     ) -> Result<Option<Series<'a>>, ParseError> {
         let end = self.at.saturating_add(length);
-        let Some(text) = self.body.get(self.at..end) else { return Ok(None) };
+        let Some(text) = self.body.get(self.at..end) else {
+            return Ok(None);
+        };
         // A text that ends in a brace is complete; a bare name is not if it goes on or braces follow.
         let complete = match text.last() {
             Some(b'}') => true,
@@ -77,7 +86,9 @@ impl<'a> TextParser<'a> {
             return Ok(None);
         }
         let start = self.at;
-        self.value(start, end).map(Some).map_err(|fault| fault.in_text(self.body, start))
+        self.value(start, end)
+            .map(Some)
+            .map_err(|fault| fault.in_text(self.body, start))
     }
 
     fn sample(&mut self, start: usize) -> Result<Series<'a>, Fault> {
@@ -100,7 +111,13 @@ impl<'a> TextParser<'a> {
             Some(_) => timestamp(body, at)?,
         };
         self.at = at;
-        Ok(Series { text: &body[start..end], value, timestamp_ms, start_ms: 0, exemplar: None })
+        Ok(Series {
+            text: &body[start..end],
+            value,
+            timestamp_ms,
+            start_ms: 0,
+            exemplar: None,
+        })
     }
 
     /// Reads the line whose `#` stands at `first`.
@@ -111,7 +128,9 @@ impl<'a> TextParser<'a> {
             && let Some(keyword @ (b"HELP" | b"TYPE")) = body.get(word..word + 4)
             && let Some(b' ' | b'\t') = body.get(word + 4)
         {
-            return self.metadata(keyword == b"HELP", scan::skip_blanks(body, word + 5)).map(Some);
+            return self
+                .metadata(keyword == b"HELP", scan::skip_blanks(body, word + 5))
+                .map(Some);
         }
         let end = memchr::memchr(b'\n', &body[first..]).map_or(body.len(), |n| first + n);
         let comment = &body[first..end];
@@ -136,7 +155,10 @@ impl<'a> TextParser<'a> {
         };
         let entry = if help {
             let text = std::str::from_utf8(text).map_err(|_| Fault::new(name_end, Expected::Utf8))?;
-            Entry::Help { name, text: unescape_help(text) }
+            Entry::Help {
+                name,
+                text: unescape_help(text),
+            }
         } else {
             let kind = match text {
                 b"counter" => MetricType::Counter,
@@ -165,14 +187,21 @@ pub(crate) fn metadata_name(body: &[u8], at: usize) -> Result<(&[u8], usize), Fa
         return Ok((&body[at + 1..end - 1], end));
     }
     let end = scan::metric_name(body, at);
-    if end == at { Err(Fault::new(at, Expected::MetadataName)) } else { Ok((&body[at..end], end)) }
+    if end == at {
+        Err(Fault::new(at, Expected::MetadataName))
+    } else {
+        Ok((&body[at..end], end))
+    }
 }
 
 /// Reads a value that the fast path does not take.
 #[cold]
 fn long_value(body: &[u8], at: usize) -> Result<(f64, usize), Fault> {
     let rest = &body[at..];
-    let length = rest.iter().position(|b| b"{ \t\n\0".contains(b)).unwrap_or(rest.len());
+    let length = rest
+        .iter()
+        .position(|b| b"{ \t\n\0".contains(b))
+        .unwrap_or(rest.len());
     if length == 0 {
         return Err(Fault::new(at, Expected::Value));
     }
@@ -184,7 +213,10 @@ fn long_value(body: &[u8], at: usize) -> Result<(f64, usize), Fault> {
 fn timestamp(body: &[u8], at: usize) -> Result<(Option<i64>, usize), Fault> {
     let at = scan::skip_blanks(body, at);
     let rest = &body[at..];
-    let digits = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
+    let digits = rest
+        .iter()
+        .position(|b| !b.is_ascii_digit())
+        .unwrap_or(rest.len());
     let timestamp_ms = if digits == 0 {
         None
     } else {

@@ -10,7 +10,11 @@ use crate::error::Expected;
 /// The native histogram of `metric`.
 pub(super) fn native(metric: &Metric<'_>, gauge: bool) -> Result<Histogram, Expected> {
     let native = &metric.native;
-    let counter_reset_hint = if gauge { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
+    let counter_reset_hint = if gauge {
+        CounterResetHint::Gauge
+    } else {
+        CounterResetHint::Unknown
+    };
     if native.is_float() {
         let (positive_spans, positive_buckets) = floats(&native.positive)?;
         let (negative_spans, negative_buckets) = floats(&native.negative)?;
@@ -116,7 +120,10 @@ mod tests {
     fn empty_buckets_and_spans_go() {
         let side = Side {
             spans: vec![
-                Span { offset: -2, length: 2 },
+                Span {
+                    offset: -2,
+                    length: 2,
+                },
                 Span { offset: 0, length: 3 },
                 Span { offset: 5, length: 0 },
                 Span { offset: 1, length: 1 },
@@ -126,7 +133,10 @@ mod tests {
             counts: vec![0.0, 3.0, 3.0, 0.0, 1.0, 4.0],
         };
         let spans = vec![
-            Span { offset: -1, length: 2 },
+            Span {
+                offset: -1,
+                length: 2,
+            },
             Span { offset: 1, length: 1 },
             Span { offset: 6, length: 1 },
         ];
@@ -136,7 +146,14 @@ mod tests {
 
     #[test]
     fn spans_must_agree_with_buckets() {
-        let side = Side { spans: vec![Span { offset: 0, length: u32::MAX }], deltas: vec![1], counts: vec![] };
+        let side = Side {
+            spans: vec![Span {
+                offset: 0,
+                length: u32::MAX,
+            }],
+            deltas: vec![1],
+            counts: vec![],
+        };
         assert_eq!(ints(&side), Err(Expected::BucketsOfSpans));
         assert_eq!(floats(&side), Err(Expected::BucketsOfSpans));
     }

@@ -164,7 +164,9 @@ impl<'a> Metric<'a> {
                     self.read_plain(field.bytes()?)?;
                 }
                 (4, MetricType::Summary) => self.read_summary(field.bytes()?)?,
-                (7, MetricType::Histogram | MetricType::GaugeHistogram) => self.read_histogram(field.bytes()?)?,
+                (7, MetricType::Histogram | MetricType::GaugeHistogram) => {
+                    self.read_histogram(field.bytes()?)?;
+                }
                 _ => {}
             }
         }
@@ -193,7 +195,11 @@ impl<'a> Metric<'a> {
                 2 => self.sum = field.double()?,
                 3 => {
                     let (message, base) = field.bytes()?;
-                    let mut point = Point { bound: 0.0, value: 0.0, exemplar: None };
+                    let mut point = Point {
+                        bound: 0.0,
+                        value: 0.0,
+                        exemplar: None,
+                    };
                     let mut fields = Fields::new(message, base);
                     while let Some(field) = fields.next()? {
                         match field.number {
@@ -236,7 +242,11 @@ impl<'a> Metric<'a> {
             }
         }
         let native = &self.native;
-        self.count = if native.count_float == 0.0 { native.count as f64 } else { native.count_float };
+        self.count = if native.count_float == 0.0 {
+            native.count as f64
+        } else {
+            native.count_float
+        };
         Ok(())
     }
 }
@@ -256,7 +266,11 @@ pub(super) fn label_pair(message: &[u8], base: usize) -> Result<(&str, &str), Fa
 }
 
 fn bucket((message, base): (&[u8], usize)) -> Result<Point<'_>, Fault> {
-    let mut point = Point { bound: 0.0, value: 0.0, exemplar: None };
+    let mut point = Point {
+        bound: 0.0,
+        value: 0.0,
+        exemplar: None,
+    };
     let (mut whole, mut float) = (0, 0.0);
     let mut fields = Fields::new(message, base);
     while let Some(field) = fields.next()? {
@@ -286,7 +300,11 @@ fn span((message, base): (&[u8], usize)) -> Result<Span, Fault> {
 }
 
 fn exemplar((message, base): (&[u8], usize)) -> Result<ExemplarMessage<'_>, Fault> {
-    let mut read = ExemplarMessage { message, value: 0.0, timestamp_ms: None };
+    let mut read = ExemplarMessage {
+        message,
+        value: 0.0,
+        timestamp_ms: None,
+    };
     let mut fields = Fields::new(message, base);
     while let Some(field) = fields.next()? {
         match field.number {
@@ -309,5 +327,7 @@ fn timestamp_ms((message, base): (&[u8], usize)) -> Result<i64, Fault> {
             _ => {}
         }
     }
-    Ok(seconds.wrapping_mul(1000).wrapping_add(i64::from(nanos / 1_000_000)))
+    Ok(seconds
+        .wrapping_mul(1000)
+        .wrapping_add(i64::from(nanos / 1_000_000)))
 }

@@ -21,7 +21,10 @@ pub(crate) fn series_labels(text: &[u8], mut visit: impl FnMut(&str, &str)) -> R
     let mut parts = text.split(|b| *b == SEPARATOR);
     visit("__name__", label_text(parts.next().unwrap_or(b""))?);
     while let Some(name) = parts.next() {
-        let value = parts.next().ok_or(LabelsError::Syntax { at: text.len(), expected: Expected::LabelValue })?;
+        let value = parts.next().ok_or(LabelsError::Syntax {
+            at: text.len(),
+            expected: Expected::LabelValue,
+        })?;
         visit(label_text(name)?, label_text(value)?);
     }
     Ok(())

@@ -76,7 +76,10 @@ impl<'a> ProtobufParser<'a> {
     ///
     /// # Errors
     /// At the first message that the format does not allow; calling again is pointless then.
-    #[expect(clippy::should_implement_trait, reason = "entries borrow the parser's buffers")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "entries borrow the parser's buffers"
+    )]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
         let step = match self.advance() {
             Ok(step) => step,
@@ -88,9 +91,18 @@ impl<'a> ProtobufParser<'a> {
         let Some(step) = step else { return Ok(None) };
         let name = self.family.name.as_bytes();
         Ok(Some(match step {
-            Step::Family => Entry::Help { name, text: Cow::Borrowed(self.family.help) },
-            Step::Unit => Entry::Unit { name, unit: self.family.unit.as_bytes() },
-            Step::Type => Entry::Type { name, kind: self.family.kind },
+            Step::Family => Entry::Help {
+                name,
+                text: Cow::Borrowed(self.family.help),
+            },
+            Step::Unit => Entry::Unit {
+                name,
+                unit: self.family.unit.as_bytes(),
+            },
+            Step::Type => Entry::Type {
+                name,
+                kind: self.family.kind,
+            },
             Step::Native | Step::Converted => return self.histogram(step).map(|h| Some(Entry::Histogram(h))),
             Step::Metric | Step::Count | Step::Sum | Step::Point(_) => Entry::Series(self.series(step)),
         }))
@@ -109,7 +121,11 @@ impl<'a> ProtobufParser<'a> {
                     if self.family.metrics.is_empty() {
                         continue;
                     }
-                    self.step = if self.family.unit.is_empty() { Step::Type } else { Step::Unit };
+                    self.step = if self.family.unit.is_empty() {
+                        Step::Type
+                    } else {
+                        Step::Unit
+                    };
                 }
                 Step::Unit => self.step = Step::Type,
                 Step::Type => self.step = Step::Metric,
@@ -131,7 +147,11 @@ impl<'a> ProtobufParser<'a> {
                 Step::Count => self.step = Step::Sum,
                 Step::Sum => self.step = self.after_points(0),
                 Step::Point(i) => {
-                    let last = self.metric.points.get(i).is_none_or(|p| self.is_histogram() && p.bound == f64::INFINITY);
+                    let last = self
+                        .metric
+                        .points
+                        .get(i)
+                        .is_none_or(|p| self.is_histogram() && p.bound == f64::INFINITY);
                     self.step = self.after_points(if last { usize::MAX } else { i + 1 });
                 }
                 Step::Converted => self.step = Step::Metric,
@@ -142,7 +162,10 @@ impl<'a> ProtobufParser<'a> {
     }
 
     fn is_histogram(&self) -> bool {
-        matches!(self.family.kind, MetricType::Histogram | MetricType::GaugeHistogram)
+        matches!(
+            self.family.kind,
+            MetricType::Histogram | MetricType::GaugeHistogram
+        )
     }
 
     fn is_native(&self) -> bool {
@@ -206,7 +229,11 @@ impl<'a> ProtobufParser<'a> {
 
     /// Point number `i`; the implied last bucket if there is none.
     fn point(&self, i: usize) -> Point<'a> {
-        let implied = Point { bound: f64::INFINITY, value: self.metric.count, exemplar: None };
+        let implied = Point {
+            bound: f64::INFINITY,
+            value: self.metric.count,
+            exemplar: None,
+        };
         self.metric.points.get(i).copied().unwrap_or(implied)
     }
 
@@ -268,7 +295,11 @@ impl<'a> ProtobufParser<'a> {
             self.converted(gauge)
         };
         let histogram = histogram.map_err(|expected| {
-            let base = self.family.metrics.get(self.metrics_read.wrapping_sub(1)).map_or(0, |(_, base)| *base);
+            let base = self
+                .family
+                .metrics
+                .get(self.metrics_read.wrapping_sub(1))
+                .map_or(0, |(_, base)| *base);
             Fault::new(base, expected).in_binary(self.family.name.as_bytes())
         })?;
         // Compat: exemplars of native histograms count only with a timestamp; without any of its own the histogram

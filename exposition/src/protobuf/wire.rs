@@ -40,7 +40,10 @@ impl<'a> Fields<'a> {
             return Ok(None);
         }
         let tag = self.varint()?;
-        let number = u32::try_from(tag >> 3).ok().filter(|n| *n > 0).ok_or(self.fault(Expected::ProtobufField))?;
+        let number = u32::try_from(tag >> 3)
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or(self.fault(Expected::ProtobufField))?;
         let at = self.base + self.at;
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
@@ -49,7 +52,11 @@ impl<'a> Fields<'a> {
                 let length = self.varint()?;
                 let start = self.base + self.at;
                 let bytes = self.take(length)?;
-                return Ok(Some(Field { number, value: Value::Bytes(bytes), at: start }));
+                return Ok(Some(Field {
+                    number,
+                    value: Value::Bytes(bytes),
+                    at: start,
+                }));
             }
             5 => {
                 self.array::<4>()?;
@@ -66,8 +73,7 @@ impl<'a> Fields<'a> {
     }
 
     fn varint(&mut self) -> Result<u64, Fault> {
-        let (value, length) =
-            varint(&self.message[self.at..]).ok_or(self.fault(Expected::ProtobufField))?;
+        let (value, length) = varint(&self.message[self.at..]).ok_or(self.fault(Expected::ProtobufField))?;
         self.at += length;
         Ok(value)
     }
@@ -112,17 +118,29 @@ impl<'a> Field<'a> {
 
     /// The value as an unsigned integer.
     pub(super) fn uint(&self) -> Result<u64, Fault> {
-        if let Value::Varint(value) = self.value { Ok(value) } else { self.wrong() }
+        if let Value::Varint(value) = self.value {
+            Ok(value)
+        } else {
+            self.wrong()
+        }
     }
 
     /// The value as a double.
     pub(super) fn double(&self) -> Result<f64, Fault> {
-        if let Value::Fixed64(bits) = self.value { Ok(f64::from_bits(bits)) } else { self.wrong() }
+        if let Value::Fixed64(bits) = self.value {
+            Ok(f64::from_bits(bits))
+        } else {
+            self.wrong()
+        }
     }
 
     /// The value as bytes or a nested message, and where they start in the body.
     pub(super) fn bytes(&self) -> Result<(&'a [u8], usize), Fault> {
-        if let Value::Bytes(bytes) = self.value { Ok((bytes, self.at)) } else { self.wrong() }
+        if let Value::Bytes(bytes) = self.value {
+            Ok((bytes, self.at))
+        } else {
+            self.wrong()
+        }
     }
 
     /// The value as text.
@@ -136,7 +154,9 @@ impl<'a> Field<'a> {
             Value::Varint(value) => push(value),
             Value::Bytes(mut bytes) => {
                 while !bytes.is_empty() {
-                    let Some((value, length)) = varint(bytes) else { return self.wrong() };
+                    let Some((value, length)) = varint(bytes) else {
+                        return self.wrong();
+                    };
                     push(value);
                     bytes = &bytes[length..];
                 }

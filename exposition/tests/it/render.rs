@@ -1,6 +1,8 @@
 //! Entries as JSON values, in the shape of the conformance data.
 
 use exposition::{Entry, Format, ParseError, Parser, ParserOptions, parse_series};
+use model::histogram::Histogram;
+use model::sample::MetricType;
 use narthex_exposition as exposition;
 use serde_json::{Value, json};
 
@@ -22,7 +24,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn entry_json(format: Format, kind: model::sample::MetricType, entry: &Entry<'_>) -> Value {
+fn entry_json(format: Format, kind: MetricType, entry: &Entry<'_>) -> Value {
     match entry {
         Entry::Type { name, kind } => json!({"type": [text(name), kind.as_str()]}),
         Entry::Help { name, text: help } => json!({"help": [text(name), help]}),
@@ -48,8 +50,8 @@ fn entry_json(format: Format, kind: model::sample::MetricType, entry: &Entry<'_>
             let mut value = json!({
                 "histogram": labels(format, series.text, kind),
                 "schema": match &series.histogram {
-                    model::histogram::Histogram::Int(h) => h.schema,
-                    model::histogram::Histogram::Float(h) => h.schema,
+                    Histogram::Int(h) => h.schema,
+                    Histogram::Float(h) => h.schema,
                 },
                 "h": histogram_text(&series.histogram),
             });
@@ -67,7 +69,7 @@ fn entry_json(format: Format, kind: model::sample::MetricType, entry: &Entry<'_>
     }
 }
 
-fn labels(format: Format, series: &[u8], kind: model::sample::MetricType) -> Value {
+fn labels(format: Format, series: &[u8], kind: MetricType) -> Value {
     let mut map = serde_json::Map::new();
     parse_series(format, series, kind, |name, value| {
         map.insert(name.to_owned(), value.into());
@@ -91,6 +93,22 @@ fn general(value: f64) -> String {
     model::float::format_general(value)
 }
 
-fn histogram_text(histogram: &model::histogram::Histogram) -> String {
-    format!("{histogram:?}")
+/// The reference's text of a histogram: count, sum, and the buckets that are not empty.
+fn histogram_text(histogram: &Histogram) -> String {
+    let histogram = match histogram {
+        Histogram::Int(h) => h.to_float(),
+        Histogram::Float(h) => h.as_ref().clone(),
+    };
+    let mut out = format!(
+        "{{count:{}, sum:{}",
+        general(histogram.count),
+        general(histogram.sum)
+    );
+    for bucket in histogram.buckets().filter(|bucket| bucket.count != 0.0) {
+        let (low, high) = (general(bucket.lower), general(bucket.upper));
+        let open = if bucket.lower_inclusive { '[' } else { '(' };
+        let close = if bucket.upper_inclusive { ']' } else { ')' };
+        out.push_str(&format!(", {open}{low},{high}{close}:{}", general(bucket.count)));
+    }
+    out + "}"
 }
