@@ -263,3 +263,6 @@ impl RangeFunction {
         (self.kernel)(&mut run, out)
     }
 }
+
+#[cfg(test)]
+mod tests;

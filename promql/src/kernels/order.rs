@@ -47,8 +47,9 @@ fn median_distance(sorted: &[f64], distances: &mut Vec<f64>) -> f64 {
     let median = quantile_of_sorted(0.5, sorted);
     distances.clear();
     distances.extend(sorted.iter().map(|value| (value - median).abs()));
-    if !median.is_finite() {
-        // Distances of infinities are NaN and come anywhere.
+    let farthest = distances[0].max(distances[sorted.len() - 1]);
+    if !median.is_finite() || !farthest.is_finite() {
+        // Distances of infinities are NaN and come anywhere; infinite ones make NaN of a weight of 0.
         distances.sort_unstable_by(order);
         return quantile_of_sorted(0.5, distances);
     }

@@ -30,7 +30,7 @@ const fn plain(name: &'static str, needs: Needs, kernel: Kernel) -> RangeFunctio
 }
 
 /// Sorted by name.
-static FUNCTIONS: &[RangeFunction] = &[
+pub(super) static FUNCTIONS: &[RangeFunction] = &[
     plain("absent_over_time", Timestamps, pick::present),
     plain("avg_over_time", All, sums::avg),
     RangeFunction {
