@@ -109,11 +109,8 @@ impl HistogramSum {
         }
         let threshold = self.zero_threshold;
         let side = |cells| {
-            outside(
-                coarser(with_compensation(cells), other.schema, schema),
-                schema,
-                threshold,
-            )
+            let outside = outside(with_compensation(cells), other.schema, threshold);
+            coarser(outside, other.schema, schema)
         };
         let (positive, negative) = (side(other.positive_cells()), side(other.negative_cells()));
         self.positive = Layout::collect(merged(self.positive.indexed(), positive));

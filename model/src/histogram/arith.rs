@@ -78,7 +78,8 @@ impl FloatHistogram {
             self.coarsen(schema);
         }
         let threshold = self.zero_threshold;
-        let side = |cells| outside(coarser(cells, other.schema, schema), schema, threshold);
+        // What lies within the zero bucket is counted there; it must not come back in a coarser bucket.
+        let side = |cells| coarser(outside(cells, other.schema, threshold), other.schema, schema);
         if other.schema == schema && other.zero_threshold == threshold && other.starts_outside_zero() {
             // The common case adds bucket to bucket.
             let (positive, negative) = (other.positive_cells(), other.negative_cells());

@@ -163,3 +163,6 @@ impl Histogram {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
