@@ -7,8 +7,8 @@ use std::fmt::Write;
 use model::float::format_float;
 
 use crate::ast::{
-    At, Binary, Call, Duration, DurationExpr, DurationExprKind, Expr, ExprKind, Modifiers, Subquery, Unary, ValueType,
-    VectorMatching, VectorSelector,
+    At, Binary, Call, Duration, DurationExpr, DurationExprKind, Expr, ExprKind, Modifiers, Subquery, Unary,
+    ValueType, VectorMatching, VectorSelector,
 };
 
 /// Appends `expr` as one JSON object to `out`.
@@ -39,7 +39,9 @@ pub fn write(expr: &Expr, out: &mut String) {
             o.value("expr", |out| write(&aggregate.expr, out));
             o.texts("grouping", grouping.map_or(&[], |grouping| &grouping.labels));
             o.text("op", aggregate.op.as_str());
-            o.option("param", aggregate.param.as_deref(), |out, param| write(param, out));
+            o.option("param", aggregate.param.as_deref(), |out, param| {
+                write(param, out)
+            });
             o.text("type", "aggregation");
             o.bool("without", grouping.is_some_and(|grouping| grouping.without));
         }),
@@ -71,7 +73,9 @@ fn write_chain(expr: &Expr, out: &mut String) {
     write(first, out);
     while let Some(binary) = open.pop() {
         let mut o = Object { out, first: false };
-        o.option("matching", binary.matching.as_ref(), |out, matching| object(out, |o| write_matching(o, matching)));
+        o.option("matching", binary.matching.as_ref(), |out, matching| {
+            object(out, |o| write_matching(o, matching))
+        });
         o.text("op", binary.op.as_str());
         o.value("rhs", |out| write(&binary.rhs, out));
         o.text("type", "binaryExpr");
@@ -94,14 +98,24 @@ fn write_matching(o: &mut Object<'_>, matching: &VectorMatching) {
 
 /// JSON has no infinities and no NaN.
 fn write_number(out: &mut String, value: f64) {
-    out.push_str(&if value.is_finite() { format_float(value) } else { "null".to_owned() });
+    out.push_str(&if value.is_finite() {
+        format_float(value)
+    } else {
+        "null".to_owned()
+    });
 }
 
 fn write_call(o: &mut Object<'_>, call: &Call) {
     o.value("args", |out| list(out, &call.args, |out, arg| write(arg, out)));
     o.value("func", |out| {
         object(out, |o| {
-            let types: Vec<&str> = call.function.arg_types.iter().copied().map(ValueType::as_str).collect();
+            let types: Vec<&str> = call
+                .function
+                .arg_types
+                .iter()
+                .copied()
+                .map(ValueType::as_str)
+                .collect();
             o.texts("argTypes", &types);
             o.text("name", call.function.name);
             o.text("returnType", call.function.return_type.as_str());
@@ -189,9 +203,10 @@ fn write_duration(out: &mut String, expr: &DurationExpr) {
         DurationExprKind::Paren(inner) => return write_duration(out, inner),
         DurationExprKind::Step => (None, "step", None),
         DurationExprKind::Range => (None, "range", None),
-        DurationExprKind::MinMax { max, args: [first, second] } => {
-            (Some(first), if *max { "max_of" } else { "min_of" }, Some(second))
-        }
+        DurationExprKind::MinMax {
+            max,
+            args: [first, second],
+        } => (Some(first), if *max { "max_of" } else { "min_of" }, Some(second)),
         DurationExprKind::Unary { negative, expr } => (None, if *negative { "-" } else { "+" }, Some(expr)),
         DurationExprKind::Binary { op, lhs, rhs } => (Some(lhs), op.as_str(), Some(rhs)),
     };
@@ -250,7 +265,9 @@ impl Object<'_> {
     }
 
     fn texts<T: AsRef<str>>(&mut self, key: &str, texts: &[T]) {
-        self.value(key, |out| list(out, texts, |out, text| write_text(out, text.as_ref())));
+        self.value(key, |out| {
+            list(out, texts, |out, text| write_text(out, text.as_ref()))
+        });
     }
 
     fn bool(&mut self, key: &str, value: bool) {

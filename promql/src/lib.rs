@@ -8,6 +8,7 @@ pub mod kernels;
 pub mod parser;
 pub mod printer;
 pub mod row;
+pub mod script;
 pub mod signatures;
 pub mod engine;
 pub mod value;

@@ -13,6 +13,7 @@ use crate::ast::{
     Aggregate, At, Binary, Call, Cardinality, Duration, DurationExpr, DurationExprKind, Expr, ExprKind,
     MatrixSelector, Modifiers, NumberLiteral, Subquery, Unary, VectorSelector,
 };
+use crate::parser::QuotedText;
 
 /// Longest expression in bytes that [`Expr::pretty`] leaves on one line.
 const LINE_BYTES_MAX: usize = 100;
@@ -22,7 +23,7 @@ impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ExprKind::Number(number) => number.fmt(f),
-            ExprKind::String(text) => write_quoted(f, text),
+            ExprKind::String(text) => QuotedText(text).fmt(f),
             ExprKind::Vector(selector) => selector.fmt(f),
             ExprKind::Matrix(matrix) => matrix.fmt(f),
             ExprKind::Subquery(subquery) => {
@@ -116,8 +117,12 @@ fn write_selector(f: &mut impl Write, selector: &VectorSelector) -> fmt::Result 
             && matcher.value == selector.name
             && !matcher.value.is_empty()
     };
-    let mut matchers: Vec<String> =
-        selector.matchers.iter().filter(|matcher| !is_name(matcher)).map(Matcher::to_string).collect();
+    let mut matchers: Vec<String> = selector
+        .matchers
+        .iter()
+        .filter(|matcher| !is_name(matcher))
+        .map(Matcher::to_string)
+        .collect();
     matchers.sort_unstable();
     f.write_str(&selector.name)?;
     // The braces of a selector of everything, which `info` takes, are all that there is to print of it.
@@ -191,7 +196,9 @@ fn write_labels(f: &mut impl Write, labels: &[String]) -> fmt::Result {
 fn write_operator(f: &mut impl Write, binary: &Binary) -> fmt::Result {
     f.write_str(binary.op.as_str())?;
     f.write_str(if binary.return_bool { " bool" } else { "" })?;
-    let Some(matching) = &binary.matching else { return Ok(()) };
+    let Some(matching) = &binary.matching else {
+        return Ok(());
+    };
     let side = match matching.cardinality {
         Cardinality::ManyToOne => Some("left"),
         Cardinality::OneToMany => Some("right"),
@@ -234,12 +241,18 @@ impl fmt::Display for DurationExpr {
             DurationExprKind::Number(number) => number.fmt(f),
             DurationExprKind::Step => f.write_str("step()"),
             DurationExprKind::Range => f.write_str("range()"),
-            DurationExprKind::MinMax { max, args: [first, second] } => {
+            DurationExprKind::MinMax {
+                max,
+                args: [first, second],
+            } => {
                 write!(f, "{}_of({first}, {second})", if *max { "max" } else { "min" })
             }
             DurationExprKind::Unary { negative: true, expr } => write!(f, "-{expr}"),
             // A plus says nothing.
-            DurationExprKind::Unary { negative: false, expr } => expr.fmt(f),
+            DurationExprKind::Unary {
+                negative: false,
+                expr,
+            } => expr.fmt(f),
             DurationExprKind::Binary { op, lhs, rhs } => write!(f, "{lhs} {} {rhs}", op.as_str()),
             DurationExprKind::Paren(inner) => write!(f, "({inner})"),
         }
@@ -277,7 +290,11 @@ impl Expr {
             ExprKind::Aggregate(aggregate) if !self.fits() => {
                 push_indent(out, level);
                 let _ = write_aggregate_head(out, aggregate);
-                write_block(out, level, aggregate.param.as_deref().into_iter().chain([&*aggregate.expr]));
+                write_block(
+                    out,
+                    level,
+                    aggregate.param.as_deref().into_iter().chain([&*aggregate.expr]),
+                );
             }
             ExprKind::Paren(inner) if !self.fits() => {
                 push_indent(out, level);

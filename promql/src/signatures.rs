@@ -6,7 +6,13 @@ use ValueType::{Matrix, Scalar, String, Vector};
 
 /// A function with a fixed number of parameters.
 const fn plain(name: &'static str, arg_types: &'static [ValueType], return_type: ValueType) -> Function {
-    Function { name, arg_types, variadic: 0, return_type, experimental: false }
+    Function {
+        name,
+        arg_types,
+        variadic: 0,
+        return_type,
+        experimental: false,
+    }
 }
 
 /// A function whose last parameters may be left out or repeated; see [`Function::variadic`].
@@ -16,11 +22,20 @@ const fn variadic(
     variadic: i32,
     return_type: ValueType,
 ) -> Function {
-    Function { name, arg_types, variadic, return_type, experimental: false }
+    Function {
+        name,
+        arg_types,
+        variadic,
+        return_type,
+        experimental: false,
+    }
 }
 
 const fn experimental(function: Function) -> Function {
-    Function { experimental: true, ..function }
+    Function {
+        experimental: true,
+        ..function
+    }
 }
 
 /// All functions, sorted by name.
@@ -50,7 +65,11 @@ pub static FUNCTIONS: &[Function] = &[
     plain("deg", &[Vector], Vector),
     plain("delta", &[Matrix], Vector),
     plain("deriv", &[Matrix], Vector),
-    experimental(plain("double_exponential_smoothing", &[Matrix, Scalar, Scalar], Vector)),
+    experimental(plain(
+        "double_exponential_smoothing",
+        &[Matrix, Scalar, Scalar],
+        Vector,
+    )),
     experimental(plain("end", &[], Scalar)),
     plain("exp", &[Vector], Vector),
     plain("first_over_time", &[Matrix], Vector),
@@ -59,7 +78,12 @@ pub static FUNCTIONS: &[Function] = &[
     plain("histogram_count", &[Vector], Vector),
     plain("histogram_fraction", &[Scalar, Scalar, Vector], Vector),
     plain("histogram_quantile", &[Scalar, Vector], Vector),
-    experimental(variadic("histogram_quantiles", &[Vector, String, Scalar, Scalar], 9, Vector)),
+    experimental(variadic(
+        "histogram_quantiles",
+        &[Vector, String, Scalar, Scalar],
+        9,
+        Vector,
+    )),
     plain("histogram_stddev", &[Vector], Vector),
     plain("histogram_stdvar", &[Vector], Vector),
     plain("histogram_sum", &[Vector], Vector),

@@ -33,7 +33,11 @@ impl Expr {
     pub fn set_matcher(&mut self, matcher: &Matcher) {
         self.for_each_selector_mut(&mut |selector| {
             let mut found = false;
-            for old in selector.matchers.iter_mut().filter(|old| old.name == matcher.name) {
+            for old in selector
+                .matchers
+                .iter_mut()
+                .filter(|old| old.name == matcher.name)
+            {
                 *old = matcher.clone();
                 found = true;
             }

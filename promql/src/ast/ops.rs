@@ -3,14 +3,17 @@
 use std::mem;
 
 use super::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Expr, ExprKind, NumberLiteral, Span, Unary, ValueType,
-    VectorSelector,
+    Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Expr, ExprKind, NumberLiteral, Span, Unary,
+    ValueType, VectorSelector,
 };
 
 impl Span {
     /// The span from the start of `self` to the end of `last`.
     pub fn to(self, last: Span) -> Span {
-        Span { start: self.start, end: last.end }
+        Span {
+            start: self.start,
+            end: last.end,
+        }
     }
 
     /// The part of `text` that it covers.
@@ -48,7 +51,13 @@ impl Expr {
 
     /// Stands in where an expression has to be taken out of a tree, or could not be read. Allocates nothing.
     pub(crate) fn placeholder() -> Self {
-        Expr::new(ExprKind::Number(NumberLiteral { value: f64::NAN, is_duration: false }), Span::default())
+        Expr::new(
+            ExprKind::Number(NumberLiteral {
+                value: f64::NAN,
+                is_duration: false,
+            }),
+            Span::default(),
+        )
     }
 
     /// The type of what it evaluates to.
@@ -67,7 +76,11 @@ impl Expr {
                 ExprKind::Binary(binary) => {
                     if binary.lhs.is_leaf_of_chain() {
                         let both = [&binary.lhs, &binary.rhs].map(|side| side.value_type());
-                        return if both == [ValueType::Scalar; 2] { ValueType::Scalar } else { ValueType::Vector };
+                        return if both == [ValueType::Scalar; 2] {
+                            ValueType::Scalar
+                        } else {
+                            ValueType::Vector
+                        };
                     }
                     if binary.rhs.value_type() != ValueType::Scalar {
                         return ValueType::Vector;

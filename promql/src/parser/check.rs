@@ -7,7 +7,8 @@ use model::labels::METRIC_NAME;
 use super::error::{Diagnostic, Place, Problem};
 use super::scan;
 use crate::ast::{
-    Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, ExprKind, Span, ValueType, VectorMatching, VectorSelector,
+    Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, ExprKind, Span, ValueType, VectorMatching,
+    VectorSelector,
 };
 
 /// Finds what is wrong with a tree, and settles what needs types: how operands are paired.
@@ -91,9 +92,16 @@ impl Checker<'_> {
                 matching.cardinality = Cardinality::ManyToMany;
             }
             if matching.on {
-                for label in matching.labels.iter().filter(|label| matching.include.contains(label)) {
+                for label in matching
+                    .labels
+                    .iter()
+                    .filter(|label| matching.include.contains(label))
+                {
                     let problem = Problem::LabelInOnAndGroup(label.clone());
-                    self.errors.push(Diagnostic { span: operator, problem });
+                    self.errors.push(Diagnostic {
+                        span: operator,
+                        problem,
+                    });
                 }
             }
         }
@@ -117,7 +125,11 @@ impl Checker<'_> {
         if op.is_set() && (left == ValueType::Scalar || right == ValueType::Scalar) {
             self.report(span, Problem::ScalarSetOperation(op.as_str()));
         }
-        if scalars { ValueType::Scalar } else { ValueType::Vector }
+        if scalars {
+            ValueType::Scalar
+        } else {
+            ValueType::Vector
+        }
     }
 
     fn set_matching(&mut self, op: &'static str, matching: &VectorMatching, span: Span) {
@@ -132,10 +144,16 @@ impl Checker<'_> {
 
     /// The operator with its modifiers: what lies between two operands, without the space around it.
     fn between(&self, lhs: Span, rhs: Span) -> Span {
-        let all = Span { start: lhs.end, end: rhs.start };
+        let all = Span {
+            start: lhs.end,
+            end: rhs.start,
+        };
         let text = all.of(self.input);
         let start = all.start + (text.len() - text.trim_start_matches(scan::is_space).len()) as u32;
-        Span { start, end: start + text.trim_matches(scan::is_space).len() as u32 }
+        Span {
+            start,
+            end: start + text.trim_matches(scan::is_space).len() as u32,
+        }
     }
 
     fn aggregate(&mut self, aggregate: &mut Aggregate) -> ValueType {
@@ -154,7 +172,14 @@ impl Checker<'_> {
 
     fn expect(&mut self, expected: ValueType, found: ValueType, place: Place, span: Span) {
         if found != expected {
-            self.report(span, Problem::Type { expected, found, place });
+            self.report(
+                span,
+                Problem::Type {
+                    expected,
+                    found,
+                    place,
+                },
+            );
         }
     }
 
@@ -177,7 +202,9 @@ impl Checker<'_> {
         for (i, arg) in call.args.iter_mut().enumerate() {
             // Arguments beyond the parameters have the last one's type where there may be such.
             let last = function.arg_types.last().filter(|_| function.variadic != 0);
-            let Some(expected) = function.arg_types.get(i).or(last) else { break };
+            let Some(expected) = function.arg_types.get(i).or(last) else {
+                break;
+            };
             let arg_span = arg.span;
             let found = match &arg.kind {
                 // What `info` joins with is chosen by labels only, and maybe by none.
@@ -193,17 +220,26 @@ impl Checker<'_> {
     }
 
     fn argument_count(&mut self, call: &Call, span: Span) {
-        let (function, parameters, found) = (call.function.name, call.function.arg_types.len(), call.args.len());
+        let (function, parameters, found) =
+            (call.function.name, call.function.arg_types.len(), call.args.len());
         let least = parameters.saturating_sub(1);
         let problem = match usize::try_from(call.function.variadic) {
-            Ok(0) if found != parameters => {
-                Problem::ArgumentCount { function, expected: parameters, found }
-            }
+            Ok(0) if found != parameters => Problem::ArgumentCount {
+                function,
+                expected: parameters,
+                found,
+            },
             Ok(0) => return,
-            _ if found < least => Problem::TooFewArguments { function, least, found },
-            Ok(more) if found > least + more => {
-                Problem::TooManyArguments { function, most: least + more, found }
-            }
+            _ if found < least => Problem::TooFewArguments {
+                function,
+                least,
+                found,
+            },
+            Ok(more) if found > least + more => Problem::TooManyArguments {
+                function,
+                most: least + more,
+                found,
+            },
             _ => return,
         };
         self.report(span, problem);
@@ -217,7 +253,9 @@ impl Checker<'_> {
             }
             return;
         }
-        let Some((_, others)) = selector.matchers.split_last() else { return };
+        let Some((_, others)) = selector.matchers.split_last() else {
+            return;
+        };
         for matcher in others.iter().filter(|matcher| matcher.name == METRIC_NAME) {
             let (first, second) = (selector.name.clone(), matcher.value.clone());
             self.report(span, Problem::MetricNameTwice { first, second });

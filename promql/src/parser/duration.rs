@@ -38,7 +38,13 @@ impl Parser<'_> {
             Kind::Builtin(_) => {
                 let operand = self.duration_operand()?;
                 let span = sign.to(operand.span);
-                DurationExpr { kind: DurationExprKind::Unary { negative, expr: Box::new(operand) }, span }
+                DurationExpr {
+                    kind: DurationExprKind::Unary {
+                        negative,
+                        expr: Box::new(operand),
+                    },
+                    span,
+                }
             }
             _ => {
                 let operand = self.duration_operand()?;
@@ -79,7 +85,11 @@ impl Parser<'_> {
                 _ => {}
             }
             let span = left.span.to(rhs.span);
-            let kind = DurationExprKind::Binary { op, lhs: Box::new(left), rhs: Box::new(rhs) };
+            let kind = DurationExprKind::Binary {
+                op,
+                lhs: Box::new(left),
+                rhs: Box::new(rhs),
+            };
             left = DurationExpr { kind, span };
         }
         Ok(left)
@@ -88,7 +98,10 @@ impl Parser<'_> {
     fn duration_operand(&mut self) -> Step<DurationExpr> {
         if let Some((number, span)) = self.number_literal()? {
             let number = self.checked_number(number, span);
-            return Ok(DurationExpr { kind: DurationExprKind::Number(number), span });
+            return Ok(DurationExpr {
+                kind: DurationExprKind::Number(number),
+                span,
+            });
         }
         let token = self.peek()?;
         match token.kind {
@@ -100,9 +113,15 @@ impl Parser<'_> {
                 let kind = match inner.kind {
                     // Compat: parentheses around parentheses are forgotten.
                     kind @ DurationExprKind::Paren(_) => kind,
-                    kind => DurationExprKind::Paren(Box::new(DurationExpr { kind, span: inner.span })),
+                    kind => DurationExprKind::Paren(Box::new(DurationExpr {
+                        kind,
+                        span: inner.span,
+                    })),
                 };
-                Ok(DurationExpr { kind, span: token.span.to(close) })
+                Ok(DurationExpr {
+                    kind,
+                    span: token.span.to(close),
+                })
             }
             Kind::Builtin(builtin @ (Builtin::Step | Builtin::Range | Builtin::MaxOf | Builtin::MinOf)) => {
                 self.next()?;
@@ -115,7 +134,10 @@ impl Parser<'_> {
                         self.expect(Kind::Comma)?;
                         let second = self.duration_expression(0)?;
                         let args = [Box::new(first), Box::new(second)];
-                        DurationExprKind::MinMax { max: builtin == Builtin::MaxOf, args }
+                        DurationExprKind::MinMax {
+                            max: builtin == Builtin::MaxOf,
+                            args,
+                        }
                     }
                 };
                 let span = token.span.to(self.expect(Kind::RightParen)?.span);
@@ -132,11 +154,18 @@ impl Parser<'_> {
             DurationExprKind::Number(NumberLiteral { value, is_duration }) => {
                 let value = if negative { -value } else { value };
                 let number = self.checked_number(NumberLiteral { value, is_duration }, sign);
-                DurationExpr { kind: DurationExprKind::Number(number), span }
+                DurationExpr {
+                    kind: DurationExprKind::Number(number),
+                    span,
+                }
             }
-            _ if negative => {
-                DurationExpr { kind: DurationExprKind::Unary { negative, expr: Box::new(operand) }, span }
-            }
+            _ if negative => DurationExpr {
+                kind: DurationExprKind::Unary {
+                    negative,
+                    expr: Box::new(operand),
+                },
+                span,
+            },
             _ => operand,
         }
     }

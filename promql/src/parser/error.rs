@@ -3,9 +3,11 @@
 use std::fmt;
 
 use model::duration::DurationError;
+use model::histogram::IncompatibleSchemas;
 use model::labels::write_quoted;
 use model::regex::RegexError;
 
+use super::literal::QuotedText;
 use crate::ast::{Span, ValueType};
 
 /// Why a text is not a query: at least one diagnostic, in order of their discovery.
@@ -42,7 +44,11 @@ pub enum Problem {
     #[error("unexpected character inside braces: {}", Quoted(*.0))]
     CharacterInBraces(char),
     #[error("unexpected character after '{after}'{place}: {}", Quoted(*.found))]
-    CharacterAfter { after: char, found: char, place: &'static str },
+    CharacterAfter {
+        after: char,
+        found: char,
+        place: &'static str,
+    },
     #[error("unexpected left brace '{{'")]
     LeftBrace,
     #[error("unexpected right parenthesis ')'")]
@@ -101,16 +107,21 @@ pub enum Problem {
     NoExpression,
     #[error("unexpected {found}{}{context}{}{expected}",
         if .context.is_empty() { "" } else { " in " }, if .expected.is_empty() { "" } else { ", expected " })]
-    Unexpected { found: String, context: &'static str, expected: &'static str },
+    Unexpected {
+        found: String,
+        context: &'static str,
+        expected: &'static str,
+    },
     #[error("trailing commas not allowed in function call args")]
     TrailingComma,
     #[error("unknown function with name {}", QuotedText(.name))]
-    UnknownFunction { name: String, nearest: Option<&'static str> },
+    UnknownFunction {
+        name: String,
+        nearest: Option<&'static str>,
+    },
     #[error("function {} is not enabled", QuotedText(.0))]
     FunctionNotEnabled(&'static str),
-    #[error(
-        "{0}() is experimental and must be enabled with --enable-feature=promql-experimental-functions"
-    )]
+    #[error("{0}() is experimental and must be enabled with --enable-feature=promql-experimental-functions")]
     AggregatorNotEnabled(&'static str),
     #[error("experimental duration expression is not enabled")]
     DurationExprNotEnabled,
@@ -126,9 +137,7 @@ pub enum Problem {
     AnchoredAndSmoothed,
     #[error("no arguments for aggregate expression provided")]
     NoAggregateArguments,
-    #[error(
-        "wrong number of arguments for aggregate expression provided, expected {expected}, got {found}"
-    )]
+    #[error("wrong number of arguments for aggregate expression provided, expected {expected}, got {found}")]
     AggregateArguments { expected: usize, found: usize },
     #[error("ranges only allowed for vector selectors")]
     RangeWithoutSelector,
@@ -144,13 +153,29 @@ pub enum Problem {
     AtTwice,
     // Types.
     #[error("expected type {} in {place}, got {}", .expected.documented(), .found.documented())]
-    Type { expected: ValueType, found: ValueType, place: Place },
+    Type {
+        expected: ValueType,
+        found: ValueType,
+        place: Place,
+    },
     #[error("expected {expected} argument(s) in call to {}, got {found}", QuotedText(.function))]
-    ArgumentCount { function: &'static str, expected: usize, found: usize },
+    ArgumentCount {
+        function: &'static str,
+        expected: usize,
+        found: usize,
+    },
     #[error("expected at least {least} argument(s) in call to {}, got {found}", QuotedText(.function))]
-    TooFewArguments { function: &'static str, least: usize, found: usize },
+    TooFewArguments {
+        function: &'static str,
+        least: usize,
+        found: usize,
+    },
     #[error("expected at most {most} argument(s) in call to {}, got {found}", QuotedText(.function))]
-    TooManyArguments { function: &'static str, most: usize, found: usize },
+    TooManyArguments {
+        function: &'static str,
+        most: usize,
+        found: usize,
+    },
     #[error("expected label selectors only, got vector selector instead")]
     InfoSelectorWithName,
     #[error("expected label selectors only")]
@@ -187,12 +212,14 @@ pub enum Problem {
     #[error("vector selector must contain at least one non-empty matcher")]
     EmptySelector,
     // Series notation.
-    #[error("duplicate key \"{0}\" in histogram")]
-    DuplicateHistogramKey(String),
-    #[error("invalid repetition in series values: {0}")]
-    Repetition(String),
-    #[error("error combining histograms: {0}")]
-    CombineHistograms(String),
+    #[error("unexpected {} in series values", QuotedText(.0))]
+    SeriesValue(String),
+    #[error("more than {0} values in a series")]
+    TooManyValues(usize),
+    #[error("error combining histograms: cannot merge from schema {from} to {to}")]
+    CombineHistogramSchemas { from: i32, to: i32 },
+    #[error(transparent)]
+    CombineHistograms(#[from] IncompatibleSchemas),
     // Limits.
     #[error("query is longer than {0} bytes")]
     TooLong(usize),
@@ -225,7 +252,9 @@ impl Problem {
     /// Advice beyond the message, if there is any.
     pub fn help(&self) -> Option<String> {
         match self {
-            Problem::UnknownFunction { nearest: Some(name), .. } => Some(format!("did you mean {name}?")),
+            Problem::UnknownFunction {
+                nearest: Some(name), ..
+            } => Some(format!("did you mean {name}?")),
             Problem::FunctionNotEnabled(_) => {
                 Some("it needs --enable-feature=promql-experimental-functions".to_owned())
             }
@@ -236,9 +265,11 @@ impl Problem {
                 Some("it needs --enable-feature=promql-extended-range-selectors".to_owned())
             }
             Problem::ScalarComparison => Some("write `bool` behind the operator to get 0 or 1".to_owned()),
-            Problem::Type { expected: ValueType::Matrix, found: ValueType::Vector, .. } => {
-                Some("a range such as [5m] behind a selector makes a range vector".to_owned())
-            }
+            Problem::Type {
+                expected: ValueType::Matrix,
+                found: ValueType::Vector,
+                ..
+            } => Some("a range such as [5m] behind a selector makes a range vector".to_owned()),
             _ => None,
         }
     }
@@ -249,7 +280,11 @@ impl ParseError {
     pub(crate) fn new(query: &str, diagnostics: Vec<Diagnostic>) -> Option<Self> {
         let mut diagnostics = diagnostics.into_iter();
         let first = diagnostics.next()?;
-        Some(ParseError { query: query.to_owned(), first, others: diagnostics.collect() })
+        Some(ParseError {
+            query: query.to_owned(),
+            first,
+            others: diagnostics.collect(),
+        })
     }
 
     /// The text that was to be parsed.
@@ -280,19 +315,28 @@ impl ParseError {
 
     /// The error for a terminal: every diagnostic with its line of the query and a caret under the place.
     pub fn render(&self) -> String {
-        self.diagnostics().map(|diagnostic| self.render_one(diagnostic)).collect()
+        self.diagnostics()
+            .map(|diagnostic| self.render_one(diagnostic))
+            .collect()
     }
 
     fn render_one(&self, diagnostic: &Diagnostic) -> String {
         let (start, end) = (diagnostic.span.start as usize, diagnostic.span.end as usize);
         let line_start = self.query[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = self.query[start..].find('\n').map_or(self.query.len(), |at| start + at);
+        let line_end = self.query[start..]
+            .find('\n')
+            .map_or(self.query.len(), |at| start + at);
         let line = &self.query[line_start..line_end];
         let number = (1 + self.query[..start].matches('\n').count()).to_string();
         // Tabs stay tabs in front of the caret, so that it stands under its place whatever they measure.
-        let indent: String =
-            self.query[line_start..start].chars().map(|c| if c == '\t' { c } else { ' ' }).collect();
-        let width = self.query[start..end.clamp(start, line_end)].chars().count().max(1);
+        let indent: String = self.query[line_start..start]
+            .chars()
+            .map(|c| if c == '\t' { c } else { ' ' })
+            .collect();
+        let width = self.query[start..end.clamp(start, line_end)]
+            .chars()
+            .count()
+            .max(1);
         let margin = " ".repeat(number.len());
         let mut out = format!(
             "error: {problem}\n{margin} |\n{number} | {line}\n{margin} | {indent}{carets}\n",
@@ -336,14 +380,5 @@ impl fmt::Display for Quoted {
                 write!(f, "'{}'", &text[1..text.len() - 1])
             }
         }
-    }
-}
-
-/// A text as Go's `%q` shows it.
-struct QuotedText<'a>(&'a str);
-
-impl fmt::Display for QuotedText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_quoted(f, self.0)
     }
 }

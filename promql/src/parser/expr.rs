@@ -37,7 +37,10 @@ impl Parser<'_> {
         if self.operators > OPERATORS_MAX {
             return self.fail(operator.span, Problem::TooManyOperators(OPERATORS_MAX));
         }
-        let BinaryModifiers { return_bool, matching } = self.binary_modifiers()?;
+        let BinaryModifiers {
+            return_bool,
+            matching,
+        } = self.binary_modifiers()?;
         let from_the_right = op == BinaryOp::Pow;
         let rhs = self.expression(op.precedence() + u8::from(!from_the_right))?;
         let span = lhs.span.to(rhs.span);
@@ -46,7 +49,13 @@ impl Parser<'_> {
             self.report(span, Problem::FillNotEnabled);
         }
         let matching = Some(matching);
-        let binary = Binary { op, lhs: Box::new(lhs), rhs: Box::new(rhs), return_bool, matching };
+        let binary = Binary {
+            op,
+            lhs: Box::new(lhs),
+            rhs: Box::new(rhs),
+            return_bool,
+            matching,
+        };
         Ok(Expr::new(ExprKind::Binary(binary), span))
     }
 
@@ -67,14 +76,21 @@ impl Parser<'_> {
             if let Kind::Keyword(side @ (Keyword::GroupLeft | Keyword::GroupRight)) = self.peek()?.kind {
                 self.next()?;
                 let left = side == Keyword::GroupLeft;
-                matching.cardinality = if left { Cardinality::ManyToOne } else { Cardinality::OneToMany };
+                matching.cardinality = if left {
+                    Cardinality::ManyToOne
+                } else {
+                    Cardinality::OneToMany
+                };
                 if self.peek()?.kind == Kind::LeftParen {
                     matching.include = self.grouping_labels()?;
                 }
             }
         }
         self.fill_modifiers(&mut matching)?;
-        Ok(BinaryModifiers { return_bool, matching })
+        Ok(BinaryModifiers {
+            return_bool,
+            matching,
+        })
     }
 
     /// `fill(x)`, or `fill_left(x)` and `fill_right(x)` in any order.
@@ -83,7 +99,9 @@ impl Parser<'_> {
             let unset = (matching.fill_left.is_none(), matching.fill_right.is_none());
             if !matches!(
                 (keyword, unset),
-                (Keyword::Fill, (true, true)) | (Keyword::FillLeft, (true, _)) | (Keyword::FillRight, (_, true))
+                (Keyword::Fill, (true, true))
+                    | (Keyword::FillLeft, (true, _))
+                    | (Keyword::FillRight, (_, true))
             ) {
                 break;
             }
@@ -92,7 +110,11 @@ impl Parser<'_> {
             let sign = self.sign()?;
             let (number, _) = self.number_literal()?.ok_or(Stop::Unexpected)?;
             self.expect(Kind::RightParen)?;
-            let value = if sign.is_some_and(|(negative, _)| negative) { -number.value } else { number.value };
+            let value = if sign.is_some_and(|(negative, _)| negative) {
+                -number.value
+            } else {
+                number.value
+            };
             if keyword != Keyword::FillRight {
                 matching.fill_left = Some(value);
             }
@@ -116,13 +138,16 @@ impl Parser<'_> {
 
     /// A sign with its operand, which may hold a `^`; or an operand alone.
     fn signed(&mut self) -> Step<Expr> {
-        let Some((negative, sign)) = self.sign()? else { return self.operand() };
+        let Some((negative, sign)) = self.sign()? else {
+            return self.operand();
+        };
         let operand = self.expression(BinaryOp::Pow.precedence())?;
         let span = sign.to(operand.span);
         let kind = match operand.kind {
-            ExprKind::Number(NumberLiteral { value, is_duration }) => {
-                ExprKind::Number(NumberLiteral { value: if negative { -value } else { value }, is_duration })
-            }
+            ExprKind::Number(NumberLiteral { value, is_duration }) => ExprKind::Number(NumberLiteral {
+                value: if negative { -value } else { value },
+                is_duration,
+            }),
             kind => {
                 let expr = Box::new(Expr::new(kind, operand.span));
                 ExprKind::Unary(Unary { negative, expr })
@@ -155,13 +180,19 @@ impl Parser<'_> {
             }
             Kind::String => {
                 self.next()?;
-                Ok(Expr::new(ExprKind::String(literal::unquote(self.text(token))), token.span))
+                Ok(Expr::new(
+                    ExprKind::String(literal::unquote_disguised(self.text(token))),
+                    token.span,
+                ))
             }
             Kind::LeftParen => {
                 self.next()?;
                 let inner = self.expression(0)?;
                 let close = self.expect(Kind::RightParen)?;
-                Ok(Expr::new(ExprKind::Paren(Box::new(inner)), token.span.to(close.span)))
+                Ok(Expr::new(
+                    ExprKind::Paren(Box::new(inner)),
+                    token.span.to(close.span),
+                ))
             }
             Kind::LeftBrace => self.selector(),
             kind if kind.names_metric() => self.named(),
@@ -189,7 +220,13 @@ impl Parser<'_> {
         match function {
             None => {
                 let nearest = signatures::nearest(text);
-                self.report(name.span, Problem::UnknownFunction { name: text.to_owned(), nearest });
+                self.report(
+                    name.span,
+                    Problem::UnknownFunction {
+                        name: text.to_owned(),
+                        nearest,
+                    },
+                );
             }
             Some(function) if function.experimental && !self.options.experimental_functions => {
                 self.report(name.span, Problem::FunctionNotEnabled(function.name));
@@ -197,7 +234,10 @@ impl Parser<'_> {
             Some(_) => {}
         }
         let function = function.unwrap_or(&signatures::UNKNOWN);
-        Ok(Expr::new(ExprKind::Call(Call { function, args }), name.span.to(close)))
+        Ok(Expr::new(
+            ExprKind::Call(Call { function, args }),
+            name.span.to(close),
+        ))
     }
 
     /// Arguments in parentheses, and where the closing one stands.
@@ -220,7 +260,9 @@ impl Parser<'_> {
     }
 
     fn aggregate(&mut self, name: Token) -> Step<Expr> {
-        let Kind::Aggregate(op) = name.kind else { return Err(Stop::Unexpected) };
+        let Kind::Aggregate(op) = name.kind else {
+            return Err(Stop::Unexpected);
+        };
         let mut grouping = self.grouping()?;
         let (args, close) = self.arguments()?;
         let mut span = name.span.to(close);
@@ -245,7 +287,15 @@ impl Parser<'_> {
         let mut args = args.into_iter().map(Box::new);
         let param = if op.takes_param() { args.next() } else { None };
         let expr = args.next().unwrap_or_else(|| Box::new(Expr::placeholder()));
-        Ok(Expr::new(ExprKind::Aggregate(Aggregate { op, expr, param, grouping }), span))
+        Ok(Expr::new(
+            ExprKind::Aggregate(Aggregate {
+                op,
+                expr,
+                param,
+                grouping,
+            }),
+            span,
+        ))
     }
 
     fn grouping(&mut self) -> Step<Option<Grouping>> {
@@ -254,7 +304,10 @@ impl Parser<'_> {
         };
         self.next()?;
         let labels = self.grouping_labels()?;
-        Ok(Some(Grouping { without: keyword == Keyword::Without, labels }))
+        Ok(Some(Grouping {
+            without: keyword == Keyword::Without,
+            labels,
+        }))
     }
 
     /// A list of label names in parentheses.
@@ -300,7 +353,9 @@ impl Parser<'_> {
         self.next()?;
         let word = self.text(token);
         let value = if is_duration {
-            model::duration::parse_duration(word).map(seconds).map_err(Problem::from)
+            model::duration::parse_duration(word)
+                .map(seconds)
+                .map_err(Problem::from)
         } else {
             literal::number(word)
         };

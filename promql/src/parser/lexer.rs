@@ -33,7 +33,13 @@ enum Brackets {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(input: &'a str) -> Self {
-        Lexer { input, at: 0, open_parens: 0, in_braces: false, brackets: Brackets::Outside }
+        Lexer {
+            input,
+            at: 0,
+            open_parens: 0,
+            in_braces: false,
+            brackets: Brackets::Outside,
+        }
     }
 
     /// The next word; [`Kind::Eof`] again and again at the end.
@@ -50,9 +56,15 @@ impl<'a> Lexer<'a> {
         match scanned {
             Ok((kind, len)) => {
                 self.at += len;
-                self.count(kind, start).map(|()| Token { kind, span: self.span(start, self.at) })
+                self.count(kind, start).map(|()| Token {
+                    kind,
+                    span: self.span(start, self.at),
+                })
             }
-            Err(problem) => Err(Diagnostic { span: self.span(start, self.input.len()), problem }),
+            Err(problem) => Err(Diagnostic {
+                span: self.span(start, self.input.len()),
+                problem,
+            }),
         }
     }
 
@@ -61,8 +73,16 @@ impl<'a> Lexer<'a> {
         self.at
     }
 
+    /// Goes on reading at byte `at`.
+    pub(super) fn jump(&mut self, at: usize) {
+        self.at = at;
+    }
+
     fn span(&self, start: usize, end: usize) -> Span {
-        Span { start: start as u32, end: end as u32 }
+        Span {
+            start: start as u32,
+            end: end as u32,
+        }
     }
 
     fn rest(&self) -> &'a str {
@@ -90,9 +110,15 @@ impl<'a> Lexer<'a> {
     fn end(&self) -> Result<(Kind, usize), Problem> {
         match self {
             Lexer { in_braces: true, .. } => Err(Problem::UnclosedBrace),
-            Lexer { brackets: Brackets::Start, .. } => Err(Problem::UnclosedDuration),
+            Lexer {
+                brackets: Brackets::Start,
+                ..
+            } => Err(Problem::UnclosedDuration),
             Lexer { open_parens: 1.., .. } => Err(Problem::UnclosedParen),
-            Lexer { brackets: Brackets::Range | Brackets::Step, .. } => Err(Problem::UnclosedBracket),
+            Lexer {
+                brackets: Brackets::Range | Brackets::Step,
+                ..
+            } => Err(Problem::UnclosedBracket),
             _ => Ok((Kind::Eof, 0)),
         }
     }
@@ -125,7 +151,10 @@ impl<'a> Lexer<'a> {
             _ => {}
         }
         problem.map_or(Ok(()), |(at, problem)| {
-            Err(Diagnostic { span: self.span(at, self.input.len()), problem })
+            Err(Diagnostic {
+                span: self.span(at, self.input.len()),
+                problem,
+            })
         })
     }
 
@@ -135,7 +164,11 @@ impl<'a> Lexer<'a> {
         let operator = |op, len| Ok((Kind::Operator(op), len));
         match (c, second) {
             ('=', Some('=')) => operator(Op::Equal, 2),
-            ('=', Some('~')) => Err(Problem::CharacterAfter { after: '=', found: '~', place: "" }),
+            ('=', Some('~')) => Err(Problem::CharacterAfter {
+                after: '=',
+                found: '~',
+                place: "",
+            }),
             ('=', _) => Ok((Kind::Assign, 1)),
             ('!', Some('=')) => operator(Op::NotEqual, 2),
             ('!', found) => Err(Problem::CharacterAfter {
@@ -160,7 +193,9 @@ impl<'a> Lexer<'a> {
     }
 
     fn word(&self, first: char, rest: &str) -> Result<(Kind, usize), Problem> {
-        let Ok((behind, word)) = scan::name(rest) else { return Err(Problem::Character(first)) };
+        let Ok((behind, word)) = scan::name(rest) else {
+            return Err(Problem::Character(first));
+        };
         if self.brackets != Brackets::Outside {
             let word = word.split(':').next().unwrap_or(word);
             let kind = duration_keyword(word).ok_or(Problem::CharacterInRange(first))?;
@@ -168,7 +203,9 @@ impl<'a> Lexer<'a> {
         }
         let kind = match keyword(word) {
             // These came late to the language: metrics may be called so, hence they count only in front of `(`.
-            Some(Kind::Keyword(k)) if k.is_fill() && !behind.trim_start_matches(scan::is_space).starts_with('(') => {
+            Some(Kind::Keyword(k))
+                if k.is_fill() && !behind.trim_start_matches(scan::is_space).starts_with('(') =>
+            {
                 Kind::Identifier
             }
             Some(kind) => kind,
@@ -208,11 +245,10 @@ impl<'a> Lexer<'a> {
             ('{', _) => Err(Problem::LeftBrace),
             ('}', _) => Ok((Kind::RightBrace, 1)),
             ('"' | '\'' | '`', _) => Ok((Kind::String, literal::string_len(rest)?)),
-            (c, _) if scan::is_alpha(c) => {
-                scan::label_name(rest).map_or(Err(Problem::CharacterInBraces(c)), |(_, word)| {
+            (c, _) if scan::is_alpha(c) => scan::label_name(rest)
+                .map_or(Err(Problem::CharacterInBraces(c)), |(_, word)| {
                     Ok((Kind::Identifier, word.len()))
-                })
-            }
+                }),
             (c, _) => Err(Problem::CharacterInBraces(c)),
         }
     }

@@ -1,5 +1,9 @@
 //! Values of literals: numbers and strings.
 
+use std::fmt::{self, Write};
+
+use model::labels::write_quoted;
+
 use crate::parser::error::Problem;
 
 /// The value of a number as the lexer accepts it, by the rules of Go's integer and float literals: a leading `0` means
@@ -17,8 +21,14 @@ pub(crate) fn number(word: &str) -> Result<f64, Problem> {
     }
     match digits.parse::<f64>() {
         Ok(value) if value.is_finite() && !digits.starts_with("0x") => Ok(value),
-        Ok(_) => Err(Problem::Number { word: word.to_owned(), what: "value out of range" }),
-        Err(_) => Err(Problem::Number { word: word.to_owned(), what: "invalid syntax" }),
+        Ok(_) => Err(Problem::Number {
+            word: word.to_owned(),
+            what: "value out of range",
+        }),
+        Err(_) => Err(Problem::Number {
+            word: word.to_owned(),
+            what: "invalid syntax",
+        }),
     }
 }
 
@@ -39,7 +49,9 @@ fn integer(digits: &str) -> Option<i64> {
 /// By hand rather than with nom, because each way to go wrong has its own message.
 pub(crate) fn string_len(text: &str) -> Result<usize, Problem> {
     let mut chars = text.char_indices();
-    let Some((_, quote)) = chars.next() else { return Err(Problem::UnterminatedString) };
+    let Some((_, quote)) = chars.next() else {
+        return Err(Problem::UnterminatedString);
+    };
     if quote == '`' {
         let end = text[1..].find('`').ok_or(Problem::UnterminatedRawString)?;
         return Ok(end + 2);
@@ -65,16 +77,84 @@ pub(crate) fn string_len(text: &str) -> Result<usize, Problem> {
 ///
 /// Compat: `\xff` and `\377` mean single bytes. Where those do not make UTF-8, which labels must be, they become U+FFFD.
 pub(crate) fn unquote(literal: &str) -> String {
-    let Some(quote) = literal.chars().next() else { return String::new() };
+    let bytes = unquote_bytes(literal);
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+/// Like [`unquote`], but bytes that are no UTF-8 stay what they are in disguise: byte `b` as the private character
+/// U+10FF00 + `b`. Label names in arguments are refused with the very bytes in the message ([`QuotedText`]).
+pub(crate) fn unquote_disguised(literal: &str) -> String {
+    let bytes = unquote_bytes(literal);
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(
+            chunk
+                .invalid()
+                .iter()
+                .filter_map(|byte| char::from_u32(DISGUISE + u32::from(*byte))),
+        );
+    }
+    text
+}
+
+/// The character that stands for byte 0 of a disguised text; only bytes from 0x80 on are disguised.
+const DISGUISE: u32 = 0x10_ff00;
+
+fn disguised_byte(c: char) -> Option<u8> {
+    u8::try_from(u32::from(c).checked_sub(DISGUISE)?)
+        .ok()
+        .filter(|byte| *byte >= 0x80)
+}
+
+/// Whether the text of a string argument is a label name: not empty, and UTF-8 (see [`unquote_disguised`]).
+pub(crate) fn is_label_name(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(|c| disguised_byte(c).is_some())
+}
+
+/// Shows a text in Go's quotes, disguised bytes as `\xc5`.
+pub(crate) struct QuotedText<'a>(pub(crate) &'a str);
+
+impl fmt::Display for QuotedText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut quoted = String::new();
+        write_quoted(&mut quoted, self.0)?;
+        if !self.0.chars().any(|c| disguised_byte(c).is_some()) {
+            return f.write_str(&quoted);
+        }
+        // The quotes left and right; in between, runs of text with a byte behind each.
+        f.write_char('"')?;
+        let mut rest = self.0;
+        while let Some((at, c, byte)) = rest
+            .char_indices()
+            .find_map(|(at, c)| Some((at, c, disguised_byte(c)?)))
+        {
+            let mut run = String::new();
+            write_quoted(&mut run, &rest[..at])?;
+            write!(f, "{}\\x{byte:02x}", &run[1..run.len() - 1])?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        quoted.clear();
+        write_quoted(&mut quoted, rest)?;
+        f.write_str(&quoted[1..])
+    }
+}
+
+fn unquote_bytes(literal: &str) -> Vec<u8> {
+    let Some(quote) = literal.chars().next() else {
+        return Vec::new();
+    };
     let inner = &literal[1..literal.len().max(2) - 1];
-    if quote == '`' || !inner.contains('\\') {
-        return inner.to_owned();
+    if quote == '`' {
+        return inner.as_bytes().to_vec();
     }
     let mut bytes = Vec::with_capacity(inner.len());
     let mut rest = inner;
     while let Some(at) = rest.find('\\') {
         bytes.extend_from_slice(&rest.as_bytes()[..at]);
-        let Ok((meaning, len)) = escape(&rest[at + 1..], quote) else { break };
+        let Ok((meaning, len)) = escape(&rest[at + 1..], quote) else {
+            break;
+        };
         match meaning {
             Escape::Byte(byte) => bytes.push(byte),
             Escape::Char(c) => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -82,7 +162,7 @@ pub(crate) fn unquote(literal: &str) -> String {
         rest = &rest[at + 1 + len..];
     }
     bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    bytes
 }
 
 /// What an escape stands for.
@@ -170,9 +250,16 @@ mod tests {
             (r#""\xff""#, "\u{fffd}"),
             (r#""""#, ""),
         ] {
-            assert_eq!(string_len(&format!("{literal} tail\"'`")).expect(literal), literal.len(), "{literal}");
+            assert_eq!(
+                string_len(&format!("{literal} tail\"'`")).expect(literal),
+                literal.len(),
+                "{literal}"
+            );
             assert_eq!(unquote(literal), text, "{literal}");
         }
+        let disguised = unquote_disguised(r#""a\xc5z\xff""#);
+        assert_eq!(QuotedText(&disguised).to_string(), r#""a\xc5z\xff""#);
+        assert!(!is_label_name(&disguised) && is_label_name("é") && !is_label_name(""));
         for (literal, message) in [
             (r#""a"#, "unterminated quoted string"),
             ("\"a\nb\"", "unterminated quoted string"),

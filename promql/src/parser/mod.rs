@@ -20,8 +20,10 @@ mod selector;
 mod series;
 mod token;
 
+pub(crate) use literal::{QuotedText, is_label_name};
+
 pub use error::{Diagnostic, ParseError, Place, Problem};
-pub use series::SequenceValue;
+pub use series::{SEQUENCE_VALUES_MAX, SequenceValue, parse_series};
 
 use model::labels::Labels;
 use model::matcher::Matcher;
@@ -93,7 +95,11 @@ pub fn parse(query: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
         parser.expect_end()?;
         // Types are checked only where there is a whole tree.
         if parser.errors.is_empty() {
-            check::Checker { input: query, errors: &mut parser.errors }.check(&mut expr);
+            check::Checker {
+                input: query,
+                errors: &mut parser.errors,
+            }
+            .check(&mut expr);
         }
         Ok(expr)
     })
@@ -215,7 +221,11 @@ impl<'a> Parser<'a> {
 
     /// Takes the word ahead if it is of this kind.
     fn accept(&mut self, kind: Kind) -> Step<Option<Token>> {
-        if self.peek()?.kind == kind { self.next().map(Some) } else { Ok(None) }
+        if self.peek()?.kind == kind {
+            self.next().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Takes the word ahead, which must be of this kind.
@@ -233,10 +243,19 @@ impl<'a> Parser<'a> {
 
     /// Puts a misfit that nobody has spoken of yet into words.
     fn word<T>(&mut self, result: Step<T>, context: &'static str, expected: &'static str) -> Step<T> {
-        let Err(Stop::Unexpected) = result else { return result };
+        let Err(Stop::Unexpected) = result else {
+            return result;
+        };
         let token = self.peek()?;
         let found = token.kind.describe(self.text(token));
-        self.fail(token.span, Problem::Unexpected { found, context, expected })
+        self.fail(
+            token.span,
+            Problem::Unexpected {
+                found,
+                context,
+                expected,
+            },
+        )
     }
 
     /// Reports what makes going on pointless.

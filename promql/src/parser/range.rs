@@ -3,9 +3,7 @@
 use super::error::Problem;
 use super::token::{Builtin, Kind};
 use super::{Parser, Step, Stop};
-use crate::ast::{
-    At, Duration, Expr, ExprKind, MatrixSelector, Modifiers, Subquery, VectorSelector,
-};
+use crate::ast::{At, Duration, Expr, ExprKind, MatrixSelector, Modifiers, Subquery, VectorSelector};
 
 const RANGE_EXPECTED: &str = "number, duration, step(), or range()";
 
@@ -22,12 +20,14 @@ impl Parser<'_> {
         let close = self.word(close, "subquery or range", "\":\" or \"]\"")?.span;
         let span = inner.span.to(close);
         let problem = match &inner.kind {
-            ExprKind::Vector(VectorSelector { modifiers: Modifiers { offset: Some(_), .. }, .. }) => {
-                Some(Problem::ModifierBeforeRange("offset"))
-            }
-            ExprKind::Vector(VectorSelector { modifiers: Modifiers { at: Some(_), .. }, .. }) => {
-                Some(Problem::ModifierBeforeRange("@"))
-            }
+            ExprKind::Vector(VectorSelector {
+                modifiers: Modifiers { offset: Some(_), .. },
+                ..
+            }) => Some(Problem::ModifierBeforeRange("offset")),
+            ExprKind::Vector(VectorSelector {
+                modifiers: Modifiers { at: Some(_), .. },
+                ..
+            }) => Some(Problem::ModifierBeforeRange("@")),
             ExprKind::Vector(_) => None,
             _ => Some(Problem::RangeWithoutSelector),
         };
@@ -39,7 +39,14 @@ impl Parser<'_> {
             ExprKind::Vector(selector) => selector,
             _ => VectorSelector::default(),
         };
-        Ok(Expr::new(ExprKind::Matrix(MatrixSelector { selector, selector_span, range }), span))
+        Ok(Expr::new(
+            ExprKind::Matrix(MatrixSelector {
+                selector,
+                selector_span,
+                range,
+            }),
+            span,
+        ))
     }
 
     /// The rest of a subquery, from behind its colon.
@@ -57,7 +64,12 @@ impl Parser<'_> {
         };
         self.link(close.span)?;
         let span = inner.span.to(close.span);
-        let subquery = Subquery { expr: Box::new(inner), range, step, modifiers: Modifiers::default() };
+        let subquery = Subquery {
+            expr: Box::new(inner),
+            range,
+            step,
+            modifiers: Modifiers::default(),
+        };
         Ok(Expr::new(ExprKind::Subquery(subquery), span))
     }
 
@@ -69,7 +81,9 @@ impl Parser<'_> {
             None => self.report(expr.span, Problem::ModifierWithoutSelector("offset")),
             Some(Modifiers { offset: Some(_), .. }) => self.report(expr.span, Problem::OffsetTwice),
             // Compat: an offset of zero is none; another one may follow.
-            Some(modifiers) => modifiers.offset = Some(offset).filter(|offset| *offset != Duration::Literal(0)),
+            Some(modifiers) => {
+                modifiers.offset = Some(offset).filter(|offset| *offset != Duration::Literal(0))
+            }
         }
         expr.span.end = self.end;
         Ok(expr)
@@ -100,11 +114,19 @@ impl Parser<'_> {
             self.next()?;
             self.expect(Kind::LeftParen)?;
             self.expect(Kind::RightParen)?;
-            return Ok(Ok(if builtin == Builtin::Start { At::Start } else { At::End }));
+            return Ok(Ok(if builtin == Builtin::Start {
+                At::Start
+            } else {
+                At::End
+            }));
         }
         let sign = self.sign()?;
         let (number, _) = self.number_literal()?.ok_or(Stop::Unexpected)?;
-        let seconds = if sign.is_some_and(|(negative, _)| negative) { -number.value } else { number.value };
+        let seconds = if sign.is_some_and(|(negative, _)| negative) {
+            -number.value
+        } else {
+            number.value
+        };
         // The range of 64 bits, as the reference checks it before it multiplies by a thousand; the product saturates.
         const SECONDS_LIMIT: f64 = i64::MAX as f64;
         if seconds.abs() < SECONDS_LIMIT {

@@ -49,7 +49,13 @@ fn digits(text: &str) -> Scan<'_> {
 
 fn hexadecimal(text: &str) -> Scan<'_> {
     let digits = || take_while1(|c: char| c.is_ascii_hexdigit());
-    recognize((tag_no_case("0x"), opt(char('_')), digits(), many0_count((char('_'), digits())))).parse(text)
+    recognize((
+        tag_no_case("0x"),
+        opt(char('_')),
+        digits(),
+        many0_count((char('_'), digits())),
+    ))
+    .parse(text)
 }
 
 /// A number without sign in decimal notation: `1`, `.5`, `1.`, `1_000.5e-3`.
@@ -73,13 +79,18 @@ pub(crate) fn number(text: &str) -> Scan<'_> {
 /// one who reads its value, who has better words for it.
 pub(crate) fn duration(text: &str) -> Scan<'_> {
     let part = (digit1, one_of("smhdwy"), opt(char('s')));
-    let (rest, (word, _)) =
-        (recognize(many1_count(part)), peek(not(take_while1(is_alphanumeric)))).parse(text)?;
+    let (rest, (word, _)) = (
+        recognize(many1_count(part)),
+        peek(not(take_while1(is_alphanumeric))),
+    )
+        .parse(text)?;
     Ok((rest, word))
 }
 
 /// All that might have been meant as one number or duration: for messages.
 pub(crate) fn number_like(text: &str) -> &str {
-    let end = text.find(|c| !is_alphanumeric(c) && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c| !is_alphanumeric(c) && c != '.')
+        .unwrap_or(text.len());
     &text[..end]
 }

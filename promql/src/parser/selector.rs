@@ -20,7 +20,13 @@ impl Parser<'_> {
             return self.selector_behind_name(token);
         }
         let (matchers, span) = self.matchers()?;
-        Ok(Expr::new(ExprKind::Vector(VectorSelector { matchers, ..VectorSelector::default() }), span))
+        Ok(Expr::new(
+            ExprKind::Vector(VectorSelector {
+                matchers,
+                ..VectorSelector::default()
+            }),
+            span,
+        ))
     }
 
     /// A selector whose name has been read.
@@ -33,7 +39,14 @@ impl Parser<'_> {
             span = span.to(braces);
         }
         matchers.push(Matcher::equal(METRIC_NAME, name.as_str()));
-        Ok(Expr::new(ExprKind::Vector(VectorSelector { name, matchers, ..VectorSelector::default() }), span))
+        Ok(Expr::new(
+            ExprKind::Vector(VectorSelector {
+                name,
+                matchers,
+                ..VectorSelector::default()
+            }),
+            span,
+        ))
     }
 
     fn matchers(&mut self) -> Step<(Vec<Matcher>, Span)> {
@@ -46,11 +59,7 @@ impl Parser<'_> {
     }
 
     /// Items between braces, with commas between them and maybe one behind the last.
-    fn braces(
-        &mut self,
-        context: &'static str,
-        mut item: impl FnMut(&mut Self) -> Step<()>,
-    ) -> Step<Span> {
+    fn braces(&mut self, context: &'static str, mut item: impl FnMut(&mut Self) -> Step<()>) -> Step<Span> {
         let open = self.expect(Kind::LeftBrace)?.span;
         loop {
             if let Some(close) = self.accept(Kind::RightBrace)? {
@@ -79,7 +88,9 @@ impl Parser<'_> {
         let value = self.expect(Kind::String);
         let value = self.word(value, MATCHING, "string")?;
         let matcher = Matcher::new(op, name, literal::unquote(self.text(value)));
-        Ok(matcher.map_err(|error| self.report(label.span.to(value.span), error.into())).ok())
+        Ok(matcher
+            .map_err(|error| self.report(label.span.to(value.span), error.into()))
+            .ok())
     }
 
     /// A bare or quoted label name.
@@ -101,8 +112,8 @@ impl Parser<'_> {
         if name.kind.names_metric() {
             self.next()?;
         }
-        if self.lexer_is_at_brace()? {
-            self.braces(LABEL_SET, |parser| parser.label(&mut labels))?;
+        if self.peek()?.kind == Kind::LeftBrace {
+            self.labels_in_braces(&mut labels)?;
         }
         if name.kind.names_metric() {
             labels.set(METRIC_NAME, self.text(name));
@@ -110,8 +121,9 @@ impl Parser<'_> {
         Ok(labels.build())
     }
 
-    fn lexer_is_at_brace(&mut self) -> Step<bool> {
-        Ok(self.peek()?.kind == Kind::LeftBrace)
+    /// Labels in braces.
+    pub(super) fn labels_in_braces(&mut self, labels: &mut LabelsBuilder) -> Step<()> {
+        self.braces(LABEL_SET, |parser| parser.label(labels)).map(|_| ())
     }
 
     /// `label="value"`, or a quoted metric name alone.

@@ -140,7 +140,10 @@ impl Kind {
         match self {
             Kind::Identifier | Kind::MetricIdentifier | Kind::Aggregate(_) | Kind::Builtin(_) => true,
             Kind::Operator(op) => {
-                matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::Atan2)
+                matches!(
+                    op,
+                    BinaryOp::And | BinaryOp::Or | BinaryOp::Unless | BinaryOp::Atan2
+                )
             }
             Kind::Keyword(k) => k != Keyword::Without,
             _ => false,
@@ -182,7 +185,9 @@ impl Kind {
                 write_quoted(out, word)
             }
             Kind::Keyword(_) => write!(out, "<{word}>"),
-            Kind::Operator(_) | Kind::MatchRegex | Kind::MatchNotRegex | Kind::At => write!(out, "<op:{word}>"),
+            Kind::Operator(_) | Kind::MatchRegex | Kind::MatchNotRegex | Kind::At => {
+                write!(out, "<op:{word}>")
+            }
             Kind::Aggregate(_) => write!(out, "<aggr:{word}>"),
             kind => {
                 out.push_str(match kind {
@@ -203,7 +208,10 @@ fn write_cut(out: &mut String, word: &str) -> fmt::Result {
     if word.len() <= BYTES_MAX {
         return write_quoted(out, word);
     }
-    let end = word.char_indices().nth(BYTES_MAX).map_or(word.len(), |(at, _)| at);
+    let end = word
+        .char_indices()
+        .nth(BYTES_MAX)
+        .map_or(word.len(), |(at, _)| at);
     write_quoted(out, &word[..end])?;
     out.push_str("...");
     Ok(())

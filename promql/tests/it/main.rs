@@ -1,5 +1,6 @@
 //! Tests of the query language against recorded answers and scripts.
 
+mod conformance;
 mod parser;
 
 use std::path::PathBuf;

@@ -1,0 +1,279 @@
+//! A store for tests: sorted maps, nothing clever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use model::columns::Columns;
+use model::histogram::Histogram;
+use model::labels::Labels;
+use model::matcher::Matcher;
+use model::storage::{
+    AppendBatch, AppendError, AppendOutcome, Appender, BatchList, Querier, Queryable, Refusal, SelectHints,
+    SeriesError, SeriesRef, SeriesSet, StorageError, TimeRange,
+};
+use parking_lot::RwLock;
+
+/// A value that was appended.
+#[derive(Clone, Debug, PartialEq)]
+enum Stored {
+    Float(f64),
+    Histogram(Histogram),
+}
+
+/// The samples of a series by their time, each with the start timestamp that came with it.
+type Samples = BTreeMap<i64, (Stored, i64)>;
+
+#[derive(Clone, Debug, Default)]
+struct Contents {
+    /// By reference.
+    labels: Vec<Labels>,
+    series: BTreeMap<Labels, Samples>,
+}
+
+/// A store in memory that takes samples in any order and keeps them for ever.
+///
+/// Views are copies: what is appended later is not seen. Metadata and exemplars are dropped.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    contents: RwLock<Arc<Contents>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        MemoryStore::default()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        *self.contents.write() = Arc::default();
+    }
+}
+
+impl Appender for MemoryStore {
+    fn resolve(&self, labels: &Labels) -> Result<SeriesRef, SeriesError> {
+        if labels.is_empty() {
+            return Err(SeriesError::Empty);
+        }
+        let mut guard = self.contents.write();
+        let contents = Arc::make_mut(&mut guard);
+        let known = contents.labels.iter().position(|known| known == labels);
+        let at = known.unwrap_or_else(|| {
+            contents.labels.push(labels.clone());
+            contents.labels.len() - 1
+        });
+        Ok(SeriesRef(at as u64))
+    }
+
+    fn append(&self, batch: &AppendBatch, outcome: &mut AppendOutcome) -> Result<(), AppendError> {
+        *outcome = AppendOutcome::default();
+        let mut guard = self.contents.write();
+        let floats = batch.floats.iter().map(|sample| sample.series);
+        let all = floats.chain(batch.histograms.iter().map(|sample| sample.series));
+        let unknown: Vec<SeriesRef> = all
+            .filter(|series| series.0 as usize >= guard.labels.len())
+            .collect();
+        if !unknown.is_empty() {
+            return Err(AppendError::UnknownSeries(unknown));
+        }
+        let contents = Arc::make_mut(&mut guard);
+        let mut put = |list, index: usize, series: SeriesRef, timestamp_ms, value, start_ms| {
+            let labels = contents.labels[series.0 as usize].clone();
+            let samples = contents.series.entry(labels).or_default();
+            let newest = samples.last_key_value().map(|(newest, _)| *newest);
+            let refusal = match samples.get(&timestamp_ms) {
+                Some((old, _)) if same(old, &value) => None,
+                Some(_) => Some(Refusal::DuplicateTimestamp),
+                None if batch.discard_out_of_order && newest.is_some_and(|newest| timestamp_ms < newest) => {
+                    Some(Refusal::OutOfOrder)
+                }
+                None => None,
+            };
+            match refusal {
+                Some(refusal) => outcome.refused.push((list, index as u32, refusal)),
+                None => {
+                    samples.insert(timestamp_ms, (value, start_ms));
+                    outcome.accepted += 1;
+                }
+            }
+        };
+        for (i, sample) in batch.floats.iter().enumerate() {
+            let start_ms = batch.float_starts_ms.get(i).copied().unwrap_or(0);
+            let value = Stored::Float(sample.value);
+            put(
+                BatchList::Floats,
+                i,
+                sample.series,
+                sample.timestamp_ms,
+                value,
+                start_ms,
+            );
+        }
+        for (i, sample) in batch.histograms.iter().enumerate() {
+            let start_ms = batch.histogram_starts_ms.get(i).copied().unwrap_or(0);
+            let value = Stored::Histogram(sample.histogram.clone());
+            put(
+                BatchList::Histograms,
+                i,
+                sample.series,
+                sample.timestamp_ms,
+                value,
+                start_ms,
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Equal to the bit, so that NaN equals itself.
+fn same(a: &Stored, b: &Stored) -> bool {
+    match (a, b) {
+        (Stored::Float(a), Stored::Float(b)) => a.to_bits() == b.to_bits(),
+        (a, b) => a == b,
+    }
+}
+
+impl Queryable for MemoryStore {
+    fn querier(&self, range: TimeRange) -> Result<Arc<dyn Querier>, StorageError> {
+        let contents = self.contents.read().clone();
+        Ok(Arc::new(View { contents, range }))
+    }
+}
+
+/// The contents as they were at one moment, cut to a range.
+struct View {
+    contents: Arc<Contents>,
+    range: TimeRange,
+}
+
+impl View {
+    /// Series with a sample in the range that satisfy all matchers, sorted by labels.
+    fn matching<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = (&'a Labels, &'a Samples)> {
+        let TimeRange { min_ms, max_ms } = self.range;
+        self.contents.series.iter().filter(move |(labels, samples)| {
+            min_ms <= max_ms
+                && samples.range(min_ms..=max_ms).next().is_some()
+                && matchers.iter().all(|matcher| matcher.matches_labels(labels))
+        })
+    }
+}
+
+fn limited(texts: BTreeSet<String>, limit: usize) -> Vec<String> {
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    texts.into_iter().take(limit).collect()
+}
+
+impl Querier for View {
+    fn select(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, StorageError> {
+        let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
+        let selected = self.matching(matchers).take(limit);
+        let series = selected
+            .map(|(labels, samples)| (labels.clone(), samples.clone()))
+            .collect();
+        Ok(Arc::new(Selected {
+            series,
+            range: self.range,
+        }))
+    }
+
+    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        let names = self.matching(matchers).flat_map(|(labels, _)| labels.iter());
+        Ok(limited(names.map(|(name, _)| name.to_owned()).collect(), limit))
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        let values = self.matching(matchers).filter_map(|(labels, _)| labels.get(name));
+        Ok(limited(values.map(str::to_owned).collect(), limit))
+    }
+}
+
+struct Selected {
+    series: Vec<(Labels, Samples)>,
+    range: TimeRange,
+}
+
+impl SeriesSet for Selected {
+    fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    fn labels(&self, index: usize) -> Labels {
+        self.series[index].0.clone()
+    }
+
+    fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), StorageError> {
+        columns.clear();
+        let (min_ms, max_ms) = (
+            range.min_ms.max(self.range.min_ms),
+            range.max_ms.min(self.range.max_ms),
+        );
+        if min_ms > max_ms {
+            return Ok(());
+        }
+        for (timestamp_ms, (value, start_ms)) in self.series[index].1.range(min_ms..=max_ms) {
+            match value {
+                Stored::Float(value) => columns.push(*timestamp_ms, *value),
+                Stored::Histogram(histogram) => columns.push_histogram(*timestamp_ms, histogram.clone()),
+            }
+            columns.set_last_start(*start_ms);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::storage::FloatSample;
+
+    fn append(store: &MemoryStore, labels: &Labels, samples: &[(i64, f64)]) -> AppendOutcome {
+        let series = store.resolve(labels).expect("series");
+        let floats = samples
+            .iter()
+            .map(|(timestamp_ms, value)| FloatSample {
+                series,
+                timestamp_ms: *timestamp_ms,
+                value: *value,
+            })
+            .collect();
+        let mut outcome = AppendOutcome::default();
+        let batch = AppendBatch {
+            floats,
+            ..AppendBatch::default()
+        };
+        store.append(&batch, &mut outcome).expect("append");
+        outcome
+    }
+
+    #[test]
+    fn views_do_not_change() {
+        let store = MemoryStore::new();
+        let labels = Labels::from_pairs([("__name__", "a")]);
+        append(&store, &labels, &[(3, 3.0), (1, 1.0)]);
+        let querier = store.querier(TimeRange::new(1, 5)).expect("view");
+        let outcome = append(&store, &labels, &[(2, 2.0), (1, 9.0)]);
+        assert_eq!(outcome.accepted, 1);
+        assert_eq!(
+            outcome.refused,
+            [(BatchList::Floats, 1, Refusal::DuplicateTimestamp)]
+        );
+        let set = querier.select(&SelectHints::default(), &[]).expect("series");
+        let mut columns = Columns::default();
+        set.read(0, TimeRange::ALL, &mut columns).expect("samples");
+        assert_eq!(columns.timestamps_ms, [1, 3]);
+        set.read(0, TimeRange::new(2, 9), &mut columns).expect("samples");
+        assert_eq!(columns.values, [3.0]);
+        let later = store.querier(TimeRange::new(4, 5)).expect("view");
+        assert!(
+            later
+                .select(&SelectHints::default(), &[])
+                .expect("series")
+                .is_empty()
+        );
+    }
+}
