@@ -184,8 +184,8 @@ impl<'p> Parser<'p> {
             '^' => self.push(Hir::look(Look::Start)),
             '$' if self.flags.multi_line => self.push(Hir::look(Look::EndLF)),
             '$' => self.push(Hir::look(Look::End)),
-            '.' if self.flags.dot_all => self.push_class(class::any()),
-            '.' => self.push_class(class::any_but_newline()),
+            '.' if self.flags.dot_all => self.push_ready_class(class::any()),
+            '.' => self.push_ready_class(class::any_but_newline()),
             _ => self.literal(u32::from(c)),
         }
     }
@@ -200,7 +200,7 @@ impl<'p> Parser<'p> {
         }
     }
 
-    /// Adds a class, folded where the flag says so.
+    /// Adds a class, folded where the flag says so. (Dots are not: folding goes through every character.)
     fn push_class(&mut self, mut class: ClassUnicode) {
         if self.flags.fold_case {
             class.case_fold_simple();
