@@ -1,5 +1,10 @@
 //! The time-series database: head, write-ahead log, blocks.
 
 pub mod chunk;
+mod columns;
+pub mod db;
 pub mod files;
+pub mod head;
+pub mod postings;
+pub mod select;
 pub mod wal;

@@ -101,7 +101,7 @@ pub fn write_checkpoint(
         metadata: HashMap::new(),
         stats: CheckpointStats::default(),
     };
-    for path in sources(&**files, dir, previous, last)? {
+    for path in log_sources(&**files, dir, previous, last)? {
         filter.segment(&**files, &path)?;
     }
     let stats = filter.finish()?;
@@ -129,7 +129,7 @@ fn remove_temporary(files: &dyn Files, dir: &Path) -> Result<()> {
 }
 
 /// Segments to read: those of the previous checkpoint, then those of the log behind it.
-pub(crate) fn sources(
+pub(crate) fn log_sources(
     files: &dyn Files,
     dir: &Path,
     checkpoint: Option<u64>,

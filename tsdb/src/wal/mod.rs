@@ -8,7 +8,7 @@
 //! the caller's own buffers. Nothing waits for the disk: [`Wal::sync`] is called in the background.
 
 mod checkpoint;
-mod codec;
+pub(crate) mod codec;
 mod page;
 mod record;
 
@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use crate::files::{FileWriter, Files, Result};
 use page::{PAGE_BYTES, frame, framed_len};
 
+pub(crate) use checkpoint::log_sources;
 pub use checkpoint::{CheckpointStats, checkpoint_path, last_checkpoint, write_checkpoint};
 pub(crate) use page::Compressor;
 pub use page::{Compression, Damage, SegmentReader};

@@ -13,7 +13,7 @@ fn read(files: &MemFiles) -> Vec<Vec<u8>> {
     let dir = Path::new("wal");
     let mut records = Vec::new();
     let checkpoint = last_checkpoint(files, dir).unwrap();
-    for path in checkpoint::sources(files, dir, checkpoint, u64::MAX).unwrap() {
+    for path in checkpoint::log_sources(files, dir, checkpoint, u64::MAX).unwrap() {
         let bytes = files.map(&path).unwrap();
         let mut reader = SegmentReader::new(&bytes);
         while let Some(record) = reader.next().unwrap() {

@@ -1,0 +1,203 @@
+//! Merging and thinning decoded samples.
+
+use model::columns::Columns;
+
+/// Appends row `row` of `from`; `histogram` is where its histograms have been read up to.
+fn push_row(from: &Columns, row: usize, histogram: &mut usize, out: &mut Columns) {
+    let timestamp_ms = from.timestamps_ms[row];
+    match from.histograms.get(*histogram) {
+        Some((at, h)) if *at as usize == row => {
+            out.push_histogram(timestamp_ms, h.clone());
+            *histogram += 1;
+        }
+        _ => out.push(timestamp_ms, from.values[row]),
+    }
+    if let Some(start_ms) = from.start_timestamps_ms.get(row) {
+        out.set_last_start(*start_ms);
+    }
+}
+
+fn skip_row(from: &Columns, row: usize, histogram: &mut usize) {
+    if matches!(from.histograms.get(*histogram), Some((at, _)) if *at as usize == row) {
+        *histogram += 1;
+    }
+}
+
+/// Appends the rows of `a` and `b`, both in order of time, to `out` in order of time. Where both have a timestamp, the
+/// row of `a` counts.
+pub(crate) fn merge(a: &Columns, b: &Columns, out: &mut Columns) {
+    let (mut i, mut j, mut hi, mut hj) = (0, 0, 0, 0);
+    while i < a.len() || j < b.len() {
+        let (ta, tb) = (a.timestamps_ms.get(i), b.timestamps_ms.get(j));
+        match (ta, tb) {
+            (Some(ta), Some(tb)) if ta > tb => {
+                push_row(b, j, &mut hj, out);
+                j += 1;
+            }
+            (None, _) => {
+                push_row(b, j, &mut hj, out);
+                j += 1;
+            }
+            _ => {
+                if ta == tb {
+                    skip_row(b, j, &mut hj);
+                    j += 1;
+                }
+                push_row(a, i, &mut hi, out);
+                i += 1;
+            }
+        }
+    }
+}
+
+/// Appends all rows of `from`.
+pub(crate) fn append_all(from: &Columns, columns: &mut Columns) {
+    let mut histogram = 0;
+    for row in 0..from.len() {
+        push_row(from, row, &mut histogram, columns);
+    }
+}
+
+/// Adds the rows of `more` to `columns`, where `spare` is space to work in. Cheap when `more` lies behind.
+pub(crate) fn merge_into(columns: &mut Columns, more: &Columns, spare: &mut Columns) {
+    if more.is_empty() {
+        return;
+    }
+    if columns.timestamps_ms.last() < more.timestamps_ms.first() {
+        append_all(more, columns);
+        return;
+    }
+    spare.clear();
+    merge(columns, more, spare);
+    std::mem::swap(columns, spare);
+}
+
+/// Puts the rows from `start` on in their place among those before; both stretches are in order of time. Costs nothing
+/// when they follow each other. `tail` and `merged` are space to work in.
+pub(crate) fn join_tail(columns: &mut Columns, start: usize, tail: &mut Columns, merged: &mut Columns) {
+    if start == 0 || start >= columns.len() || columns.timestamps_ms[start - 1] < columns.timestamps_ms[start] {
+        return;
+    }
+    tail.clear();
+    let first = columns.histograms.partition_point(|(row, _)| (*row as usize) < start);
+    let mut histogram = first;
+    for row in start..columns.len() {
+        push_row(columns, row, &mut histogram, tail);
+    }
+    columns.timestamps_ms.truncate(start);
+    columns.values.truncate(start);
+    columns.histograms.truncate(first);
+    columns.start_timestamps_ms.truncate(start);
+    merged.clear();
+    merge(columns, tail, merged);
+    std::mem::swap(columns, merged);
+}
+
+/// Removes rows whose timestamps lie in one of `deleted` (closed ranges, sorted, without overlap).
+pub(crate) fn remove_deleted(columns: &mut Columns, deleted: &[(i64, i64)], spare: &mut Columns) {
+    let (Some(first), Some(last)) = (columns.timestamps_ms.first(), columns.timestamps_ms.last()) else {
+        return;
+    };
+    if !deleted.iter().any(|(min, max)| min <= last && max >= first) {
+        return;
+    }
+    spare.clear();
+    let mut histogram = 0;
+    let mut ranges = deleted.iter().peekable();
+    for row in 0..columns.len() {
+        let t = columns.timestamps_ms[row];
+        while ranges.next_if(|(_, max)| *max < t).is_some() {}
+        if ranges.peek().is_some_and(|(min, _)| *min <= t) {
+            skip_row(columns, row, &mut histogram);
+        } else {
+            push_row(columns, row, &mut histogram, spare);
+        }
+    }
+    std::mem::swap(columns, spare);
+}
+
+/// Adds a closed range to sorted ranges without overlap, joining those that touch.
+pub(crate) fn add_range(ranges: &mut Vec<(i64, i64)>, new: (i64, i64)) {
+    let from = ranges.partition_point(|r| r.1 < new.0.saturating_sub(1));
+    let to = ranges.partition_point(|r| r.0 <= new.1.saturating_add(1));
+    if from >= to {
+        ranges.insert(from, new);
+        return;
+    }
+    let joined = (ranges[from].0.min(new.0), ranges[to - 1].1.max(new.1));
+    ranges.splice(from..to, [joined]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use model::histogram::{Histogram, IntHistogram};
+
+    fn histogram() -> IntHistogram {
+        IntHistogram {
+            counter_reset_hint: Default::default(),
+            schema: 0,
+            zero_threshold: 0.0,
+            zero_count: 0,
+            count: 0,
+            sum: 0.0,
+            positive_spans: vec![],
+            negative_spans: vec![],
+            positive_buckets: vec![],
+            negative_buckets: vec![],
+            custom_values: None,
+        }
+    }
+
+    fn columns(rows: &[(i64, f64)]) -> Columns {
+        let mut columns = Columns::default();
+        for (t, v) in rows {
+            if v.is_nan() {
+                columns.push_histogram(*t, Histogram::Int(Arc::new(histogram())));
+            } else {
+                columns.push(*t, *v);
+            }
+        }
+        columns
+    }
+
+    #[test]
+    fn merging_keeps_order_and_takes_the_first_of_two() {
+        let a = columns(&[(1, 1.0), (3, f64::NAN), (5, 5.0)]);
+        let b = columns(&[(2, f64::NAN), (3, 30.0), (5, f64::NAN), (6, 6.0)]);
+        let mut out = Columns::default();
+        merge(&a, &b, &mut out);
+        assert_eq!(out.timestamps_ms, [1, 2, 3, 5, 6]);
+        assert_eq!(out.values, [1.0, 0.0, 0.0, 5.0, 6.0]);
+        assert_eq!(out.histograms.iter().map(|h| h.0).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_tail_finds_its_place() {
+        let mut c = columns(&[(1, 1.0), (4, f64::NAN), (6, 6.0), (2, f64::NAN), (4, 40.0), (5, f64::NAN)]);
+        join_tail(&mut c, 3, &mut Columns::default(), &mut Columns::default());
+        assert_eq!(c.timestamps_ms, [1, 2, 4, 5, 6]);
+        assert_eq!(c.histograms.iter().map(|h| h.0).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn deleted_rows_go_and_others_stay() {
+        let mut c = columns(&[(1, 1.0), (2, f64::NAN), (3, 3.0), (4, 4.0), (9, f64::NAN)]);
+        remove_deleted(&mut c, &[(-5, 1), (3, 3), (5, 8)], &mut Columns::default());
+        assert_eq!(c.timestamps_ms, [2, 4, 9]);
+        assert_eq!(c.histograms.iter().map(|h| h.0).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn ranges_are_joined_where_they_touch() {
+        let mut ranges = Vec::new();
+        for new in [(10, 20), (30, 40), (21, 29), (50, 60), (i64::MIN, 3), (5, 8), (0, 4)] {
+            add_range(&mut ranges, new);
+        }
+        assert_eq!(ranges, [(i64::MIN, 8), (10, 40), (50, 60)]);
+        add_range(&mut ranges, (i64::MIN, i64::MAX));
+        assert_eq!(ranges, [(i64::MIN, i64::MAX)]);
+    }
+}

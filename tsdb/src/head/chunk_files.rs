@@ -1,0 +1,476 @@
+//! Full chunks on disk: the files of `chunks_head`, mapped back. Layout: `tsdb/docs/head_chunks.md`.
+//!
+//! Writing a chunk is a copy into a buffer; the buffer goes to the file when it is large enough. What is lost with it
+//! in a crash is in the write-ahead log. Files are numbered without gaps and only the oldest are ever removed.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::storage::StorageError;
+use parking_lot::{Mutex, RwLock};
+
+use crate::files::{FileWriter, Files, Mapped, Result};
+use crate::wal::codec::put_uvarint;
+
+const MAGIC: u32 = 0x0130_bc91;
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 8;
+/// Series reference, two timestamps and the encoding.
+const FIXED_BYTES: usize = 8 + 8 + 8 + 1;
+const CRC_BYTES: usize = 4;
+/// Room that a reader of the reference demands for a chunk's frame.
+const FRAME_BYTES_MAX: usize = FIXED_BYTES + 5 + CRC_BYTES;
+/// Bit of the encoding byte that marks chunks of out-of-order samples.
+const OUT_OF_ORDER: u8 = 0x80;
+/// Bytes after which a file is full.
+const FILE_BYTES_MAX: u64 = 128 << 20;
+/// Bytes that are gathered before they are written.
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// A full chunk, without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MappedChunk {
+    /// File number in the upper half, offset in the lower one.
+    pub(crate) chunk: u64,
+    pub(crate) min_ms: i64,
+    pub(crate) max_ms: i64,
+    pub(crate) samples: u16,
+    pub(crate) encoding: u8,
+}
+
+/// A chunk found on disk when the store was opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoundChunk {
+    pub(crate) series: u64,
+    pub(crate) out_of_order: bool,
+    pub(crate) meta: MappedChunk,
+}
+
+/// What a damaged file was cut to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkFileDamage {
+    /// Which file.
+    pub path: PathBuf,
+    /// Where it was cut, in bytes; later files were removed.
+    pub offset: u64,
+    /// What was wrong.
+    pub what: &'static str,
+}
+
+/// Bytes of a chunk, shared with the file's mapping or copied from the buffer.
+#[derive(Debug)]
+pub(crate) enum ChunkBytes {
+    Mapped(Mapped, Range<usize>),
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for ChunkBytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            ChunkBytes::Mapped(map, range) => &map[range.clone()],
+            ChunkBytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// The files of `chunks_head`.
+pub(crate) struct ChunkFiles {
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    mapped: RwLock<BTreeMap<u32, Mapped>>,
+    writer: Mutex<Writer>,
+}
+
+struct Writer {
+    /// Number of the file that is being written; the next one where there is no file.
+    number: u32,
+    file: Option<Arc<dyn FileWriter>>,
+    /// Bytes of the file that are written.
+    written: u64,
+    /// Bytes that follow.
+    pending: Vec<u8>,
+    /// Set when a write failed: from then on everything stays in `pending`.
+    failed: Option<StorageError>,
+}
+
+fn pack(file: u32, offset: u64) -> u64 {
+    u64::from(file) << 32 | offset
+}
+
+fn unpack(chunk: u64) -> (u32, usize) {
+    ((chunk >> 32) as u32, (chunk & 0xffff_ffff) as usize)
+}
+
+/// Number of the file that holds a chunk.
+pub(crate) fn file_of(chunk: u64) -> u32 {
+    unpack(chunk).0
+}
+
+impl ChunkFiles {
+    /// Opens the folder and hands every whole chunk to `each`, oldest first. Damage ends the list: the damaged file is
+    /// cut there and later files are removed, because chunks of a series are only of use without gaps.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or a file cannot be cut.
+    pub(crate) fn open(
+        files: Arc<dyn Files>,
+        dir: &Path,
+        mut each: impl FnMut(FoundChunk),
+    ) -> Result<(Self, Option<ChunkFileDamage>)> {
+        files.create_dir_all(dir)?;
+        let mut numbers: Vec<u32> = files
+            .list(dir)?
+            .iter()
+            .filter(|e| !e.is_dir)
+            .filter_map(|e| e.name.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        let mut maps = BTreeMap::new();
+        let mut damage: Option<ChunkFileDamage> = None;
+        for (i, number) in numbers.iter().enumerate() {
+            let path = file_path(dir, *number);
+            let gap = i > 0 && numbers[i - 1] + 1 != *number;
+            if damage.is_some() || gap {
+                damage.get_or_insert_with(|| ChunkFileDamage {
+                    path: path.clone(),
+                    offset: 0,
+                    what: "a file before it is missing",
+                });
+                files.remove_file(&path)?;
+                continue;
+            }
+            let map = files.map(&path)?;
+            let Err((offset, what)) = scan(&map, *number, &mut each) else {
+                maps.insert(*number, map);
+                continue;
+            };
+            drop(map);
+            damage = Some(ChunkFileDamage {
+                path: path.clone(),
+                offset,
+                what,
+            });
+            if offset <= HEADER_BYTES as u64 {
+                files.remove_file(&path)?;
+            } else {
+                files.truncate(&path, offset)?;
+                maps.insert(*number, files.map(&path)?);
+            }
+        }
+        let number = maps.last_key_value().map_or(1, |(last, _)| last + 1);
+        let chunk_files = ChunkFiles {
+            files,
+            dir: dir.to_owned(),
+            mapped: RwLock::new(maps),
+            writer: Mutex::new(Writer {
+                number,
+                file: None,
+                written: 0,
+                pending: Vec::new(),
+                failed: None,
+            }),
+        };
+        Ok((chunk_files, damage))
+    }
+
+    /// Adds a chunk and returns its reference. Never fails: what cannot be written stays in memory, and
+    /// [`ChunkFiles::failure`] tells.
+    pub(crate) fn write(
+        &self,
+        series: u64,
+        min_ms: i64,
+        max_ms: i64,
+        encoding: u8,
+        out_of_order: bool,
+        bytes: &[u8],
+    ) -> MappedChunk {
+        let mut writer = self.writer.lock();
+        let len = writer.written + writer.pending.len() as u64;
+        if len + (bytes.len() + FRAME_BYTES_MAX) as u64 > FILE_BYTES_MAX && writer.failed.is_none() {
+            self.finish(&mut writer);
+        }
+        if writer.written + writer.pending.len() as u64 == 0 {
+            writer.pending.extend_from_slice(&MAGIC.to_be_bytes());
+            writer.pending.extend_from_slice(&[VERSION, 0, 0, 0]);
+        }
+        let offset = writer.written + writer.pending.len() as u64;
+        let start = writer.pending.len();
+        let pending = &mut writer.pending;
+        pending.extend_from_slice(&series.to_be_bytes());
+        pending.extend_from_slice(&min_ms.to_be_bytes());
+        pending.extend_from_slice(&max_ms.to_be_bytes());
+        pending.push(encoding | if out_of_order { OUT_OF_ORDER } else { 0 });
+        put_uvarint(pending, bytes.len() as u64);
+        pending.extend_from_slice(bytes);
+        let crc = crc_fast::crc32_iscsi(&pending[start..]);
+        pending.extend_from_slice(&crc.to_be_bytes());
+        let chunk = pack(writer.number, offset);
+        if writer.pending.len() >= BUFFER_BYTES {
+            self.flush_writer(&mut writer);
+        }
+        MappedChunk {
+            chunk,
+            min_ms,
+            max_ms,
+            samples: u16::from_be_bytes([bytes[0], bytes[1]]),
+            encoding,
+        }
+    }
+
+    fn flush_writer(&self, writer: &mut Writer) {
+        if writer.pending.is_empty() || writer.failed.is_some() {
+            return;
+        }
+        let result = match &writer.file {
+            Some(file) => file.write_all(&writer.pending),
+            None => self
+                .files
+                .create(&file_path(&self.dir, writer.number))
+                .and_then(|file| {
+                    let written = file.write_all(&writer.pending);
+                    writer.file = Some(file);
+                    written
+                }),
+        };
+        match result {
+            Ok(()) => {
+                writer.written += writer.pending.len() as u64;
+                writer.pending.clear();
+            }
+            Err(error) => writer.failed = Some(error),
+        }
+    }
+
+    /// Ends the current file.
+    fn finish(&self, writer: &mut Writer) {
+        self.flush_writer(writer);
+        if writer.failed.is_none() && writer.file.take().is_some() {
+            writer.number += 1;
+            writer.written = 0;
+        }
+    }
+
+    /// Writes what is gathered, so that a clean stop leaves whole files.
+    ///
+    /// # Errors
+    /// When a write failed, now or before.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        self.flush_writer(&mut writer);
+        writer.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// The first write that failed.
+    pub(crate) fn failure(&self) -> Option<StorageError> {
+        self.writer.lock().failed.clone()
+    }
+
+    /// Bytes of a chunk.
+    ///
+    /// # Errors
+    /// When it is not there or damaged.
+    pub(crate) fn read(&self, chunk: u64) -> Result<ChunkBytes> {
+        let (number, offset) = unpack(chunk);
+        let path = || file_path(&self.dir, number);
+        let corrupt = |what: &str| StorageError::Corrupt {
+            path: path(),
+            offset: offset as u64,
+            what: what.to_owned(),
+        };
+        if let Some(map) = self.mapped.read().get(&number)
+            && let Ok(frame) = Frame::parse(map, offset)
+        {
+            return Ok(ChunkBytes::Mapped(map.clone(), frame.data));
+        }
+        let writer = self.writer.lock();
+        if number == writer.number && offset as u64 >= writer.written {
+            let at = offset - writer.written as usize;
+            let frame = Frame::parse(&writer.pending, at).map_err(|(_, what)| corrupt(what))?;
+            return Ok(ChunkBytes::Owned(writer.pending[frame.data].to_vec()));
+        }
+        // The file has grown since it was mapped, or never was.
+        let map = self.files.map(&path())?;
+        drop(writer);
+        let frame = Frame::parse(&map, offset).map_err(|(_, what)| corrupt(what))?;
+        self.mapped.write().insert(number, map.clone());
+        Ok(ChunkBytes::Mapped(map, frame.data))
+    }
+
+    /// Removes files whose numbers are below `number`.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub(crate) fn remove_before(&self, number: u32) -> Result<()> {
+        let mut writer = self.writer.lock();
+        if number > writer.number {
+            self.finish(&mut writer);
+        }
+        let number = number.min(writer.number);
+        drop(writer);
+        for entry in self.files.list(&self.dir)? {
+            if entry.name.parse::<u32>().is_ok_and(|n| n < number) {
+                self.files.remove_file(&self.dir.join(&entry.name))?;
+            }
+        }
+        self.mapped.write().retain(|n, _| *n >= number);
+        Ok(())
+    }
+
+    /// Bytes that the files take on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.files
+            .list(&self.dir)
+            .map_or(0, |entries| entries.iter().map(|e| e.len).sum())
+    }
+}
+
+fn file_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:06}"))
+}
+
+/// A chunk with its frame.
+struct Frame {
+    series: u64,
+    min_ms: i64,
+    max_ms: i64,
+    encoding: u8,
+    data: Range<usize>,
+}
+
+impl Frame {
+    fn end(&self) -> usize {
+        self.data.end + CRC_BYTES
+    }
+
+    fn parse(file: &[u8], at: usize) -> std::result::Result<Frame, (u64, &'static str)> {
+        let damage = |what| (at as u64, what);
+        let short = || damage("a chunk is cut off");
+        let fixed = file
+            .get(at..)
+            .and_then(<[u8]>::first_chunk::<FIXED_BYTES>)
+            .ok_or_else(short)?;
+        let be64 = |i: usize| u64::from_be_bytes(std::array::from_fn(|k| fixed[i + k]));
+        let (mut len, mut data) = (0u64, at + FIXED_BYTES);
+        for shift in 0..5 {
+            let byte = *file.get(data).ok_or_else(short)?;
+            len |= u64::from(byte & 0x7f) << (7 * shift);
+            data += 1;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        let end = usize::try_from(len).ok().and_then(|len| data.checked_add(len));
+        let end = end
+            .filter(|end| end.saturating_add(CRC_BYTES) <= file.len())
+            .ok_or_else(short)?;
+        let stored = [file[end], file[end + 1], file[end + 2], file[end + 3]];
+        if crc_fast::crc32_iscsi(&file[at..end]) != u32::from_be_bytes(stored) {
+            return Err(damage("a chunk's checksum is wrong"));
+        }
+        if len < 2 {
+            return Err(damage("a chunk has no sample count"));
+        }
+        Ok(Frame {
+            series: be64(0),
+            min_ms: be64(8) as i64,
+            max_ms: be64(16) as i64,
+            encoding: fixed[24],
+            data: data..end,
+        })
+    }
+}
+
+/// Hands the chunks of a file to `each`; where and why it cannot be read on.
+fn scan(
+    file: &[u8],
+    number: u32,
+    each: &mut impl FnMut(FoundChunk),
+) -> std::result::Result<(), (u64, &'static str)> {
+    match file.first_chunk::<HEADER_BYTES>() {
+        None => return Err((0, "the header is cut off")),
+        Some([a, b, c, d, version, ..]) => {
+            if u32::from_be_bytes([*a, *b, *c, *d]) != MAGIC || *version != VERSION {
+                return Err((0, "this is no head chunk file of version 1"));
+            }
+        }
+    }
+    let mut at = HEADER_BYTES;
+    while at < file.len() {
+        // The reference preallocates files and cuts them when it stops; references start at 1.
+        if file[at..].iter().take(24).all(|b| *b == 0) {
+            return Ok(());
+        }
+        let frame = Frame::parse(file, at)?;
+        each(FoundChunk {
+            series: frame.series,
+            out_of_order: frame.encoding & OUT_OF_ORDER != 0,
+            meta: MappedChunk {
+                chunk: pack(number, at as u64),
+                min_ms: frame.min_ms,
+                max_ms: frame.max_ms,
+                samples: u16::from_be_bytes([file[frame.data.start], file[frame.data.start + 1]]),
+                encoding: frame.encoding & !OUT_OF_ORDER,
+            },
+        });
+        at = frame.end();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::MemFiles;
+
+    fn open(files: &MemFiles) -> (ChunkFiles, Vec<FoundChunk>, Option<ChunkFileDamage>) {
+        let mut found = Vec::new();
+        let (chunk_files, damage) =
+            ChunkFiles::open(Arc::new(files.clone()), Path::new("chunks_head"), |c| found.push(c)).unwrap();
+        (chunk_files, found, damage)
+    }
+
+    #[test]
+    fn chunks_come_back_from_buffer_file_and_after_a_restart() {
+        let files = MemFiles::new();
+        let (chunks, ..) = open(&files);
+        let bytes = |i: u64| vec![0, i as u8, 1, 2, 3];
+        let refs: Vec<u64> = (1..=9)
+            .map(|i| chunks.write(i, i as i64, i as i64 + 5, 1, i == 4, &bytes(i)).chunk)
+            .collect();
+        assert_eq!(&*chunks.read(refs[3]).unwrap(), bytes(4));
+        chunks.flush().unwrap();
+        assert_eq!(&*chunks.read(refs[3]).unwrap(), bytes(4));
+        let more = chunks.write(99, 0, 1, 1, false, &bytes(99)).chunk;
+        chunks.flush().unwrap();
+        assert_eq!(&*chunks.read(more).unwrap(), bytes(99));
+        let (again, found, damage) = open(&files);
+        assert_eq!((found.len(), damage), (10, None));
+        assert!(found[3].out_of_order && found[3].meta.samples == 4 && found[3].meta.encoding == 1);
+        assert_eq!(&*again.read(found[9].meta.chunk).unwrap(), bytes(99));
+        let next = again.write(1, 0, 1, 1, false, &bytes(1)).chunk;
+        assert_eq!(file_of(next), file_of(more) + 1);
+        again.remove_before(file_of(next)).unwrap();
+        assert!(again.read(refs[0]).is_err());
+    }
+
+    #[test]
+    fn damage_cuts_the_file_and_drops_later_ones() {
+        let files = MemFiles::new();
+        for _ in 0..3 {
+            let (chunks, ..) = open(&files);
+            for i in 1..=5 {
+                chunks.write(i, 0, 1, 1, false, &[0, 1, 7, 7]);
+            }
+            chunks.flush().unwrap();
+        }
+        files.flip(Path::new("chunks_head/000002"), 8 + 34 + 10, 1).unwrap();
+        let (_, found, damage) = open(&files);
+        assert_eq!(found.len(), 6);
+        assert_eq!(damage.map(|d| d.offset), Some(8 + 34));
+        let (_, found, damage) = open(&files);
+        assert_eq!((found.len(), damage), (6, None));
+    }
+}

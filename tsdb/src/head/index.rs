@@ -1,0 +1,440 @@
+//! Which series there are: label sets, and which series carry which label.
+//!
+//! Every distinct `name="value"` is a *pair* with a 32-bit id; its value lies once in an append-only arena, and the table
+//! that finds it holds only ids. A label set is a slice of pair ids in another arena, four bytes a label. Series are
+//! known by a 32-bit *index*: their reference minus `base`, so that postings fit 32-bit bitmaps.
+//!
+//! What removed series leave in the arenas is counted; [`Index::compacted`] builds a fresh index when it is much.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use model::labels::{Labels, LabelsPacker};
+use model::storage::StorageError;
+use parking_lot::Mutex;
+use roaring::RoaringBitmap;
+
+use super::refset::RefSet;
+use crate::postings::Postings;
+use crate::select::{LabelIndex, Visit};
+
+/// Marks a series that does not exist.
+const NO_SET: u32 = u32::MAX;
+/// Series in a page of the index-to-label-set map.
+const PAGE: usize = 256;
+/// Garbage below this many label ids is not worth a rebuild.
+const GARBAGE_MIN: usize = 1 << 18;
+
+/// The label sets of the head's series.
+pub(crate) struct Index {
+    base: u64,
+    names: Vec<Name>,
+    name_ids: HashMap<Box<str>, u32, foldhash::fast::FixedState>,
+    pairs: Vec<Pair>,
+    pair_ids: HashTable<u32>,
+    values: Vec<u8>,
+    /// Label sets: number of pairs, then their ids, by label name.
+    sets: Vec<u32>,
+    garbage: usize,
+    /// Place in `sets` of each index's label set.
+    set_of: Vec<Option<Box<[u32; PAGE]>>>,
+    /// Upper half of the label hash, and the index.
+    series: HashTable<(u32, u32)>,
+    all: RoaringBitmap,
+}
+
+struct Name {
+    text: Box<str>,
+    /// Pairs of this name, by value.
+    by_value: Mutex<ByValue>,
+}
+
+/// Pairs sorted by value, and behind them those that were added since somebody last looked.
+#[derive(Default)]
+struct ByValue {
+    sorted: Arc<Vec<u32>>,
+    fresh: Vec<u32>,
+}
+
+struct Pair {
+    name: u32,
+    len: u32,
+    start: u64,
+    series: RefSet,
+}
+
+fn hash_pair(name: u32, value: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(value.as_bytes(), u64::from(name))
+}
+
+impl Index {
+    /// An empty index for references from `base` on.
+    pub(crate) fn new(base: u64) -> Self {
+        Index {
+            base,
+            names: Vec::new(),
+            name_ids: HashMap::default(),
+            pairs: Vec::new(),
+            pair_ids: HashTable::new(),
+            values: Vec::new(),
+            sets: Vec::new(),
+            garbage: 0,
+            set_of: Vec::new(),
+            series: HashTable::new(),
+            all: RoaringBitmap::new(),
+        }
+    }
+
+    /// Number of series.
+    pub(crate) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Number of pairs that a series carries.
+    pub(crate) fn pairs_len(&self) -> usize {
+        self.pairs.iter().filter(|p| !p.series.is_empty()).count()
+    }
+
+    /// The reference of an index.
+    pub(crate) fn reference_of(&self, index: u32) -> u64 {
+        self.base + u64::from(index)
+    }
+
+    /// The index of a reference, if it can have one.
+    pub(crate) fn index_of(&self, reference: u64) -> Option<u32> {
+        u32::try_from(reference.checked_sub(self.base)?).ok()
+    }
+
+    /// The reference of the series with these labels.
+    pub(crate) fn find(&self, hash: u64, labels: &Labels) -> Option<u64> {
+        let key = (hash >> 32) as u32;
+        self.series
+            .find(spread(key), |(h, index)| *h == key && self.has_labels(*index, labels))
+            .map(|(_, index)| self.reference_of(*index))
+    }
+
+    fn has_labels(&self, index: u32, labels: &Labels) -> bool {
+        let mut set = self.set(index).iter();
+        let equal = labels.iter().all(|(name, value)| {
+            set.next().is_some_and(|pair| {
+                let pair = &self.pairs[*pair as usize];
+                self.value_of(pair) == value && &*self.names[pair.name as usize].text == name
+            })
+        });
+        equal && set.next().is_none()
+    }
+
+    fn set(&self, index: u32) -> &[u32] {
+        let (page, slot) = (index as usize / PAGE, index as usize % PAGE);
+        let at = match self.set_of.get(page) {
+            Some(Some(page)) => page[slot],
+            _ => NO_SET,
+        };
+        if at == NO_SET {
+            return &[];
+        }
+        let at = at as usize;
+        &self.sets[at + 1..at + 1 + self.sets[at] as usize]
+    }
+
+    fn value_of(&self, pair: &Pair) -> &str {
+        let start = pair.start as usize;
+        std::str::from_utf8(&self.values[start..start + pair.len as usize]).expect("copied from &str")
+    }
+
+    /// Adds a series; false where the reference is out of the index' range or taken, or its arenas are full.
+    pub(crate) fn insert(&mut self, reference: u64, hash: u64, labels: &Labels) -> bool {
+        let Some(index) = self.index_of(reference) else {
+            return false;
+        };
+        if self.all.contains(index) || self.sets.len() + labels.len() + 1 >= NO_SET as usize {
+            return false;
+        }
+        let at = self.sets.len();
+        self.sets.push(0);
+        for (name, value) in labels {
+            let pair = self.intern(name, value);
+            self.sets.push(pair);
+            self.pairs[pair as usize].series.insert(index);
+        }
+        self.sets[at] = (self.sets.len() - at - 1) as u32;
+        let (page, slot) = (index as usize / PAGE, index as usize % PAGE);
+        if self.set_of.len() <= page {
+            self.set_of.resize_with(page + 1, || None);
+        }
+        self.set_of[page].get_or_insert_with(|| Box::new([NO_SET; PAGE]))[slot] = at as u32;
+        // The table rehashes by the stored half: the low half only chooses the bucket of a fresh entry, so spread it.
+        let key = (hash >> 32) as u32;
+        self.series
+            .insert_unique(spread(key), (key, index), |(key, _)| spread(*key));
+        self.all.insert(index);
+        true
+    }
+
+    fn intern(&mut self, name: &str, value: &str) -> u32 {
+        let name_id = match self.name_ids.get(name) {
+            Some(id) => *id,
+            None => {
+                let id = self.names.len() as u32;
+                self.names.push(Name {
+                    text: name.into(),
+                    by_value: Mutex::default(),
+                });
+                self.name_ids.insert(name.into(), id);
+                id
+            }
+        };
+        let hash = hash_pair(name_id, value);
+        if let Some(id) = self.find_pair(hash, name_id, value) {
+            return id;
+        }
+        let id = self.pairs.len() as u32;
+        self.pairs.push(Pair {
+            name: name_id,
+            len: value.len() as u32,
+            start: self.values.len() as u64,
+            series: RefSet::Empty,
+        });
+        self.values.extend_from_slice(value.as_bytes());
+        let (pairs, values) = (&self.pairs, &self.values);
+        self.pair_ids.insert_unique(hash, id, |id| {
+            let pair = &pairs[*id as usize];
+            let start = pair.start as usize;
+            let value = &values[start..start + pair.len as usize];
+            xxhash_rust::xxh3::xxh3_64_with_seed(value, u64::from(pair.name))
+        });
+        self.names[name_id as usize].by_value.get_mut().fresh.push(id);
+        id
+    }
+
+    fn find_pair(&self, hash: u64, name: u32, value: &str) -> Option<u32> {
+        let same = |id: &u32| {
+            let pair = &self.pairs[*id as usize];
+            pair.name == name && self.value_of(pair) == value
+        };
+        self.pair_ids.find(hash, same).copied()
+    }
+
+    /// Removes series.
+    pub(crate) fn remove(&mut self, references: &[u64]) {
+        for reference in references {
+            let Some(index) = self.index_of(*reference) else {
+                continue;
+            };
+            if !self.all.remove(index) {
+                continue;
+            }
+            let labels = self.labels(index);
+            let key = (labels.hash64() >> 32) as u32;
+            if let Ok(entry) = self.series.find_entry(spread(key), |(_, i)| *i == index) {
+                entry.remove();
+            }
+            let pairs = self.set(index).to_vec();
+            for pair in &pairs {
+                self.pairs[*pair as usize].series.remove(index);
+            }
+            self.garbage += pairs.len() + 1;
+            let page = &mut self.set_of[index as usize / PAGE];
+            if let Some(slots) = page {
+                slots[index as usize % PAGE] = NO_SET;
+                if slots.iter().all(|s| *s == NO_SET) {
+                    *page = None;
+                }
+            }
+        }
+    }
+
+    /// A fresh index without garbage, if there is much of it.
+    pub(crate) fn compacted(&self) -> Option<Index> {
+        if self.garbage < GARBAGE_MIN || self.garbage < self.sets.len() / 2 {
+            return None;
+        }
+        let first = self.all.min().map_or(self.base, |i| self.reference_of(i));
+        let mut fresh = Index::new(first / PAGE as u64 * PAGE as u64);
+        for index in &self.all {
+            let labels = self.labels(index);
+            fresh.insert(self.reference_of(index), labels.hash64(), &labels);
+        }
+        Some(fresh)
+    }
+
+    /// Labels of a series; empty for one that does not exist.
+    pub(crate) fn labels(&self, index: u32) -> Labels {
+        let mut packer = LabelsPacker::default();
+        for pair in self.set(index) {
+            let pair = &self.pairs[*pair as usize];
+            packer.push(&self.names[pair.name as usize].text, self.value_of(pair));
+        }
+        packer.finish()
+    }
+
+    /// Values of a label that series carry, sorted, from the first that is not below `from`, with those series.
+    fn values_from(&self, name: &str, from: &str) -> impl Iterator<Item = (&str, &RefSet)> {
+        let pairs = self
+            .name_ids
+            .get(name)
+            .map_or_else(Arc::default, |id| self.sorted(*id));
+        let first = pairs.partition_point(|id| self.value_of(&self.pairs[*id as usize]) < from);
+        (first..pairs.len()).filter_map(move |i| {
+            let pair = &self.pairs[pairs[i] as usize];
+            (!pair.series.is_empty()).then(|| (self.value_of(pair), &pair.series))
+        })
+    }
+
+    fn sorted(&self, name: u32) -> Arc<Vec<u32>> {
+        let mut by_value = self.names[name as usize].by_value.lock();
+        if !by_value.fresh.is_empty() {
+            let mut fresh = std::mem::take(&mut by_value.fresh);
+            let text = |id: u32| self.value_of(&self.pairs[id as usize]);
+            fresh.sort_unstable_by(|a, b| text(*a).cmp(text(*b)));
+            let old = std::mem::take(&mut by_value.sorted);
+            let mut merged = Vec::with_capacity(old.len() + fresh.len());
+            let (mut old, mut fresh) = (old.iter().copied().peekable(), fresh.into_iter().peekable());
+            while let (Some(a), Some(b)) = (old.peek(), fresh.peek()) {
+                let next = if text(*a) < text(*b) { old.next() } else { fresh.next() };
+                merged.extend(next);
+            }
+            merged.extend(old);
+            merged.extend(fresh);
+            by_value.sorted = Arc::new(merged);
+        }
+        Arc::clone(&by_value.sorted)
+    }
+
+    /// For every name: how many values it has, bytes of those values times the series that carry them.
+    pub(crate) fn name_stats(&self) -> Vec<(String, u64, u64)> {
+        let mut stats: Vec<(String, u64, u64)> =
+            self.names.iter().map(|n| (n.text.to_string(), 0, 0)).collect();
+        for pair in self.pairs.iter().filter(|p| !p.series.is_empty()) {
+            let entry = &mut stats[pair.name as usize];
+            entry.1 += 1;
+            entry.2 += u64::from(pair.len) * pair.series.len() as u64;
+        }
+        stats.retain(|s| s.1 > 0);
+        stats
+    }
+
+    /// Every pair that a series carries, with the number of series.
+    pub(crate) fn pair_stats(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        self.pairs.iter().filter(|p| !p.series.is_empty()).map(|p| {
+            (
+                &*self.names[p.name as usize].text,
+                self.value_of(p),
+                p.series.len() as u64,
+            )
+        })
+    }
+}
+
+impl LabelIndex for Index {
+    fn all(&self) -> Result<Postings, StorageError> {
+        Ok(self.all.clone().into())
+    }
+
+    fn postings(&self, name: &str, value: &str) -> Result<Postings, StorageError> {
+        let Some(name) = self.name_ids.get(name) else {
+            return Ok(Postings::Empty);
+        };
+        let pair = self.find_pair(hash_pair(*name, value), *name, value);
+        Ok(pair.map_or(Postings::Empty, |pair| {
+            self.pairs[pair as usize].series.to_postings()
+        }))
+    }
+
+    fn visit_values(
+        &self,
+        name: &str,
+        from: &str,
+        visit: &mut dyn FnMut(&str) -> Visit,
+    ) -> Result<Vec<Postings>, StorageError> {
+        let mut taken = Vec::new();
+        for (value, series) in self.values_from(name, from) {
+            match visit(value) {
+                Visit::Take => taken.push(series.to_postings()),
+                Visit::Skip => {}
+                Visit::Stop => break,
+            }
+        }
+        Ok(taken)
+    }
+
+    fn names(&self) -> Result<Vec<String>, StorageError> {
+        let names = self.names.iter().map(|n| &*n.text);
+        let mut used: Vec<String> = names
+            .filter(|n| self.values_from(n, "").next().is_some())
+            .map(str::to_owned)
+            .collect();
+        used.sort_unstable();
+        Ok(used)
+    }
+
+    fn names_of(&self, series: &[u32]) -> Result<Vec<String>, StorageError> {
+        let mut seen = vec![false; self.names.len()];
+        for index in series {
+            for pair in self.set(*index) {
+                seen[self.pairs[*pair as usize].name as usize] = true;
+            }
+        }
+        let names = self.names.iter().zip(seen).filter(|(_, seen)| *seen);
+        let mut names: Vec<String> = names.map(|(n, _)| n.text.to_string()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+fn spread(key: u32) -> u64 {
+    // hashbrown takes the bucket from the low bits and the tag from the top seven.
+    u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(i: u32) -> Labels {
+        Labels::from_pairs([
+            ("__name__", "m".to_owned()),
+            ("i", i.to_string()),
+            ("mod", (i % 7).to_string()),
+        ])
+    }
+
+    fn built(n: u32) -> Index {
+        let mut index = Index::new(256);
+        for i in 0..n {
+            let l = labels(i);
+            assert!(index.find(l.hash64(), &l).is_none());
+            assert!(index.insert(256 + u64::from(i), l.hash64(), &l));
+        }
+        index
+    }
+
+    #[test]
+    fn series_are_found_by_labels_pairs_and_sorted_values() {
+        let index = built(1000);
+        for i in 0..1000 {
+            let l = labels(i);
+            assert_eq!(index.find(l.hash64(), &l), Some(256 + u64::from(i)));
+            assert_eq!(index.labels(i), l);
+        }
+        assert_eq!(index.postings("mod", "3").unwrap().len(), 143);
+        let values: Vec<&str> = index.values_from("i", "").map(|(v, _)| v).collect();
+        assert!(values.is_sorted() && values.len() == 1000);
+    }
+
+    #[test]
+    fn removed_series_leave_nothing_behind() {
+        let mut index = built(500);
+        let gone: Vec<u64> = (0..500).filter(|i| i % 7 == 3).map(|i| 256 + i).collect();
+        index.remove(&gone);
+        assert!(index.postings("mod", "3").unwrap().is_empty());
+        assert_eq!(index.values_from("mod", "").count(), 6);
+        assert_eq!(index.len(), 500 - gone.len());
+        let l = labels(3);
+        assert!(index.find(l.hash64(), &l).is_none());
+        assert!(index.insert(9000, l.hash64(), &l));
+        assert_eq!(index.find(l.hash64(), &l), Some(9000));
+        assert_eq!(index.values_from("mod", "").count(), 7);
+    }
+}

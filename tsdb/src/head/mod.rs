@@ -1,0 +1,436 @@
+//! The head: the newest samples of every series, in memory and in the logs.
+//!
+//! * [`index`](self) knows which series there are; only resolving new series and selecting touch it.
+//! * Pages hold the series; appending touches nothing else but the log.
+//! * Full chunks go to `chunks_head` and are mapped back.
+//!
+//! Lock order: gate, index, page directory, page, then the leaves (log, chunk files, exemplars, isolation).
+//! Invariant: appending holds the gate shared and removing series holds it alone, so a series that a transaction has
+//! checked is there when the transaction is applied.
+
+mod append;
+mod chunk_files;
+mod exemplars;
+mod histograms;
+mod index;
+mod isolation;
+mod ooo;
+mod pages;
+mod read;
+mod refset;
+mod replay;
+mod series;
+mod truncate;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use model::clock::Clock;
+use model::labels::Labels;
+use model::sample::Metadata;
+use model::storage::{SeriesError, SeriesRef, StorageError};
+use parking_lot::{Mutex, RwLock};
+
+use crate::files::{Files, Result};
+use crate::wal::{self, Compression, RecordType, Wal};
+use append::Scratch;
+use chunk_files::ChunkFiles;
+use exemplars::ExemplarRing;
+use index::Index;
+use isolation::Isolation;
+use pages::{Pages, page_of};
+use series::ChunkRules;
+
+pub use chunk_files::ChunkFileDamage;
+pub use read::{HeadSeries, HeadView};
+pub use replay::{LogDamage, ReplayReport};
+
+/// References must stay below this: chunk references of the reference pack them into 40 bits.
+const REFERENCE_MAX: u64 = 1 << 40;
+/// Bytes of new series after which their record is queued without waiting for a transaction.
+const FRESH_SERIES_BYTES: usize = 1 << 20;
+/// Scratch space kept between transactions.
+const SCRATCH_KEPT: usize = 32;
+
+/// How a head behaves.
+#[derive(Clone, Debug)]
+pub struct HeadOptions {
+    /// Length of the blocks that the head is cut into; chunks do not cross their boundaries.
+    pub chunk_range_ms: i64,
+    /// Samples that a chunk should have.
+    pub samples_per_chunk: u16,
+    /// How much older than the head's newest sample a late sample may be; 0 refuses late samples.
+    pub out_of_order_window_ms: i64,
+    /// Late samples of a series that are gathered before they become a chunk.
+    pub out_of_order_cap: usize,
+    /// How far ahead of the clock samples may be; `None` for any distance.
+    pub future_margin_ms: Option<i64>,
+    /// Exemplars that are kept; 0 switches them off.
+    pub exemplars_max: usize,
+    /// Series that may be active; 0 for no limit.
+    pub series_max: usize,
+    /// Whether start timestamps are stored (in the log and in chunks).
+    pub start_timestamps: bool,
+    /// Bytes of a log segment.
+    pub wal_segment_bytes: u64,
+    /// How the logs are compressed.
+    pub wal_compression: Compression,
+}
+
+impl Default for HeadOptions {
+    fn default() -> Self {
+        HeadOptions {
+            chunk_range_ms: 2 * 60 * 60 * 1000,
+            samples_per_chunk: 120,
+            out_of_order_window_ms: 0,
+            out_of_order_cap: 32,
+            future_margin_ms: None,
+            exemplars_max: 0,
+            series_max: 0,
+            start_timestamps: false,
+            wal_segment_bytes: wal::SEGMENT_BYTES,
+            wal_compression: Compression::Snappy,
+        }
+    }
+}
+
+/// Counters of what the head has done since it was opened.
+#[derive(Debug, Default)]
+pub struct HeadCounters {
+    /// Floats taken.
+    pub floats_appended: AtomicU64,
+    /// Histograms taken.
+    pub histograms_appended: AtomicU64,
+    /// Late samples taken.
+    pub late_appended: AtomicU64,
+    /// Samples refused because a newer one is stored.
+    pub out_of_order: AtomicU64,
+    /// Samples refused because they are older than what the head takes.
+    pub out_of_bounds: AtomicU64,
+    /// Samples refused because they are older than the out-of-order window.
+    pub too_old: AtomicU64,
+    /// Exemplars taken.
+    pub exemplars_appended: AtomicU64,
+    /// Exemplars refused as older than the newest.
+    pub exemplars_out_of_order: AtomicU64,
+    /// Series created.
+    pub series_created: AtomicU64,
+    /// Series removed.
+    pub series_removed: AtomicU64,
+    /// Chunks removed.
+    pub chunks_removed: AtomicU64,
+    /// Truncations of the head.
+    pub truncations: AtomicU64,
+    /// Checkpoints written.
+    pub checkpoints: AtomicU64,
+    /// Checkpoints that failed.
+    pub checkpoints_failed: AtomicU64,
+}
+
+/// The newest samples of every series.
+pub struct Head {
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    options: HeadOptions,
+    clock: Arc<dyn Clock>,
+    gate: RwLock<()>,
+    index: RwLock<Index>,
+    pages: Pages,
+    next_reference: AtomicU64,
+    isolation: Isolation,
+    chunk_files: ChunkFiles,
+    wal: Wal,
+    wbl: OnceLock<Wal>,
+    /// Series record under construction: series that no transaction has logged yet.
+    fresh_series: Mutex<Vec<u8>>,
+    has_fresh_series: AtomicBool,
+    exemplars: Mutex<ExemplarRing>,
+    /// Deleted ranges of series, sorted and without overlap.
+    tombstones: RwLock<HashMap<u64, Vec<(i64, i64)>>>,
+    min_ms: AtomicI64,
+    max_ms: AtomicI64,
+    late_min_ms: AtomicI64,
+    late_max_ms: AtomicI64,
+    min_valid_ms: AtomicI64,
+    out_of_order_window_ms: AtomicI64,
+    series_max: AtomicUsize,
+    /// References of removed series whose records the log must keep, and until what time.
+    wal_keep: Mutex<HashMap<u64, i64>>,
+    wal_truncated_ms: AtomicI64,
+    scratch: Mutex<Vec<Box<Scratch>>>,
+    poisoned: OnceLock<String>,
+    /// What happened so far.
+    pub counters: HeadCounters,
+}
+
+impl Head {
+    /// Folder of the log below the data folder.
+    pub const WAL_DIR: &'static str = "wal";
+    /// Folder of the log of late samples below the data folder.
+    pub const WBL_DIR: &'static str = "wbl";
+    /// Folder of full chunks below the data folder.
+    pub const CHUNKS_DIR: &'static str = "chunks_head";
+
+    /// First timestamp in the head; `i64::MAX` while it is empty.
+    pub fn min_ms(&self) -> i64 {
+        self.min_ms.load(Ordering::Acquire)
+    }
+
+    /// Last timestamp in the head; `i64::MIN` while it is empty.
+    pub fn max_ms(&self) -> i64 {
+        self.max_ms.load(Ordering::Acquire)
+    }
+
+    /// First and last timestamp of late samples, where there are any.
+    pub fn late_range_ms(&self) -> Option<(i64, i64)> {
+        let range = (
+            self.late_min_ms.load(Ordering::Acquire),
+            self.late_max_ms.load(Ordering::Acquire),
+        );
+        (range.0 <= range.1).then_some(range)
+    }
+
+    /// Whether the head holds so much that its oldest range should become a block.
+    pub fn is_compactable(&self) -> bool {
+        let (min_ms, max_ms) = (self.min_ms(), self.max_ms());
+        min_ms <= max_ms && max_ms.saturating_sub(min_ms) > self.options.chunk_range_ms / 2 * 3
+    }
+
+    /// Number of series.
+    pub fn series_len(&self) -> usize {
+        self.index.read().len()
+    }
+
+    /// How it behaves.
+    pub fn options(&self) -> &HeadOptions {
+        &self.options
+    }
+
+    /// The log.
+    pub fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    /// The log of late samples, once there were any.
+    pub fn wbl(&self) -> Option<&Wal> {
+        self.wbl.get()
+    }
+
+    /// Changes how late samples may be, in milliseconds; 0 refuses them.
+    pub fn set_out_of_order_window(&self, window_ms: i64) {
+        self.out_of_order_window_ms.store(window_ms, Ordering::Relaxed);
+    }
+
+    /// Changes how many exemplars are kept.
+    pub fn set_exemplars_max(&self, exemplars: usize) {
+        self.exemplars.lock().resize(exemplars);
+    }
+
+    /// Exemplar storage: capacity, exemplars, series with exemplars, oldest timestamp.
+    pub fn exemplar_stats(&self) -> (usize, usize, usize, Option<i64>) {
+        let ring = self.exemplars.lock();
+        (ring.capacity(), ring.len(), ring.series_len(), ring.oldest_ms())
+    }
+
+    /// Changes how many series may be active; 0 for no limit.
+    pub fn set_series_max(&self, series: usize) {
+        self.series_max.store(series, Ordering::Relaxed);
+    }
+
+    /// Metadata of a series.
+    pub fn metadata(&self, reference: SeriesRef) -> Option<Metadata> {
+        let page = self.pages.get(page_of(reference.0))?;
+        let mut page = page.lock();
+        page.get(reference.0)?.rest()?.metadata.as_deref().cloned()
+    }
+
+    /// Makes everything committed so far survive a power cut. Called in the background, about every second.
+    ///
+    /// # Errors
+    /// When the disk refuses; appending is closed from then on.
+    pub fn sync(&self) -> Result<()> {
+        let synced = self
+            .wal
+            .sync()
+            .and_then(|()| self.wbl.get().map_or(Ok(()), Wal::sync))
+            .and_then(|()| self.chunk_files.failure().map_or(Ok(()), Err));
+        synced.inspect_err(|error| self.poison(error))
+    }
+
+    /// Writes out what is gathered in buffers and syncs the logs: the last thing before the process ends.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn close(&self) -> Result<()> {
+        {
+            let mut scratch = self.take_scratch();
+            self.queue_fresh_series(&mut scratch);
+            self.return_scratch(scratch);
+        }
+        self.chunk_files.flush()?;
+        self.sync()
+    }
+
+    /// Why appending is closed, if it is.
+    pub fn poisoned(&self) -> Option<&str> {
+        self.poisoned.get().map(String::as_str)
+    }
+
+    fn poison(&self, error: &StorageError) {
+        if self.poisoned.set(error.to_string()).is_ok() {
+            tracing::error!(%error, "the write path failed; appending is closed until a restart");
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match self.poisoned.get() {
+            Some(why) => Err(StorageError::Poisoned(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn rules(&self) -> ChunkRules<'_> {
+        ChunkRules {
+            files: &self.chunk_files,
+            range_ms: self.options.chunk_range_ms,
+            samples: self.options.samples_per_chunk,
+            start_timestamps: self.options.start_timestamps,
+        }
+    }
+
+    fn take_scratch(&self) -> Box<Scratch> {
+        self.scratch.lock().pop().unwrap_or_default()
+    }
+
+    fn return_scratch(&self, mut scratch: Box<Scratch>) {
+        scratch.clear();
+        let mut kept = self.scratch.lock();
+        if kept.len() < SCRATCH_KEPT {
+            kept.push(scratch);
+        }
+    }
+
+    fn resolve_labels(&self, labels: &Labels) -> std::result::Result<SeriesRef, SeriesError> {
+        if labels.is_empty() {
+            return Err(SeriesError::Empty);
+        }
+        let hash = labels.hash64();
+        if let Some(reference) = self.index.read().find(hash, labels) {
+            return Ok(SeriesRef(reference));
+        }
+        let mut index = self.index.write();
+        if let Some(reference) = index.find(hash, labels) {
+            return Ok(SeriesRef(reference));
+        }
+        let limit = self.series_max.load(Ordering::Relaxed);
+        if limit > 0 && index.len() >= limit {
+            return Err(SeriesError::LimitReached);
+        }
+        let reference = self.next_reference.load(Ordering::Relaxed);
+        if reference >= REFERENCE_MAX || !index.insert(reference, hash, labels) {
+            return Err(SeriesError::LimitReached);
+        }
+        self.next_reference.store(reference + 1, Ordering::Relaxed);
+        self.pages
+            .get_or_create(page_of(reference))
+            .lock()
+            .insert(reference);
+        // Under the index' lock, so that records stand in the log in the order of references.
+        let mut fresh = self.fresh_series.lock();
+        if fresh.is_empty() {
+            wal::begin(&mut fresh, RecordType::Series);
+        }
+        wal::put_series(&mut fresh, reference, labels);
+        let full = fresh.len() > FRESH_SERIES_BYTES;
+        self.has_fresh_series.store(true, Ordering::Release);
+        drop(fresh);
+        drop(index);
+        self.counters.series_created.fetch_add(1, Ordering::Relaxed);
+        if full {
+            let mut scratch = self.take_scratch();
+            self.queue_fresh_series(&mut scratch);
+            self.return_scratch(scratch);
+        }
+        Ok(SeriesRef(reference))
+    }
+
+    /// Queues the record of series that are not in the log yet: it goes out before whatever is logged next.
+    fn queue_fresh_series(&self, scratch: &mut Scratch) {
+        if !self.has_fresh_series.load(Ordering::Acquire) {
+            return;
+        }
+        // Held while queueing: whoever finds the record empty must find it in the queue.
+        let mut fresh = self.fresh_series.lock();
+        if !fresh.is_empty() {
+            self.wal.enqueue(&mut scratch.compressor, &fresh);
+            fresh.clear();
+            fresh.shrink_to(FRESH_SERIES_BYTES);
+        }
+        self.has_fresh_series.store(false, Ordering::Release);
+    }
+
+    /// The log of late samples, opened at its first use.
+    fn wbl_open(&self) -> Result<&Wal> {
+        if let Some(wbl) = self.wbl.get() {
+            return Ok(wbl);
+        }
+        let wbl = open_wbl(&self.files, &self.dir, &self.options)?;
+        Ok(self.wbl.get_or_init(|| wbl))
+    }
+
+    /// Bytes of memory that series take: structs, buffers and lists, without the index.
+    pub fn series_bytes(&self) -> usize {
+        let mut bytes = 0;
+        for (_, page) in self.pages.all() {
+            for series in page.lock().iter_mut() {
+                bytes += std::mem::size_of_val(series) + series.heap_bytes();
+            }
+        }
+        bytes
+    }
+
+    /// Number of chunks.
+    pub fn chunks_len(&self) -> usize {
+        let of_page = |page: &pages::Page| -> usize { page.lock().iter_mut().map(|s| s.chunks()).sum() };
+        self.pages.all().iter().map(|(_, page)| of_page(page)).sum()
+    }
+
+    /// Bytes of `chunks_head` on disk.
+    pub fn chunk_files_bytes(&self) -> u64 {
+        self.chunk_files.disk_bytes()
+    }
+
+    /// Label statistics: (name, distinct values, bytes of values over all series) for every label name.
+    pub fn name_stats(&self) -> Vec<(String, u64, u64)> {
+        self.index.read().name_stats()
+    }
+
+    /// Hands every label pair with its number of series to `each`.
+    pub fn for_each_pair(&self, mut each: impl FnMut(&str, &str, u64)) {
+        for (name, value, series) in self.index.read().pair_stats() {
+            each(name, value, series);
+        }
+    }
+
+    /// Number of label pairs.
+    pub fn pairs_len(&self) -> usize {
+        self.index.read().pairs_len()
+    }
+
+    /// Transactions in progress and open views.
+    pub fn activity(&self) -> (usize, usize) {
+        self.isolation.counts()
+    }
+}
+
+fn open_wbl(files: &Arc<dyn Files>, dir: &Path, options: &HeadOptions) -> Result<Wal> {
+    Wal::open(
+        Arc::clone(files),
+        &dir.join(Head::WBL_DIR),
+        0,
+        options.wal_segment_bytes,
+        options.wal_compression,
+    )
+}

@@ -1,0 +1,235 @@
+//! Reading the head: a view of one moment, series by series.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use model::columns::Columns;
+use model::labels::Labels;
+use model::matcher::Matcher;
+use model::storage::{ExemplarQueryable, SeriesExemplars, SeriesRef, StorageError, TimeRange};
+
+use super::Head;
+use super::chunk_files::MappedChunk;
+use super::isolation::Visibility;
+use super::ooo::{Late, OutOfOrder};
+use super::pages::page_of;
+use crate::chunk::{self, ChunkError};
+use crate::columns::{append_all, merge_into, remove_deleted};
+use crate::files::Result;
+use crate::select::{label_names, label_values, select};
+
+/// A series of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadSeries(pub(crate) SeriesRef);
+
+impl HeadSeries {
+    /// The handle that [`HeadSeries`] stands for, as a number.
+    pub(crate) fn from_handle(handle: u64) -> Self {
+        HeadSeries(SeriesRef(handle))
+    }
+}
+
+/// The head as it was when the view was opened: later transactions are not seen.
+pub struct HeadView {
+    head: Arc<Head>,
+    range: TimeRange,
+    visibility: Visibility,
+}
+
+impl Drop for HeadView {
+    fn drop(&mut self) {
+        self.head.isolation.leave(&self.visibility);
+    }
+}
+
+/// What is copied of a series under its lock; kept from read to read.
+#[derive(Default)]
+struct Copied {
+    mapped: Vec<MappedChunk>,
+    open: Vec<u8>,
+    encoding: u8,
+    late_mapped: Vec<MappedChunk>,
+    late: Vec<Late>,
+    own: Columns,
+    part: Columns,
+    spare: Columns,
+}
+
+thread_local! {
+    static COPIED: RefCell<Copied> = RefCell::default();
+}
+
+impl Head {
+    /// A view of the samples in `range`.
+    pub fn view(self: &Arc<Self>, range: TimeRange) -> HeadView {
+        HeadView {
+            head: Arc::clone(self),
+            range,
+            visibility: self.isolation.read(range.min_ms),
+        }
+    }
+}
+
+impl HeadView {
+    /// The range that is seen.
+    pub fn range(&self) -> TimeRange {
+        self.range
+    }
+
+    /// Series that satisfy all matchers and may have samples in the view's range, by reference.
+    ///
+    /// # Errors
+    /// None at present: the index is in memory.
+    pub fn select(&self, matchers: &[Matcher]) -> Result<Vec<(HeadSeries, Labels)>> {
+        let index = self.head.index.read();
+        let found = select(&*index, matchers)?;
+        let mut series = Vec::with_capacity(found.len());
+        let mut rest = found.as_slice();
+        while let Some(first) = rest.first() {
+            let number = page_of(index.reference_of(*first));
+            let same = |i: &&u32| page_of(index.reference_of(**i)) == number;
+            let (of_page, others) = rest.split_at(rest.iter().take_while(same).count());
+            rest = others;
+            let Some(page) = self.head.pages.get(number) else {
+                continue;
+            };
+            let mut page = page.lock();
+            for i in of_page {
+                let reference = index.reference_of(*i);
+                let found = page.get(reference);
+                if found.is_some_and(|s| s.overlaps(self.range.min_ms, self.range.max_ms)) {
+                    series.push((HeadSeries(SeriesRef(reference)), index.labels(*i)));
+                }
+            }
+        }
+        Ok(series)
+    }
+
+    /// Names of the labels of the series that satisfy all matchers, sorted; at most `limit` (0: all).
+    ///
+    /// # Errors
+    /// As [`HeadView::select`].
+    pub fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
+        label_names(&*self.head.index.read(), matchers, limit)
+    }
+
+    /// Values of a label on the series that satisfy all matchers, sorted; at most `limit` (0: all).
+    ///
+    /// # Errors
+    /// As [`HeadView::select`].
+    pub fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
+        label_values(&*self.head.index.read(), name, matchers, limit)
+    }
+
+    /// Appends the samples of a series in `range` (cut to the view's) to `columns`, in order among themselves.
+    ///
+    /// # Errors
+    /// When a chunk cannot be read.
+    pub fn read(&self, series: HeadSeries, range: TimeRange, columns: &mut Columns) -> Result<()> {
+        let (min_ms, max_ms) = (
+            range.min_ms.max(self.range.min_ms),
+            range.max_ms.min(self.range.max_ms),
+        );
+        if min_ms > max_ms {
+            return Ok(());
+        }
+        COPIED.with_borrow_mut(|copied| {
+            let bounds = self.copy(copied, series.0.0, min_ms, max_ms);
+            let deleted = self.head.tombstones.read().get(&series.0.0).cloned();
+            let late = !copied.late_mapped.is_empty() || !copied.late.is_empty();
+            if !late && deleted.is_none() {
+                return self.decode_in_order(copied, min_ms, bounds, columns);
+            }
+            let mut own = std::mem::take(&mut copied.own);
+            own.clear();
+            self.decode_in_order(copied, min_ms, bounds, &mut own)?;
+            self.decode_late(copied, min_ms, max_ms, &mut own)?;
+            if let Some(deleted) = deleted {
+                remove_deleted(&mut own, &deleted, &mut copied.spare);
+            }
+            append_all(&own, columns);
+            copied.own = own;
+            Ok(())
+        })
+    }
+
+    /// Copies what is needed of a series under its lock; returns the newest timestamp that may be seen in order.
+    fn copy(&self, copied: &mut Copied, reference: u64, min_ms: i64, max_ms: i64) -> i64 {
+        copied.mapped.clear();
+        copied.open.clear();
+        copied.late_mapped.clear();
+        copied.late.clear();
+        let Some(page) = self.head.pages.get(page_of(reference)) else {
+            return i64::MIN;
+        };
+        let mut page = page.lock();
+        let Some(series) = page.get(reference) else {
+            return i64::MIN;
+        };
+        let overlaps = |c: &&MappedChunk| c.min_ms <= max_ms && c.max_ms >= min_ms;
+        copied.mapped.extend(series.mapped().iter().filter(overlaps));
+        if series.open_min_ms() <= max_ms
+            && series.last_ms() >= min_ms
+            && let Some((encoding, bytes)) = series.open_chunk()
+        {
+            copied.encoding = encoding as u8;
+            copied.open.extend_from_slice(bytes);
+        }
+        if let Some(ooo) = series.rest().and_then(|r| r.ooo.as_deref()) {
+            copied.late_mapped.extend(ooo.mapped.iter().filter(overlaps));
+            copied.late.extend_from_slice(&ooo.open);
+        }
+        series.visible_max_ms(&self.visibility).min(max_ms)
+    }
+
+    fn decode_in_order(&self, copied: &Copied, min_ms: i64, max_ms: i64, columns: &mut Columns) -> Result<()> {
+        for chunk in &copied.mapped {
+            self.decode(*chunk, min_ms, max_ms, columns)?;
+        }
+        if !copied.open.is_empty() {
+            chunk::decode(copied.encoding, &copied.open, min_ms, max_ms, columns)
+                .map_err(|e| self.corrupt(0, e))?;
+        }
+        Ok(())
+    }
+
+    fn decode_late(&self, copied: &mut Copied, min_ms: i64, max_ms: i64, columns: &mut Columns) -> Result<()> {
+        for chunk in &copied.late_mapped {
+            copied.part.clear();
+            self.decode(*chunk, min_ms, max_ms, &mut copied.part)?;
+            merge_into(columns, &copied.part, &mut copied.spare);
+        }
+        copied.part.clear();
+        OutOfOrder::read_open(&copied.late, min_ms, max_ms, &mut copied.part);
+        merge_into(columns, &copied.part, &mut copied.spare);
+        Ok(())
+    }
+
+    fn decode(&self, chunk: MappedChunk, min_ms: i64, max_ms: i64, columns: &mut Columns) -> Result<()> {
+        let bytes = self.head.chunk_files.read(chunk.chunk)?;
+        chunk::decode(chunk.encoding, &bytes, min_ms, max_ms, columns).map_err(|e| self.corrupt(chunk.chunk, e))
+    }
+
+    fn corrupt(&self, chunk: u64, error: ChunkError) -> StorageError {
+        StorageError::Corrupt {
+            path: self.head.dir.join(Head::CHUNKS_DIR),
+            offset: chunk & 0xffff_ffff,
+            what: error.to_string(),
+        }
+    }
+}
+
+impl ExemplarQueryable for Head {
+    fn exemplars(
+        &self,
+        range: TimeRange,
+        selectors: &[Vec<Matcher>],
+    ) -> std::result::Result<Vec<SeriesExemplars>, StorageError> {
+        let wanted = |labels: &Labels| {
+            selectors
+                .iter()
+                .any(|matchers| matchers.iter().all(|m| m.matches_labels(labels)))
+        };
+        Ok(self.exemplars.lock().select(range, wanted))
+    }
+}

@@ -1,0 +1,127 @@
+//! Sets of series: nearly all are tiny, a few are huge.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use crate::postings::Postings;
+
+/// Above this a sorted list costs more than a bitmap.
+const FEW_MAX: usize = 64;
+
+/// A set of series indexes (see [`super::index::Index`]).
+#[derive(Clone, Debug, Default)]
+pub(crate) enum RefSet {
+    #[default]
+    Empty,
+    One(u32),
+    /// Sorted.
+    Few(Vec<u32>),
+    Many(Arc<RoaringBitmap>),
+}
+
+impl RefSet {
+    /// Adds an index; nearly always the largest so far.
+    pub(crate) fn insert(&mut self, index: u32) {
+        match self {
+            RefSet::Empty => *self = RefSet::One(index),
+            RefSet::One(old) if *old == index => {}
+            RefSet::One(old) => {
+                let (a, b) = (index.min(*old), index.max(*old));
+                *self = RefSet::Few(vec![a, b]);
+            }
+            RefSet::Few(few) => {
+                match few.last() {
+                    Some(last) if *last < index => few.push(index),
+                    _ => {
+                        let Err(at) = few.binary_search(&index) else {
+                            return;
+                        };
+                        few.insert(at, index);
+                    }
+                }
+                if few.len() > FEW_MAX {
+                    let bitmap: RoaringBitmap = few.iter().copied().collect();
+                    *self = RefSet::Many(Arc::new(bitmap));
+                }
+            }
+            RefSet::Many(bitmap) => {
+                Arc::make_mut(bitmap).insert(index);
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, index: u32) {
+        match self {
+            RefSet::Empty => {}
+            RefSet::One(old) => {
+                if *old == index {
+                    *self = RefSet::Empty;
+                }
+            }
+            RefSet::Few(few) => {
+                few.retain(|i| *i != index);
+                match few.as_slice() {
+                    [] => *self = RefSet::Empty,
+                    [one] => *self = RefSet::One(*one),
+                    _ => {}
+                }
+            }
+            RefSet::Many(bitmap) => {
+                Arc::make_mut(bitmap).remove(index);
+                if bitmap.len() <= FEW_MAX as u64 / 2 {
+                    *self = RefSet::Few(bitmap.iter().collect());
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            RefSet::Empty => 0,
+            RefSet::One(_) => 1,
+            RefSet::Few(few) => few.len(),
+            RefSet::Many(bitmap) => bitmap.len() as usize,
+        }
+    }
+
+    /// As the select module wants it.
+    pub(crate) fn to_postings(&self) -> Postings {
+        match self {
+            RefSet::Empty => Postings::Empty,
+            RefSet::One(one) => vec![*one].into(),
+            RefSet::Few(few) => few.clone().into(),
+            RefSet::Many(bitmap) => Postings::Bitmap(Arc::clone(bitmap)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_grows_and_shrinks_through_all_its_forms() {
+        let mut set = RefSet::default();
+        let order: Vec<u32> = (0..300).map(|i| i * 37 % 301).collect();
+        for (n, i) in order.iter().enumerate() {
+            set.insert(*i);
+            set.insert(*i);
+            assert_eq!(set.len(), n + 1);
+        }
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert_eq!(set.to_postings().to_vec(), sorted);
+        for (n, i) in order.iter().enumerate() {
+            set.remove(*i);
+            set.remove(*i);
+            assert_eq!(set.len(), order.len() - n - 1);
+            assert!(!set.to_postings().to_vec().contains(i));
+        }
+        assert!(set.is_empty());
+    }
+}

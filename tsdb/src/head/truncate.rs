@@ -1,0 +1,231 @@
+//! Forgetting what is in blocks: chunks, series, log segments; and deleting on demand.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use model::matcher::Matcher;
+use model::storage::StorageError;
+
+use super::chunk_files::file_of;
+use super::pages::{PAGE_SERIES, page_of};
+use super::Head;
+use crate::columns::add_range;
+use crate::files::Result;
+use crate::select::select;
+use crate::wal::{CheckpointStats, Compressor, TombstoneEntry, encode_tombstones, segments, write_checkpoint};
+
+/// What a truncation removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Truncated {
+    /// Series without samples.
+    pub series: u64,
+    /// Chunks.
+    pub chunks: u64,
+}
+
+impl Head {
+    /// Forgets samples before `min_ms`, which must be in blocks that queries see already, and series that have none
+    /// left. Waits up to `patience` for views that were opened before and still read them.
+    ///
+    /// # Errors
+    /// When the views stay longer (nothing has happened then) or files cannot be removed.
+    pub fn truncate(&self, min_ms: i64, patience: Duration) -> Result<Option<Truncated>> {
+        if self.min_ms() >= min_ms && self.min_ms() != i64::MAX {
+            return Ok(Some(Truncated::default()));
+        }
+        let before = self.isolation.next_reader();
+        if !self.isolation.wait_for_readers(before, min_ms, patience) {
+            return Ok(None);
+        }
+        self.min_valid_ms.fetch_max(min_ms, Ordering::AcqRel);
+        if self.min_ms() == i64::MAX {
+            return Ok(Some(Truncated::default()));
+        }
+        self.max_ms.fetch_max(min_ms, Ordering::AcqRel);
+        self.min_ms.store(min_ms, Ordering::Release);
+        self.counters.truncations.fetch_add(1, Ordering::Relaxed);
+        self.collect_garbage(min_ms).map(Some)
+    }
+
+    /// Removes chunks before `min_ms`, series without samples, and chunk files that nothing refers to.
+    pub(super) fn collect_garbage(&self, min_ms: i64) -> Result<Truncated> {
+        let mut truncated = Truncated::default();
+        let mut has_empty = Vec::new();
+        for (number, page) in self.pages.all() {
+            let mut page = page.lock();
+            let mut empty = false;
+            for series in page.iter_mut() {
+                truncated.chunks += series.truncate(min_ms) as u64;
+                empty |= series.is_empty();
+            }
+            if empty {
+                has_empty.push(number);
+            }
+        }
+        let dead = self.remove_empty(&has_empty);
+        truncated.series = dead.len() as u64;
+        self.forget_series(&dead, min_ms);
+        self.counters
+            .series_removed
+            .fetch_add(truncated.series, Ordering::Relaxed);
+        self.counters
+            .chunks_removed
+            .fetch_add(truncated.chunks, Ordering::Relaxed);
+        let (first_file, in_order_min_ms) = self.remaining();
+        if in_order_min_ms > min_ms && in_order_min_ms != i64::MAX {
+            self.min_ms.store(in_order_min_ms, Ordering::Release);
+        }
+        self.chunk_files.remove_before(first_file)?;
+        Ok(truncated)
+    }
+
+    /// Removes series that are still empty from these pages. No transaction is under way meanwhile.
+    fn remove_empty(&self, numbers: &[u64]) -> Vec<u64> {
+        let _gate = self.gate.write();
+        let mut dead = Vec::new();
+        for number in numbers {
+            let Some(page) = self.pages.get(*number) else {
+                continue;
+            };
+            page.lock().retain(|series| {
+                let keep = !series.is_empty();
+                if !keep {
+                    dead.push(number * PAGE_SERIES + u64::from(series.low));
+                }
+                keep
+            });
+        }
+        // Under the gate too: a reference must not be found by its labels once its series is gone.
+        if !dead.is_empty() {
+            self.index.write().remove(&dead);
+        }
+        dead
+    }
+
+    fn forget_series(&self, dead: &[u64], min_ms: i64) {
+        let fresh = self.index.read().compacted();
+        if fresh.is_some() {
+            // Built again under the lock that keeps new series out; the first pass told that it is worth it.
+            let mut index = self.index.write();
+            if let Some(fresh) = index.compacted() {
+                *index = fresh;
+            }
+        }
+        self.pages.drop_empty(page_of(self.next_reference.load(Ordering::Relaxed)));
+        let gone: HashSet<u64> = dead.iter().copied().collect();
+        self.tombstones.write().retain(|series, ranges| {
+            ranges.retain(|r| r.1 >= min_ms);
+            !ranges.is_empty() && !gone.contains(series)
+        });
+        // Samples of removed series that lie in the log must find their series when it is replayed.
+        let until_ms = self.min_ms();
+        let mut keep = self.wal_keep.lock();
+        keep.extend(dead.iter().map(|series| (*series, until_ms)));
+    }
+
+    /// Number of the oldest chunk file in use, and the first in-order timestamp.
+    fn remaining(&self) -> (u32, i64) {
+        let (mut file, mut first_ms) = (u32::MAX, i64::MAX);
+        for (_, page) in self.pages.all() {
+            for series in page.lock().iter_mut() {
+                let ooo = series.rest().and_then(|r| r.ooo.as_deref());
+                let late = ooo.map_or(&[][..], |o| &o.mapped);
+                for chunk in series.mapped().iter().take(1).chain(late) {
+                    file = file.min(file_of(chunk.chunk));
+                }
+                if let Some((min_ms, _)) = series.in_order_range() {
+                    first_ms = first_ms.min(min_ms);
+                }
+            }
+        }
+        (file, first_ms)
+    }
+
+    /// Replaces the older two thirds of the log's segments by a checkpoint of what is needed from `min_ms` on.
+    ///
+    /// # Errors
+    /// When segments are damaged or the disk refuses; the log is then as it was.
+    pub fn truncate_wal(&self, min_ms: i64) -> Result<Option<CheckpointStats>> {
+        if min_ms <= self.wal_truncated_ms.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let numbers = segments(&*self.files, self.wal.dir())?;
+        self.wal.next_segment()?;
+        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+            return Ok(None);
+        };
+        // The newest segments are kept: most of what a checkpoint of them would hold is still needed.
+        let upto = first + last.saturating_sub(1).saturating_sub(*first) * 2 / 3;
+        if *last == 0 || upto <= *first {
+            return Ok(None);
+        }
+        self.wal_truncated_ms.store(min_ms, Ordering::Release);
+        let keep = self.wal_keep.lock().clone();
+        let known = |series: u64| {
+            self.knows(model::storage::SeriesRef(series)) || keep.get(&series).is_some_and(|until| *until >= min_ms)
+        };
+        let written = write_checkpoint(&self.files, &self.wal, upto, min_ms, known);
+        match &written {
+            Ok(_) => {
+                self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+                self.wal_keep.lock().retain(|_, until| *until >= min_ms);
+            }
+            Err(_) => {
+                self.counters.checkpoints_failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        written.map(Some)
+    }
+
+    /// Marks the samples in `min_ms..=max_ms` of the series that satisfy all matchers as deleted; returns how many
+    /// series are concerned.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn delete(&self, min_ms: i64, max_ms: i64, matchers: &[Matcher]) -> Result<u64> {
+        self.check_open()?;
+        let found: Vec<u64> = {
+            let index = self.index.read();
+            let found = select(&*index, matchers)?;
+            found.iter().map(|i| index.reference_of(*i)).collect()
+        };
+        let mut entries = Vec::new();
+        for reference in found {
+            let Some(page) = self.pages.get(page_of(reference)) else {
+                continue;
+            };
+            let range = page.lock().get(reference).and_then(|series| {
+                let late = series.rest().and_then(|r| r.ooo.as_ref()).and_then(|o| o.range());
+                let all = series.in_order_range().into_iter().chain(late);
+                all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            });
+            let Some((first, last)) = range else {
+                continue;
+            };
+            // Only what is there: samples that come later are not meant.
+            let entry = TombstoneEntry {
+                series: reference,
+                min_ms: min_ms.max(first),
+                max_ms: max_ms.min(last),
+            };
+            if entry.min_ms <= entry.max_ms {
+                entries.push(entry);
+            }
+        }
+        if entries.is_empty() {
+            return Ok(0);
+        }
+        let mut record = Vec::new();
+        encode_tombstones(&mut record, entries.iter().copied());
+        let mut compressor = Compressor::default();
+        self.wal
+            .log(&mut compressor, &[&record])
+            .inspect_err(|error: &StorageError| self.poison(error))?;
+        let mut tombstones = self.tombstones.write();
+        for entry in &entries {
+            add_range(tombstones.entry(entry.series).or_default(), (entry.min_ms, entry.max_ms));
+        }
+        Ok(entries.len() as u64)
+    }
+}
