@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::ast::Span;
+use crate::functions::classic::ForcedMonotonicity;
 
 /// How serious an annotation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,45 +15,162 @@ pub enum Severity {
 }
 
 /// One warning or info.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Annotation {
     /// How serious.
     pub severity: Severity,
-    /// The reference's wording, without the `PromQL warning: ` or `PromQL info: ` in front and the position behind.
+    /// The reference's wording, without the `PromQL warning: ` or `PromQL info: ` in front and without
+    /// [`details`](Self::details) and the position behind.
     pub message: String,
     /// Which part of the query it speaks of.
     pub span: Option<Span>,
+    /// What several samples have in common that made the same annotation.
+    pub details: Option<Details>,
 }
 
-/// A set of annotations in order of their first appearance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is told behind an annotation's message, put together from all samples that made it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Details {
+    /// Bucket counts that had to be raised.
+    Monotonicity {
+        /// What was raised, over all samples.
+        forced: ForcedMonotonicity,
+        /// How many samples.
+        samples: usize,
+        /// The first sample's time, in milliseconds since the epoch.
+        first_ms: i64,
+        /// The last sample's time.
+        last_ms: i64,
+    },
+}
+
+impl Details {
+    fn merge(&mut self, other: &Details) {
+        let (
+            Details::Monotonicity {
+                forced,
+                samples,
+                first_ms,
+                last_ms,
+            },
+            Details::Monotonicity {
+                forced: other_forced,
+                samples: other_samples,
+                first_ms: other_first,
+                last_ms: other_last,
+            },
+        ) = (self, other);
+        forced.min_bound = forced.min_bound.min(other_forced.min_bound);
+        forced.max_bound = forced.max_bound.max(other_forced.max_bound);
+        forced.max_difference = forced.max_difference.max(other_forced.max_difference);
+        *samples += other_samples;
+        *first_ms = (*first_ms).min(*other_first);
+        *last_ms = (*last_ms).max(*other_last);
+    }
+}
+
+impl fmt::Display for Details {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use model::float::{Layout, format_general, format_precision};
+        let Details::Monotonicity {
+            forced,
+            samples,
+            first_ms,
+            last_ms,
+        } = self;
+        write!(
+            f,
+            ", from buckets {} to {}, with a max diff of {}, over {samples} samples from {} to {}",
+            format_general(forced.min_bound),
+            format_general(forced.max_bound),
+            format_precision(forced.max_difference, Layout::General, 2),
+            Rfc3339(*first_ms),
+            Rfc3339(*last_ms),
+        )
+    }
+}
+
+/// A time in UTC, to the second.
+struct Rfc3339(i64);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0 / 1000) {
+            Ok(time) => write!(f, "{time}"),
+            Err(_) => write!(f, "{}", self.0 / 1000),
+        }
+    }
+}
+
+/// The message with its details, without severity and position.
+impl fmt::Display for Annotation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.details {
+            Some(details) => write!(f, "{details}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A set of annotations in order of their first appearance; no message occurs twice.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Annotations {
     list: Vec<Annotation>,
 }
 
 impl Annotations {
-    /// Adds one, unless it is there already.
+    /// Adds one. Where its message is there already, details are put together and the later position counts.
     pub fn add(&mut self, annotation: Annotation) {
-        if !self.list.contains(&annotation) {
+        let same = |known: &&mut Annotation| {
+            known.severity == annotation.severity && known.message == annotation.message
+        };
+        let Some(known) = self.list.iter_mut().find(same) else {
             self.list.push(annotation);
+            return;
+        };
+        known.span = annotation.span;
+        match (&mut known.details, annotation.details) {
+            (Some(mine), Some(others)) => mine.merge(&others),
+            (mine @ None, others) => *mine = others,
+            (Some(_), None) => {}
         }
     }
 
     /// Adds a warning about `span`.
     pub fn warn(&mut self, span: Span, message: impl fmt::Display) {
-        self.add(Annotation {
-            severity: Severity::Warning,
-            message: message.to_string(),
-            span: Some(span),
-        });
+        self.note(Severity::Warning, span, message, None);
     }
 
     /// Adds an info about `span`.
     pub fn info(&mut self, span: Span, message: impl fmt::Display) {
+        self.note(Severity::Info, span, message, None);
+    }
+
+    /// Adds the info that a sample at `time_ms` needed raised bucket counts.
+    pub fn forced_monotonicity(&mut self, span: Span, time_ms: i64, forced: ForcedMonotonicity) {
+        let details = Details::Monotonicity {
+            forced,
+            samples: 1,
+            first_ms: time_ms,
+            last_ms: time_ms,
+        };
+        self.note(
+            Severity::Info,
+            span,
+            "input to histogram_quantile needed to be fixed for monotonicity (see \
+             https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
+            Some(details),
+        );
+    }
+
+    fn note(&mut self, severity: Severity, span: Span, message: impl fmt::Display, details: Option<Details>) {
         self.add(Annotation {
-            severity: Severity::Info,
+            severity,
             message: message.to_string(),
             span: Some(span),
+            details,
         });
     }
 

@@ -12,3 +12,5 @@ pub mod script;
 pub mod signatures;
 pub mod engine;
 pub mod value;
+mod plan;
+mod exec;

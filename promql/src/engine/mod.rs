@@ -10,14 +10,20 @@ mod options;
 mod stats;
 
 pub use cancel::CancelHandle;
-pub use error::QueryError;
+pub use error::{ExecutionError, QueryError};
 pub use options::{DefaultSubqueryStep, EngineOptions, Features, QueryOptions};
 pub use stats::{QueryStats, StepSamples};
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use model::storage::Queryable;
 
 use crate::annotations::Annotations;
 use crate::ast::Expr;
+use crate::exec::{Counts, Execution, Limits, Shared};
+use crate::parser::{ParseError, parse};
+use crate::plan::{self, PlanContext, PlanError};
 use crate::value::Value;
 
 /// What a query gives.
@@ -50,20 +56,43 @@ pub enum EvalTime {
     },
 }
 
-/// Runs queries. Cheap to share; holds the thread pool that all queries use.
+/// Runs queries. Holds the thread pool that all queries share.
 pub struct Engine {
     options: EngineOptions,
+    /// Absent where one thread is all there is.
+    pool: Option<rayon::ThreadPool>,
 }
 
 impl Engine {
     /// An engine.
     pub fn new(options: EngineOptions) -> Self {
-        Engine { options }
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let pool = match threads {
+            1 => None,
+            // Without a pool queries run where they are asked.
+            _ => rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .thread_name(|index| format!("query-{index}"))
+                .build()
+                .ok(),
+        };
+        Engine { options, pool }
     }
 
     /// The options it was made with.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// Reads a query as this engine's features allow.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn parse(&self, query: &str) -> Result<Expr, ParseError> {
+        parse(query, &self.options.features.parse_options())
     }
 
     /// Evaluates `query` at one point in time.
@@ -77,8 +106,7 @@ impl Engine {
         at_ms: i64,
         options: &QueryOptions,
     ) -> Result<QueryOutput, QueryError> {
-        let _ = (storage, query, at_ms, options);
-        Err(QueryError::Unfinished)
+        self.evaluate(storage, &self.parse(query)?, EvalTime::Instant { at_ms }, options)
     }
 
     /// Evaluates `query` at every step from `start_ms` to `end_ms`, both included.
@@ -94,8 +122,12 @@ impl Engine {
         step_ms: i64,
         options: &QueryOptions,
     ) -> Result<QueryOutput, QueryError> {
-        let _ = (storage, query, start_ms, end_ms, step_ms, options);
-        Err(QueryError::Unfinished)
+        let time = EvalTime::Range {
+            start_ms,
+            end_ms,
+            step_ms,
+        };
+        self.evaluate(storage, &self.parse(query)?, time, options)
     }
 
     /// Evaluates a parsed expression: rules parse once and evaluate often.
@@ -109,7 +141,97 @@ impl Engine {
         time: EvalTime,
         options: &QueryOptions,
     ) -> Result<QueryOutput, QueryError> {
-        let _ = (storage, expr, time, options);
-        Err(QueryError::Unfinished)
+        let started = Instant::now();
+        let deadline = started.checked_add(match options.timeout {
+            Some(timeout) => timeout.min(self.options.timeout),
+            None => self.options.timeout,
+        });
+        let limits = Arc::new(Limits::new(
+            deadline,
+            options.cancel.clone(),
+            self.options.max_samples,
+            self.options.query_bytes_max,
+        ));
+        limits.check()?;
+        let plan = plan::build(expr, &self.plan_context(time, options))?;
+        let querier = match plan.range {
+            Some(range) => Some(storage.querier(range)?),
+            None => None,
+        };
+        let no_counts = match options.per_step_stats && self.options.features.per_step_stats {
+            true => Counts::by_step(plan.steps),
+            false => Counts::default(),
+        };
+        let shared = Shared {
+            limits: limits.clone(),
+            features: self.options.features,
+            no_counts,
+            parallel: self.pool.is_some(),
+        };
+        let prepared = Instant::now();
+        let instant = matches!(time, EvalTime::Instant { .. });
+        let run = || {
+            let execution = Execution::new(&plan, querier, shared);
+            let value = execution.evaluate(instant)?;
+            let (annotations, counts) = execution.finish();
+            Ok::<_, QueryError>((value, annotations, counts))
+        };
+        let (value, annotations, counts) = match &self.pool {
+            Some(pool) => pool.install(run)?,
+            None => run()?,
+        };
+        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Ok(QueryOutput {
+            value,
+            annotations,
+            stats: QueryStats {
+                total_queryable_samples: counts.total,
+                total_queryable_samples_per_step: counts.total_by_step(),
+                samples_read: counts.read,
+                samples_read_per_step: counts.read_by_step(),
+                peak_samples: limits.peak_samples(),
+                peak_bytes: limits.peak_bytes(),
+                prepare_ns: nanoseconds(prepared - started),
+                eval_ns: nanoseconds(prepared.elapsed()),
+            },
+        })
+    }
+
+    fn plan_context(&self, time: EvalTime, options: &QueryOptions) -> PlanContext<'_> {
+        let (start_ms, end_ms, step_ms) = match time {
+            EvalTime::Instant { at_ms } => (at_ms, at_ms, 0),
+            EvalTime::Range {
+                start_ms,
+                end_ms,
+                step_ms,
+            } => (start_ms, end_ms, step_ms.max(1)),
+        };
+        PlanContext {
+            start_ms,
+            end_ms,
+            step_ms,
+            lookback_ms: match options.lookback_delta_ms {
+                Some(lookback_ms) if lookback_ms > 0 => lookback_ms,
+                _ => self.options.lookback_delta_ms,
+            },
+            features: self.options.features,
+            default_subquery_step: &*self.options.default_subquery_step,
+        }
+    }
+}
+
+impl From<PlanError> for QueryError {
+    fn from(error: PlanError) -> Self {
+        let span = error.span();
+        match error.is_early() {
+            true => QueryError::Invalid {
+                message: error.to_string(),
+                span,
+            },
+            false => QueryError::Execution {
+                source: ExecutionError::Arguments(error.to_string()),
+                span,
+            },
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::parser::ParseOptions;
+
 use super::CancelHandle;
 
 /// Optional parts of the language, by the names of the reference's feature flags.
@@ -11,8 +13,6 @@ use super::CancelHandle;
 pub struct Features {
     /// `promql-experimental-functions`
     pub experimental_functions: bool,
-    /// `promql-duration-expr`
-    pub duration_expressions: bool,
     /// `promql-extended-range-selectors`: `anchored` and `smoothed`.
     pub extended_range_selectors: bool,
     /// `promql-binop-fill-modifiers`: `fill`, `fill_left`, `fill_right`.
@@ -32,10 +32,21 @@ impl Features {
     pub fn all_syntax() -> Self {
         Features {
             experimental_functions: true,
-            duration_expressions: true,
             extended_range_selectors: true,
             binop_fill_modifiers: true,
             ..Features::default()
+        }
+    }
+}
+
+impl Features {
+    /// What the parser is told.
+    pub fn parse_options(&self) -> ParseOptions {
+        ParseOptions {
+            experimental_functions: self.experimental_functions,
+            extended_range_selectors: self.extended_range_selectors,
+            binop_fill_modifiers: self.binop_fill_modifiers,
+            ..ParseOptions::default()
         }
     }
 }

@@ -28,6 +28,4 @@ pub struct QueryStats {
     pub prepare_ns: u64,
     /// Time for the evaluation proper, in nanoseconds.
     pub eval_ns: u64,
-    /// Time for sorting the answer, in nanoseconds.
-    pub sort_ns: u64,
 }

@@ -1,0 +1,491 @@
+//! What is known of a group at each step while rows come in.
+
+use std::sync::Arc;
+
+use crate::annotations::Annotations;
+use crate::ast::{AggregateOp, Span};
+use crate::exec::absent::union;
+use crate::exec::head::Head;
+use crate::exec::operation::clear_absent;
+use crate::exec::scalar::Scalars;
+use crate::kernels::{Kahan, order, quantile_of_sorted};
+use crate::row::{Bits, Row};
+
+use super::histograms::{HistogramCells, Sum};
+
+/// The state of one group, one cell a step.
+pub(super) enum Cells {
+    /// `sum`
+    Sum {
+        floats: Sums,
+        histograms: HistogramCells,
+    },
+    /// `avg`
+    Avg {
+        floats: Means,
+        histograms: HistogramCells,
+    },
+    /// `min`, `max`
+    Extreme {
+        max: bool,
+        values: Vec<f64>,
+        present: Bits,
+    },
+    /// `count`
+    Count(Vec<f64>),
+    /// `group`
+    Group(Bits),
+    /// `stddev`, `stdvar`
+    Variance { deviation: bool, cells: Vec<Moments> },
+    /// `quantile`
+    Quantile(Vec<Vec<f64>>),
+}
+
+/// Compensated sums.
+pub(super) struct Sums {
+    /// Minus zero where nothing was added, so that a sum of minus zeros is one.
+    sums: Vec<f64>,
+    compensations: Vec<f64>,
+    present: Bits,
+}
+
+/// Compensated means: sums, but running means from where a sum would overflow.
+pub(super) struct Means {
+    cells: Vec<Mean>,
+}
+
+#[derive(Clone, Copy)]
+struct Mean {
+    /// Sum of the values, or their mean once `running`.
+    value: Kahan,
+    count: f64,
+    running: bool,
+}
+
+/// Count, mean and sum of squared distances from the mean (Welford).
+#[derive(Clone, Copy, Default)]
+pub(super) struct Moments {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+/// What annotations about a row speak of.
+#[derive(Clone, Copy)]
+pub(super) struct About<'h> {
+    /// The aggregated expression.
+    pub(super) span: Span,
+    /// Which aggregation.
+    pub(super) op: AggregateOp,
+    /// Whose row it is.
+    pub(super) head: &'h Head,
+}
+
+fn unset(steps: usize) -> Bits {
+    let mut bits = Bits::default();
+    bits.reset(steps);
+    bits
+}
+
+impl Cells {
+    /// Cells that have seen nothing.
+    pub(super) fn new(op: AggregateOp, steps: usize) -> Self {
+        match op {
+            AggregateOp::Sum => Cells::Sum {
+                floats: Sums {
+                    sums: vec![-0.0; steps],
+                    compensations: vec![0.0; steps],
+                    present: unset(steps),
+                },
+                histograms: HistogramCells::new(steps, Sum::Sum),
+            },
+            AggregateOp::Avg => Cells::Avg {
+                floats: Means {
+                    cells: vec![Mean::NOTHING; steps],
+                },
+                histograms: HistogramCells::new(steps, Sum::Mean),
+            },
+            AggregateOp::Min | AggregateOp::Max => Cells::Extreme {
+                max: op == AggregateOp::Max,
+                values: vec![f64::NAN; steps],
+                present: unset(steps),
+            },
+            AggregateOp::Group => Cells::Group(unset(steps)),
+            AggregateOp::Stddev | AggregateOp::Stdvar => Cells::Variance {
+                deviation: op == AggregateOp::Stddev,
+                cells: vec![Moments::default(); steps],
+            },
+            AggregateOp::Quantile => Cells::Quantile(vec![Vec::new(); steps]),
+            _ => Cells::Count(vec![0.0; steps]),
+        }
+    }
+
+    /// Bytes that they take at least.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Cells::Sum { floats, .. } => floats.sums.len() * 17,
+            Cells::Avg { floats, .. } => floats.cells.len() * size_of::<Mean>(),
+            Cells::Extreme { values, .. } => values.len() * 9,
+            Cells::Count(values) => values.len() * 8,
+            Cells::Group(bits) => bits.len() / 8,
+            Cells::Variance { cells, .. } => cells.len() * size_of::<Moments>(),
+            Cells::Quantile(values) => values.len() * size_of::<Vec<f64>>(),
+        }
+    }
+
+    /// Adds a row.
+    pub(super) fn add(&mut self, row: &mut Row, about: About<'_>, notes: &mut Annotations) {
+        match self {
+            Cells::Count(counts) => return for_each_set(&row.present, |step| counts[step] += 1.0),
+            Cells::Group(present) => return union(present, &row.present),
+            _ => {}
+        }
+        if !row.histograms.is_empty() {
+            self.add_histograms(row, about, notes);
+        }
+        match self {
+            Cells::Sum { floats, .. } => floats.add(row),
+            Cells::Avg { floats, .. } => {
+                for_each_set(&row.present, |step| floats.cells[step].add(row.values[step]))
+            }
+            Cells::Extreme { max, values, present } => {
+                match max {
+                    true => take_extremes(row, values, |old, new| old < new),
+                    false => take_extremes(row, values, |old, new| old > new),
+                }
+                union(present, &row.present);
+            }
+            Cells::Variance { cells, .. } => {
+                for_each_set(&row.present, |step| cells[step].add(row.values[step]))
+            }
+            Cells::Quantile(values) => for_each_set(&row.present, |step| values[step].push(row.values[step])),
+            Cells::Count(_) | Cells::Group(_) => {}
+        }
+    }
+
+    /// Takes the histograms out of a row: into the cells, or away with a word about it.
+    fn add_histograms(&mut self, row: &mut Row, about: About<'_>, notes: &mut Annotations) {
+        for (step, histogram) in row.histograms.drain(..) {
+            let step = step as usize;
+            row.present.unset(step);
+            match self {
+                Cells::Sum { histograms, .. } | Cells::Avg { histograms, .. } => {
+                    histograms.add(step, &histogram, about, notes);
+                }
+                _ => crate::exec::text::histogram_ignored(notes, about.span, about.op),
+            }
+        }
+    }
+
+    /// Takes over cells of the same group over rows that follow.
+    pub(super) fn merge(&mut self, later: Cells, about: Span, notes: &mut Annotations) {
+        match (self, later) {
+            (
+                Cells::Sum { floats, histograms },
+                Cells::Sum {
+                    floats: later_floats,
+                    histograms: later_histograms,
+                },
+            ) => {
+                floats.merge(&later_floats);
+                histograms.merge(later_histograms, about, notes);
+            }
+            (
+                Cells::Avg { floats, histograms },
+                Cells::Avg {
+                    floats: later_floats,
+                    histograms: later_histograms,
+                },
+            ) => {
+                for (mine, later) in floats.cells.iter_mut().zip(later_floats.cells) {
+                    mine.merge(later);
+                }
+                histograms.merge(later_histograms, about, notes);
+            }
+            (
+                Cells::Extreme { max, values, present },
+                Cells::Extreme {
+                    values: later_values,
+                    present: later_present,
+                    ..
+                },
+            ) => {
+                let row = Row {
+                    values: later_values,
+                    present: later_present,
+                    histograms: Vec::new(),
+                };
+                match max {
+                    true => take_extremes(&row, values, |old, new| old < new),
+                    false => take_extremes(&row, values, |old, new| old > new),
+                }
+                union(present, &row.present);
+            }
+            (Cells::Count(counts), Cells::Count(later)) => {
+                counts.iter_mut().zip(later).for_each(|(a, b)| *a += b);
+            }
+            (Cells::Group(present), Cells::Group(later)) => union(present, &later),
+            (Cells::Variance { cells, .. }, Cells::Variance { cells: later, .. }) => {
+                cells.iter_mut().zip(later).for_each(|(a, b)| a.merge(b));
+            }
+            (Cells::Quantile(values), Cells::Quantile(later)) => {
+                values.iter_mut().zip(later).for_each(|(a, b)| a.extend(b));
+            }
+            _ => unreachable!("cells of one aggregation are of one kind"),
+        }
+    }
+
+    /// The group's row. `param` is the quantile, where there is one.
+    pub(super) fn finish(self, param: &Scalars, about: Span, notes: &mut Annotations) -> Row {
+        match self {
+            Cells::Sum { floats, histograms } => histograms.finish(floats.finish(), about, notes),
+            Cells::Avg { floats, histograms } => histograms.finish(floats.finish(), about, notes),
+            Cells::Extreme {
+                mut values, present, ..
+            } => {
+                clear_absent(&mut values, &present);
+                Row {
+                    values,
+                    present,
+                    histograms: Vec::new(),
+                }
+            }
+            Cells::Count(counts) => row_where(&counts, |count| (*count > 0.0).then_some(*count)),
+            Cells::Group(present) => {
+                let mut row = Row::default();
+                row.reset(present.len());
+                row.values.iter_mut().for_each(|value| *value = 1.0);
+                clear_absent(&mut row.values, &present);
+                row.present = present;
+                row
+            }
+            Cells::Variance { deviation, cells } => row_where(&cells, |cell| cell.finish(deviation)),
+            Cells::Quantile(mut values) => {
+                let mut step = 0;
+                values
+                    .iter_mut()
+                    .for_each(|values| values.sort_unstable_by(order));
+                row_where(&values, |values| {
+                    step += 1;
+                    (!values.is_empty()).then(|| quantile_of_sorted(param.at(step - 1), values))
+                })
+            }
+        }
+    }
+}
+
+/// A row of what `f` gives for each cell.
+fn row_where<T>(cells: &[T], mut f: impl FnMut(&T) -> Option<f64>) -> Row {
+    let mut row = Row::default();
+    row.reset(cells.len());
+    for (step, cell) in cells.iter().enumerate() {
+        if let Some(value) = f(cell) {
+            row.set(step, value);
+        }
+    }
+    row
+}
+
+/// Calls `f` for every set bit, in order.
+pub(crate) fn for_each_set(bits: &Bits, mut f: impl FnMut(usize)) {
+    for (index, word) in bits.words().iter().enumerate() {
+        let mut word = *word;
+        while word != 0 {
+            f(index * 64 + word.trailing_zeros() as usize);
+            word &= word - 1;
+        }
+    }
+}
+
+/// Puts the row's values where they are `better`; NaN loses to everything.
+fn take_extremes(row: &Row, values: &mut [f64], better: impl Fn(f64, f64) -> bool) {
+    for_each_set(&row.present, |step| {
+        let (old, new) = (values[step], row.values[step]);
+        if better(old, new) || old.is_nan() {
+            values[step] = new;
+        }
+    });
+}
+
+impl Sums {
+    fn add(&mut self, row: &Row) {
+        if row.present.count() == row.values.len() {
+            for ((sum, compensation), value) in
+                self.sums.iter_mut().zip(&mut self.compensations).zip(&row.values)
+            {
+                (*sum, *compensation) = compensated(*sum, *compensation, *value);
+            }
+        } else {
+            for_each_set(&row.present, |step| {
+                (self.sums[step], self.compensations[step]) =
+                    compensated(self.sums[step], self.compensations[step], row.values[step]);
+            });
+        }
+        union(&mut self.present, &row.present);
+    }
+
+    fn merge(&mut self, later: &Sums) {
+        for_each_set(&later.present, |step| {
+            let (sum, compensation) =
+                compensated(self.sums[step], self.compensations[step], later.sums[step]);
+            self.sums[step] = sum;
+            // An infinite sum has no rounding errors worth keeping.
+            self.compensations[step] = match sum.is_infinite() {
+                true => 0.0,
+                false => compensation + later.compensations[step],
+            };
+        });
+        union(&mut self.present, &later.present);
+    }
+
+    fn finish(mut self) -> Row {
+        for (sum, compensation) in self.sums.iter_mut().zip(&self.compensations) {
+            // Minus zero plus no compensation would lose its sign.
+            if *compensation != 0.0 {
+                *sum += compensation;
+            }
+        }
+        clear_absent(&mut self.sums, &self.present);
+        Row {
+            values: self.sums,
+            present: self.present,
+            histograms: Vec::new(),
+        }
+    }
+}
+
+/// A step of a compensated sum, written without branches.
+#[inline(always)]
+fn compensated(sum: f64, compensation: f64, value: f64) -> (f64, f64) {
+    let total = sum + value;
+    let sum_larger = sum.abs() >= value.abs();
+    let (large, small) = if sum_larger { (sum, value) } else { (value, sum) };
+    let lost = compensation + ((large - total) + small);
+    (total, if total.is_infinite() { 0.0 } else { lost })
+}
+
+impl Mean {
+    const NOTHING: Mean = Mean {
+        value: Kahan {
+            sum: 0.0,
+            compensation: 0.0,
+        },
+        count: 0.0,
+        running: false,
+    };
+
+    fn add(&mut self, value: f64) {
+        if self.count == 0.0 {
+            self.value = Kahan::new(value);
+            self.count = 1.0;
+            return;
+        }
+        self.count += 1.0;
+        if !self.running {
+            let mut sum = self.value;
+            sum.add(value);
+            if !sum.sum.is_infinite() {
+                self.value = sum;
+                return;
+            }
+            self.run(self.count - 1.0);
+        }
+        let kept = (self.count - 1.0) / self.count;
+        self.value.sum *= kept;
+        self.value.compensation *= kept;
+        self.value.add(value / self.count);
+    }
+
+    /// Makes the sum of `count` values their mean.
+    fn run(&mut self, count: f64) {
+        self.running = true;
+        self.value.sum /= count;
+        self.value.compensation /= count;
+    }
+
+    fn merge(&mut self, mut later: Mean) {
+        if self.count == 0.0 || later.count == 0.0 {
+            if later.count > 0.0 {
+                *self = later;
+            }
+            return;
+        }
+        let count = self.count + later.count;
+        if !self.running && !later.running {
+            let mut sum = self.value;
+            sum.add(later.value.sum);
+            if !sum.sum.is_infinite() {
+                sum.compensation += later.value.compensation;
+                self.value = sum;
+                self.count = count;
+                return;
+            }
+        }
+        for mean in [&mut *self, &mut later] {
+            if !mean.running {
+                mean.run(mean.count);
+            }
+            let share = mean.count / count;
+            mean.value.sum *= share;
+            mean.value.compensation *= share;
+        }
+        self.value.add(later.value.sum);
+        self.value.compensation += later.value.compensation;
+        self.count = count;
+    }
+
+    fn finish(&self) -> Option<f64> {
+        match (self.count > 0.0, self.running) {
+            (false, _) => None,
+            (true, true) => Some(self.value.total()),
+            (true, false) => Some(self.value.sum / self.count + self.value.compensation / self.count),
+        }
+    }
+}
+
+impl Means {
+    fn finish(self) -> Row {
+        row_where(&self.cells, Mean::finish)
+    }
+}
+
+impl Moments {
+    fn add(&mut self, value: f64) {
+        if self.count == 0.0 {
+            *self = Moments {
+                count: 1.0,
+                mean: value,
+                squares: if value.is_finite() { 0.0 } else { f64::NAN },
+            };
+            return;
+        }
+        self.count += 1.0;
+        let distance = value - self.mean;
+        self.mean += distance / self.count;
+        self.squares += distance * (value - self.mean);
+    }
+
+    fn merge(&mut self, later: Moments) {
+        if self.count == 0.0 || later.count == 0.0 {
+            if later.count > 0.0 {
+                *self = later;
+            }
+            return;
+        }
+        let count = self.count + later.count;
+        let distance = later.mean - self.mean;
+        self.mean += distance * (later.count / count);
+        self.squares += later.squares + distance * distance * (self.count * later.count / count);
+        self.count = count;
+    }
+
+    fn finish(&self, deviation: bool) -> Option<f64> {
+        (self.count > 0.0).then(|| {
+            let variance = self.squares / self.count;
+            if deviation { variance.sqrt() } else { variance }
+        })
+    }
+}
+
+/// A histogram that is shared.
+pub(super) type Shared = Arc<model::histogram::FloatHistogram>;

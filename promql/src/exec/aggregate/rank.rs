@@ -1,0 +1,256 @@
+//! `topk` and `bottomk`: a small heap a group and step.
+
+use std::sync::Arc;
+
+use model::labels::Labels;
+
+use crate::annotations::Annotations;
+use crate::ast::{AggregateOp, Grouping, Span};
+use crate::engine::QueryError;
+use crate::exec::Execution;
+use crate::exec::group::Groups;
+use crate::exec::head::Head;
+use crate::exec::limits::{Held, Limits};
+use crate::exec::pipeline::Consumer;
+use crate::exec::scalar::Scalars;
+use crate::exec::table::Table;
+use crate::plan::{Node, NodeId};
+use crate::row::Row;
+
+use super::cells::for_each_set;
+use super::{ParamBounds, count_of};
+
+impl Execution<'_> {
+    pub(super) fn rank(
+        &self,
+        op: AggregateOp,
+        child: NodeId,
+        param: &Scalars,
+        grouping: &Grouping,
+        node: &Node,
+    ) -> Result<Table, QueryError> {
+        let steps = node.steps.count;
+        let wanted = ParamBounds::of(param, steps)
+            .check_count()
+            .map_err(|error| QueryError::from(error).located(node.spans.whole))?;
+        if !wanted {
+            // The operand is evaluated all the same: it may fail, and its annotations count.
+            self.consume(child, || Discard)?;
+            return Ok(Table::new(&self.shared.limits));
+        }
+        let shape = Shape {
+            op,
+            steps,
+            about: node.spans.whole,
+            param,
+            limits: &self.shared.limits,
+        };
+        let (ranking, _held) = self.consume(child, || Ranking {
+            shape,
+            groups: Groups::new(grouping),
+            heaps: Vec::new(),
+            series: Vec::new(),
+            held: Held::new(shape.limits),
+        })?;
+        ranking.finish()
+    }
+}
+
+/// Takes rows and forgets them.
+pub(super) struct Discard;
+
+impl Consumer for Discard {
+    fn take(&mut self, _: Head, _: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
+        Ok(())
+    }
+
+    fn merge(&mut self, _: Self, _: &mut Annotations) -> Result<(), QueryError> {
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Shape<'p> {
+    op: AggregateOp,
+    steps: usize,
+    about: Span,
+    param: &'p Scalars,
+    limits: &'p Arc<Limits>,
+}
+
+struct Ranking<'p> {
+    shape: Shape<'p>,
+    groups: Groups<'p>,
+    /// One heap a group and step, group by group.
+    heaps: Vec<Heap>,
+    series: Vec<(Labels, bool)>,
+    held: Held,
+}
+
+/// A binary heap whose top is what goes next.
+#[derive(Clone, Default)]
+struct Heap(Vec<Entry>);
+
+#[derive(Clone, Copy)]
+struct Entry {
+    value: f64,
+    series: u32,
+}
+
+impl Heap {
+    /// Whether `a` goes before `b`: NaN first, then the smallest of `topk`, the largest of `bottomk`.
+    fn goes_first(top: bool, a: f64, b: f64) -> bool {
+        a.is_nan() || if top { a < b } else { a > b }
+    }
+
+    /// Offers a value to a heap of at most `limit`.
+    fn offer(&mut self, entry: Entry, limit: usize, top: bool) {
+        let heap = &mut self.0;
+        if heap.len() < limit {
+            heap.push(entry);
+            let mut at = heap.len() - 1;
+            while at > 0 {
+                let parent = (at - 1) / 2;
+                if !Heap::goes_first(top, heap[at].value, heap[parent].value) {
+                    break;
+                }
+                heap.swap(at, parent);
+                at = parent;
+            }
+        } else if let Some(first) = heap.first().copied() {
+            let better = if top {
+                first.value < entry.value
+            } else {
+                first.value > entry.value
+            };
+            if better || (first.value.is_nan() && !entry.value.is_nan()) {
+                heap[0] = entry;
+                self.sink(top);
+            }
+        }
+    }
+
+    fn sink(&mut self, top: bool) {
+        let heap = &mut self.0;
+        let mut at = 0;
+        loop {
+            let mut child = 2 * at + 1;
+            if child >= heap.len() {
+                break;
+            }
+            if child + 1 < heap.len() && Heap::goes_first(top, heap[child + 1].value, heap[child].value) {
+                child += 1;
+            }
+            if !Heap::goes_first(top, heap[child].value, heap[at].value) {
+                break;
+            }
+            heap.swap(at, child);
+            at = child;
+        }
+    }
+
+    /// The entries, best first, NaN last.
+    fn sorted(mut self, top: bool) -> Vec<Entry> {
+        self.0.sort_by(|a, b| {
+            let order = a.value.partial_cmp(&b.value);
+            match (order, a.value.is_nan(), b.value.is_nan()) {
+                (Some(order), ..) if top => order.reverse(),
+                (Some(order), ..) => order,
+                (None, a, b) => a.cmp(&b),
+            }
+        });
+        self.0
+    }
+}
+
+impl Ranking<'_> {
+    fn heap(&mut self, group: usize, step: usize) -> &mut Heap {
+        &mut self.heaps[group * self.shape.steps + step]
+    }
+
+    fn add_group(&mut self) -> Result<(), QueryError> {
+        self.held.add_bytes(self.shape.steps * size_of::<Heap>())?;
+        let len = self.heaps.len() + self.shape.steps;
+        self.heaps.resize(len, Heap::default());
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Table, QueryError> {
+        let steps = self.shape.steps;
+        let top = self.shape.op == AggregateOp::TopK;
+        let mut rows: Vec<Option<Row>> = Vec::new();
+        rows.resize_with(self.series.len(), || None);
+        let mut order = Vec::new();
+        for (index, heap) in std::mem::take(&mut self.heaps).into_iter().enumerate() {
+            for entry in heap.sorted(top) {
+                let row = &mut rows[entry.series as usize];
+                let row = row.get_or_insert_with(|| {
+                    order.push(entry.series as usize);
+                    let mut row = Row::default();
+                    row.reset(steps);
+                    row
+                });
+                row.set(index % steps, entry.value);
+            }
+        }
+        let mut table = Table::new(self.shape.limits);
+        for series in order {
+            let (labels, drop_name) = self.series[series].clone();
+            if let Some(row) = rows[series].take() {
+                table.push(labels, drop_name, row)?;
+            }
+        }
+        Ok(table)
+    }
+}
+
+impl Consumer for Ranking<'_> {
+    fn take(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError> {
+        let top = self.shape.op == AggregateOp::TopK;
+        let (group, new) = self.groups.find(&head);
+        if new.is_some() {
+            self.add_group()?;
+        }
+        for (step, _) in row.histograms.drain(..) {
+            row.present.unset(step as usize);
+            if count_of(self.shape.param.at(step as usize)) > 0 {
+                crate::exec::text::histogram_ignored(notes, self.shape.about, self.shape.op);
+            }
+        }
+        let series = self.series.len() as u32;
+        for_each_set(&row.present, |step| {
+            let limit = count_of(self.shape.param.at(step));
+            let value = row.values[step];
+            self.heap(group, step).offer(Entry { value, series }, limit, top);
+        });
+        let drop_name = head.drop_name;
+        self.series.push((head.into_labels(), drop_name));
+        Ok(())
+    }
+
+    fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
+        let top = self.shape.op == AggregateOp::TopK;
+        let steps = self.shape.steps;
+        let behind = self.series.len() as u32;
+        let mut heaps = later.heaps.into_iter();
+        for labels in later.groups.in_order() {
+            let (group, new) = self.groups.find_labels(&labels);
+            if new {
+                self.add_group()?;
+            }
+            for (step, heap) in heaps.by_ref().take(steps).enumerate() {
+                let limit = count_of(self.shape.param.at(step));
+                // In the order of their series, as if they had come one after the other.
+                let mut entries = heap.0;
+                entries.sort_by_key(|entry| entry.series);
+                for mut entry in entries {
+                    entry.series += behind;
+                    self.heap(group, step).offer(entry, limit, top);
+                }
+            }
+        }
+        self.series.extend(later.series);
+        self.held.absorb(later.held);
+        Ok(())
+    }
+}

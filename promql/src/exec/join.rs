@@ -1,0 +1,344 @@
+//! Arithmetic and comparison of two vectors.
+//!
+//! The signature of a series is computed once and good for all steps. Only where several series of one side share a
+//! signature do steps have to be looked at one by one for conflicts.
+
+use foldhash::{HashMap, HashMapExt};
+use model::labels::Labels;
+
+use crate::ast::Cardinality;
+use crate::engine::{ExecutionError, QueryError};
+use crate::plan::{Join, Node};
+use crate::row::{Bits, Row};
+
+use super::Execution;
+use super::absent::union;
+use super::head::is_metadata_label;
+use super::histograms::RowOperation;
+use super::operation;
+use super::signature::Signatures;
+use super::table::{SeriesRow, Table, merge_rows};
+
+impl Execution<'_> {
+    pub(super) fn join(&self, join: &Join, node: &Node) -> Result<Table, QueryError> {
+        self.join_rows(join, node)
+            .map_err(|error| error.located(node.spans.whole))
+    }
+
+    fn join_rows(&self, join: &Join, node: &Node) -> Result<Table, QueryError> {
+        let (lhs, rhs) = (self.table(join.lhs)?, self.table(join.rhs)?);
+        let mut signatures = Signatures::new(&join.on);
+        let left = signatures.of_rows(&lhs);
+        let right = signatures.of_rows(&rhs);
+        // Both fills are written for the sides as they stand in the query; what is called many and one here is swapped
+        // for `group_right`.
+        let swapped = join.cardinality == Cardinality::OneToMany;
+        let sides = match swapped {
+            false => Sides::new(&lhs, &left, &rhs, &right, signatures.len()),
+            true => Sides::new(&rhs, &right, &lhs, &left, signatures.len()),
+        };
+        let mut work = Work {
+            execution: self,
+            join,
+            node,
+            swapped,
+            one_to_one: join.cardinality == Cardinality::OneToOne,
+            steps: node.steps.count,
+            matched: vec![None; signatures.len()],
+            results: Results::new(Table::new(&self.shared.limits)),
+            scratch: Row::default(),
+        };
+        work.check_one_side(&sides)?;
+        for (index, series) in sides.many.series.iter().enumerate() {
+            self.shared.limits.check()?;
+            work.join_many(series, sides.many_numbers[index], &sides)?;
+        }
+        if let Some(fill) = join.fill_left {
+            for (index, series) in sides.one.series.iter().enumerate() {
+                self.shared.limits.check()?;
+                work.fill_many(series, sides.one_numbers[index], fill)?;
+            }
+        }
+        let mut table = work.results.table;
+        table.hold_samples()?;
+        Ok(table)
+    }
+}
+
+/// The two sides, by what the matching allows.
+struct Sides<'t> {
+    many: &'t Table,
+    many_numbers: &'t [usize],
+    one: &'t Table,
+    one_numbers: &'t [usize],
+    /// For each signature the rows of the one side that have it.
+    one_rows: Vec<Vec<usize>>,
+}
+
+impl<'t> Sides<'t> {
+    fn new(
+        many: &'t Table,
+        many_numbers: &'t [usize],
+        one: &'t Table,
+        one_numbers: &'t [usize],
+        signatures: usize,
+    ) -> Self {
+        let mut one_rows = vec![Vec::new(); signatures];
+        for (row, number) in one_numbers.iter().enumerate() {
+            one_rows[*number].push(row);
+        }
+        Sides {
+            many,
+            many_numbers,
+            one,
+            one_numbers,
+            one_rows,
+        }
+    }
+}
+
+/// Results, by their labels.
+struct Results {
+    table: Table,
+    by_labels: HashMap<Labels, usize>,
+}
+
+impl Results {
+    fn new(table: Table) -> Self {
+        Results {
+            table,
+            by_labels: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, labels: Labels, drop_name: bool, row: Row) -> Result<(), QueryError> {
+        if row.is_empty() {
+            return Ok(());
+        }
+        if let Some(at) = self.by_labels.get(&labels) {
+            return merge_rows(&mut self.table.series[*at].row, row);
+        }
+        self.by_labels.insert(labels.clone(), self.table.series.len());
+        self.table.push(labels, drop_name, row)
+    }
+}
+
+/// Which steps of a signature have found a partner.
+#[derive(Clone, Debug, Default)]
+struct Matched {
+    /// Any.
+    steps: Bits,
+    /// By labels of the result: the many side must tell its results apart.
+    by_result: Vec<(Labels, Bits)>,
+}
+
+struct Work<'e, 'p> {
+    execution: &'e Execution<'p>,
+    join: &'e Join,
+    node: &'e Node,
+    swapped: bool,
+    one_to_one: bool,
+    steps: usize,
+    matched: Vec<Option<Matched>>,
+    results: Results,
+    scratch: Row,
+}
+
+impl Work<'_, '_> {
+    /// Refuses two rows of the one side with one signature at one step, where the many side has anything at all.
+    fn check_one_side(&self, sides: &Sides<'_>) -> Result<(), QueryError> {
+        let shared: Vec<&Vec<usize>> = sides.one_rows.iter().filter(|rows| rows.len() > 1).collect();
+        if shared.is_empty() {
+            return Ok(());
+        }
+        let mut asked = Bits::default();
+        asked.reset(self.steps);
+        for series in &sides.many.series {
+            union(&mut asked, &series.row.present);
+        }
+        let fills = self.join.fill_left.is_some() || self.join.fill_right.is_some();
+        let conflict = (0..self.steps)
+            .filter(|step| fills || asked.get(*step))
+            .find_map(|step| {
+                let present = |row: &&usize| sides.one.series[**row].row.present.get(step);
+                // Of several conflicts the one that shows first when the one side is walked in its order.
+                shared
+                    .iter()
+                    .filter_map(|rows| {
+                        let mut rows = rows.iter().filter(present);
+                        Some((*rows.next()?, *rows.next()?))
+                    })
+                    .min_by_key(|(_, second)| *second)
+            });
+        let Some((first, second)) = conflict else {
+            return Ok(());
+        };
+        let labels = |row: usize| &sides.one.series[row].labels;
+        let (mut a, mut b) = (labels(first).to_string(), labels(second).to_string());
+        if a > b {
+            std::mem::swap(&mut a, &mut b);
+        }
+        Err(ExecutionError::DuplicateSeries {
+            group: self.join.on.of(labels(second)),
+            side: if self.swapped { "left" } else { "right" },
+            first: a,
+            second: b,
+        }
+        .into())
+    }
+
+    /// Joins a row of the many side with its partners, and with the fill where it has none.
+    fn join_many(&mut self, series: &SeriesRow, number: usize, sides: &Sides<'_>) -> Result<(), QueryError> {
+        let mut alone = series.row.present.clone();
+        for partner in &sides.one_rows[number] {
+            let partner = &sides.one.series[*partner];
+            let mut both = series.row.present.clone();
+            for ((both, alone), other) in both
+                .words_mut()
+                .iter_mut()
+                .zip(alone.words_mut())
+                .zip(partner.row.present.words())
+            {
+                *both &= other;
+                *alone &= !other;
+            }
+            if !both.none() {
+                self.pair(
+                    &series.labels,
+                    &series.row,
+                    &partner.labels,
+                    &partner.row,
+                    both,
+                    number,
+                )?;
+            }
+        }
+        if let Some(fill) = self.join.fill_right
+            && !alone.none()
+        {
+            let labels = self.join.on.of(&series.labels);
+            let fill = constant_row(fill, &alone, self.steps);
+            self.pair(&series.labels, &series.row, &labels, &fill, alone, number)?;
+        }
+        Ok(())
+    }
+
+    /// Joins a row of the one side with the fill where nothing has matched it.
+    fn fill_many(&mut self, series: &SeriesRow, number: usize, fill: f64) -> Result<(), QueryError> {
+        let mut alone = series.row.present.clone();
+        if let Some(matched) = &self.matched[number] {
+            for (alone, matched) in alone.words_mut().iter_mut().zip(matched.steps.words()) {
+                *alone &= !matched;
+            }
+        }
+        if alone.none() {
+            return Ok(());
+        }
+        let labels = self.join.on.of(&series.labels);
+        let fill = constant_row(fill, &alone, self.steps);
+        self.pair(&labels, &fill, &series.labels, &series.row, alone, number)
+    }
+
+    /// Computes the steps `both` of a pair and adds the result.
+    fn pair(
+        &mut self,
+        many_labels: &Labels,
+        many: &Row,
+        one_labels: &Labels,
+        one: &Row,
+        both: Bits,
+        number: usize,
+    ) -> Result<(), QueryError> {
+        let (lhs, rhs) = match self.swapped {
+            false => (many, one),
+            true => (one, many),
+        };
+        let mut out = std::mem::take(&mut self.scratch);
+        out.reset(self.steps);
+        out.present = both;
+        let return_bool = self.join.return_bool;
+        let plain = lhs.histograms.is_empty() && rhs.histograms.is_empty();
+        // The steps that have matched, whether or not a comparison keeps them.
+        let matched = if plain && !operation::is_trim(self.join.op) {
+            let matched = out.present.clone();
+            operation::with_row(self.join.op, &lhs.values, &rhs.values, return_bool, &mut out);
+            matched
+        } else {
+            let pair = RowOperation {
+                op: self.join.op,
+                return_bool,
+                span: self.node.spans.whole,
+            };
+            let mut notes = self.execution.annotations.borrow_mut();
+            pair.apply(lhs, rhs, &mut out, &mut notes)
+        };
+        let labels = self.result_labels(many_labels, one_labels);
+        self.mark(&labels, &matched, number)?;
+        self.results.add(labels, return_bool, out)
+    }
+
+    /// Notes which steps have matched, and refuses steps that have matched before.
+    fn mark(&mut self, labels: &Labels, steps: &Bits, number: usize) -> Result<(), QueryError> {
+        let count = self.steps;
+        let matched = self.matched[number].get_or_insert_with(|| {
+            let mut matched = Matched::default();
+            matched.steps.reset(count);
+            matched
+        });
+        if self.one_to_one {
+            if overlap(&matched.steps, steps) {
+                return Err(ExecutionError::ManyToOne.into());
+            }
+        } else {
+            match matched.by_result.iter_mut().find(|(known, _)| known == labels) {
+                Some((_, known)) if overlap(known, steps) => return Err(ExecutionError::NotUnique.into()),
+                Some((_, known)) => union(known, steps),
+                None => matched.by_result.push((labels.clone(), steps.clone())),
+            }
+        }
+        union(&mut matched.steps, steps);
+        Ok(())
+    }
+
+    /// The labels of a pair's result.
+    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+        let join = self.join;
+        let delayed = self.execution.shared.features.delayed_name_removal;
+        let drops_name = crate::plan::drops_name(join.op, false) || (join.return_bool && !delayed);
+        let keep = |name: &str| {
+            if drops_name && is_metadata_label(name) {
+                return false;
+            }
+            let named = || {
+                join.on
+                    .labels
+                    .binary_search_by(|label| label.as_str().cmp(name))
+                    .is_ok()
+            };
+            !self.one_to_one || named() == join.on.on
+        };
+        if join.include.is_empty() {
+            return many.without(|name| !keep(name));
+        }
+        let mut builder = many.to_builder();
+        builder.retain(|name, _| keep(name));
+        for label in &join.include {
+            builder.set(label, one.value(label));
+        }
+        builder.build()
+    }
+}
+
+fn overlap(a: &Bits, b: &Bits) -> bool {
+    a.words().iter().zip(b.words()).any(|(a, b)| a & b != 0)
+}
+
+/// A row that has `value` at the steps `present`.
+fn constant_row(value: f64, present: &Bits, steps: usize) -> Row {
+    let mut row = Row::default();
+    row.reset(steps);
+    row.present = present.clone();
+    row.values.iter_mut().for_each(|entry| *entry = value);
+    operation::clear_absent(&mut row.values, present);
+    row
+}

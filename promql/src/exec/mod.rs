@@ -1,0 +1,403 @@
+//! Executes plans: operators over series × steps, in columns.
+//!
+//! A node is executed either as part of a [`pipeline::Pipeline`], which sends one row after the other to a consumer,
+//! or by keeping all its rows in a [`table::Table`]. Kept are what several nodes use, what must be compared row by row
+//! (joins, sorts), and rows whose labels may become equal.
+
+mod absent;
+mod aggregate;
+mod buckets;
+mod counts;
+mod group;
+mod head;
+mod histograms;
+mod info;
+mod join;
+mod limits;
+mod operation;
+mod pipeline;
+mod root;
+mod scalar;
+mod set;
+mod signature;
+mod smoothed;
+mod sort;
+mod stage;
+mod table;
+mod text;
+
+pub(crate) use counts::Counts;
+pub(crate) use limits::Limits;
+pub(crate) use operation::scalar_operation;
+pub(crate) use pipeline::Shared;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt};
+use model::matcher::Matcher;
+use model::regex::{Regex, Template};
+use model::storage::{Querier, SelectHints, SeriesSet};
+
+use crate::annotations::Annotations;
+use crate::engine::{ExecutionError, QueryError};
+use crate::plan::{Node, NodeId, NodeKind, Plan};
+use crate::row::{Row, Steps};
+
+use limits::Held;
+use pipeline::{Consumer, Outcome, Pipeline, Source};
+use stage::Stage;
+use table::{Collect, Table};
+
+/// One query on its way.
+pub(crate) struct Execution<'a> {
+    plan: &'a Plan,
+    /// Absent where the query selects nothing.
+    querier: Option<Arc<dyn Querier>>,
+    shared: Shared,
+    /// Kept results of nodes that several nodes use, and how many still will.
+    kept: RefCell<HashMap<NodeId, (Arc<Table>, u32)>>,
+    /// What was selected so far: one list of matchers is asked for once.
+    selected: RefCell<Vec<(Vec<Matcher>, Arc<dyn SeriesSet>)>>,
+    annotations: RefCell<Annotations>,
+    counts: RefCell<Counts>,
+}
+
+impl<'a> Execution<'a> {
+    /// Starts `plan`.
+    pub(crate) fn new(plan: &'a Plan, querier: Option<Arc<dyn Querier>>, shared: Shared) -> Self {
+        Execution {
+            plan,
+            querier,
+            kept: RefCell::new(HashMap::new()),
+            selected: RefCell::new(Vec::new()),
+            annotations: RefCell::default(),
+            counts: RefCell::new(shared.no_counts.clone()),
+            shared,
+        }
+    }
+
+    /// What there is to say, and what was looked at.
+    pub(crate) fn finish(self) -> (Annotations, Counts) {
+        (self.annotations.into_inner(), self.counts.into_inner())
+    }
+
+    /// Series for `matchers`, in the store's order.
+    fn series(&self, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, QueryError> {
+        let known = self
+            .selected
+            .borrow()
+            .iter()
+            .find(|(asked, _)| asked == matchers)
+            .map(|(_, set)| set.clone());
+        if let Some(set) = known {
+            return Ok(set);
+        }
+        let set = match &self.querier {
+            Some(querier) => querier.select(&SelectHints::default(), matchers)?,
+            None => Arc::new(NoSeries),
+        };
+        self.selected.borrow_mut().push((matchers.to_vec(), set.clone()));
+        Ok(set)
+    }
+
+    /// Refuses numbers of steps whose rows alone would not fit.
+    fn check_steps(&self, steps: Steps) -> Result<(), QueryError> {
+        let mut held = Held::new(&self.shared.limits);
+        held.add_bytes(steps.count.saturating_mul(size_of::<f64>()))
+    }
+
+    /// Sends the rows of node `id` to consumers made by `make`. The samples behind them stay accounted for until the
+    /// second result is dropped.
+    fn consume<C: Consumer>(&self, id: NodeId, make: impl Fn() -> C + Sync) -> Result<(C, Held), QueryError> {
+        let pipeline = self.input(id)?;
+        self.run(&pipeline, make)
+    }
+
+    fn run<C: Consumer>(
+        &self,
+        pipeline: &Pipeline<'_>,
+        make: impl Fn() -> C + Sync,
+    ) -> Result<(C, Held), QueryError> {
+        let Outcome {
+            consumer,
+            annotations,
+            counts,
+            held,
+        } = pipeline.run(&self.shared, &make)?;
+        self.annotations.borrow_mut().merge(annotations);
+        self.counts.borrow_mut().merge(counts);
+        Ok((consumer, held))
+    }
+
+    /// The rows of node `id`, for another node: streaming, unless they must be kept.
+    fn input(&self, id: NodeId) -> Result<Pipeline<'a>, QueryError> {
+        let node = self.plan.node(id);
+        if node.uses > 1 || node.distinct != crate::plan::Distinct::Sure {
+            return Ok(Pipeline {
+                source: Source::Table(self.table(id)?),
+                stages: Vec::new(),
+            });
+        }
+        self.pipeline(id)
+    }
+
+    /// The rows of node `id`, kept.
+    fn table(&self, id: NodeId) -> Result<Arc<Table>, QueryError> {
+        if let Some(table) = self.take_kept(id) {
+            return Ok(table);
+        }
+        self.shared.limits.check()?;
+        let node = self.plan.node(id);
+        let mut table = match self.operator(node)? {
+            Some(table) => table,
+            None => {
+                let pipeline = self.pipeline(id)?;
+                let limits = &self.shared.limits;
+                let (collect, held) = self.run(&pipeline, || Collect::new(limits))?;
+                let mut table = collect.finish();
+                table.absorb(held);
+                table
+            }
+        };
+        table
+            .make_distinct(node.distinct)
+            .map_err(|error| error.located(node.spans.whole))?;
+        let table = Arc::new(table);
+        if node.uses > 1 {
+            self.kept.borrow_mut().insert(id, (table.clone(), node.uses - 1));
+        }
+        Ok(table)
+    }
+
+    fn take_kept(&self, id: NodeId) -> Option<Arc<Table>> {
+        let mut kept = self.kept.borrow_mut();
+        let (table, left) = kept.get_mut(&id)?;
+        let table = table.clone();
+        *left -= 1;
+        if *left == 0 {
+            kept.remove(&id);
+        }
+        Some(table)
+    }
+
+    /// The rows of a node that compares rows with each other; nothing for nodes that look at one row at a time.
+    fn operator(&self, node: &'a Node) -> Result<Option<Table>, QueryError> {
+        let table = match &node.kind {
+            NodeKind::Aggregate { .. } => self.aggregate(node)?,
+            NodeKind::Join(join) => self.join(join, node)?,
+            NodeKind::Set { op, lhs, rhs, on } => self.set(*op, *lhs, *rhs, on, node)?,
+            NodeKind::Absent { child, labels } => self.absent(*child, labels, node)?,
+            NodeKind::Sort {
+                child,
+                by_labels,
+                descending,
+            } => self.sort(*child, by_labels.as_deref(), *descending, node)?,
+            NodeKind::Buckets {
+                function,
+                child,
+                args,
+            } => self.buckets(function, *child, args, node)?,
+            NodeKind::Info(info) => self.info(info, node)?,
+            NodeKind::FromScalar(scalar) => {
+                let values = self.scalar(scalar, node.steps)?.into_steps(node.steps.count);
+                let mut row = Row::default();
+                row.reset(node.steps.count);
+                for (step, value) in values.into_iter().enumerate() {
+                    row.set(step, value);
+                }
+                let mut table = Table::new(&self.shared.limits);
+                table.push(model::labels::Labels::empty(), false, row)?;
+                table
+            }
+            NodeKind::Nothing => Table::new(&self.shared.limits),
+            _ => return Ok(None),
+        };
+        Ok(Some(table))
+    }
+
+    /// The operators of a node that looks at one row at a time, down to where rows come from.
+    fn pipeline(&self, id: NodeId) -> Result<Pipeline<'a>, QueryError> {
+        let node = self.plan.node(id);
+        self.check_steps(node.steps)?;
+        let (child, stage) = match &node.kind {
+            NodeKind::Select(select) => {
+                let set = self.series(&select.matchers)?;
+                return Ok(Pipeline {
+                    source: Source::Select(set, select, node),
+                    stages: Vec::new(),
+                });
+            }
+            NodeKind::Range(select) => {
+                let set = self.series(&select.source.matchers)?;
+                let args = self.scalars(&select.args, node.steps)?;
+                return Ok(Pipeline {
+                    source: Source::Range(set, select, args, node),
+                    stages: Vec::new(),
+                });
+            }
+            NodeKind::Element {
+                function,
+                child,
+                args,
+            } => (
+                *child,
+                Stage::Element(function.0, self.scalars(args, node.steps)?),
+            ),
+            NodeKind::StepTime(child) => (*child, Stage::StepTime(node.steps)),
+            NodeKind::Negate(child) => (*child, Stage::Negate),
+            NodeKind::WithScalar {
+                op,
+                vector,
+                scalar,
+                scalar_left,
+                return_bool,
+            } => {
+                let stage = Stage::WithScalar {
+                    op: *op,
+                    scalar: self.scalar(scalar, node.steps)?,
+                    scalar_left: *scalar_left,
+                    return_bool: *return_bool,
+                    drops_name: crate::plan::drops_name(*op, *return_bool),
+                    span: node.spans.whole,
+                };
+                (*vector, stage)
+            }
+            NodeKind::Repeat(child) => (*child, Stage::Repeat(node.steps.count)),
+            NodeKind::Subquery(call) => {
+                let stage = Stage::Subquery {
+                    call,
+                    args: self.scalars(&call.args, node.steps)?,
+                    inner: self.plan.node(call.child).steps,
+                    node,
+                };
+                (call.child, stage)
+            }
+            NodeKind::LabelReplace {
+                child,
+                destination,
+                replacement,
+                source,
+                pattern,
+            } => {
+                let compiled = Regex::anchored_with_groups(pattern).map_err(|_| {
+                    QueryError::from(ExecutionError::LabelReplacePattern(pattern.clone()))
+                        .located(node.spans.whole)
+                })?;
+                let stage = Stage::LabelReplace {
+                    destination,
+                    replacement: Template::new(replacement),
+                    source,
+                    pattern: compiled,
+                };
+                (*child, stage)
+            }
+            NodeKind::LabelJoin {
+                child,
+                destination,
+                separator,
+                sources,
+            } => {
+                let stage = Stage::LabelJoin {
+                    destination,
+                    separator,
+                    sources,
+                };
+                (*child, stage)
+            }
+            _ => {
+                return Ok(Pipeline {
+                    source: Source::Table(self.table(id)?),
+                    stages: Vec::new(),
+                });
+            }
+        };
+        let mut pipeline = self.input(child)?;
+        pipeline.stages.push(stage);
+        Ok(pipeline)
+    }
+
+    /// `scalar(vector)` at every step: the value of the only float, NaN where there is none or more than one.
+    fn single_values(&self, id: NodeId) -> Result<Vec<f64>, QueryError> {
+        let count = self.plan.node(id).steps.count;
+        let (single, _held) = self.consume(id, || Single::new(count))?;
+        Ok(single.finish())
+    }
+
+    fn annotate(&self, note: impl FnOnce(&mut Annotations)) {
+        note(&mut self.annotations.borrow_mut());
+    }
+}
+
+/// A set for queries without selectors.
+struct NoSeries;
+
+impl SeriesSet for NoSeries {
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn labels(&self, _: usize) -> model::labels::Labels {
+        model::labels::Labels::empty()
+    }
+
+    fn read(
+        &self,
+        _: usize,
+        _: model::storage::TimeRange,
+        columns: &mut model::columns::Columns,
+    ) -> Result<(), model::storage::StorageError> {
+        columns.clear();
+        Ok(())
+    }
+}
+
+/// Looks for the only float of each step.
+struct Single {
+    values: Vec<f64>,
+    /// Floats seen, at most 2.
+    seen: Vec<u8>,
+}
+
+impl Single {
+    fn new(steps: usize) -> Self {
+        Single {
+            values: vec![f64::NAN; steps],
+            seen: vec![0; steps],
+        }
+    }
+
+    fn add(&mut self, step: usize, value: f64, times: u8) {
+        self.seen[step] = (self.seen[step] + times).min(2);
+        self.values[step] = value;
+    }
+
+    fn finish(mut self) -> Vec<f64> {
+        for (value, seen) in self.values.iter_mut().zip(&self.seen) {
+            if *seen != 1 {
+                *value = f64::NAN;
+            }
+        }
+        self.values
+    }
+}
+
+impl Consumer for Single {
+    fn take(&mut self, _: head::Head, row: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
+        for step in 0..self.values.len() {
+            if row.present.get(step) && row.histogram(step).is_none() {
+                self.add(step, row.values[step], 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
+        for (step, (value, seen)) in later.values.iter().zip(&later.seen).enumerate() {
+            if *seen > 0 {
+                self.add(step, *value, *seen);
+            }
+        }
+        Ok(())
+    }
+}

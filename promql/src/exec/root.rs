@@ -1,0 +1,224 @@
+//! From the outermost node to the answer.
+
+use std::sync::Arc;
+
+use model::columns::Columns;
+use model::histogram::Histogram;
+use model::labels::Labels;
+use model::sample::is_stale_nan;
+
+use crate::engine::{ExecutionError, QueryError};
+use crate::kernels::Extension;
+use crate::plan::{Distinct, NodeId, Root, SampleSelect};
+use crate::row::{Row, Steps};
+use crate::value::{Sample, SampleValue, Series, Value};
+
+use super::Execution;
+use super::head::is_metadata_label;
+use super::limits::{Held, row_samples};
+use super::table::{Collect, SeriesRow, Table};
+
+impl Execution<'_> {
+    /// Evaluates the query: to its own type at one point in time, to a matrix over a range.
+    pub(crate) fn evaluate(&self, instant: bool) -> Result<Value, QueryError> {
+        let steps = self.plan.steps;
+        self.shared.limits.check()?;
+        match &self.plan.root {
+            Root::String(value) => Ok(Value::String {
+                timestamp_ms: steps.start_ms,
+                value: value.clone(),
+            }),
+            Root::Scalar(scalar) => {
+                self.check_steps(steps)?;
+                let values = self.scalar(scalar, steps)?;
+                if instant {
+                    return Ok(Value::Scalar {
+                        timestamp_ms: steps.start_ms,
+                        value: values.at(0),
+                    });
+                }
+                if steps.count == 0 {
+                    return Ok(Value::Matrix(Vec::new()));
+                }
+                Ok(Value::Matrix(vec![Series {
+                    labels: Labels::empty(),
+                    timestamps_ms: times(steps),
+                    values: values.into_steps(steps.count),
+                    histograms: Vec::new(),
+                }]))
+            }
+            Root::Vector(node) => {
+                let series = self.finished(*node)?;
+                Ok(match instant {
+                    true => Value::Vector(series.into_iter().map(|s| sample(s, steps.start_ms)).collect()),
+                    false => matrix(series, steps),
+                })
+            }
+            Root::Subquery(node) => {
+                let steps = self.plan.node(*node).steps;
+                Ok(matrix(self.finished(*node)?, steps))
+            }
+            Root::Samples(select) => self.samples(select),
+        }
+    }
+
+    /// The rows of the outermost node, with the names gone that were to go at the end.
+    fn finished(&self, node: NodeId) -> Result<Vec<SeriesRow>, QueryError> {
+        let table = match self.plan.node(node).distinct {
+            Distinct::Sure => {
+                let limits = &self.shared.limits;
+                let (collect, held) = self.consume(node, || Collect::new(limits))?;
+                let mut table = collect.finish();
+                table.absorb(held);
+                table
+            }
+            _ => self.owned_table(node)?,
+        };
+        let mut table = table;
+        if self.shared.features.delayed_name_removal {
+            for series in table.series.iter_mut().filter(|series| series.drop_name) {
+                series.labels = series.labels.without(is_metadata_label);
+            }
+            table.make_distinct(Distinct::Merge)?;
+        }
+        Ok(std::mem::take(&mut table.series))
+    }
+
+    /// The rows of a node, as a table that nobody else has.
+    fn owned_table(&self, node: NodeId) -> Result<Table, QueryError> {
+        let table = self.table(node)?;
+        Ok(Arc::try_unwrap(table).unwrap_or_else(|shared| {
+            let mut table = Table::new(&self.shared.limits);
+            table.series = shared.series.clone();
+            table
+        }))
+    }
+
+    /// The samples of a range selector, as they are stored.
+    fn samples(&self, select: &SampleSelect) -> Result<Value, QueryError> {
+        let set = self.series(&select.matchers)?;
+        let end_ms = select.windows.ends.start_ms;
+        let start_ms = end_ms - select.windows.range_ms;
+        let mut all = Vec::new();
+        let mut held = Held::new(&self.shared.limits);
+        let mut columns = Columns::default();
+        for index in 0..set.len() {
+            self.shared.limits.check()?;
+            set.read(index, select.range(), &mut columns)?;
+            let labels = set.labels(index);
+            let (mut floats, histograms) = live_samples(&columns);
+            match select.extension {
+                Extension::None => {}
+                Extension::Anchored if !histograms.is_empty() => {
+                    return Err(ExecutionError::ExtendedHistograms("anchored").into());
+                }
+                Extension::Smoothed if !histograms.is_empty() => {
+                    return Err(ExecutionError::ExtendedHistograms("smoothed").into());
+                }
+                extension => {
+                    let smoothed = extension == Extension::Smoothed;
+                    floats = super::smoothed::extend(&floats, start_ms, end_ms, smoothed);
+                }
+            }
+            let weight: usize = histograms
+                .iter()
+                .map(|(_, histogram)| histogram.sample_weight())
+                .sum();
+            let samples = floats.len() + weight;
+            if samples == 0 {
+                continue;
+            }
+            held.add_samples(samples)?;
+            held.add_bytes(samples * 16)?;
+            self.counts
+                .borrow_mut()
+                .add_samples(self.plan.steps.start_ms, samples);
+            all.push(Series {
+                labels,
+                timestamps_ms: floats.iter().map(|(time_ms, _)| *time_ms).collect(),
+                values: floats.iter().map(|(_, value)| *value).collect(),
+                histograms,
+            });
+        }
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(Value::Matrix(all))
+    }
+}
+
+type LiveSamples = (Vec<(i64, f64)>, Vec<(i64, Arc<model::histogram::FloatHistogram>)>);
+
+/// Floats and histograms that are no staleness markers.
+fn live_samples(columns: &Columns) -> LiveSamples {
+    let mut floats = Vec::with_capacity(columns.len());
+    let mut found = Vec::with_capacity(columns.histograms.len());
+    let mut histograms = columns.histograms.iter().peekable();
+    for (row, (time_ms, value)) in columns.timestamps_ms.iter().zip(&columns.values).enumerate() {
+        if let Some((_, histogram)) = histograms.next_if(|(at, _)| *at as usize == row) {
+            let histogram = match histogram {
+                Histogram::Float(histogram) => histogram.clone(),
+                Histogram::Int(histogram) => Arc::new(histogram.to_float()),
+            };
+            if !is_stale_nan(histogram.sum) {
+                found.push((*time_ms, histogram));
+            }
+        } else if !is_stale_nan(*value) {
+            floats.push((*time_ms, *value));
+        }
+    }
+    (floats, found)
+}
+
+fn times(steps: Steps) -> Arc<[i64]> {
+    (0..steps.count).map(|step| steps.at(step)).collect()
+}
+
+fn sample(series: SeriesRow, timestamp_ms: i64) -> Sample {
+    let SeriesRow { labels, mut row, .. } = series;
+    let value = match row.histograms.pop() {
+        Some((_, histogram)) => SampleValue::Histogram(histogram),
+        None => SampleValue::Float(row.values[0]),
+    };
+    Sample {
+        labels,
+        timestamp_ms,
+        value,
+    }
+}
+
+/// Rows as series, sorted by their labels.
+fn matrix(series: Vec<SeriesRow>, steps: Steps) -> Value {
+    let all = times(steps);
+    let mut matrix: Vec<Series> = series.into_iter().map(|s| series_of(s, steps, &all)).collect();
+    matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Value::Matrix(matrix)
+}
+
+fn series_of(series: SeriesRow, steps: Steps, all: &Arc<[i64]>) -> Series {
+    let SeriesRow { labels, row, .. } = series;
+    if row.histograms.is_empty() && row_samples(&row) == steps.count {
+        return Series {
+            labels,
+            timestamps_ms: all.clone(),
+            values: row.values,
+            histograms: Vec::new(),
+        };
+    }
+    let Row {
+        mut present,
+        values,
+        histograms,
+    } = row;
+    for (step, _) in &histograms {
+        present.unset(*step as usize);
+    }
+    let with_float = || (0..steps.count).filter(|step| present.get(*step));
+    Series {
+        labels,
+        timestamps_ms: with_float().map(|step| steps.at(step)).collect(),
+        values: with_float().map(|step| values[step]).collect(),
+        histograms: histograms
+            .into_iter()
+            .map(|(step, histogram)| (steps.at(step as usize), histogram))
+            .collect(),
+    }
+}
