@@ -8,7 +8,6 @@ use model::matcher::Matcher;
 mod edit;
 mod ops;
 
-
 /// A stretch of the query text in bytes, end excluded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Span {
@@ -32,7 +31,10 @@ pub enum ValueType {
 }
 
 /// An expression and where it stands.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Chains of operators (`a or b or c …`) are as deep on the left as they are long, thousands of levels: whatever walks a
+/// tree must walk the left operands of binary operations in a loop. Nesting by other means is bounded by the parser.
+/// Cloning, comparing and dropping do so; debug output is the expression's text.
 pub struct Expr {
     /// What it is.
     pub kind: ExprKind,

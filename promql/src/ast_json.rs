@@ -7,7 +7,7 @@ use std::fmt::Write;
 use model::float::format_float;
 
 use crate::ast::{
-    At, Binary, Call, Duration, DurationExpr, DurationExprKind, Expr, ExprKind, Modifiers, Subquery, Unary,
+    At, Call, Duration, DurationExpr, DurationExprKind, Expr, ExprKind, Modifiers, Subquery, Unary,
     ValueType, VectorMatching, VectorSelector,
 };
 
@@ -61,17 +61,14 @@ pub fn write(expr: &Expr, out: &mut String) {
 /// A chain of binary operations, opened from the outermost inwards and closed from the innermost outwards in loops, so
 /// that its length costs no stack.
 fn write_chain(expr: &Expr, out: &mut String) {
-    let mut open: Vec<&Binary> = Vec::new();
-    let mut first = expr;
-    while let ExprKind::Binary(binary) = &first.kind {
+    let (first, mut open) = expr.chain();
+    for (binary, _) in &open {
         out.push('{');
         Object { out, first: true }.bool("bool", binary.return_bool);
         out.push_str(",\"lhs\":");
-        open.push(binary);
-        first = &binary.lhs;
     }
     write(first, out);
-    while let Some(binary) = open.pop() {
+    while let Some((binary, _)) = open.pop() {
         let mut o = Object { out, first: false };
         o.option("matching", binary.matching.as_ref(), |out, matching| {
             object(out, |o| write_matching(o, matching))

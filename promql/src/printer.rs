@@ -47,9 +47,9 @@ impl fmt::Display for Expr {
                 write!(f, "{})", aggregate.expr)
             }
             ExprKind::Binary(_) => {
-                let (first, chain) = chain(self, |_| true);
+                let (first, chain) = self.chain();
                 first.fmt(f)?;
-                for binary in chain.iter().rev() {
+                for (binary, _) in chain.iter().rev() {
                     f.write_str(" ")?;
                     write_operator(f, binary)?;
                     write!(f, " {}", binary.rhs)?;
@@ -60,19 +60,6 @@ impl fmt::Display for Expr {
             ExprKind::Paren(inner) => write!(f, "({inner})"),
         }
     }
-}
-
-/// The innermost left operand of a chain of binary operations, and the operations from the outermost inwards as far as
-/// `go_on` holds: chains may be longer than the stack is deep.
-fn chain(expr: &Expr, go_on: impl Fn(&Expr) -> bool) -> (&Expr, Vec<&Binary>) {
-    let (mut first, mut operations) = (expr, Vec::new());
-    while let ExprKind::Binary(binary) = &first.kind
-        && go_on(first)
-    {
-        operations.push(binary);
-        first = &binary.lhs;
-    }
-    (first, operations)
 }
 
 fn sign(negative: bool) -> &'static str {
@@ -316,8 +303,17 @@ impl Expr {
 }
 
 fn write_pretty_chain(expr: &Expr, out: &mut String, level: usize) {
-    // Each operation indents its left operand by one more level than itself.
-    let (first, chain) = chain(expr, |operation| !operation.fits());
+    // Each operation that is too long indents its left operand by one more level than itself. An operation takes four
+    // bytes at least, so that most of a long chain need not be measured.
+    const OPERATION_BYTES_MIN: usize = 4;
+    let length = expr.chain().1.len();
+    let (mut first, mut chain) = (expr, Vec::new());
+    while let ExprKind::Binary(binary) = &first.kind
+        && ((length - chain.len()) * OPERATION_BYTES_MIN > LINE_BYTES_MAX || !first.fits())
+    {
+        chain.push(binary);
+        first = &binary.lhs;
+    }
     let innermost = level + chain.len();
     match &first.kind {
         ExprKind::Binary(_) => {

@@ -1,6 +1,6 @@
 //! What a tree knows about itself: names of its operators, types, children; and its demolition.
 
-use std::mem;
+use std::{fmt, mem};
 
 use super::{
     Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Expr, ExprKind, NumberLiteral, Span, Unary,
@@ -133,6 +133,61 @@ impl Expr {
             _ => {}
         });
         found
+    }
+}
+
+impl Clone for Expr {
+    fn clone(&self) -> Self {
+        let (first, chain) = self.chain();
+        // What is left is not a binary operation: cloning its parts comes back here one level of nesting deeper.
+        let mut expr = Expr::new(first.kind.clone(), first.span);
+        for (binary, span) in chain.into_iter().rev() {
+            let binary = Binary {
+                op: binary.op,
+                lhs: Box::new(expr),
+                rhs: binary.rhs.clone(),
+                return_bool: binary.return_bool,
+                matching: binary.matching.clone(),
+            };
+            expr = Expr::new(ExprKind::Binary(binary), span);
+        }
+        expr
+    }
+}
+
+impl PartialEq for Expr {
+    fn eq(&self, other: &Self) -> bool {
+        let ((first, chain), (other_first, other_chain)) = (self.chain(), other.chain());
+        let same_operation = |((a, a_span), (b, b_span)): (&(&Binary, Span), &(&Binary, Span))| {
+            a_span == b_span
+                && a.op == b.op
+                && a.return_bool == b.return_bool
+                && a.matching == b.matching
+                && a.rhs == b.rhs
+        };
+        chain.len() == other_chain.len()
+            && chain.iter().zip(&other_chain).all(same_operation)
+            && first.span == other_first.span
+            && first.kind == other_first.kind
+    }
+}
+
+impl fmt::Debug for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{self}` at {}..{}", self.span.start, self.span.end)
+    }
+}
+
+impl Expr {
+    /// The innermost left operand of a chain of binary operations, which is none itself, and the operations from the
+    /// outermost inwards; the expression itself and nothing where it is no binary operation.
+    pub(crate) fn chain(&self) -> (&Expr, Vec<(&Binary, Span)>) {
+        let (mut first, mut operations) = (self, Vec::new());
+        while let ExprKind::Binary(binary) = &first.kind {
+            operations.push((binary, first.span));
+            first = &binary.lhs;
+        }
+        (first, operations)
     }
 }
 

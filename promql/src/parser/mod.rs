@@ -33,7 +33,7 @@ use lexer::Lexer;
 use token::{Kind, Token};
 
 /// Deepest nesting of parentheses, arguments, signs and right operands.
-pub const NESTING_MAX: usize = 200;
+pub const NESTING_MAX: usize = 128;
 /// Most binary operators in a query. As chains are as deep on the left as they are long, it bounds the tree's depth.
 pub const OPERATORS_MAX: usize = 10_000;
 /// Longest query in bytes: positions are 32 bits wide.

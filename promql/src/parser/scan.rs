@@ -4,7 +4,7 @@ use nom::branch::alt;
 use nom::bytes::complete::{tag_no_case, take_while, take_while1};
 use nom::character::complete::{char, digit1, one_of};
 use nom::combinator::{not, opt, peek, recognize};
-use nom::multi::{many0_count, many1_count};
+use nom::multi::many0_count;
 use nom::{IResult, Parser};
 
 /// A rest of the text and a word in front of it.
@@ -75,15 +75,13 @@ pub(crate) fn number(text: &str) -> Scan<'_> {
     Ok((rest, word))
 }
 
-/// What looks like a duration: numbers with letters of units. Whether the units exist and stand in order is for the
-/// one who reads its value, who has better words for it.
+/// What looks like a duration: numbers with letters of units. Whether the numbers are whole, the units exist and stand
+/// in order is for the one who reads its value, who has better words for it.
 pub(crate) fn duration(text: &str) -> Scan<'_> {
-    let part = (digit1, one_of("smhdwy"), opt(char('s')));
-    let (rest, (word, _)) = (
-        recognize(many1_count(part)),
-        peek(not(take_while1(is_alphanumeric))),
-    )
-        .parse(text)?;
+    let first = (decimal, one_of("smhdwy"), opt(char('s')));
+    let part = (digit1, one_of("smhdw"), opt(char('s')));
+    let end = not(take_while1(is_alphanumeric));
+    let (rest, (word, _)) = (recognize((first, many0_count(part))), peek(end)).parse(text)?;
     Ok((rest, word))
 }
 
