@@ -1,13 +1,12 @@
 //! `resets` and `changes`: how often a sample of the window differs from the one before it.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use model::histogram::FloatHistogram;
 
 use crate::row::Row;
 
-use super::samples::Samples;
+use super::samples::{Cursor, Samples};
 use super::starts::{self, Times};
 use super::{Extension, KernelError, Run};
 
@@ -75,31 +74,22 @@ fn count(run: &mut Run<'_, '_>, is_event: fn(Sample<'_>, Sample<'_>) -> bool, ou
         events.push(total);
         previous = Some(sample);
     }
-    let mut window = 0..0;
+    let mut window = Cursor::default();
     for step in 0..run.steps() {
         let (start, end) = run.window(step);
-        advance(&mut window, &times, start, end);
+        window.advance(&times, start, end);
         if window.is_empty() {
             continue;
         }
-        let anchor = window.start.checked_sub(1).filter(|before| {
+        let anchor = window.first.checked_sub(1).filter(|before| {
             run.input.extension == Extension::Anchored
                 && times[*before] > start.saturating_sub(run.input.lookback_ms)
         });
-        let first = anchor.unwrap_or(window.start);
+        let first = anchor.unwrap_or(window.first);
         out.set(step, f64::from(events[window.end - 1] - events[first]));
     }
     run.work.times = times;
     run.work.indices = events;
-}
-
-fn advance(window: &mut Range<usize>, times: &[i64], start: i64, end: i64) {
-    while window.end < times.len() && times[window.end] <= end {
-        window.end += 1;
-    }
-    while window.start < window.end && times[window.start] <= start {
-        window.start += 1;
-    }
 }
 
 /// Floats and histograms in order of time.

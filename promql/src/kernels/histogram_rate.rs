@@ -55,8 +55,7 @@ pub(super) fn window(
         let Some(change) = change else {
             return;
         };
-        let to_zero = (change.count > 0.0 && first.count >= 0.0).then(|| first.count / change.count);
-        let factor = edges.factor(flavour, to_zero, range_seconds);
+        let factor = edges.factor(flavour, first.count, change.count, range_seconds);
         (change, factor)
     };
     change.mul(factor);

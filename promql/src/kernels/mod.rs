@@ -178,6 +178,7 @@ struct Work {
     indices: Vec<u32>,
     more_indices: Vec<u32>,
     times: Vec<i64>,
+    keys: Vec<i64>,
     sorted: Vec<f64>,
     distances: Vec<f64>,
 }

@@ -12,7 +12,7 @@ pub(super) fn quantile_over_time(run: &mut Run<'_, '_>, out: &mut Row) -> Result
     let Some(q) = run.args.first().copied() else {
         return Ok(());
     };
-    let mut sorted = SortedWindow::new(std::mem::take(&mut run.work.sorted));
+    let mut sorted = SortedWindow::new(std::mem::take(&mut run.work.keys));
     let mut warned_about = None;
     run.for_each_float_window(|run, step, window| {
         let q = q.at(step);
@@ -21,21 +21,28 @@ pub(super) fn quantile_over_time(run: &mut Run<'_, '_>, out: &mut Row) -> Result
             run.notes.invalid_quantile(q);
         }
         sorted.slide(run.samples.floats, window);
-        out.set(step, quantile_of_sorted(q, &sorted.values));
+        out.set(
+            step,
+            quantile_at(q, sorted.keys.len(), |index| value(sorted.keys[index])),
+        );
     });
-    run.work.sorted = sorted.values;
+    run.work.keys = sorted.keys;
     Ok(())
 }
 
 /// `mad_over_time`: the median of the distances to the median; NaN where a value is NaN.
 pub(super) fn mad_over_time(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
-    let mut sorted = SortedWindow::new(std::mem::take(&mut run.work.sorted));
+    let mut sorted = SortedWindow::new(std::mem::take(&mut run.work.keys));
+    let mut values = std::mem::take(&mut run.work.sorted);
     let mut distances = std::mem::take(&mut run.work.distances);
     run.for_each_float_window(|run, step, window| {
         sorted.slide(run.samples.floats, window);
-        out.set(step, median_distance(&sorted.values, &mut distances));
+        values.clear();
+        values.extend(sorted.keys.iter().map(|key| value(*key)));
+        out.set(step, median_distance(&values, &mut distances));
     });
-    run.work.sorted = sorted.values;
+    run.work.keys = sorted.keys;
+    run.work.sorted = values;
     run.work.distances = distances;
     Ok(())
 }
@@ -80,7 +87,11 @@ fn median_distance(sorted: &[f64], distances: &mut Vec<f64>) -> f64 {
 /// The quantile of values sorted by [`order`], between neighbours by weight: NaN of nothing or where `q` is NaN, and
 /// infinite where `q` lies outside 0 to 1.
 pub fn quantile_of_sorted(q: f64, sorted: &[f64]) -> f64 {
-    if sorted.is_empty() || q.is_nan() {
+    quantile_at(q, sorted.len(), |index| sorted[index])
+}
+
+fn quantile_at(q: f64, count: usize, sorted: impl Fn(usize) -> f64) -> f64 {
+    if count == 0 || q.is_nan() {
         return f64::NAN;
     }
     if q < 0.0 {
@@ -89,12 +100,12 @@ pub fn quantile_of_sorted(q: f64, sorted: &[f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    let last = sorted.len() - 1;
+    let last = count - 1;
     let rank = q * last as f64;
     let weight = rank - rank.floor();
     let lower = (rank.floor() as usize).min(last);
     let upper = (lower + 1).min(last);
-    sorted[lower] * (1.0 - weight) + sorted[upper] * weight
+    sorted(lower) * (1.0 - weight) + sorted(upper) * weight
 }
 
 /// Order of values for quantiles: NaN first, −0 before 0.
@@ -105,16 +116,35 @@ pub fn order(a: &f64, b: &f64) -> Ordering {
     }
 }
 
-/// The values of a window, sorted, carried from window to window.
+/// The values of a window, sorted, carried from window to window as keys that compare as integers.
 struct SortedWindow {
-    values: Vec<f64>,
+    keys: Vec<i64>,
     window: Range<usize>,
 }
 
+/// An integer for each float that compares as [`order`] does. NaNs become one.
+#[inline]
+fn key(value: f64) -> i64 {
+    if value.is_nan() {
+        return i64::MIN;
+    }
+    let bits = value.to_bits().cast_signed();
+    bits ^ ((bits >> 63) & i64::MAX)
+}
+
+/// The float of a key.
+#[inline]
+fn value(key: i64) -> f64 {
+    if key == i64::MIN {
+        return f64::NAN;
+    }
+    f64::from_bits((key ^ ((key >> 63) & i64::MAX)).cast_unsigned())
+}
+
 impl SortedWindow {
-    fn new(mut values: Vec<f64>) -> Self {
-        values.clear();
-        SortedWindow { values, window: 0..0 }
+    fn new(mut keys: Vec<i64>) -> Self {
+        keys.clear();
+        SortedWindow { keys, window: 0..0 }
     }
 
     /// Makes it the values of `window`, which starts and ends no earlier than the last one.
@@ -123,17 +153,20 @@ impl SortedWindow {
         let moved = (self.window.len() - overlap) + (window.len() - overlap);
         // Each value that comes or goes shifts half of the others; sorting afresh costs about log n of that.
         if overlap == 0 || moved > window.len() / 4 {
-            self.values.clear();
-            self.values.extend_from_slice(&floats[window.clone()]);
-            self.values.sort_unstable_by(order);
+            self.keys.clear();
+            self.keys
+                .extend(floats[window.clone()].iter().map(|value| key(*value)));
+            self.keys.sort_unstable();
         } else {
             for value in &floats[self.window.start..window.start] {
-                let at = self.values.partition_point(|other| order(other, value).is_lt());
-                self.values.remove(at);
+                let gone = key(*value);
+                let at = self.keys.partition_point(|key| *key < gone);
+                self.keys.remove(at);
             }
             for value in &floats[self.window.end..window.end] {
-                let at = self.values.partition_point(|other| order(other, value).is_lt());
-                self.values.insert(at, *value);
+                let new = key(*value);
+                let at = self.keys.partition_point(|key| *key < new);
+                self.keys.insert(at, new);
             }
         }
         self.window = window;

@@ -88,8 +88,7 @@ fn evaluate(run: &mut Run<'_, '_>, flavour: Flavour, out: &mut Row) -> Result<()
             let factor = edges.factor_from_start(flavour, range_seconds);
             out.set(step, (change + first) * factor);
         } else if edges.intervals > 0 {
-            let to_zero = (change > 0.0 && first >= 0.0).then(|| first / change);
-            out.set(step, change * edges.factor(flavour, to_zero, range_seconds));
+            out.set(step, change * edges.factor(flavour, first, change, range_seconds));
         }
     });
     run.work.indices = resets.at;
@@ -100,15 +99,9 @@ fn evaluate(run: &mut Run<'_, '_>, flavour: Flavour, out: &mut Row) -> Result<()
 /// Marks each float that starts anew after the one before it, and each whose start time overlaps it.
 fn find_resets(run: &Run<'_, '_>, resets: &mut Marks, overlaps: &mut Marks) {
     let samples = run.samples;
-    for (i, pair) in samples.floats.windows(2).enumerate() {
-        if pair[1] < pair[0] {
-            resets.at.push(i as u32 + 1);
-        }
-    }
     if samples.float_starts.is_empty() {
-        return;
+        return find_falls(samples.floats, &mut resets.at);
     }
-    resets.at.clear();
     for i in 1..samples.floats.len() {
         let previous = starts::times(samples.float_ts, samples.float_starts, i - 1);
         let current = starts::times(samples.float_ts, samples.float_starts, i);
@@ -117,6 +110,21 @@ fn find_resets(run: &Run<'_, '_>, resets: &mut Marks, overlaps: &mut Marks) {
         }
         if starts::overlap(previous, current) {
             overlaps.at.push(i as u32);
+        }
+    }
+}
+
+/// Indices of the floats that are less than the one before. They are few: whole chunks without one are passed over
+/// with comparisons that processors do several of at once.
+fn find_falls(floats: &[f64], falls: &mut Vec<u32>) {
+    const CHUNK: usize = 32;
+    for (i, before) in floats.chunks(CHUNK).enumerate() {
+        let from = i * CHUNK;
+        let after = &floats[from + 1..floats.len().min(from + 1 + CHUNK)];
+        let pairs = || before.iter().zip(after);
+        if pairs().fold(false, |any, (old, new)| any | (new < old)) {
+            let fallen = pairs().enumerate().filter(|(_, (old, new))| new < old);
+            falls.extend(fallen.map(|(at, _)| (from + at + 1) as u32));
         }
     }
 }
@@ -186,60 +194,70 @@ impl Edges {
 
     /// What the change since a known start is multiplied with. There is nothing to extrapolate to on the left.
     pub(super) fn factor_from_start(&self, flavour: Flavour, range_seconds: f64) -> f64 {
-        let sampled = seconds(self.last_at - self.first.start);
-        scale(flavour, sampled, 0.0, self.extrapolated_end(), range_seconds)
+        let sampled = (self.last_at - self.first.start) as f64;
+        scale(
+            flavour,
+            sampled,
+            0.0,
+            self.beyond((self.range_end - self.last_at) as f64),
+            range_seconds,
+        )
     }
 
-    /// What the change is multiplied with. A sample closer to an end of the range than 1.1 times the average distance
+    /// What `change` is multiplied with. A sample closer to an end of the range than 1.1 times the average distance
     /// of samples means that the series goes on there, and the change is extrapolated to that end; otherwise half an
-    /// average distance further. A counter is not extrapolated below zero: `to_zero` is its first value as a part of
-    /// the change, where it had one.
-    pub(super) fn factor(&self, flavour: Flavour, to_zero: Option<f64>, range_seconds: f64) -> f64 {
-        let sampled = seconds(self.last_at - self.first.at);
-        let average = self.average();
-        let mut to_start = seconds(self.first.at - self.range_start);
-        if to_start >= average * 1.1 {
-            to_start = average / 2.0;
-        }
-        if let (true, Some(part)) = (flavour.counter, to_zero) {
-            let to_zero = sampled * part;
+    /// average distance further. A counter whose first value was `first` is not extrapolated below zero.
+    pub(super) fn factor(&self, flavour: Flavour, first: f64, change: f64, range_seconds: f64) -> f64 {
+        let sampled = self.sampled();
+        let mut to_start = self.beyond((self.first.at - self.range_start) as f64);
+        // Extrapolation goes no further than 1.1 times the sampled time: zero is in reach of small first values only.
+        if flavour.counter && change > 0.0 && first >= 0.0 && first < 2.0 * change {
+            let to_zero = sampled * (first / change);
             if to_zero < to_start {
                 to_start = to_zero;
             }
         }
-        scale(flavour, sampled, to_start, self.extrapolated_end(), range_seconds)
+        scale(
+            flavour,
+            sampled,
+            to_start,
+            self.beyond((self.range_end - self.last_at) as f64),
+            range_seconds,
+        )
     }
 
-    fn extrapolated_end(&self) -> f64 {
-        let to_end = seconds(self.range_end - self.last_at);
-        let average = self.average();
-        if to_end >= average * 1.1 {
-            average / 2.0
-        } else {
-            to_end
-        }
+    /// Milliseconds between the first sample and the last.
+    fn sampled(&self) -> f64 {
+        (self.last_at - self.first.at) as f64
     }
 
-    /// Average distance of samples in seconds; 0 for a single one.
-    fn average(&self) -> f64 {
+    /// How far the change is extrapolated beyond a sample that lies `distance` milliseconds from the range's end.
+    fn beyond(&self, distance: f64) -> f64 {
+        let (sampled, intervals) = (self.sampled(), self.intervals as f64);
         if self.intervals == 0 {
             return 0.0;
         }
-        seconds(self.last_at - self.first.at) / self.intervals as f64
+        let (scaled, limit) = (distance * intervals, sampled * 1.1);
+        let is_far = if (scaled - limit).abs() > limit * 1e-9 {
+            scaled > limit
+        } else {
+            // At the very limit rounding decides: the reference divides first, and by seconds.
+            distance / 1000.0 >= sampled / 1000.0 / intervals * 1.1
+        };
+        if is_far {
+            sampled / intervals / 2.0
+        } else {
+            distance
+        }
     }
 }
 
+/// Times in milliseconds but for the range.
 fn scale(flavour: Flavour, sampled: f64, to_start: f64, to_end: f64, range_seconds: f64) -> f64 {
-    let mut factor = 1.0;
-    if sampled != 0.0 {
-        factor = (sampled + to_start + to_end) / sampled;
-    }
+    let factor = (sampled + to_start + to_end) / sampled;
     if flavour.per_second {
-        factor /= range_seconds;
+        factor / range_seconds
+    } else {
+        factor
     }
-    factor
-}
-
-fn seconds(milliseconds: i64) -> f64 {
-    milliseconds as f64 / 1000.0
 }

@@ -36,15 +36,19 @@ impl Run<'_, '_> {
     }
 
     /// Calls `f(run, step, floats, histograms)` for each step whose window holds samples.
+    #[inline]
     pub(super) fn for_each_window(
         &mut self,
         mut f: impl FnMut(&mut Self, usize, Range<usize>, Range<usize>),
     ) {
         let (mut floats, mut histograms) = (Cursor::default(), Cursor::default());
+        let has_histograms = !self.samples.histogram_ts.is_empty();
         for step in 0..self.steps() {
             let (start, end) = self.window(step);
             floats.advance(self.samples.float_ts, start, end);
-            histograms.advance(self.samples.histogram_ts, start, end);
+            if has_histograms {
+                histograms.advance(self.samples.histogram_ts, start, end);
+            }
             if !floats.is_empty() || !histograms.is_empty() {
                 f(
                     self,

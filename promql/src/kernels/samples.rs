@@ -1,5 +1,6 @@
 //! Columns split into floats and histograms without staleness markers: what range functions walk over.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use model::columns::Columns;
@@ -39,7 +40,7 @@ pub(super) struct SamplesBuffers {
 impl SamplesBuffers {
     /// Splits `columns`. Series of floats without staleness markers are not copied.
     pub(super) fn split<'a>(&'a mut self, columns: &'a Columns, needs: Needs) -> Samples<'a> {
-        let stale = columns.values.iter().any(|value| is_stale_nan(*value));
+        let stale = has_stale_marker(&columns.values);
         if columns.histograms.is_empty() && !stale {
             return Samples {
                 float_ts: &columns.timestamps_ms,
@@ -89,6 +90,13 @@ impl SamplesBuffers {
     }
 }
 
+/// Whether a staleness marker is among the values. Whole chunks at a time, which processors compare several values of
+/// at once.
+fn has_stale_marker(values: &[f64]) -> bool {
+    let in_chunk = |chunk: &[f64]| chunk.iter().fold(false, |any, value| any | is_stale_nan(*value));
+    values.chunks(64).any(in_chunk)
+}
+
 /// A window over ascending timestamps that only moves forward: samples `first..end`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cursor {
@@ -96,18 +104,22 @@ pub(super) struct Cursor {
     pub(super) first: usize,
     /// Index behind the last sample inside.
     pub(super) end: usize,
+    /// By how much both moved last.
+    pace: [usize; 2],
 }
 
 impl Cursor {
     /// Moves to the samples in `(after_ms, until_ms]`; neither bound may be less than at the last call.
     #[inline]
     pub(super) fn advance(&mut self, timestamps: &[i64], after_ms: i64, until_ms: i64) {
-        while self.end < timestamps.len() && timestamps[self.end] <= until_ms {
-            self.end += 1;
-        }
-        while self.first < self.end && timestamps[self.first] <= after_ms {
-            self.first += 1;
-        }
+        self.end = behind(timestamps, self.end, &mut self.pace[0], until_ms);
+        self.first = behind(&timestamps[..self.end], self.first, &mut self.pace[1], after_ms);
+    }
+
+    /// The samples inside.
+    #[inline]
+    pub(super) fn range(&self) -> Range<usize> {
+        self.first..self.end
     }
 
     /// Number of samples inside.
@@ -121,4 +133,23 @@ impl Cursor {
     pub(super) fn is_empty(&self) -> bool {
         self.first == self.end
     }
+}
+
+/// Index behind the last timestamp up to `bound`, from `from` on. Steps and scrapes are regular: most often the answer
+/// is as far from `from` as it was the last time, and two comparisons tell.
+#[inline]
+fn behind(timestamps: &[i64], from: usize, pace: &mut usize, bound: i64) -> usize {
+    let guess = from + *pace;
+    if let Some(next) = timestamps.get(guess)
+        && *next > bound
+        && (guess == from || timestamps[guess - 1] <= bound)
+    {
+        return guess;
+    }
+    let mut at = from;
+    while at < timestamps.len() && timestamps[at] <= bound {
+        at += 1;
+    }
+    *pace = at - from;
+    at
 }
