@@ -103,6 +103,24 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
+impl Annotation {
+    /// The annotation as clients see it: `PromQL info: message (line:column)`. `query` is the text that
+    /// [`span`](Self::span) speaks of.
+    pub fn text(&self, query: &str) -> String {
+        let severity = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        };
+        let place = self.span.map_or_else(String::new, |span| {
+            let before = query.get(..span.start as usize).unwrap_or(query);
+            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+            let (line, column) = (1 + before.matches('\n').count(), 1 + before.len() - line_start);
+            format!(" ({line}:{column})")
+        });
+        format!("PromQL {severity}: {self}{place}")
+    }
+}
+
 /// The message with its details, without severity and position.
 impl fmt::Display for Annotation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -227,10 +227,9 @@ impl Work<'_> {
             let target = match &last {
                 Some((before, target)) if *before == chosen => *target,
                 _ => {
-                    let target = match self.labels(&series.labels, &chosen)? {
-                        None => None,
-                        Some(labels) => Some(self.result_row(labels, series, &mut results)),
-                    };
+                    let target = self
+                        .labels(&series.labels, &chosen)?
+                        .map(|labels| self.result_row(labels, series, &mut results));
                     last = Some((chosen, target));
                     target
                 }

@@ -23,6 +23,7 @@ mod signature;
 mod smoothed;
 mod sort;
 mod stage;
+mod statistics;
 mod table;
 mod text;
 
@@ -58,10 +59,13 @@ pub(crate) struct Execution<'a> {
     /// Kept results of nodes that several nodes use, and how many still will.
     kept: RefCell<HashMap<NodeId, (Arc<Table>, u32)>>,
     /// What was selected so far: one list of matchers is asked for once.
-    selected: RefCell<Vec<(Vec<Matcher>, Arc<dyn SeriesSet>)>>,
+    selected: RefCell<Vec<Selected>>,
     annotations: RefCell<Annotations>,
     counts: RefCell<Counts>,
 }
+
+/// Series and what they were asked for by.
+type Selected = (Vec<Matcher>, Arc<dyn SeriesSet>);
 
 impl<'a> Execution<'a> {
     /// Starts `plan`.

@@ -20,6 +20,7 @@ use super::head::{Dropped, Head};
 use super::limits::{Held, Limits, row_samples};
 use super::scalar::{Scalars, as_args};
 use super::stage::Stage;
+use super::statistics::keep_statistics;
 use super::table::Table;
 
 /// Runs hold at least this many series, so that small queries are folded in the order of their series.
@@ -199,6 +200,9 @@ impl Source<'_> {
             Source::Select(set, select, node) => {
                 let columns = &mut buffers.columns;
                 set.read(index, select.range(), columns)?;
+                if select.statistics_only {
+                    keep_statistics(columns);
+                }
                 let mut head = Head::new(set.labels(index));
                 if select.smoothed {
                     super::smoothed::select(
@@ -221,6 +225,9 @@ impl Source<'_> {
             Source::Range(set, select, args, node) => {
                 let columns = &mut buffers.columns;
                 set.read(index, select.source.range(), columns)?;
+                if select.source.statistics_only {
+                    keep_statistics(columns);
+                }
                 let mut head = Head::new(set.labels(index));
                 let input = range_input(&select.source, columns, node, shared);
                 let (before, after) = RangeInput::reach_ms(input.extension, input.lookback_ms);

@@ -175,7 +175,7 @@ fn write_label(head: &mut Head, name: &str, value: &str) {
 fn repeat(row: &mut Row, count: usize) {
     let value = row.values.first().copied().unwrap_or(0.0);
     let histogram = row.histograms.first().map(|(_, histogram)| histogram.clone());
-    let present = row.present.len() > 0 && row.present.get(0);
+    let present = !row.present.is_empty() && row.present.get(0);
     row.reset(count);
     if !present {
         return;

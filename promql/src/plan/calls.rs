@@ -40,8 +40,9 @@ impl Lowering<'_> {
     }
 
     /// Lowers a call that gives a vector.
-    pub(super) fn call(&mut self, call: &Call, expr: &Expr, grid: Grid) -> Result<NodeId, PlanError> {
+    pub(super) fn call(&mut self, call: &Call, expr: &Expr, mut grid: Grid) -> Result<NodeId, PlanError> {
         let name = call.function.name;
+        grid.histograms = grid.histograms.inside(name);
         if let Some(function) = range_function(name) {
             return self.range_call(function, call, expr, grid);
         }

@@ -43,6 +43,7 @@ pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, Plan
             times: 1,
             only_read: false,
         },
+        histograms: HistogramUse::Unknown,
     };
     let inner = strip(expr);
     let root = match (value_type, &inner.kind) {
@@ -69,6 +70,36 @@ pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, Plan
 pub(super) struct Grid {
     pub(super) steps: Steps,
     pub(super) counting: Counting,
+    pub(super) histograms: HistogramUse,
+}
+
+/// What the functions around a part of the query want of its histograms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HistogramUse {
+    /// Nothing is known.
+    Unknown,
+    /// Count and sum.
+    Statistics,
+    /// Buckets, too.
+    Whole,
+}
+
+impl HistogramUse {
+    /// Whether buckets are in nobody's interest.
+    pub(super) fn statistics_only(self) -> bool {
+        self == HistogramUse::Statistics
+    }
+
+    /// The same inside a call of `function`.
+    pub(super) fn inside(self, function: &str) -> Self {
+        match function {
+            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => HistogramUse::Whole,
+            "histogram_count" | "histogram_sum" | "histogram_avg" if self == HistogramUse::Unknown => {
+                HistogramUse::Statistics
+            }
+            _ => self,
+        }
+    }
 }
 
 impl Grid {
@@ -86,6 +117,7 @@ impl Grid {
                     .saturating_mul(u32::try_from(self.steps.count).unwrap_or(u32::MAX)),
                 ..self.counting
             },
+            ..self
         }
     }
 }
@@ -209,7 +241,10 @@ impl Lowering<'_> {
         }
     }
 
-    fn binary(&mut self, binary: &Binary, expr: &Expr, grid: Grid) -> Result<NodeId, PlanError> {
+    fn binary(&mut self, binary: &Binary, expr: &Expr, mut grid: Grid) -> Result<NodeId, PlanError> {
+        if let BinaryOp::TrimLower | BinaryOp::TrimUpper = binary.op {
+            grid.histograms = HistogramUse::Whole;
+        }
         let whole = Spans {
             whole: expr.span,
             input: expr.span,

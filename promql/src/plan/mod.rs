@@ -259,6 +259,8 @@ pub(crate) struct InstantSelect {
     pub(crate) output: InstantOutput,
     /// `smoothed`: interpolate between neighbours.
     pub(crate) smoothed: bool,
+    /// Of histograms only count and sum are looked at.
+    pub(crate) statistics_only: bool,
     /// How its samples are counted.
     pub(crate) counting: Counting,
 }
@@ -287,6 +289,8 @@ pub(crate) struct SampleSelect {
     pub(crate) extension: Extension,
     /// How far an extended range reaches, in milliseconds.
     pub(crate) lookback_ms: i64,
+    /// Of histograms only count and sum are looked at.
+    pub(crate) statistics_only: bool,
 }
 
 /// Evaluates a vector at steps of its own and makes one sample of each window of them.

@@ -4,7 +4,7 @@ use crate::ast::{At, MatrixSelector, Modifiers, Span, Subquery, VectorSelector};
 use crate::kernels::{Extension, InstantOutput};
 use crate::row::{Steps, Windows};
 
-use super::lower::{Grid, Lowering};
+use super::lower::{Grid, HistogramUse, Lowering};
 use super::{
     Counting, Distinct, InstantSelect, NodeId, NodeKind, PlanError, SampleSelect, Spans, duration, naming,
 };
@@ -82,6 +82,7 @@ impl Lowering<'_> {
             lookback_ms: self.context.lookback_ms,
             output,
             smoothed: selector.smoothed,
+            statistics_only: grid.histograms.statistics_only(),
             counting: grid.counting,
         };
         self.reads(select.range());
@@ -103,6 +104,7 @@ impl Lowering<'_> {
                 (false, false) => Extension::None,
             },
             lookback_ms: self.context.lookback_ms,
+            statistics_only: grid.histograms.statistics_only(),
         };
         self.reads(select.range());
         Ok(select)
@@ -126,6 +128,7 @@ impl Lowering<'_> {
         let steps = subquery_steps(ends, range_ms, step_ms);
         let inner = Grid {
             steps,
+            histograms: HistogramUse::Whole,
             counting: Counting {
                 only_read: grid.counting.only_read || consumed,
                 ..grid.counting

@@ -146,7 +146,7 @@ impl Cells {
         match self {
             Cells::Sum { floats, .. } => floats.add(row),
             Cells::Avg { floats, .. } => {
-                for_each_set(&row.present, |step| floats.cells[step].add(row.values[step]))
+                for_each_set(&row.present, |step| floats.cells[step].add(row.values[step]));
             }
             Cells::Extreme { max, values, present } => {
                 match max {
@@ -156,7 +156,7 @@ impl Cells {
                 union(present, &row.present);
             }
             Cells::Variance { cells, .. } => {
-                for_each_set(&row.present, |step| cells[step].add(row.values[step]))
+                for_each_set(&row.present, |step| cells[step].add(row.values[step]));
             }
             Cells::Quantile(values) => for_each_set(&row.present, |step| values[step].push(row.values[step])),
             Cells::Count(_) | Cells::Group(_) => {}
