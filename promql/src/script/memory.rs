@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::columns::Columns;
-use model::histogram::Histogram;
+use model::histogram::{CounterResetHint, FloatHistogram, Histogram};
 use model::labels::Labels;
 use model::matcher::Matcher;
+use model::sample::is_stale_nan;
 use model::storage::{
     AppendBatch, AppendError, AppendOutcome, Appender, BatchList, Querier, Queryable, Refusal, SelectHints,
     SeriesError, SeriesRef, SeriesSet, StorageError, TimeRange,
@@ -215,14 +216,66 @@ impl SeriesSet for Selected {
         if min_ms > max_ms {
             return Ok(());
         }
-        for (timestamp_ms, (value, start_ms)) in self.series[index].1.range(min_ms..=max_ms) {
+        let samples = &self.series[index].1;
+        // What a histogram knows of the one before it does not depend on the range that is read.
+        let mut previous = samples.range(..min_ms).next_back().map(|(_, (value, _))| value);
+        for (timestamp_ms, (value, start_ms)) in samples.range(min_ms..=max_ms) {
             match value {
                 Stored::Float(value) => columns.push(*timestamp_ms, *value),
-                Stored::Histogram(histogram) => columns.push_histogram(*timestamp_ms, histogram.clone()),
+                Stored::Histogram(histogram) => {
+                    columns.push_histogram(*timestamp_ms, with_known_hint(histogram, previous));
+                }
             }
             columns.set_last_start(*start_ms);
+            previous = Some(value);
         }
         Ok(())
+    }
+}
+
+/// The histogram with the hint that a store gives it: `NotReset` where it continues the counter of the sample before,
+/// `Unknown` where a counter starts anew. Gauges stay gauges.
+fn with_known_hint(histogram: &Histogram, previous: Option<&Stored>) -> Histogram {
+    let mut current = to_float(histogram);
+    if current.counter_reset_hint == CounterResetHint::Gauge {
+        return histogram.clone();
+    }
+    let told = std::mem::take(&mut current.counter_reset_hint) == CounterResetHint::Reset;
+    let continues = match (histogram, previous) {
+        (Histogram::Int(_), Some(Stored::Histogram(previous @ Histogram::Int(_))))
+        | (Histogram::Float(_), Some(Stored::Histogram(previous @ Histogram::Float(_)))) => {
+            let previous = to_float(previous);
+            previous.counter_reset_hint != CounterResetHint::Gauge
+                && !is_stale_nan(previous.sum)
+                && previous.schema == current.schema
+                && previous.zero_threshold == current.zero_threshold
+                && previous.custom_values == current.custom_values
+                && !current.detect_reset(&previous)
+        }
+        _ => false,
+    };
+    let hint = if continues && !told {
+        CounterResetHint::NotReset
+    } else {
+        CounterResetHint::Unknown
+    };
+    match histogram {
+        Histogram::Int(histogram) => {
+            let mut histogram = (**histogram).clone();
+            histogram.counter_reset_hint = hint;
+            Histogram::Int(Arc::new(histogram))
+        }
+        Histogram::Float(_) => {
+            current.counter_reset_hint = hint;
+            Histogram::Float(Arc::new(current))
+        }
+    }
+}
+
+fn to_float(histogram: &Histogram) -> FloatHistogram {
+    match histogram {
+        Histogram::Int(histogram) => histogram.to_float(),
+        Histogram::Float(histogram) => (**histogram).clone(),
     }
 }
 
