@@ -85,7 +85,11 @@ fn span_of(text: &str, rest: &str) -> Span {
 impl Parser<'_> {
     /// A metric with nothing between its name and its braces: behind a space come values, and histograms have braces.
     fn series_metric(&mut self) -> Step<Labels> {
-        let (behind, name) = scan::name(self.input).unwrap_or((self.input, ""));
+        let starts_with_digit = self.input.starts_with(|c: char| c.is_ascii_digit());
+        let (behind, name) = match scan::name(self.input) {
+            Ok((behind, name)) if !starts_with_digit => (behind, name),
+            _ => (self.input, ""),
+        };
         self.lexer.jump(name.len());
         let mut labels = LabelsBuilder::new();
         if behind.starts_with('{') && !behind.starts_with("{{") {

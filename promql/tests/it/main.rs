@@ -2,6 +2,7 @@
 
 mod conformance;
 mod parser;
+mod script;
 
 use std::path::PathBuf;
 
