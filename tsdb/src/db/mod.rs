@@ -78,7 +78,10 @@ impl Db {
     /// When another process holds the folder, or files cannot be read or written. Damaged files are no error: see
     /// [`Db::replay_report`].
     pub fn open(files: Arc<dyn Files>, dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Db> {
-        files.create_dir_all(dir)?;
+        if !files.exists(dir) {
+            files.create_dir_all(dir)?;
+            files.sync_dir(dir.parent().unwrap_or(Path::new("")))?;
+        }
         let lock = if options.lock { Some(lock_dir(&*files, dir)?) } else { None };
         let (head, report) = Head::open(Arc::clone(&files), dir, options.head.clone(), clock, i64::MIN)?;
         let shared = Arc::new(Shared {
@@ -118,6 +121,23 @@ impl Db {
     /// When the disk refuses; appending is closed from then on.
     pub fn sync(&self) -> Result<()> {
         self.shared.head.sync()
+    }
+
+    /// Marks the samples in `range` of the series that satisfy all matchers as deleted.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<()> {
+        self.shared.head.delete(range.min_ms, range.max_ms, matchers)?;
+        Ok(())
+    }
+
+    /// One round of compaction.
+    ///
+    /// # Errors
+    /// When files cannot be read or written.
+    pub fn compact(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Stops the background threads, writes out what is in buffers and gives the folder free.

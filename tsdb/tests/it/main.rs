@@ -1,0 +1,6 @@
+//! The store from outside: against a model, through crashes and faults, on the reference's data.
+
+mod crash;
+mod isolation;
+mod model_test;
+mod support;

@@ -1,0 +1,116 @@
+//! What the tests share: a small random generator, a store on memory, and everything that a store holds.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use model::clock::ManualClock;
+use model::columns::Columns;
+use model::histogram::Histogram;
+use model::labels::Labels;
+use model::matcher::{MatchOp, Matcher};
+use model::storage::{Queryable, SelectHints, TimeRange};
+use narthex_tsdb::db::{Db, Options};
+use narthex_tsdb::files::{Files, MemFiles};
+
+/// Folder of the store on the memory files.
+pub(crate) const DIR: &str = "data";
+
+/// xorshift64*: enough for tests, and the same on every machine.
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        (self.next() >> 33) % n
+    }
+}
+
+/// Seeds to run: the one in `NARTHEX_SEED`, or `0..n`.
+pub(crate) fn seeds(n: u64) -> Vec<u64> {
+    match std::env::var("NARTHEX_SEED").ok().and_then(|s| s.parse().ok()) {
+        Some(seed) => vec![seed],
+        None => (0..n).collect(),
+    }
+}
+
+/// A value as tests compare it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Float(u64),
+    Histogram(String),
+}
+
+impl Value {
+    pub(crate) fn of(histogram: &Histogram) -> Value {
+        Value::Histogram(match histogram {
+            Histogram::Int(h) => format!("{h}"),
+            Histogram::Float(h) => format!("float {h}"),
+        })
+    }
+}
+
+/// Everything in a store: samples by series and time.
+pub(crate) type Contents = BTreeMap<Labels, BTreeMap<i64, Value>>;
+
+pub(crate) fn options() -> Options {
+    let mut options = Options {
+        background: false,
+        retention_ms: 0,
+        ..Options::default()
+    };
+    options.head.chunk_range_ms = 100_000;
+    options.head.wal_segment_bytes = 32 << 10;
+    options
+}
+
+pub(crate) fn open(files: &MemFiles, options: Options) -> Db {
+    let files: Arc<dyn Files> = Arc::new(files.clone());
+    Db::open(files, Path::new(DIR), options, Arc::new(ManualClock::new(0))).expect("the store opens")
+}
+
+/// The samples in `range` of the series that satisfy all matchers.
+pub(crate) fn read(db: &Db, range: TimeRange, matchers: &[Matcher]) -> Contents {
+    let querier = db.querier(range).expect("a view");
+    let hints = SelectHints {
+        sorted: true,
+        limit: 0,
+    };
+    let set = querier.select(&hints, matchers).expect("selects");
+    let mut contents = Contents::new();
+    let mut columns = Columns::default();
+    let mut last: Option<Labels> = None;
+    for i in 0..set.len() {
+        set.read(i, TimeRange::ALL, &mut columns).expect("reads");
+        let mut samples = BTreeMap::new();
+        assert!(columns.timestamps_ms.is_sorted_by(|a, b| a < b), "{:?}", columns.timestamps_ms);
+        for (t, v) in columns.timestamps_ms.iter().zip(&columns.values) {
+            samples.insert(*t, Value::Float(v.to_bits()));
+        }
+        for (row, histogram) in &columns.histograms {
+            samples.insert(columns.timestamps_ms[*row as usize], Value::of(histogram));
+        }
+        let labels = set.labels(i);
+        assert!(last.as_ref().is_none_or(|l| *l < labels), "series come sorted and once");
+        last = Some(labels.clone());
+        if !samples.is_empty() {
+            contents.insert(labels, samples);
+        }
+    }
+    contents
+}
+
+pub(crate) fn everything() -> Vec<Matcher> {
+    vec![Matcher::new(MatchOp::Regex, "__name__", ".*").expect("a pattern")]
+}
