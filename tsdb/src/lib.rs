@@ -1,5 +1,6 @@
 //! The time-series database: head, write-ahead log, blocks.
 
+pub mod block;
 pub mod chunk;
 mod columns;
 pub mod db;

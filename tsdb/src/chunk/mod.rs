@@ -4,6 +4,7 @@
 //! the byte that stands beside the chunk in its file, never guessed.
 
 mod bits;
+mod encode;
 mod histogram;
 mod st;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod xor2;
 
 use model::columns::Columns;
 
+pub use encode::{CHUNK_SAMPLES, EncodeOptions, EncodedChunk, encode};
 pub use histogram::{Appended, CounterReset, Float, HistogramAppender, Int, Kind};
 pub use xor::{XOR_SAMPLE_BYTES_MAX, XorAppender};
 pub use xor2::{XOR2_SAMPLE_BYTES_MAX, Xor2Appender};
@@ -52,6 +54,18 @@ impl Encoding {
             5 => Encoding::HistogramSt,
             6 => Encoding::FloatHistogramSt,
             other => return Err(ChunkError::UnknownEncoding(other)),
+        })
+    }
+
+    /// Number of samples in a chunk of this encoding, by its header.
+    ///
+    /// # Errors
+    /// When there is no header.
+    pub fn samples(self, chunk: &[u8]) -> Result<u16, ChunkError> {
+        let count = sample_count(chunk)?;
+        Ok(match self {
+            Encoding::HistogramSt | Encoding::FloatHistogramSt => count & histogram::ST_COUNT_MASK,
+            _ => count,
         })
     }
 
@@ -98,11 +112,8 @@ pub enum ChunkFull {
     Samples,
 }
 
-/// Number of samples in a chunk, by its header.
-///
-/// # Errors
-/// When there is no header.
-pub fn sample_count(chunk: &[u8]) -> Result<u16, ChunkError> {
+/// The first two bytes of a chunk: the sample count, below two bits of other meaning in some encodings.
+fn sample_count(chunk: &[u8]) -> Result<u16, ChunkError> {
     match chunk.first_chunk() {
         Some(count) => Ok(u16::from_be_bytes(*count)),
         None => Err(ChunkError::Corrupt("chunk has no sample count")),

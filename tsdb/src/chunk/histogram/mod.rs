@@ -22,7 +22,7 @@ pub use append::{Appended, HistogramAppender};
 /// Bytes in front of the bit stream: sample count and one byte of flags (counter reset, or start timestamps).
 const HEADER_BYTES: usize = 3;
 /// Sample count of a chunk with start timestamps: the two bits above it hold the counter reset header.
-const ST_COUNT_MASK: u16 = 0x3fff;
+pub(super) const ST_COUNT_MASK: u16 = 0x3fff;
 
 /// What a chunk's header says about a counter reset before its first sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

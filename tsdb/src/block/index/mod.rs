@@ -1,0 +1,537 @@
+//! The index of a block: which series it has, their labels and where their chunks are (`tsdb/docs/index.md`).
+//!
+//! The file stays mapped. In memory are only the place of every eighth symbol, and of every 32nd value of each label in
+//! the table of postings; the rest is found by walking a few entries from there.
+
+mod symbols;
+mod writer;
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::path::Path;
+
+use model::labels::{Labels, LabelsPacker};
+use model::storage::StorageError;
+
+use super::codec::{Cursor, FilePath, Malformed, crc32c};
+use super::segments::ChunkMeta;
+use crate::files::{Files, Mapped};
+use crate::postings::{MappedPostings, Postings};
+use crate::select::{LabelIndex, Visit};
+
+pub use symbols::Symbols;
+pub use writer::IndexWriter;
+
+/// Name of the file in a block's folder.
+pub const INDEX_FILE: &str = "index";
+const MAGIC: u32 = 0xBAAA_D700;
+/// The version that is written. Version 3 is read in the same way, as the reference does.
+const VERSION: u8 = 2;
+const VERSION_MAX: u8 = 3;
+const HEADER_BYTES: usize = 5;
+const CRC_BYTES: usize = 4;
+/// Six section offsets and a checksum at the file's end.
+const TOC_BYTES: usize = 6 * 8 + CRC_BYTES;
+/// Series begin at multiples of this; a series' number is its offset divided by it.
+const SERIES_ALIGN: usize = 16;
+/// One of so many values of a label has its place in memory.
+const VALUES_STEP: usize = 32;
+
+/// Where the sections of the file begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Toc {
+    /// Symbol table.
+    pub symbols: u64,
+    /// Series.
+    pub series: u64,
+    /// Where the series end; label indices, which nobody writes any more, would begin here.
+    pub label_indices: u64,
+    /// Table of label indices: unused.
+    pub label_indices_table: u64,
+    /// Postings lists.
+    pub postings: u64,
+    /// Table of postings lists.
+    pub postings_table: u64,
+}
+
+impl Toc {
+    fn read(file: &[u8], path: &FilePath) -> Result<Self, StorageError> {
+        let Some(start) = file.len().checked_sub(TOC_BYTES).filter(|at| *at >= HEADER_BYTES) else {
+            return Err(path.corrupt(file.len(), "too short for a table of contents"));
+        };
+        let end = file.len() - CRC_BYTES;
+        if crc32c(&file[start..end]).to_be_bytes() != file[end..] {
+            return Err(path.corrupt(start, "checksum of the table of contents does not match"));
+        }
+        let mut cursor = Cursor::new(file, start);
+        let mut next = || {
+            cursor
+                .be64()
+                .map_err(|_| path.corrupt(start, "table of contents is cut off"))
+        };
+        let toc = Toc {
+            symbols: next()?,
+            series: next()?,
+            label_indices: next()?,
+            label_indices_table: next()?,
+            postings: next()?,
+            postings_table: next()?,
+        };
+        let ordered = [
+            toc.symbols,
+            toc.series,
+            toc.label_indices,
+            toc.postings,
+            toc.postings_table,
+            start as u64,
+        ];
+        if !ordered.is_sorted() || toc.symbols < HEADER_BYTES as u64 {
+            return Err(path.corrupt(start, "sections are out of order"));
+        }
+        Ok(toc)
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let offsets = [
+            self.symbols,
+            self.series,
+            self.label_indices,
+            self.label_indices_table,
+            self.postings,
+            self.postings_table,
+        ];
+        let mut out: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_be_bytes()).collect();
+        let crc = crc32c(&out);
+        out.extend_from_slice(&crc.to_be_bytes());
+        out
+    }
+}
+
+/// A series' entry; reusable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesEntry {
+    /// Symbols of label names and values, in order of the names.
+    pub labels: Vec<(u32, u32)>,
+    /// Its chunks in order of time, without overlap.
+    pub chunks: Vec<ChunkMeta>,
+}
+
+/// A label name's part of the postings table.
+#[derive(Debug)]
+struct NameValues {
+    name: Box<str>,
+    /// Places of every 32nd entry, counted from the start of the file.
+    sampled: Vec<usize>,
+    /// Number of values.
+    count: usize,
+    /// Where the name's entries end.
+    end: usize,
+}
+
+/// An open index.
+#[derive(Debug)]
+pub struct IndexReader {
+    path: FilePath,
+    file: Mapped,
+    toc: Toc,
+    symbols: Symbols,
+    /// By name; the first has the empty name: all series.
+    names: Vec<NameValues>,
+    /// Label names by symbol: few, and half of all look-ups.
+    name_of: HashMap<u32, Box<str>, foldhash::fast::FixedState>,
+}
+
+impl IndexReader {
+    /// Opens the index of the block in folder `dir`: checks the table of contents, the symbols and the postings table.
+    ///
+    /// # Errors
+    /// When the file cannot be mapped or is damaged in one of these.
+    pub fn open(files: &dyn Files, dir: &Path) -> Result<Self, StorageError> {
+        let path = dir.join(INDEX_FILE);
+        let file = files.map(&path)?;
+        IndexReader::new(file, path.as_path().into())
+    }
+
+    pub(crate) fn new(file: Mapped, path: FilePath) -> Result<Self, StorageError> {
+        let mut header = Cursor::new(&file, 0);
+        if header.be32() != Ok(MAGIC) {
+            return Err(path.corrupt(0, "not an index"));
+        }
+        match header.byte() {
+            Ok(VERSION..=VERSION_MAX) => {}
+            version => return Err(path.corrupt(4, format!("unknown version {}", version.unwrap_or(0)))),
+        }
+        let toc = Toc::read(&file, &path)?;
+        let symbols = Symbols::open(file.clone(), toc.symbols as usize, &path)?;
+        let names = read_names(&file, toc.postings_table as usize, &path)?;
+        let mut index = IndexReader {
+            path,
+            file,
+            toc,
+            symbols,
+            names,
+            name_of: HashMap::default(),
+        };
+        for values in &index.names {
+            if values.name.is_empty() {
+                continue;
+            }
+            let Some(symbol) = index.symbols.find(&values.name) else {
+                let what = format!("label name {:?} is no symbol", values.name);
+                return Err(index.path.corrupt(toc.postings_table as usize, what));
+            };
+            index.name_of.insert(symbol, values.name.clone());
+        }
+        Ok(index)
+    }
+
+    /// Size of the file in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.file.len() as u64
+    }
+
+    /// Where the sections begin.
+    pub fn toc(&self) -> Toc {
+        self.toc
+    }
+
+    /// The symbol table.
+    pub fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    /// Bytes of memory that the samples of tables take: what the reference shows as the symbol table's size.
+    pub fn memory_bytes(&self) -> usize {
+        let values: usize = self
+            .names
+            .iter()
+            .map(|n| n.sampled.len() * size_of::<usize>())
+            .sum();
+        self.symbols.memory_bytes() + values
+    }
+
+    /// Reads the entry of series number `series` into `entry`; its checksum is verified.
+    ///
+    /// # Errors
+    /// When there is no such entry or it is damaged.
+    pub fn series(&self, series: u32, entry: &mut SeriesEntry) -> Result<(), StorageError> {
+        let at = series as usize * SERIES_ALIGN;
+        let range = self.toc.series as usize..self.toc.label_indices as usize;
+        if !range.contains(&at) {
+            return Err(self
+                .path
+                .corrupt(at, format!("series {series} lies outside of the series section")));
+        }
+        let mut cursor = Cursor::new(&self.file[..range.end], at);
+        let parts = cursor
+            .uvarint32()
+            .and_then(|len| Ok((cursor.take(len as usize)?, cursor.be32()?)));
+        let Ok((content, crc)) = parts else {
+            return Err(self.path.corrupt(at, "series entry is cut off"));
+        };
+        if crc32c(content) != crc {
+            return Err(self
+                .path
+                .corrupt(at, "checksum of the series entry does not match"));
+        }
+        entry.labels.clear();
+        entry.chunks.clear();
+        match parse_series(content, entry) {
+            Ok(()) => Ok(()),
+            Err(Malformed) => Err(self.path.corrupt(at, "series entry is malformed")),
+        }
+    }
+
+    /// The labels of series number `series`.
+    ///
+    /// # Errors
+    /// As [`IndexReader::series`], and where a symbol is missing.
+    pub fn labels(&self, series: u32, entry: &mut SeriesEntry) -> Result<Labels, StorageError> {
+        self.series(series, entry)?;
+        self.labels_of(series, entry)
+    }
+
+    /// The labels of an entry.
+    pub(crate) fn labels_of(&self, series: u32, entry: &SeriesEntry) -> Result<Labels, StorageError> {
+        let mut packer = LabelsPacker::default();
+        let mut before = "";
+        for (name, value) in &entry.labels {
+            let name = self
+                .label_name(*name)
+                .ok_or_else(|| self.no_symbol(series, *name))?;
+            let value = self
+                .symbols
+                .get(*value)
+                .ok_or_else(|| self.no_symbol(series, *value))?;
+            if name <= before || value.is_empty() {
+                let at = series as usize * SERIES_ALIGN;
+                return Err(self.path.corrupt(at, "labels of the series are not in order"));
+            }
+            packer.push(name, value);
+            before = name;
+        }
+        Ok(packer.finish())
+    }
+
+    fn label_name(&self, symbol: u32) -> Option<&str> {
+        match self.name_of.get(&symbol) {
+            Some(name) => Some(name),
+            None => self.symbols.get(symbol),
+        }
+    }
+
+    fn no_symbol(&self, series: u32, symbol: u32) -> StorageError {
+        let at = series as usize * SERIES_ALIGN;
+        self.path.corrupt(
+            at,
+            format!("series refers to symbol {symbol}, which is missing or no UTF-8"),
+        )
+    }
+
+    fn values_of(&self, name: &str) -> Option<&NameValues> {
+        let at = self
+            .names
+            .binary_search_by(|values| (*values.name).cmp(name))
+            .ok()?;
+        Some(&self.names[at])
+    }
+
+    /// Walks the postings table of a name from the entry before the first value that is not below `from`.
+    fn entries<'a>(&'a self, values: &'a NameValues, from: &str) -> Entries<'a> {
+        let below = values.sampled.partition_point(|at| {
+            let mut entries = Entries::new(&self.file, *at..values.end);
+            matches!(entries.next(), Some(Ok(entry)) if entry.value < from.as_bytes())
+        });
+        let start = values.sampled[below.saturating_sub(1)];
+        Entries::new(&self.file, start..values.end)
+    }
+
+    /// The list at byte `at` of the file; its checksum is verified.
+    fn postings_at(&self, at: u64) -> Result<Postings, StorageError> {
+        let corrupt = |what: &str| self.path.corrupt(usize::try_from(at).unwrap_or(usize::MAX), what);
+        let range = self.toc.postings..self.toc.postings_table;
+        if !range.contains(&at) {
+            return Err(corrupt("postings lie outside of their section"));
+        }
+        let at = at as usize;
+        let mut cursor = Cursor::new(&self.file[..range.end as usize], at);
+        let parts = cursor
+            .be32()
+            .and_then(|len| Ok((cursor.take(len as usize)?, cursor.be32()?)));
+        let Ok((content, crc)) = parts else {
+            return Err(corrupt("postings are cut off"));
+        };
+        if crc32c(content) != crc {
+            return Err(corrupt("checksum of the postings does not match"));
+        }
+        let count = Cursor::new(content, 0)
+            .be32()
+            .map_err(|_| corrupt("postings have no count"))? as usize;
+        if content.len() - 4 != count * 4 {
+            return Err(corrupt("postings are longer or shorter than they say"));
+        }
+        match MappedPostings::new(self.file.clone(), at + 8, count) {
+            Some(list) if count > 0 => Ok(Postings::Mapped(list)),
+            _ => Ok(Postings::Empty),
+        }
+    }
+
+    fn malformed(&self) -> StorageError {
+        self.path
+            .corrupt(self.toc.postings_table as usize, "postings table is malformed")
+    }
+}
+
+fn parse_series(content: &[u8], entry: &mut SeriesEntry) -> Result<(), Malformed> {
+    let mut cursor = Cursor::new(content, 0);
+    for _ in 0..cursor.uvarint()? {
+        entry.labels.push((cursor.uvarint32()?, cursor.uvarint32()?));
+    }
+    let chunks = cursor.uvarint()?;
+    let (mut end, mut reference) = (0i64, 0u64);
+    for i in 0..chunks {
+        let min_ms = match i {
+            0 => cursor.varint()?,
+            _ => end.checked_add_unsigned(cursor.uvarint()?).ok_or(Malformed)?,
+        };
+        let max_ms = min_ms.checked_add_unsigned(cursor.uvarint()?).ok_or(Malformed)?;
+        reference = match i {
+            0 => cursor.uvarint()?,
+            _ => reference.checked_add_signed(cursor.varint()?).ok_or(Malformed)?,
+        };
+        end = max_ms;
+        entry.chunks.push(ChunkMeta {
+            min_ms,
+            max_ms,
+            reference,
+        });
+    }
+    Ok(())
+}
+
+/// An entry of the postings table.
+struct TableEntry<'a> {
+    /// Where it begins in the file.
+    at: usize,
+    name: &'a [u8],
+    value: &'a [u8],
+    /// Where the list begins in the file.
+    postings: u64,
+}
+
+/// Walks entries of the postings table.
+struct Entries<'a> {
+    cursor: Cursor<'a>,
+}
+
+impl<'a> Entries<'a> {
+    fn new(file: &'a [u8], range: Range<usize>) -> Self {
+        Entries {
+            cursor: Cursor::new(&file[..range.end], range.start),
+        }
+    }
+
+    fn read(&mut self) -> Result<TableEntry<'a>, Malformed> {
+        let at = self.cursor.position();
+        // The number of texts in a key: a name and a value.
+        if self.cursor.uvarint()? != 2 {
+            return Err(Malformed);
+        }
+        Ok(TableEntry {
+            at,
+            name: self.cursor.text()?,
+            value: self.cursor.text()?,
+            postings: self.cursor.uvarint()?,
+        })
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<TableEntry<'a>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.cursor.remaining() > 0).then(|| self.read())
+    }
+}
+
+/// Reads the postings table once: checks it, and samples its entries.
+fn read_names(file: &[u8], at: usize, path: &FilePath) -> Result<Vec<NameValues>, StorageError> {
+    let corrupt = |at: usize, what: &str| path.corrupt(at, what);
+    let mut cursor = Cursor::new(&file[..file.len() - TOC_BYTES], at);
+    let parts = cursor
+        .be32()
+        .and_then(|len| Ok((cursor.take(len as usize)?, cursor.be32()?)));
+    let Ok((content, crc)) = parts else {
+        return Err(corrupt(at, "postings table is cut off"));
+    };
+    if crc32c(content) != crc {
+        return Err(corrupt(at, "checksum of the postings table does not match"));
+    }
+    let (start, end) = (at + 4, at + 4 + content.len());
+    let count = Cursor::new(content, 0)
+        .be32()
+        .map_err(|_| corrupt(at, "postings table has no count"))?;
+    let mut names: Vec<NameValues> = Vec::new();
+    let mut before: Option<TableEntry<'_>> = None;
+    let mut entries = Entries::new(file, start + 4..end);
+    for _ in 0..count {
+        let entry = match entries.next() {
+            Some(Ok(entry)) => entry,
+            _ => return Err(corrupt(entries.cursor.position(), "postings table is malformed")),
+        };
+        if before.is_some_and(|before| (before.name, before.value) >= (entry.name, entry.value)) {
+            return Err(corrupt(entry.at, "postings table is not in order"));
+        }
+        let Ok(name) = std::str::from_utf8(entry.name) else {
+            return Err(corrupt(entry.at, "label name is no UTF-8"));
+        };
+        if names.last().is_none_or(|values| *values.name != *name) {
+            names.push(NameValues {
+                name: name.into(),
+                sampled: Vec::new(),
+                count: 0,
+                end: 0,
+            });
+        }
+        if let Some(values) = names.last_mut() {
+            if values.count.is_multiple_of(VALUES_STEP) {
+                values.sampled.push(entry.at);
+            }
+            values.count += 1;
+            values.end = entries.cursor.position();
+        }
+        before = Some(entry);
+    }
+    Ok(names)
+}
+
+impl LabelIndex for IndexReader {
+    fn all(&self) -> Result<Postings, StorageError> {
+        self.postings("", "")
+    }
+
+    fn postings(&self, name: &str, value: &str) -> Result<Postings, StorageError> {
+        let Some(values) = self.values_of(name) else {
+            return Ok(Postings::Empty);
+        };
+        for entry in self.entries(values, value) {
+            let entry = entry.map_err(|Malformed| self.malformed())?;
+            match entry.value.cmp(value.as_bytes()) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return self.postings_at(entry.postings),
+                std::cmp::Ordering::Greater => break,
+            }
+        }
+        Ok(Postings::Empty)
+    }
+
+    fn visit_values(
+        &self,
+        name: &str,
+        from: &str,
+        visit: &mut dyn FnMut(&str) -> Visit,
+    ) -> Result<Vec<Postings>, StorageError> {
+        let mut taken = Vec::new();
+        // The empty name is the list of all series, no label.
+        let Some(values) = self.values_of(name).filter(|_| !name.is_empty()) else {
+            return Ok(taken);
+        };
+        for entry in self.entries(values, from) {
+            let entry = entry.map_err(|Malformed| self.malformed())?;
+            if entry.value < from.as_bytes() {
+                continue;
+            }
+            let Ok(value) = std::str::from_utf8(entry.value) else {
+                return Err(self.path.corrupt(entry.at, "label value is no UTF-8"));
+            };
+            match visit(value) {
+                Visit::Take => taken.push(self.postings_at(entry.postings)?),
+                Visit::Skip => {}
+                Visit::Stop => break,
+            }
+        }
+        Ok(taken)
+    }
+
+    fn names(&self) -> Result<Vec<String>, StorageError> {
+        let names = self.names.iter().filter(|values| !values.name.is_empty());
+        Ok(names.map(|values| values.name.to_string()).collect())
+    }
+
+    fn names_of(&self, series: &[u32]) -> Result<Vec<String>, StorageError> {
+        let mut found = BTreeSet::new();
+        let mut entry = SeriesEntry::default();
+        for number in series {
+            self.series(*number, &mut entry)?;
+            for (name, _) in &entry.labels {
+                if found.insert(*name) && self.label_name(*name).is_none() {
+                    return Err(self.no_symbol(*number, *name));
+                }
+            }
+        }
+        // Symbols are numbered in order of their texts.
+        let names = found.iter().filter_map(|symbol| self.label_name(*symbol));
+        Ok(names.map(str::to_owned).collect())
+    }
+}

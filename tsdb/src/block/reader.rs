@@ -1,0 +1,281 @@
+//! An open block: selecting, reading, deleting.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::columns::Columns;
+use model::labels::Labels;
+use model::matcher::Matcher;
+use model::storage::{StorageError, TimeRange};
+use parking_lot::{Mutex, RwLock};
+
+use super::{BlockMeta, ChunkMeta, IndexReader, Segments, SeriesEntry, Tombstones};
+use crate::chunk::decode;
+use crate::columns::{append_all, remove_deleted};
+use crate::files::Files;
+use crate::select::{label_names, label_values, select};
+
+thread_local! {
+    /// Work space of readers: an entry of the index, and two columns.
+    static SPARE: RefCell<(SeriesEntry, Columns, Columns)> = RefCell::default();
+}
+
+/// An open block. Readers share it from any thread; removing its folder does not disturb them.
+#[derive(Debug)]
+pub struct Block {
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    index: IndexReader,
+    segments: Segments,
+    state: RwLock<State>,
+    /// Held while the meta file or tombstones are replaced.
+    changing: Mutex<()>,
+}
+
+/// What can change about a block.
+#[derive(Clone, Debug)]
+struct State {
+    meta: Arc<BlockMeta>,
+    tombstones: Arc<Tombstones>,
+}
+
+impl Block {
+    /// Opens the block in folder `dir`.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged; chunks, series and postings are checked only as they are read.
+    pub fn open(files: Arc<dyn Files>, dir: &Path) -> Result<Self, StorageError> {
+        let meta = Arc::new(BlockMeta::read(&*files, dir)?);
+        let index = IndexReader::open(&*files, dir)?;
+        let segments = Segments::open(&*files, dir)?;
+        let tombstones = Arc::new(Tombstones::read(&*files, dir)?);
+        Ok(Block {
+            files,
+            dir: dir.to_owned(),
+            index,
+            segments,
+            state: RwLock::new(State { meta, tombstones }),
+            changing: Mutex::new(()),
+        })
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What it is.
+    pub fn meta(&self) -> Arc<BlockMeta> {
+        self.state.read().meta.clone()
+    }
+
+    /// What is deleted.
+    pub fn tombstones(&self) -> Arc<Tombstones> {
+        self.state.read().tombstones.clone()
+    }
+
+    /// Its index.
+    pub fn index(&self) -> &IndexReader {
+        &self.index
+    }
+
+    /// Its chunks.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// The stretch of time it covers, both ends included.
+    pub fn range(&self) -> TimeRange {
+        let meta = self.meta();
+        TimeRange::new(meta.min_time, meta.max_time.saturating_sub(1))
+    }
+
+    /// Bytes of its files on disk.
+    pub fn size_bytes(&self) -> u64 {
+        let small: u64 = [super::META_FILE, super::TOMBSTONES_FILE]
+            .iter()
+            .filter_map(|name| self.files.len(&self.dir.join(name)).ok())
+            .sum();
+        self.index.size_bytes() + self.segments.size_bytes() + small
+    }
+
+    /// Numbers of the series that satisfy all matchers, in order of their labels.
+    ///
+    /// # Errors
+    /// When the index is damaged; so for all methods that read.
+    pub fn select(&self, matchers: &[Matcher]) -> Result<Vec<u32>, StorageError> {
+        select(&self.index, matchers)
+    }
+
+    /// The series that satisfy all matchers and have a chunk in `range`, with their labels, in order of these.
+    ///
+    /// # Errors
+    /// See [`Block::select`].
+    pub fn select_in(
+        &self,
+        range: TimeRange,
+        matchers: &[Matcher],
+    ) -> Result<Vec<(u32, Labels)>, StorageError> {
+        let mut entry = SeriesEntry::default();
+        let mut found = Vec::new();
+        for series in self.select(matchers)? {
+            self.index.series(series, &mut entry)?;
+            if entry.chunks.iter().any(|chunk| overlaps(chunk, range)) {
+                found.push((series, self.index.labels_of(series, &entry)?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The labels of a series.
+    ///
+    /// # Errors
+    /// See [`Block::select`].
+    pub fn labels(&self, series: u32) -> Result<Labels, StorageError> {
+        self.index.labels(series, &mut SeriesEntry::default())
+    }
+
+    /// Names of labels; see [`label_names`].
+    ///
+    /// # Errors
+    /// See [`Block::select`].
+    pub fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        label_names(&self.index, matchers, limit)
+    }
+
+    /// Values of a label; see [`label_values`].
+    ///
+    /// # Errors
+    /// See [`Block::select`].
+    pub fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: usize,
+    ) -> Result<Vec<String>, StorageError> {
+        label_values(&self.index, name, matchers, limit)
+    }
+
+    /// Appends to `columns` the samples of a series in `range` and in the block's own range, in order of time; deleted
+    /// ones are left out. No allocation once the buffers are warm.
+    ///
+    /// # Errors
+    /// When the index or a chunk is damaged; `columns` may then hold samples from before the damage.
+    pub fn read(&self, series: u32, range: TimeRange, columns: &mut Columns) -> Result<(), StorageError> {
+        let own = self.range();
+        let range = TimeRange::new(range.min_ms.max(own.min_ms), range.max_ms.min(own.max_ms));
+        if range.min_ms > range.max_ms {
+            return Ok(());
+        }
+        let tombstones = self.tombstones();
+        let deleted = tombstones.of(series.into());
+        SPARE.with_borrow_mut(|(entry, read, spare)| {
+            self.index.series(series, entry)?;
+            let first = entry.chunks.partition_point(|chunk| chunk.max_ms < range.min_ms);
+            for chunk in &entry.chunks[first..] {
+                if chunk.min_ms > range.max_ms {
+                    break;
+                }
+                if !deleted
+                    .iter()
+                    .any(|(min, max)| *min <= chunk.max_ms && chunk.min_ms <= *max)
+                {
+                    self.read_chunk(chunk, range, columns)?;
+                } else if !covered(chunk, deleted) {
+                    read.clear();
+                    self.read_chunk(chunk, range, read)?;
+                    remove_deleted(read, deleted, spare);
+                    append_all(read, columns);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Appends a chunk's samples in `range` to `columns`.
+    pub(super) fn read_chunk(
+        &self,
+        chunk: &ChunkMeta,
+        range: TimeRange,
+        columns: &mut Columns,
+    ) -> Result<(), StorageError> {
+        let data = self.segments.chunk(chunk.reference)?;
+        let before = columns.len();
+        decode(data.encoding, data.bytes, range.min_ms, range.max_ms, columns)
+            .map_err(|e| self.segments.corrupt(chunk.reference, e.to_string()))?;
+        // Chunks of a series are in order by the index; what they hold must agree, since columns ascend.
+        let ascends = before == 0
+            || columns.len() == before
+            || columns.timestamps_ms[before - 1] < columns.timestamps_ms[before];
+        if ascends {
+            Ok(())
+        } else {
+            Err(self.segments.corrupt(
+                chunk.reference,
+                "chunk begins before the end of the one before it",
+            ))
+        }
+    }
+
+    /// Marks the samples in `range` of the series that satisfy all matchers as deleted; gives the number of series
+    /// concerned.
+    ///
+    /// # Errors
+    /// When the index is damaged or the files cannot be replaced.
+    pub fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<usize, StorageError> {
+        let _changing = self.changing.lock();
+        let mut stones = Tombstones::clone(&self.tombstones());
+        let mut entry = SeriesEntry::default();
+        let mut concerned = 0;
+        for series in self.select(matchers)? {
+            self.index.series(series, &mut entry)?;
+            let (Some(first), Some(last)) = (entry.chunks.first(), entry.chunks.last()) else {
+                continue;
+            };
+            if entry.chunks.iter().any(|chunk| overlaps(chunk, range)) {
+                stones.add(
+                    series.into(),
+                    range.min_ms.max(first.min_ms),
+                    range.max_ms.min(last.max_ms),
+                );
+                concerned += 1;
+            }
+        }
+        if concerned == 0 {
+            return Ok(0);
+        }
+        stones.write(&*self.files, &self.dir)?;
+        self.state.write().tombstones = Arc::new(stones.clone());
+        self.replace_meta(|meta| meta.stats.num_tombstones = stones.len())?;
+        Ok(concerned)
+    }
+
+    /// Changes the meta file: for marks such as [`super::Compaction::failed`] and [`super::Compaction::deletable`].
+    ///
+    /// # Errors
+    /// When the file cannot be replaced; nothing has changed then.
+    pub fn change_meta(&self, change: impl FnOnce(&mut BlockMeta)) -> Result<(), StorageError> {
+        let _changing = self.changing.lock();
+        self.replace_meta(change)
+    }
+
+    fn replace_meta(&self, change: impl FnOnce(&mut BlockMeta)) -> Result<(), StorageError> {
+        let mut meta = BlockMeta::clone(&self.meta());
+        change(&mut meta);
+        meta.write(&*self.files, &self.dir)?;
+        self.state.write().meta = Arc::new(meta);
+        Ok(())
+    }
+}
+
+fn overlaps(chunk: &ChunkMeta, range: TimeRange) -> bool {
+    chunk.min_ms <= range.max_ms && range.min_ms <= chunk.max_ms
+}
+
+/// Whether all of a chunk is deleted.
+pub(super) fn covered(chunk: &ChunkMeta, deleted: &[(i64, i64)]) -> bool {
+    deleted
+        .iter()
+        .any(|(min, max)| *min <= chunk.min_ms && chunk.max_ms <= *max)
+}
