@@ -53,17 +53,6 @@ impl<'p> Groups<'p> {
         (number, number == next)
     }
 
-    /// The labels of all groups, by number.
-    pub(crate) fn in_order(self) -> Vec<Labels> {
-        let mut all: Vec<(usize, Labels)> = self
-            .numbers
-            .into_iter()
-            .map(|(labels, number)| (number, labels))
-            .collect();
-        all.sort_unstable_by_key(|(number, _)| *number);
-        all.into_iter().map(|(_, labels)| labels).collect()
-    }
-
     fn number(&mut self) -> (usize, Option<Labels>) {
         if let Some(number) = self.numbers.get(self.packer.as_bytes()) {
             let number = *number;

@@ -56,12 +56,21 @@ pub(crate) struct Execution<'a> {
     /// Absent where the query selects nothing.
     querier: Option<Arc<dyn Querier>>,
     shared: Shared,
-    /// Kept results of nodes that several nodes use, and how many still will.
-    kept: RefCell<HashMap<NodeId, (Arc<Table>, u32)>>,
+    /// Kept results of nodes that several nodes use.
+    kept: RefCell<HashMap<NodeId, Kept>>,
     /// What was selected so far: one list of matchers is asked for once.
     selected: RefCell<Vec<Selected>>,
     annotations: RefCell<Annotations>,
     counts: RefCell<Counts>,
+}
+
+/// The result of a node that several nodes use.
+struct Kept {
+    table: Arc<Table>,
+    /// What was looked at for it: the reference would look again each time.
+    counts: Counts,
+    /// How many nodes still will ask for it.
+    uses_left: u32,
 }
 
 /// Series and what they were asked for by.
@@ -153,6 +162,23 @@ impl<'a> Execution<'a> {
         }
         self.shared.limits.check()?;
         let node = self.plan.node(id);
+        if node.uses == 1 {
+            return Ok(Arc::new(self.new_table(id, node)?));
+        }
+        let outside = self.counts.replace(self.shared.no_counts.clone());
+        let table = Arc::new(self.new_table(id, node)?);
+        let counts = self.counts.replace(outside);
+        self.counts.borrow_mut().merge(counts.clone());
+        let kept = Kept {
+            table: table.clone(),
+            counts,
+            uses_left: node.uses - 1,
+        };
+        self.kept.borrow_mut().insert(id, kept);
+        Ok(table)
+    }
+
+    fn new_table(&self, id: NodeId, node: &'a Node) -> Result<Table, QueryError> {
         let mut table = match self.operator(node)? {
             Some(table) => table,
             None => {
@@ -167,19 +193,16 @@ impl<'a> Execution<'a> {
         table
             .make_distinct(node.distinct)
             .map_err(|error| error.located(node.spans.whole))?;
-        let table = Arc::new(table);
-        if node.uses > 1 {
-            self.kept.borrow_mut().insert(id, (table.clone(), node.uses - 1));
-        }
         Ok(table)
     }
 
     fn take_kept(&self, id: NodeId) -> Option<Arc<Table>> {
         let mut kept = self.kept.borrow_mut();
-        let (table, left) = kept.get_mut(&id)?;
-        let table = table.clone();
-        *left -= 1;
-        if *left == 0 {
+        let known = kept.get_mut(&id)?;
+        let table = known.table.clone();
+        self.counts.borrow_mut().merge(known.counts.clone());
+        known.uses_left -= 1;
+        if known.uses_left == 0 {
             kept.remove(&id);
         }
         Some(table)

@@ -59,6 +59,9 @@ pub(crate) struct Pipeline<'p> {
 
 /// Takes the rows of a pipeline.
 pub(crate) trait Consumer: Send {
+    /// Learns where in the source its rows start.
+    fn starts_at(&mut self, _index: usize) {}
+
     /// Takes one row; it may keep the row's buffers.
     fn take(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError>;
 
@@ -134,10 +137,11 @@ impl Pipeline<'_> {
     fn run_one<C: Consumer>(
         &self,
         shared: &Shared,
-        consumer: C,
+        mut consumer: C,
         from: usize,
         to: usize,
     ) -> Result<Outcome<C>, QueryError> {
+        consumer.starts_at(from);
         let mut outcome = Outcome {
             consumer,
             annotations: Annotations::default(),

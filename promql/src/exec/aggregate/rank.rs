@@ -1,4 +1,7 @@
 //! `topk` and `bottomk`: a small heap a group and step.
+//!
+//! Which of several equal values stays in a heap depends on all values that came before, so values are offered in the
+//! order of their series: rows of later runs wait until those before them are through.
 
 use std::sync::Arc;
 
@@ -13,7 +16,7 @@ use crate::exec::head::Head;
 use crate::exec::limits::{Held, Limits};
 use crate::exec::pipeline::Consumer;
 use crate::exec::scalar::Scalars;
-use crate::exec::table::Table;
+use crate::exec::table::{Collect, Table};
 use crate::plan::{Node, NodeId};
 use crate::row::Row;
 
@@ -47,6 +50,8 @@ impl Execution<'_> {
         };
         let (ranking, _held) = self.consume(child, || Ranking {
             shape,
+            first: true,
+            waiting: Collect::new(shape.limits),
             groups: Groups::new(grouping),
             heaps: Vec::new(),
             series: Vec::new(),
@@ -80,6 +85,10 @@ struct Shape<'p> {
 
 struct Ranking<'p> {
     shape: Shape<'p>,
+    /// No rows come before these.
+    first: bool,
+    /// Rows, where others come before them.
+    waiting: Collect,
     groups: Groups<'p>,
     /// One heap a group and step, group by group.
     heaps: Vec<Heap>,
@@ -168,6 +177,30 @@ impl Ranking<'_> {
         &mut self.heaps[group * self.shape.steps + step]
     }
 
+    /// Offers the values of a row to the heaps of its group.
+    fn offer(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError> {
+        let top = self.shape.op == AggregateOp::TopK;
+        let (group, new) = self.groups.find(&head);
+        if new.is_some() {
+            self.add_group()?;
+        }
+        for (step, _) in row.histograms.drain(..) {
+            row.present.unset(step as usize);
+            if count_of(self.shape.param.at(step as usize)) > 0 {
+                crate::exec::text::histogram_ignored(notes, self.shape.about, self.shape.op);
+            }
+        }
+        let series = self.series.len() as u32;
+        for_each_set(&row.present, |step| {
+            let limit = count_of(self.shape.param.at(step));
+            let value = row.values[step];
+            self.heap(group, step).offer(Entry { value, series }, limit, top);
+        });
+        let drop_name = head.drop_name;
+        self.series.push((head.into_labels(), drop_name));
+        Ok(())
+    }
+
     fn add_group(&mut self) -> Result<(), QueryError> {
         self.held.add_bytes(self.shape.steps * size_of::<Heap>())?;
         let len = self.heaps.len() + self.shape.steps;
@@ -205,52 +238,27 @@ impl Ranking<'_> {
 }
 
 impl Consumer for Ranking<'_> {
-    fn take(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError> {
-        let top = self.shape.op == AggregateOp::TopK;
-        let (group, new) = self.groups.find(&head);
-        if new.is_some() {
-            self.add_group()?;
-        }
-        for (step, _) in row.histograms.drain(..) {
-            row.present.unset(step as usize);
-            if count_of(self.shape.param.at(step as usize)) > 0 {
-                crate::exec::text::histogram_ignored(notes, self.shape.about, self.shape.op);
-            }
-        }
-        let series = self.series.len() as u32;
-        for_each_set(&row.present, |step| {
-            let limit = count_of(self.shape.param.at(step));
-            let value = row.values[step];
-            self.heap(group, step).offer(Entry { value, series }, limit, top);
-        });
-        let drop_name = head.drop_name;
-        self.series.push((head.into_labels(), drop_name));
-        Ok(())
+    fn starts_at(&mut self, index: usize) {
+        self.first = index == 0;
     }
 
-    fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
-        let top = self.shape.op == AggregateOp::TopK;
-        let steps = self.shape.steps;
-        let behind = self.series.len() as u32;
-        let mut heaps = later.heaps.into_iter();
-        for labels in later.groups.in_order() {
-            let (group, new) = self.groups.find_labels(&labels);
-            if new {
-                self.add_group()?;
-            }
-            for (step, heap) in heaps.by_ref().take(steps).enumerate() {
-                let limit = count_of(self.shape.param.at(step));
-                // In the order of their series, as if they had come one after the other.
-                let mut entries = heap.0;
-                entries.sort_by_key(|entry| entry.series);
-                for mut entry in entries {
-                    entry.series += behind;
-                    self.heap(group, step).offer(entry, limit, top);
-                }
-            }
+    fn take(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError> {
+        match self.first {
+            true => self.offer(head, row, notes),
+            false => self.waiting.take(head, row, notes),
         }
-        self.series.extend(later.series);
-        self.held.absorb(later.held);
+    }
+
+    fn merge(&mut self, later: Self, notes: &mut Annotations) -> Result<(), QueryError> {
+        if !self.first {
+            return self.waiting.merge(later.waiting, notes);
+        }
+        let mut table = later.waiting.finish();
+        for mut series in std::mem::take(&mut table.series) {
+            let mut head = Head::new(series.labels);
+            head.drop_name = series.drop_name;
+            self.offer(head, &mut series.row, notes)?;
+        }
         Ok(())
     }
 }
