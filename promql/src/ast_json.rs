@@ -10,6 +10,7 @@ use crate::ast::{
     At, Call, Duration, DurationExpr, DurationExprKind, Expr, ExprKind, Modifiers, Subquery, Unary,
     ValueType, VectorMatching, VectorSelector,
 };
+use crate::parser::undisguised;
 
 /// Appends `expr` as one JSON object to `out`.
 pub fn write(expr: &Expr, out: &mut String) {
@@ -22,7 +23,7 @@ pub fn write(expr: &Expr, out: &mut String) {
         }
         ExprKind::String(text) => object(out, |o| {
             o.text("type", "stringLiteral");
-            o.text("val", text);
+            o.text("val", &undisguised(text));
         }),
         ExprKind::Vector(selector) => object(out, |o| {
             write_selector(o, selector, None);
@@ -40,7 +41,7 @@ pub fn write(expr: &Expr, out: &mut String) {
             o.texts("grouping", grouping.map_or(&[], |grouping| &grouping.labels));
             o.text("op", aggregate.op.as_str());
             o.option("param", aggregate.param.as_deref(), |out, param| {
-                write(param, out)
+                write(param, out);
             });
             o.text("type", "aggregation");
             o.bool("without", grouping.is_some_and(|grouping| grouping.without));
@@ -71,7 +72,7 @@ fn write_chain(expr: &Expr, out: &mut String) {
     while let Some((binary, _)) = open.pop() {
         let mut o = Object { out, first: false };
         o.option("matching", binary.matching.as_ref(), |out, matching| {
-            object(out, |o| write_matching(o, matching))
+            object(out, |o| write_matching(o, matching));
         });
         o.text("op", binary.op.as_str());
         o.value("rhs", |out| write(&binary.rhs, out));
@@ -263,7 +264,7 @@ impl Object<'_> {
 
     fn texts<T: AsRef<str>>(&mut self, key: &str, texts: &[T]) {
         self.value(key, |out| {
-            list(out, texts, |out, text| write_text(out, text.as_ref()))
+            list(out, texts, |out, text| write_text(out, text.as_ref()));
         });
     }
 

@@ -3,6 +3,7 @@
 use std::mem;
 
 use model::labels::METRIC_NAME;
+use model::matcher::Matcher;
 
 use super::error::{Diagnostic, Place, Problem};
 use super::scan;
@@ -248,7 +249,7 @@ impl Checker<'_> {
     fn selector(&mut self, selector: &VectorSelector, span: Span, may_be_empty: bool) {
         if selector.name.is_empty() {
             // A selector of everything is more often a slip than a wish.
-            if !may_be_empty && selector.matchers.iter().all(|matcher| matcher.matches_empty()) {
+            if !may_be_empty && selector.matchers.iter().all(Matcher::matches_empty) {
                 self.report(span, Problem::EmptySelector);
             }
             return;

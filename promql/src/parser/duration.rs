@@ -173,7 +173,7 @@ impl Parser<'_> {
     /// Refuses numbers of seconds that do not fit into 64 bits of nanoseconds. (The reference lets NaN pass and then
     /// looks 292 years into the future.)
     fn checked_number(&mut self, number: NumberLiteral, span: Span) -> NumberLiteral {
-        const SECONDS_MAX: f64 = 9_223_372_036.854_775_807;
+        const SECONDS_MAX: f64 = i64::MAX as f64 / 1e9;
         if number.value.abs() <= SECONDS_MAX {
             return number;
         }

@@ -81,7 +81,9 @@ impl Parser<'_> {
                 } else {
                     Cardinality::OneToMany
                 };
-                if self.peek()?.kind == Kind::LeftParen {
+                // Labels may be left out where an operand follows; what is neither is missing its parenthesis.
+                let next = self.peek()?.kind;
+                if next == Kind::LeftParen || !next.starts_expression() {
                     matching.include = self.grouping_labels()?;
                 }
             }

@@ -23,12 +23,21 @@ pub(super) struct Lexer<'a> {
 #[derive(Clone, Copy, PartialEq)]
 enum Brackets {
     Outside,
-    /// No number yet.
+    /// Nothing yet that is a duration.
     Start,
+    /// Behind `step` or the like, but no number yet.
+    Builtin,
     /// Behind a number.
     Range,
     /// Behind the colon of a subquery.
     Step,
+}
+
+impl Brackets {
+    /// Whether only what belongs to a duration may come. Compat: the messages differ until the first number.
+    fn are_for_durations(self) -> bool {
+        matches!(self, Brackets::Start | Brackets::Builtin)
+    }
 }
 
 impl<'a> Lexer<'a> {
@@ -50,7 +59,7 @@ impl<'a> Lexer<'a> {
         let scanned = match rest.chars().next() {
             None => self.end(),
             Some(c) if self.in_braces => self.in_braces(c, rest),
-            Some(c) if self.brackets == Brackets::Start => self.in_duration(c, rest),
+            Some(c) if self.brackets.are_for_durations() => self.in_duration(c, rest),
             Some(c) => self.outside(c, rest),
         };
         match scanned {
@@ -96,7 +105,7 @@ impl<'a> Lexer<'a> {
             if let Ok((rest, _)) = scan::spaces(self.rest()) {
                 self.at = self.input.len() - rest.len();
             }
-            if self.brackets != Brackets::Start
+            if !self.brackets.are_for_durations()
                 && let Ok((rest, _)) = scan::comment(self.rest())
             {
                 self.at = self.input.len() - rest.len();
@@ -110,10 +119,7 @@ impl<'a> Lexer<'a> {
     fn end(&self) -> Result<(Kind, usize), Problem> {
         match self {
             Lexer { in_braces: true, .. } => Err(Problem::UnclosedBrace),
-            Lexer {
-                brackets: Brackets::Start,
-                ..
-            } => Err(Problem::UnclosedDuration),
+            Lexer { brackets, .. } if brackets.are_for_durations() => Err(Problem::UnclosedDuration),
             Lexer { open_parens: 1.., .. } => Err(Problem::UnclosedParen),
             Lexer {
                 brackets: Brackets::Range | Brackets::Step,
@@ -145,9 +151,10 @@ impl<'a> Lexer<'a> {
             }
             Kind::Colon if self.brackets == Brackets::Step => problem = Some((start, Problem::Colon)),
             Kind::Colon => self.brackets = Brackets::Step,
-            Kind::Number | Kind::Duration | Kind::Builtin(_) if self.brackets == Brackets::Start => {
+            Kind::Number | Kind::Duration if self.brackets.are_for_durations() => {
                 self.brackets = Brackets::Range;
             }
+            Kind::Builtin(_) if self.brackets == Brackets::Start => self.brackets = Brackets::Builtin,
             _ => {}
         }
         problem.map_or(Ok(()), |(at, problem)| {

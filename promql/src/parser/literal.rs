@@ -1,5 +1,6 @@
 //! Values of literals: numbers and strings.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use model::labels::write_quoted;
@@ -110,6 +111,17 @@ fn disguised_byte(c: char) -> Option<u8> {
 /// Whether the text of a string argument is a label name: not empty, and UTF-8 (see [`unquote_disguised`]).
 pub(crate) fn is_label_name(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(|c| disguised_byte(c).is_some())
+}
+
+/// A disguised text as clients get it: what is no UTF-8 becomes U+FFFD, as in the reference's JSON.
+pub(crate) fn undisguised(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| disguised_byte(c).is_some()) {
+        return Cow::Borrowed(text);
+    }
+    let shown = text
+        .chars()
+        .map(|c| disguised_byte(c).map_or(c, |_| char::REPLACEMENT_CHARACTER));
+    Cow::Owned(shown.collect())
 }
 
 /// Shows a text in Go's quotes, disguised bytes as `\xc5`.

@@ -20,7 +20,7 @@ mod selector;
 mod series;
 mod token;
 
-pub(crate) use literal::{QuotedText, is_label_name};
+pub(crate) use literal::{QuotedText, is_label_name, undisguised};
 
 pub use error::{Diagnostic, ParseError, Place, Problem};
 pub use series::{SEQUENCE_VALUES_MAX, SequenceValue, parse_series};

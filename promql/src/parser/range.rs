@@ -82,7 +82,7 @@ impl Parser<'_> {
             Some(Modifiers { offset: Some(_), .. }) => self.report(expr.span, Problem::OffsetTwice),
             // Compat: an offset of zero is none; another one may follow.
             Some(modifiers) => {
-                modifiers.offset = Some(offset).filter(|offset| *offset != Duration::Literal(0))
+                modifiers.offset = Some(offset).filter(|offset| *offset != Duration::Literal(0));
             }
         }
         expr.span.end = self.end;

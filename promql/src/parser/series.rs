@@ -119,8 +119,8 @@ enum Item {
         times: usize,
     },
     Histogram {
-        first: Described,
-        step: Option<(bool, Described)>,
+        first: Box<Described>,
+        step: Option<Box<(bool, Described)>>,
         times: usize,
     },
 }
@@ -146,7 +146,9 @@ impl Item {
                 let sums = std::iter::successors(Some(first), next);
                 values.extend(sums.take(times).map(SequenceValue::Float));
             }
-            Item::Histogram { first, step, times } => expand_histogram(first, step, times, values)?,
+            Item::Histogram { first, step, times } => {
+                expand_histogram(*first, step.as_deref(), times, values)?;
+            }
         }
         Ok(())
     }
@@ -154,7 +156,7 @@ impl Item {
 
 fn expand_histogram(
     first: Described,
-    step: Option<(bool, Described)>,
+    step: Option<&(bool, Described)>,
     times: usize,
     values: &mut Vec<SequenceValue>,
 ) -> Result<(), Problem> {
@@ -163,7 +165,7 @@ fn expand_histogram(
         .map_or(first.hint_given, |(_, step)| step.hint_given);
     let mut current = first.histogram;
     for i in 0..times {
-        if let (Some((subtract, Described { histogram: step, .. })), 1..) = (&step, i) {
+        if let (Some((subtract, Described { histogram: step, .. })), 1..) = (step, i) {
             if current.schema > step.schema {
                 return Err(Problem::CombineHistogramSchemas {
                     from: step.schema,
@@ -264,11 +266,11 @@ fn histograms(text: &str) -> Scan<'_, Item> {
     let (rest, first) = histogram(text)?;
     let (rest, repeated) = opt((opt((one_of("+-"), histogram)), repetition)).parse(rest)?;
     let (step, times) = repeated.unwrap_or((None, 0));
-    let step = step.map(|(sign, step)| (sign == '-', step));
+    let step = step.map(|(sign, step)| Box::new((sign == '-', step)));
     Ok((
         rest,
         Item::Histogram {
-            first,
+            first: Box::new(first),
             step,
             times: times.saturating_add(1),
         },

@@ -17,6 +17,14 @@ struct Classic {
     sum: f64,
 }
 
+/// Which part of a histogram a classic series tells.
+#[derive(Clone, Copy)]
+enum Part {
+    Bucket(f64),
+    Count,
+    Sum,
+}
+
 /// Why classic series make no histogram.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -39,18 +47,12 @@ pub(super) fn convert(series: &[LoadedSeries]) -> Result<Vec<(Labels, usize, Flo
             .parse::<f64>()
             .ok()
             .filter(|bound| !bound.is_nan());
-        let (base, put): (_, &dyn Fn(&mut Classic, f64)) = if let Some(base) = name.strip_suffix("_bucket") {
-            let Some(bound) = bound else { continue };
-            (base, &move |classic, value| {
-                if classic.buckets.iter().all(|(known, _)| *known != bound) {
-                    classic.buckets.push((bound, value));
-                }
-            })
-        } else if let Some(base) = name.strip_suffix("_count") {
-            (base, &|classic, value| classic.count = Some(value))
-        } else if let Some(base) = name.strip_suffix("_sum") {
-            (base, &|classic, value| classic.sum = value)
-        } else {
+        let part = |suffix, part| Some((name.strip_suffix(suffix)?, part));
+        let bucket = bound.and_then(|bound| part("_bucket", Part::Bucket(bound)));
+        let Some((base, part)) = bucket
+            .or_else(|| part("_count", Part::Count))
+            .or_else(|| part("_sum", Part::Sum))
+        else {
             continue;
         };
         let mut labels = labels.to_builder();
@@ -58,7 +60,7 @@ pub(super) fn convert(series: &[LoadedSeries]) -> Result<Vec<(Labels, usize, Flo
         let steps = found.entry(labels.build()).or_default();
         for (step, value) in values.iter().enumerate() {
             if let SequenceValue::Float(value) = value {
-                put(steps.entry(step).or_default(), *value);
+                steps.entry(step).or_default().put(part, *value);
             }
         }
     }
@@ -72,6 +74,16 @@ pub(super) fn convert(series: &[LoadedSeries]) -> Result<Vec<(Labels, usize, Flo
 }
 
 impl Classic {
+    fn put(&mut self, part: Part, value: f64) {
+        match part {
+            Part::Count => self.count = Some(value),
+            Part::Sum => self.sum = value,
+            // Bounds that are written in two ways are one bound; the first counts.
+            Part::Bucket(bound) if self.buckets.iter().any(|(known, _)| *known == bound) => {}
+            Part::Bucket(bound) => self.buckets.push((bound, value)),
+        }
+    }
+
     fn convert(mut self, labels: &Labels) -> Result<FloatHistogram, ConvertError> {
         self.buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         let last = self.buckets.last().copied();

@@ -62,7 +62,7 @@ fn all_pass(dir: &Path, least: usize) {
         passed += report.passed;
         failed += report.failures.len();
         for failure in &report.failures {
-            failures.push_str(&format!("{}.test: {failure}\n", name));
+            failures.push_str(&format!("{name}.test: {failure}\n"));
         }
     }
     println!("{table}{:<24} {passed:>5} passed {failed:>5} failed", "all");

@@ -1,5 +1,10 @@
 //! Tests of the query language against recorded answers and scripts.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "tests say what they skip and how scripts fared"
+)]
+
 mod conformance;
 mod parser;
 mod script;
