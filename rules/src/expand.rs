@@ -1,0 +1,107 @@
+//! Templates in labels and annotations of alerts.
+
+use std::sync::Arc;
+
+use model::labels::Labels;
+use promql::value::SampleValue;
+use template::alert::{AlertData, FUNCTIONS, PREFIX};
+use template::{CallError, Dialect, Host, ParseError, QuerySample, TemplateSet, Value};
+
+use crate::source::QuerySource;
+
+/// A label's or annotation's text, ready to be expanded any number of times.
+pub(crate) struct Template {
+    text: String,
+    /// Absent where the text has no action: most labels are plain.
+    parsed: Option<Parsed>,
+}
+
+struct Parsed {
+    name: String,
+    set: TemplateSet,
+}
+
+impl Template {
+    /// Parses `text`, which belongs to the alert `alert`.
+    pub(crate) fn parse(alert: &str, text: &str) -> Result<Self, ParseError> {
+        let mut template = Template {
+            text: text.to_owned(),
+            parsed: None,
+        };
+        if text.contains("{{") {
+            let name = format!("__alert_{alert}");
+            let mut set = TemplateSet::new(Dialect::Text, FUNCTIONS);
+            set.add(&name, &format!("{PREFIX}{text}"))?;
+            template.parsed = Some(Parsed { name, set });
+        }
+        Ok(template)
+    }
+
+    /// The text as it was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Expands it for one element of the rule's result. What fails is told in the text.
+    pub(crate) fn expand(&self, data: &Value, host: &dyn Host) -> String {
+        let Some(Parsed { name, set }) = &self.parsed else {
+            return self.text.clone();
+        };
+        match set.execute(name, data.clone(), host) {
+            Ok(text) => text,
+            Err(error) => {
+                tracing::warn!(alert = %name, %error, "Expanding alert template failed");
+                format!("<error expanding template: error executing template {name}: {error}>")
+            }
+        }
+    }
+}
+
+/// What templates of one evaluation share.
+pub(crate) struct Context<'c> {
+    pub(crate) source: &'c dyn QuerySource,
+    pub(crate) at_ms: i64,
+    pub(crate) external_url: &'c str,
+    pub(crate) external_labels: &'c Value,
+}
+
+impl Context<'_> {
+    /// What the templates of an alert see.
+    pub(crate) fn data(&self, labels: &Labels, value: &SampleValue) -> Value {
+        Value::object(AlertData {
+            labels: Value::string_map(labels.iter()),
+            external_labels: self.external_labels.clone(),
+            external_url: self.external_url.into(),
+            value: to_value(value),
+        })
+    }
+}
+
+fn to_value(value: &SampleValue) -> Value {
+    match value {
+        SampleValue::Float(value) => Value::Float(*value),
+        SampleValue::Histogram(histogram) => Value::String(Arc::from(histogram.to_string())),
+    }
+}
+
+impl Host for Context<'_> {
+    fn query(&self, expr: &str) -> Result<Vec<QuerySample>, CallError> {
+        let samples = self.source.query_text(expr, self.at_ms);
+        let samples = samples.map_err(|error| CallError::Host(Box::new(error)))?;
+        Ok(samples
+            .into_iter()
+            .map(|sample| QuerySample {
+                labels: sample.labels,
+                value: to_value(&sample.value),
+            })
+            .collect())
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.at_ms
+    }
+
+    fn external_url(&self) -> &str {
+        self.external_url
+    }
+}

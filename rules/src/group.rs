@@ -1,0 +1,456 @@
+//! A group of rules and one evaluation of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use model::alert::{Alert, AlertSink};
+use model::clock::Clock;
+use model::labels::Labels;
+use model::storage::{Appender, Queryable};
+use parking_lot::Mutex;
+use promql::value::{Sample, SampleValue};
+use template::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::append::{self, Written};
+use crate::error::EvalError;
+use crate::expand::Context;
+use crate::instrument::{GroupMetrics, RuleMetrics};
+use crate::rule::{Action, AlertAction, Rule};
+use crate::schedule::Schedule;
+use crate::source::QuerySource;
+use crate::state::{ActiveAlert, AlertBook, AlertState};
+
+const MS_NS: i64 = 1_000_000;
+
+/// What evaluations need of the rest of the program.
+pub struct Environment {
+    /// Evaluates expressions.
+    pub source: Arc<dyn QuerySource>,
+    /// Takes results.
+    pub appender: Arc<dyn Appender>,
+    /// Where the state of alerts is found again after a restart.
+    pub storage: Arc<dyn Queryable>,
+    /// Takes alerts.
+    pub sink: Arc<dyn AlertSink>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<RuleMetrics>,
+    /// `--rules.alert.*`
+    pub options: AlertOptions,
+}
+
+/// The flags `--rules.alert.*`, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlertOptions {
+    /// `resend-delay`: how long to wait before an alert that goes on is sent again.
+    pub resend_delay_ms: i64,
+    /// `for-outage-tolerance`: how old the state may be that is restored.
+    pub outage_tolerance_ms: i64,
+    /// `for-grace-period`: how long an alert is at least pending after its state was restored.
+    pub grace_period_ms: i64,
+}
+
+impl Default for AlertOptions {
+    fn default() -> Self {
+        AlertOptions {
+            resend_delay_ms: 60_000,
+            outage_tolerance_ms: 3_600_000,
+            grace_period_ms: 600_000,
+        }
+    }
+}
+
+impl Environment {
+    pub(crate) fn now_ns(&self) -> i64 {
+        self.clock.now_ms().saturating_mul(MS_NS)
+    }
+}
+
+/// What makes a group what it is: a reload that changes none of it leaves the group alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spec {
+    pub(crate) file: String,
+    pub(crate) name: String,
+    pub(crate) interval_ms: i64,
+    pub(crate) query_offset_ms: i64,
+    pub(crate) limit: usize,
+    pub(crate) external_labels: Labels,
+    pub(crate) external_url: String,
+}
+
+impl Spec {
+    /// The key under which metrics know the group: names need not be unique across files.
+    pub(crate) fn key(&self) -> String {
+        format!("{};{}", self.file, self.name)
+    }
+}
+
+/// How a rule fared at its last evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It was not evaluated yet.
+    Unknown,
+    /// Well.
+    Good,
+    /// Badly.
+    Bad,
+}
+
+impl Health {
+    /// The word that the API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Good => "ok",
+            Health::Bad => "err",
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct RuleStatus {
+    pub(crate) health: Health,
+    pub(crate) last_error: Option<Arc<EvalError>>,
+    pub(crate) duration: Duration,
+    pub(crate) evaluated_at_ns: Option<i64>,
+}
+
+/// A rule and what it remembers.
+pub(crate) struct RunningRule {
+    pub(crate) rule: Rule,
+    pub(crate) alerts: Mutex<AlertBook>,
+    pub(crate) written: Mutex<Written>,
+    /// Whether the state from before a restart was looked for; until then no state is written, which would hide it.
+    pub(crate) restored: AtomicBool,
+    pub(crate) status: Mutex<RuleStatus>,
+}
+
+#[derive(Clone, Copy, Default)]
+pub(crate) struct GroupStatus {
+    pub(crate) duration: Duration,
+    pub(crate) evaluated_at_ns: Option<i64>,
+}
+
+pub(crate) struct Group {
+    pub(crate) spec: Spec,
+    pub(crate) schedule: Schedule,
+    pub(crate) rules: Vec<RunningRule>,
+    /// Series of rules that are gone, to be marked.
+    stale: Mutex<Vec<Labels>>,
+    pub(crate) status: Mutex<GroupStatus>,
+    pub(crate) metrics: GroupMetrics,
+    external_labels: Value,
+}
+
+impl Group {
+    /// A group that was never evaluated; `restore` says whether its alerts' state is yet to be restored.
+    pub(crate) fn new(spec: Spec, rules: Vec<Rule>, restore: bool, metrics: &RuleMetrics) -> Self {
+        let metrics = metrics.group(&spec.key());
+        metrics.interval_seconds.set(spec.interval_ms as f64 / 1000.0);
+        metrics.rules.set(rules.len() as f64);
+        let running = |rule| RunningRule {
+            rule,
+            alerts: Mutex::default(),
+            written: Mutex::default(),
+            restored: AtomicBool::new(!restore),
+            status: Mutex::new(RuleStatus {
+                health: Health::Unknown,
+                last_error: None,
+                duration: Duration::ZERO,
+                evaluated_at_ns: None,
+            }),
+        };
+        Group {
+            schedule: Schedule::new(&spec.file, &spec.name, spec.interval_ms),
+            external_labels: Value::string_map(spec.external_labels.iter()),
+            spec,
+            rules: rules.into_iter().map(running).collect(),
+            stale: Mutex::default(),
+            status: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// Whether a reload may keep this group in place of `other`.
+    pub(crate) fn is_same(&self, other: &Group) -> bool {
+        let mut pairs = self.rules.iter().zip(&other.rules);
+        self.spec == other.spec
+            && self.rules.len() == other.rules.len()
+            && pairs.all(|(a, b)| a.rule.is_same(&b.rule))
+    }
+
+    /// Takes over the alerts and series of the group that this one replaces. Rules are paired by name and labels, the
+    /// first with the first; series of rules that have no heir are to be marked.
+    pub(crate) fn inherit(&self, old: &Group) {
+        *self.status.lock() = *old.status.lock();
+        let mut heirs: Vec<bool> = vec![false; self.rules.len()];
+        let mut stale = std::mem::take(&mut *old.stale.lock());
+        for from in &old.rules {
+            let identity = from.rule.identity();
+            let heir =
+                (0..self.rules.len()).find(|i| !heirs[*i] && self.rules[*i].rule.identity() == identity);
+            match heir {
+                Some(i) => {
+                    heirs[i] = true;
+                    let to = &self.rules[i];
+                    *to.written.lock() = std::mem::take(&mut *from.written.lock());
+                    *to.alerts.lock() = from.alerts.lock().clone();
+                }
+                None => stale.extend(std::mem::take(&mut *from.written.lock()).into_keys()),
+            }
+        }
+        *self.stale.lock() = stale;
+    }
+
+    /// Evaluates all rules at `at_ns`, one after the other, so that a rule sees what the ones before it gave.
+    pub(crate) fn evaluate(&self, at_ns: i64, environment: &Environment, stop: &CancellationToken) {
+        let started = Instant::now();
+        let started_at_ns = environment.now_ns();
+        self.metrics.iterations.inc();
+        let (mut samples, mut rule_time) = (0, Duration::ZERO);
+        for running in &self.rules {
+            if stop.is_cancelled() {
+                return;
+            }
+            samples += self.evaluate_rule(running, at_ns, environment);
+            rule_time += running.status.lock().duration;
+        }
+        self.metrics.last_samples.set(samples as f64);
+        self.mark_stale(at_ns, environment);
+        let duration = started.elapsed();
+        let seconds = duration.as_secs_f64();
+        environment.metrics.group_seconds.observe(seconds);
+        environment.metrics.group_histogram.observe(seconds);
+        self.metrics.last_duration_seconds.set(seconds);
+        self.metrics
+            .last_rule_duration_sum_seconds
+            .set(rule_time.as_secs_f64());
+        self.metrics
+            .last_evaluation_seconds
+            .set(started_at_ns as f64 / 1e9);
+        *self.status.lock() = GroupStatus {
+            duration,
+            evaluated_at_ns: Some(started_at_ns),
+        };
+    }
+
+    /// Evaluates one rule; gives the number of samples that it produced.
+    fn evaluate_rule(&self, running: &RunningRule, at_ns: i64, environment: &Environment) -> usize {
+        let started = Instant::now();
+        let evaluated_at_ns = environment.now_ns();
+        self.metrics.evaluations.inc();
+        let result = self.samples(running, at_ns, environment);
+        let (count, error) = match result {
+            Ok(samples) => (samples.len(), self.write(running, &samples, at_ns, environment)),
+            Err(error) => {
+                self.failed(running, &error);
+                (0, Some(error))
+            }
+        };
+        let duration = started.elapsed();
+        environment
+            .metrics
+            .evaluation_seconds
+            .observe(duration.as_secs_f64());
+        environment
+            .metrics
+            .evaluation_histogram
+            .observe(duration.as_secs_f64());
+        *running.status.lock() = RuleStatus {
+            health: if error.is_some() {
+                Health::Bad
+            } else {
+                Health::Good
+            },
+            last_error: error.map(Arc::new),
+            duration,
+            evaluated_at_ns: Some(evaluated_at_ns),
+        };
+        count
+    }
+
+    fn failed(&self, running: &RunningRule, error: &EvalError) {
+        self.metrics.evaluation_failures.inc();
+        // A query that is canceled was so on purpose, when the server stops.
+        if !matches!(
+            error,
+            EvalError::Query(promql::engine::QueryError::Canceled { .. })
+        ) {
+            let Spec {
+                file, name: group, ..
+            } = &self.spec;
+            tracing::warn!(file, group, name = running.rule.name, %error, "Evaluating rule failed");
+        }
+    }
+
+    /// What a rule has to write at `at_ns`: the series that it records, or those that tell of its alerts, which are
+    /// sent as well.
+    fn samples(
+        &self,
+        running: &RunningRule,
+        at_ns: i64,
+        environment: &Environment,
+    ) -> Result<Vec<Sample>, EvalError> {
+        let result = environment
+            .source
+            .query(&running.rule.expr, self.query_ms(at_ns))?;
+        match &running.rule.action {
+            Action::Record => running.rule.record(result, self.spec.limit),
+            Action::Alert(action) => self.alert(running, action, result, at_ns, environment),
+        }
+    }
+
+    /// The time that queries of the evaluation at `at_ns` look at, and that results carry.
+    fn query_ms(&self, at_ns: i64) -> i64 {
+        (at_ns - self.spec.query_offset_ms.saturating_mul(MS_NS)).div_euclid(MS_NS)
+    }
+
+    fn alert(
+        &self,
+        running: &RunningRule,
+        action: &AlertAction,
+        result: Vec<Sample>,
+        at_ns: i64,
+        environment: &Environment,
+    ) -> Result<Vec<Sample>, EvalError> {
+        let context = Context {
+            source: &*environment.source,
+            at_ms: at_ns.div_euclid(MS_NS),
+            external_url: &self.spec.external_url,
+            external_labels: &self.external_labels,
+        };
+        let observed = action.observe(&running.rule.name, &result, &context)?;
+        let mut alerts = running.alerts.lock();
+        let limit = self.spec.limit;
+        let transitions = alerts
+            .step(at_ns, observed, &action.timing, limit)
+            .map_err(|exceeded| EvalError::Limit {
+                limit,
+                found: exceeded.found,
+                what: "alerts",
+            })?;
+        for change in &transitions {
+            let (from, to) = (
+                change.from.map(AlertState::as_str),
+                change.to.map(AlertState::as_str),
+            );
+            tracing::debug!(alert = %change.labels, from, to, "alert changed");
+        }
+        let samples = if running.restored.load(Ordering::Relaxed) {
+            self.state_samples(&running.rule, &alerts, at_ns)
+        } else {
+            Vec::new()
+        };
+        let to_send = self.due(&running.rule, &mut alerts, at_ns, environment);
+        drop(alerts);
+        if !to_send.is_empty() {
+            environment.sink.send(to_send);
+        }
+        Ok(samples)
+    }
+
+    /// `ALERTS` and `ALERTS_FOR_STATE` of the alerts that are pending or firing.
+    fn state_samples(&self, rule: &Rule, alerts: &AlertBook, at_ns: i64) -> Vec<Sample> {
+        let sample = |labels, value| Sample {
+            labels,
+            timestamp_ms: self.query_ms(at_ns),
+            value: SampleValue::Float(value),
+        };
+        let active = alerts
+            .iter()
+            .filter(|(_, alert)| alert.state != AlertState::Inactive);
+        active
+            .flat_map(|(labels, alert)| {
+                let since = alert.active_at_ns.div_euclid(1_000_000_000) as f64;
+                [
+                    sample(rule.state_series(labels, alert), 1.0),
+                    sample(rule.for_state_series(labels), since),
+                ]
+            })
+            .collect()
+    }
+
+    /// The alerts that are to be sent now, which counts as done.
+    fn due(&self, rule: &Rule, alerts: &mut AlertBook, at_ns: i64, environment: &Environment) -> Vec<Alert> {
+        let resend_ns = environment.options.resend_delay_ms.saturating_mul(MS_NS);
+        // Two evaluations or sends may fail before the receiver takes the alert for resolved.
+        let valid_until_ns = at_ns.saturating_add(4 * self.schedule.interval_ns().max(resend_ns));
+        let generator_url = format!(
+            "{}{}",
+            self.spec.external_url,
+            template::alert::graph_link(&rule.query, 1)
+        );
+        let due = alerts
+            .iter_mut()
+            .filter(|(_, alert)| alert.needs_sending(at_ns, resend_ns));
+        let mut due: Vec<Alert> = due
+            .map(|(labels, alert)| {
+                alert.last_sent_at_ns = Some(at_ns);
+                to_alert(labels, alert, valid_until_ns, &generator_url)
+            })
+            .collect();
+        due.sort_by(|a, b| a.labels.cmp(&b.labels));
+        due
+    }
+
+    /// Writes samples; gives what is wrong with them.
+    fn write(
+        &self,
+        running: &RunningRule,
+        samples: &[Sample],
+        at_ns: i64,
+        environment: &Environment,
+    ) -> Option<EvalError> {
+        let mut written = running.written.lock();
+        let result = append::append(&*environment.appender, samples, &written, self.query_ms(at_ns));
+        let appended = match result {
+            Ok(appended) => appended,
+            Err(error) => {
+                let error = EvalError::from(error);
+                self.failed(running, &error);
+                return Some(error);
+            }
+        };
+        *written = appended.written;
+        for (refusal, num_dropped) in appended.refusals {
+            let name = &running.rule.name;
+            tracing::warn!(group = self.spec.name, name, num_dropped, %refusal, "Rule evaluation results discarded");
+        }
+        appended.refused
+    }
+
+    /// Marks the series of rules that are gone.
+    pub(crate) fn mark_stale(&self, at_ns: i64, environment: &Environment) {
+        let mut stale = self.stale.lock();
+        if stale.is_empty() {
+            return;
+        }
+        match append::mark_stale(&*environment.appender, &stale, self.query_ms(at_ns)) {
+            Ok(()) => stale.clear(),
+            Err(error) => {
+                tracing::warn!(group = self.spec.name, %error, "Marking series of removed rules failed");
+            }
+        }
+    }
+
+    /// Makes all series that the group wrote ones that are to be marked: the group is being removed.
+    pub(crate) fn abandon(&self) {
+        let mut stale = self.stale.lock();
+        for running in &self.rules {
+            stale.extend(std::mem::take(&mut *running.written.lock()).into_keys());
+        }
+    }
+}
+
+fn to_alert(labels: &Labels, alert: &ActiveAlert, valid_until_ns: i64, generator_url: &str) -> Alert {
+    Alert {
+        labels: labels.clone(),
+        annotations: alert.annotations.clone(),
+        starts_at_ms: alert.fired_at_ns.unwrap_or(alert.active_at_ns).div_euclid(MS_NS),
+        ends_at_ms: alert.resolved_at_ns.unwrap_or(valid_until_ns).div_euclid(MS_NS),
+        generator_url: generator_url.to_owned(),
+    }
+}

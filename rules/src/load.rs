@@ -1,0 +1,168 @@
+//! From the patterns of a configuration to groups.
+
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+use model::labels::Labels;
+
+use crate::error::{FormatError, LoadError};
+use crate::format::{FormatOptions, RuleFile, read};
+use crate::group::{Group, Spec};
+use crate::instrument::RuleMetrics;
+use crate::rule::Rule;
+
+/// What the configuration says about rules.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Patterns of rule files (`*`, `?`, `[…]`; none of them matches a slash).
+    pub patterns: Vec<String>,
+    /// How often groups are evaluated that do not say otherwise.
+    pub interval_ms: i64,
+    /// How far queries look back in groups that do not say otherwise.
+    pub query_offset_ms: i64,
+    /// `global.external_labels`
+    pub external_labels: Labels,
+    /// The URL under which users reach the server.
+    pub external_url: String,
+    /// What is accepted in rule files.
+    pub format: FormatOptions,
+}
+
+impl Settings {
+    /// Reads all files that the patterns match. Touches the disk.
+    ///
+    /// # Errors
+    /// What cannot be read, and everything that is wrong with the files.
+    pub(crate) fn read_files(&self) -> Result<Vec<(String, RuleFile)>, LoadError> {
+        let mut files = Vec::new();
+        let mut errors: Vec<FormatError> = Vec::new();
+        for path in self.paths()? {
+            let text = std::fs::read_to_string(&path).map_err(|source| LoadError::Read {
+                path: path.clone(),
+                source,
+            })?;
+            let name = path.display().to_string();
+            match read(&name, &text, &self.format) {
+                Ok(file) => {
+                    if file.more_documents {
+                        let warning = crate::check::Warning::MoreDocuments;
+                        tracing::warn!(file = name, "{warning}");
+                    }
+                    files.push((name, file));
+                }
+                Err(more) => errors.extend(more),
+            }
+        }
+        if errors.is_empty() {
+            Ok(files)
+        } else {
+            Err(LoadError::Format(errors))
+        }
+    }
+
+    /// The files that the patterns match, each once, in order of the patterns and then of names.
+    ///
+    /// # Errors
+    /// Patterns that are none, folders that cannot be read.
+    pub fn paths(&self) -> Result<Vec<PathBuf>, LoadError> {
+        let mut paths = Vec::new();
+        for pattern in &self.patterns {
+            for path in matching(pattern)? {
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
+        }
+        Ok(paths)
+    }
+
+    /// The groups of the files that were read.
+    pub(crate) fn groups(
+        &self,
+        files: &[(String, RuleFile)],
+        restore: bool,
+        metrics: &RuleMetrics,
+    ) -> Vec<Group> {
+        let mut groups = Vec::new();
+        for (path, file) in files {
+            for group in &file.groups {
+                let rules = group.rules.iter().filter_map(|rule| {
+                    // Reading the file has parsed the templates already.
+                    Rule::new(rule, &group.labels).ok()
+                });
+                let spec = Spec {
+                    file: path.clone(),
+                    name: group.name.clone(),
+                    interval_ms: group.interval_ms.unwrap_or(self.interval_ms).max(1),
+                    query_offset_ms: group.query_offset_ms.unwrap_or(self.query_offset_ms),
+                    limit: group.limit,
+                    external_labels: self.external_labels.clone(),
+                    external_url: self.external_url.clone(),
+                };
+                groups.push(Group::new(spec, rules.collect(), restore, metrics));
+            }
+        }
+        groups
+    }
+}
+
+/// Files that match `pattern`, sorted. A pattern without wildcards matches itself, if it exists.
+fn matching(pattern: &str) -> Result<Vec<PathBuf>, LoadError> {
+    let mut found = vec![PathBuf::new()];
+    for component in Path::new(pattern).components() {
+        let text = component.as_os_str().to_string_lossy();
+        let mut next = Vec::new();
+        if text.contains(['*', '?', '[', '\\']) {
+            let matcher = matcher(&text, pattern)?;
+            for folder in &found {
+                next.extend(entries(folder, &matcher)?);
+            }
+        } else {
+            next.extend(
+                found
+                    .iter()
+                    .map(|folder| folder.join(component))
+                    .filter(|path| path.exists()),
+            );
+        }
+        found = next;
+    }
+    found.retain(|path| !path.as_os_str().is_empty());
+    Ok(found)
+}
+
+fn matcher(component: &str, pattern: &str) -> Result<GlobMatcher, LoadError> {
+    // Braces have no meaning in the reference's patterns.
+    let literal_braces = component.replace('{', "[{]").replace('}', "[}]");
+    let glob = GlobBuilder::new(&literal_braces).literal_separator(true).build();
+    let glob = glob.map_err(|source| LoadError::Pattern {
+        pattern: pattern.to_owned(),
+        source,
+    })?;
+    Ok(glob.compile_matcher())
+}
+
+/// Entries of `folder` whose names match; none where there is no such folder.
+fn entries(folder: &Path, matcher: &GlobMatcher) -> Result<Vec<PathBuf>, LoadError> {
+    let listed = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    if !listed.is_dir() {
+        return Ok(Vec::new());
+    }
+    let failed = |source| LoadError::Read {
+        path: listed.to_owned(),
+        source,
+    };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(listed).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if matcher.is_match(Path::new(&name)) {
+            found.push(folder.join(name));
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,251 @@
+//! What groups write, send and tell.
+
+use model::sample::is_stale_nan;
+use narthex_rules::Health;
+use narthex_rules::state::AlertState;
+
+use crate::world::{START_MS, World};
+
+const RECORDING: &str = "
+groups:
+- name: g
+  rules:
+  - record: job:up:sum
+    expr: sum by (job) (up)
+    labels: {kind: sum}
+";
+
+#[tokio::test(start_paused = true)]
+async fn results_are_stored_at_aligned_times() {
+    let world = World::new();
+    world.queries.set(
+        "sum by (job) (up)",
+        &[(&[("job", "a")], 2.0), (&[("job", "b")], 3.0)],
+    );
+    world.load(RECORDING).await.unwrap();
+    world.wait(35).await;
+    let asked = world.queries.asked("sum by (job) (up)");
+    let samples = world
+        .store
+        .samples(r#"{__name__="job:up:sum", job="a", kind="sum"}"#);
+    assert!(asked.len() >= 3, "{asked:?}");
+    assert_eq!(samples, asked.iter().map(|at| (*at, 2.0)).collect::<Vec<_>>());
+    assert!(
+        asked.windows(2).all(|pair| pair[1] - pair[0] == 10_000),
+        "{asked:?}"
+    );
+    assert!(asked[0] > START_MS);
+    let group = world.group();
+    assert_eq!(
+        (group.name.as_str(), group.interval_ms, group.rules[0].health),
+        ("g", 10_000, Health::Good)
+    );
+    assert_eq!(world.store.series().len(), 2);
+    world.manager.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn vanished_series_are_marked() {
+    let world = World::new();
+    world.queries.set(
+        "sum by (job) (up)",
+        &[(&[("job", "a")], 1.0), (&[("job", "b")], 1.0)],
+    );
+    world.load(RECORDING).await.unwrap();
+    world.wait(15).await;
+    world.queries.set("sum by (job) (up)", &[(&[("job", "a")], 1.0)]);
+    world.wait(30).await;
+    let gone = world
+        .store
+        .samples(r#"{__name__="job:up:sum", job="b", kind="sum"}"#);
+    let markers = gone.iter().filter(|(_, value)| is_stale_nan(*value)).count();
+    assert!(markers == 1 && is_stale_nan(gone.last().unwrap().1), "{gone:?}");
+    let stays = world
+        .store
+        .samples(r#"{__name__="job:up:sum", job="a", kind="sum"}"#);
+    assert!(stays.iter().all(|(_, value)| *value == 1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn queries_look_back_by_the_offset() {
+    let world = World::new();
+    world.queries.set("up", &[(&[("job", "a")], 1.0)]);
+    let text = "groups:\n- name: g\n  query_offset: 1m\n  rules:\n  - record: r\n    expr: up\n";
+    world.load(text).await.unwrap();
+    world.wait(11).await;
+    let samples = world.store.samples(r#"{__name__="r", job="a"}"#);
+    assert!(!samples.is_empty());
+    // Evaluated within the last ten seconds, a minute back.
+    let back = world.now_ms() - samples.last().unwrap().0;
+    assert!((60_000..=71_000).contains(&back), "{back}");
+}
+
+const ALERT: &str = "
+groups:
+- name: g
+  rules:
+  - alert: Down
+    expr: up == 0
+    for: 20s
+    labels: {severity: page, where: '{{ $labels.job }}-{{ $externalLabels.region }}'}
+    annotations: {summary: '{{ $value }} at {{ $externalURL }}', broken: '{{ $labels.job.x }}', empty: ''}
+";
+
+#[tokio::test(start_paused = true)]
+async fn alerts_pend_fire_and_resolve() {
+    let world = World::new();
+    world
+        .queries
+        .set("up == 0", &[(&[("__name__", "up"), ("job", "a")], 0.0)]);
+    world.load(ALERT).await.unwrap();
+    world.wait(12).await;
+    let alert = world.manager.alerts().remove(0);
+    assert_eq!(
+        alert.labels.to_string(),
+        r#"{alertname="Down", job="a", severity="page", where="a-eu"}"#
+    );
+    assert_eq!(
+        (alert.state, alert.value_text().as_str()),
+        (AlertState::Pending, "0e+00")
+    );
+    assert_eq!(alert.annotations.value("summary"), "0 at http://narthex.example");
+    assert_eq!(alert.annotations.get("empty"), Some(""));
+    let broken = alert.annotations.value("broken");
+    let want = "<error expanding template: error executing template __alert_Down: template: __alert_Down:1:122: \
+                executing \"__alert_Down\" at <$labels.job.x>: can't evaluate field x in type string>";
+    assert_eq!(broken, want);
+    assert!(world.sent.take().is_empty());
+
+    world.wait(30).await;
+    let sent = world.sent.take();
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    let firing = &sent[0];
+    // Four times the resend delay of a minute, which is longer than the interval.
+    assert_eq!(firing.ends_at_ms, firing.starts_at_ms + 240_000);
+    assert_eq!(
+        firing.generator_url,
+        "http://narthex.example/graph?g0.expr=up+%3D%3D+0&g0.tab=1"
+    );
+    assert_eq!(firing.starts_at_ms - alert.active_at_ns / 1_000_000, 20_000);
+
+    world.queries.set("up == 0", &[]);
+    world.wait(11).await;
+    let resolved = world.sent.take();
+    assert_eq!(resolved.len(), 1);
+    assert!(resolved[0].is_resolved(world.now_ms()) && resolved[0].starts_at_ms == firing.starts_at_ms);
+    assert!(world.manager.alerts().is_empty());
+    assert_eq!(
+        world.group().rules[0].alerting.as_ref().unwrap().state,
+        AlertState::Inactive
+    );
+    // It is sent again for a quarter of an hour, and not after that.
+    world.wait(800).await;
+    assert!(world.sent.take().len() > 10);
+    world.wait(200).await;
+    world.sent.take();
+    world.wait(600).await;
+    assert!(world.sent.take().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn alerts_show_as_series() {
+    let mut world = World::new();
+    // State is written only after there was time to restore an older one: a second start has done that.
+    world.load("groups: []").await.unwrap();
+    world.queries.set("up == 0", &[(&[("job", "a")], 0.0)]);
+    world.load(ALERT).await.unwrap();
+    world.wait(60).await;
+    let labels = r#"job="a", severity="page", where="a-eu"}"#;
+    let pending = world.store.samples(&format!(
+        r#"{{__name__="ALERTS", alertname="Down", alertstate="pending", {labels}"#
+    ));
+    let firing = world.store.samples(&format!(
+        r#"{{__name__="ALERTS", alertname="Down", alertstate="firing", {labels}"#
+    ));
+    let since = world.store.samples(&format!(
+        r#"{{__name__="ALERTS_FOR_STATE", alertname="Down", {labels}"#
+    ));
+    assert!(pending.len() == 3 && is_stale_nan(pending[2].1), "{pending:?}");
+    assert!(firing.len() >= 3 && firing[0].0 == pending[2].0);
+    let active_at_s = world.manager.alerts()[0].active_at_ns / 1_000_000_000;
+    assert!(
+        since.iter().all(|(_, value)| *value == active_at_s as f64),
+        "{since:?}"
+    );
+    world.restart(std::time::Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_told_and_counted() {
+    let world = World::new();
+    let text = "groups:\n- name: g\n  limit: 1\n  rules:\n  - record: fails\n    expr: broken\n  - record: many\n    expr: many\n  \
+                - record: same\n    expr: same\n    labels: {job: x}\n  - alert: Twice\n    expr: twice\n    labels: {job: y}\n  \
+                - alert: TooMany\n    expr: many\n";
+    world.queries.fail("broken");
+    world
+        .queries
+        .set("many", &[(&[("job", "a")], 1.0), (&[("job", "b")], 1.0)]);
+    world
+        .queries
+        .set("same", &[(&[("job", "a")], 1.0), (&[("job", "b")], 1.0)]);
+    world
+        .queries
+        .set("twice", &[(&[("job", "a")], 1.0), (&[("job", "b")], 1.0)]);
+    world.load(text).await.unwrap();
+    world.wait(11).await;
+    let group = world.group();
+    let errors: Vec<String> = group
+        .rules
+        .iter()
+        .map(|r| r.last_error.as_ref().unwrap().to_string())
+        .collect();
+    assert_eq!(
+        errors,
+        [
+            "rule result is not a vector or scalar",
+            "exceeded limit of 1 with 2 series",
+            "vector contains metrics with the same labelset after applying rule labels",
+            "vector contains metrics with the same labelset after applying alert labels",
+            "exceeded limit of 1 with 2 alerts",
+        ]
+    );
+    assert!(group.rules.iter().all(|rule| rule.health == Health::Bad));
+    assert_eq!(
+        world.metrics("failures_total"),
+        ["prometheus_rule_evaluation_failures_total{rule_group=\"/rules.yml;g\"} 5"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn storage_that_fails_is_told_and_tried_again() {
+    let world = World::new();
+    world.queries.set("sum by (job) (up)", &[(&[("job", "a")], 1.0)]);
+    world.load(RECORDING).await.unwrap();
+    world.store.poison(true);
+    world.wait(11).await;
+    let rule = world.group().rules.remove(0);
+    assert_eq!(rule.health, Health::Bad);
+    assert!(rule.last_error.unwrap().to_string().contains("disk full"));
+    world.store.poison(false);
+    world.wait(10).await;
+    // References that the store has dropped meanwhile are asked for again.
+    world.store.forget_references();
+    world.wait(20).await;
+    assert_eq!(world.group().rules[0].health, Health::Good);
+    let samples = world
+        .store
+        .samples(r#"{__name__="job:up:sum", job="a", kind="sum"}"#);
+    assert!(samples.len() >= 3, "{samples:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn templates_can_query() {
+    let world = World::new();
+    world.queries.set("up == 0", &[(&[("job", "a")], 0.0)]);
+    world.queries.set("other", &[(&[("x", "y")], 7.0)]);
+    let text = "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: up == 0\n    annotations:\n      \
+                s: '{{ with query \"other\" }}{{ . | first | value }}{{ . | first | label \"x\" }}{{ end }}'\n";
+    world.load(text).await.unwrap();
+    world.wait(11).await;
+    assert_eq!(world.manager.alerts()[0].annotations.value("s"), "7y");
+}

@@ -1,0 +1,27 @@
+//! Rules from the outside: the reference's verdicts on files, tables of alert states, and groups that run.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod files;
+mod groups;
+mod manager;
+mod states;
+mod store;
+mod verdicts;
+mod world;
+
+use std::path::PathBuf;
+
+/// Folder of conformance data, if it is there.
+fn conformance() -> Option<PathBuf> {
+    let folder = std::env::var_os("NARTHEX_CONFORMANCE").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
+        PathBuf::from,
+    );
+    folder.is_dir().then_some(folder)
+}
+
+/// Folder of this room's own cases.
+fn testdata() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata/rules")
+}

@@ -1,0 +1,165 @@
+//! A store in memory: what rules write, and what they look up after a restart.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use model::columns::Columns;
+use model::labels::Labels;
+use model::matcher::Matcher;
+use model::storage::{
+    AppendBatch, AppendError, AppendOutcome, Appender, BatchList, Querier, Queryable, Refusal, SelectHints,
+    SeriesError, SeriesRef, SeriesSet, StorageError, TimeRange,
+};
+
+#[derive(Clone)]
+pub(crate) struct Series {
+    pub(crate) labels: Labels,
+    pub(crate) samples: Vec<(i64, f64)>,
+}
+
+#[derive(Default)]
+struct Inner {
+    series: Vec<Series>,
+    forgotten: HashSet<u64>,
+    poisoned: bool,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Store(Arc<Mutex<Inner>>);
+
+impl Store {
+    /// Samples of the one series whose text is `labels`; none where there is no such series.
+    pub(crate) fn samples(&self, labels: &str) -> Vec<(i64, f64)> {
+        let inner = self.0.lock().unwrap();
+        let found = inner.series.iter().filter(|s| s.labels.to_string() == labels);
+        found.flat_map(|s| s.samples.clone()).collect()
+    }
+
+    /// Texts of all series, sorted.
+    pub(crate) fn series(&self) -> Vec<String> {
+        let inner = self.0.lock().unwrap();
+        let mut all: Vec<String> = inner.series.iter().map(|s| s.labels.to_string()).collect();
+        all.sort();
+        all
+    }
+
+    /// Makes all references of now unknown, as a store does that has dropped idle series.
+    pub(crate) fn forget_references(&self) {
+        let mut inner = self.0.lock().unwrap();
+        let known = inner.series.len() as u64;
+        inner.forgotten.extend(0..known);
+        // The series get new references at the end.
+        let again = inner.series.clone();
+        for old in &mut inner.series {
+            old.labels = Labels::from_pairs([("forgotten", "yes")]);
+            old.samples.clear();
+        }
+        inner.series.extend(again);
+    }
+
+    pub(crate) fn poison(&self, poisoned: bool) {
+        self.0.lock().unwrap().poisoned = poisoned;
+    }
+}
+
+impl Appender for Store {
+    fn resolve(&self, labels: &Labels) -> Result<SeriesRef, SeriesError> {
+        let mut inner = self.0.lock().unwrap();
+        if labels.is_empty() {
+            return Err(SeriesError::Empty);
+        }
+        if let Some(at) = inner.series.iter().position(|s| s.labels == *labels) {
+            return Ok(SeriesRef(at as u64));
+        }
+        inner.series.push(Series {
+            labels: labels.clone(),
+            samples: Vec::new(),
+        });
+        Ok(SeriesRef(inner.series.len() as u64 - 1))
+    }
+
+    fn append(&self, batch: &AppendBatch, outcome: &mut AppendOutcome) -> Result<(), AppendError> {
+        assert!(batch.discard_out_of_order);
+        let mut inner = self.0.lock().unwrap();
+        if inner.poisoned {
+            return Err(StorageError::Poisoned("disk full".to_owned()).into());
+        }
+        let unknown = batch
+            .floats
+            .iter()
+            .map(|f| f.series)
+            .filter(|s| inner.forgotten.contains(&s.0));
+        let unknown: Vec<SeriesRef> = unknown.collect();
+        if !unknown.is_empty() {
+            return Err(AppendError::UnknownSeries(unknown));
+        }
+        for (index, float) in batch.floats.iter().enumerate() {
+            let samples = &mut inner.series[float.series.0 as usize].samples;
+            let refusal = match samples.last() {
+                Some((at, _)) if *at > float.timestamp_ms => Some(Refusal::OutOfOrder),
+                Some((at, value))
+                    if *at == float.timestamp_ms && value.to_bits() != float.value.to_bits() =>
+                {
+                    Some(Refusal::DuplicateTimestamp)
+                }
+                _ => None,
+            };
+            match refusal {
+                Some(refusal) => outcome.refused.push((BatchList::Floats, index as u32, refusal)),
+                None => samples.push((float.timestamp_ms, float.value)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Queryable for Store {
+    fn querier(&self, range: TimeRange) -> Result<Arc<dyn Querier>, StorageError> {
+        let series = self.0.lock().unwrap().series.clone();
+        Ok(Arc::new(View { series, range }))
+    }
+}
+
+struct View {
+    series: Vec<Series>,
+    range: TimeRange,
+}
+
+impl Querier for View {
+    fn select(&self, _hints: &SelectHints, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, StorageError> {
+        let matches = |s: &&Series| matchers.iter().all(|m| m.matches(s.labels.value(&m.name)));
+        let series = self.series.iter().filter(matches).cloned().collect();
+        Ok(Arc::new(View {
+            series,
+            range: self.range,
+        }))
+    }
+
+    fn label_names(&self, _: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn label_values(&self, _: &str, _: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
+        Ok(Vec::new())
+    }
+}
+
+impl SeriesSet for View {
+    fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    fn labels(&self, index: usize) -> Labels {
+        self.series[index].labels.clone()
+    }
+
+    fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), StorageError> {
+        columns.clear();
+        for (at, value) in &self.series[index].samples {
+            if range.contains(*at) && self.range.contains(*at) {
+                columns.push(*at, *value);
+            }
+        }
+        Ok(())
+    }
+}
