@@ -59,10 +59,10 @@ const SHARED: &[Function] = &[
         Ok(text::title(c.text(0), false).into())
     }),
     function("toUpper", &[Type::String], |c| {
-        Ok(c.text(0).to_uppercase().into())
+        Ok(model::case::to_upper(c.text(0)).into())
     }),
     function("toLower", &[Type::String], |c| {
-        Ok(c.text(0).to_lowercase().into())
+        Ok(model::case::to_lower(c.text(0)).into())
     }),
     function("graphLink", &[Type::String], |c| {
         Ok(graph_link(c.text(0), 0).into())

@@ -177,6 +177,8 @@ pub enum ExecErrorKind {
     },
     #[error("expected {expected}; found {found}")]
     Expected { expected: &'static str, found: String },
+    #[error("can't handle {found} for arg of type {wanted}")]
+    CantHandle { found: String, wanted: &'static str },
     #[error("wrong type for value; expected {expected}; got {got}")]
     WrongType { expected: String, got: String },
     #[error("invalid value; expected {0}")]

@@ -161,17 +161,21 @@ impl<'r> Run<'r> {
             (Some(value), _) => Ok(value),
             (None, Type::Any) => self.simple(operand, dot),
             (None, wanted) => {
-                let expected = match wanted {
-                    Type::Int | Type::Duration => "integer",
-                    Type::Float => "float",
-                    wanted => wanted.name(),
-                };
                 let found = self.code(operand).to_owned();
-                Err(self.error(
-                    operand.pos,
-                    operand.span,
-                    ExecErrorKind::Expected { expected, found },
-                ))
+                let expected = match wanted {
+                    Type::Int | Type::Duration => Some("integer"),
+                    Type::Float => Some("float"),
+                    Type::Bool | Type::String => Some(wanted.name()),
+                    _ => None,
+                };
+                let kind = match expected {
+                    Some(expected) => ExecErrorKind::Expected { expected, found },
+                    None => ExecErrorKind::CantHandle {
+                        found,
+                        wanted: wanted.name(),
+                    },
+                };
+                Err(self.error(operand.pos, operand.span, kind))
             }
         }
     }

@@ -21,8 +21,8 @@ pub const DEFAULT_TEMPLATES: &str = include_str!("default.tmpl");
 const S: Type = Type::String;
 
 const ALL: &[Function] = &[
-    function("toUpper", &[S], |c| Ok(c.text(0).to_uppercase().into())),
-    function("toLower", &[S], |c| Ok(c.text(0).to_lowercase().into())),
+    function("toUpper", &[S], |c| Ok(model::case::to_upper(c.text(0)).into())),
+    function("toLower", &[S], |c| Ok(model::case::to_lower(c.text(0)).into())),
     function("title", &[S], |c| Ok(text::title(c.text(0), true).into())),
     function("trimSpace", &[S], |c| Ok(c.text(0).trim().into())),
     function("join", &[S, Type::Strings], join),

@@ -33,34 +33,43 @@ pub(crate) fn replace(pattern: &str, with: &str, text: &str) -> Result<String, C
     Ok(compile(pattern)?.replace_all(text, &Template::new(with)))
 }
 
-/// `text` with the first letter of each word in upper case, the others in lower case where `lower` is set.
+/// `text` with the first letter of each word in title case, the others in lower case where `lower` is set.
 ///
-/// Apostrophes and full stops between letters do not end a word.
+/// Digits and underscores belong to words; apostrophes, full stops and colons do between letters.
 pub(crate) fn title(text: &str, lower: bool) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut in_word = false;
+    // Whether the word's first letter has been seen.
+    let mut begun = false;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
-        let letter = c.is_alphanumeric() || c == '_';
-        if !letter {
-            let joins = matches!(c, '\'' | '\u{2019}' | '.' | ':' | '\u{b7}')
-                && in_word
-                && chars.peek().is_some_and(|next| next.is_alphabetic());
-            in_word = joins;
-            out.push(c);
-            continue;
-        }
-        if !in_word && c.is_alphabetic() {
-            out.extend(c.to_uppercase());
-            in_word = true;
-        } else if lower {
-            out.extend(c.to_lowercase());
+        if c.is_alphabetic() && !begun {
+            push_title(&mut out, c);
+            begun = true;
+        } else if c.is_alphanumeric() || c == '_' {
+            out.push(if lower { model::case::lower(c) } else { c });
         } else {
+            let joins = matches!(c, '\'' | '\u{2019}' | '.' | ':' | '\u{b7}');
+            begun &= joins && chars.peek().is_some_and(|next| next.is_alphabetic());
             out.push(c);
         }
-        in_word |= letter;
     }
     out
+}
+
+/// Title case: upper case, but of what takes several letters only the first.
+fn push_title(out: &mut String, c: char) {
+    match c {
+        // Two letters in one character have a title case of their own.
+        '\u{1c4}'..='\u{1c6}' => out.push('\u{1c5}'),
+        '\u{1c7}'..='\u{1c9}' => out.push('\u{1c8}'),
+        '\u{1ca}'..='\u{1cc}' => out.push('\u{1cb}'),
+        '\u{1f1}'..='\u{1f3}' => out.push('\u{1f2}'),
+        c => {
+            let mut upper = c.to_uppercase();
+            out.extend(upper.next());
+            out.extend(upper.map(model::case::lower));
+        }
+    }
 }
 
 /// Host and port of `host:port` or `[host]:port`; `None` where there is no port.

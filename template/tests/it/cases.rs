@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use narthex_template::{Dialect, FunctionSet, NoHost, TemplateSet, Type, Value};
+use narthex_template::{Dialect, FunctionSet, NoHost, TemplateSet, Type, Value, alert};
+
+use crate::Server;
 
 const BUILTINS: FunctionSet = FunctionSet::new(&[]);
 
@@ -66,4 +68,31 @@ fn language() {
     }
     assert_eq!(failed, 0);
     assert!(checked > 300);
+}
+
+/// Each template of `functions.txt` is followed by what it gives.
+#[test]
+fn functions() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/template/functions.txt");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (mut template, mut failed, mut checked) = ("", 0, 0);
+    for (number, line) in text.lines().enumerate() {
+        let Some(want) = line.strip_prefix("  ") else {
+            template = line;
+            continue;
+        };
+        let mut set = TemplateSet::new(Dialect::Text, alert::FUNCTIONS);
+        set.add("x", template).unwrap();
+        let got = match set.execute("x", Value::Nil, &Server::default()) {
+            Ok(output) => format!("= {output}"),
+            Err(error) => format!("! error executing template x: {error}"),
+        };
+        checked += 1;
+        if got != want {
+            failed += 1;
+            println!("{}: {template}\n  want {want}\n  got  {got}", number + 1);
+        }
+    }
+    assert_eq!(failed, 0);
+    assert!(checked > 60);
 }
