@@ -1,1 +1,32 @@
-//! (opening)
+//! Scraping: targets, pools of loops, and what becomes of a body.
+//!
+//! Configuration ([`ScrapeConfig`]) and target groups go in, transactions come out at [`model::storage::Appender`].
+//! This crate knows how to ask targets and how to read their answers; it knows neither how targets are found nor how
+//! samples are stored.
+//!
+//! The one decision behind it: a line of a body that was there last time costs a comparison, not parsing. Each target
+//! keeps a table of the lines of its last scrape in order, with their series references; see `table`. The core
+//! (`table`, `absorb`, `ingest`) is synchronous and knows no clock; the loops around it are async.
+
+mod absorb;
+mod buffers;
+mod config;
+mod error;
+mod failure_log;
+mod fetch;
+mod ingest;
+mod labels;
+mod manager;
+mod metadata;
+mod metrics;
+mod pool;
+mod scrape_loop;
+mod table;
+mod target;
+mod url;
+
+pub use config::{ScrapeConfig, ScrapeDefaults};
+pub use error::{FetchError, SampleError, ScrapeError};
+pub use manager::{ActiveTarget, ApplyError, Manager, Options, PoolTargets};
+pub use metadata::FamilyMetadata;
+pub use target::{Health, TargetError, TargetStatus};

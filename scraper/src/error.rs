@@ -1,0 +1,193 @@
+//! Why a scrape fails.
+
+use std::fmt;
+
+use exposition::{ContentTypeError, LabelsError, ParseError};
+use model::histogram::HistogramError;
+use model::labels::{Labels, write_quoted};
+
+/// Why a scrape failed; the text is what `/api/v1/targets` shows as `lastError`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScrapeError {
+    /// The body could not be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// What the body is in is not known, and no `fallback_scrape_protocol` says what to assume.
+    #[error(transparent)]
+    ContentType(#[from] ContentTypeError),
+    /// The body is malformed.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// A sample cannot be stored.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// The job has more targets than `target_limit` allows.
+    #[error("target_limit exceeded (number of targets: {targets}, limit: {limit})")]
+    TargetLimit {
+        /// Targets that there are.
+        targets: usize,
+        /// The limit.
+        limit: u64,
+    },
+    /// A label that says how often to scrape is no duration.
+    #[error("error parsing {what} label {}: {source}", Quoted(.value))]
+    TimeLabel {
+        /// `interval` or `timeout`.
+        what: &'static str,
+        /// The label's value.
+        value: String,
+        /// What is wrong with it.
+        source: model::duration::DurationError,
+    },
+}
+
+/// Why the body could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The target's labels do not make a URL.
+    #[error("parse {}: {source}", Quoted(.url))]
+    Url {
+        /// What they make.
+        url: String,
+        /// Why it is none.
+        source: url::ParseError,
+    },
+    /// The request could not be prepared.
+    #[error(transparent)]
+    Client(#[from] httpclient::HttpClientError),
+    /// The request failed.
+    #[error("Get {}: {}", Quoted(.url), Chain(.source))]
+    Request {
+        /// Of what.
+        url: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The target took longer than `scrape_timeout`.
+    #[error("Get {}: context deadline exceeded", Quoted(.url))]
+    Timeout {
+        /// Of what.
+        url: String,
+    },
+    /// The target answered with anything but 200.
+    #[error("server returned HTTP status {0}")]
+    Status(http::StatusCode),
+    /// The body is larger than `body_size_limit`.
+    #[error("body size limit exceeded")]
+    BodySize,
+    /// The body is no gzip although the header says so.
+    #[error("gzip: {0}")]
+    Gzip(std::io::Error),
+}
+
+/// Why a sample fails its whole scrape.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SampleError {
+    /// More samples than `sample_limit`.
+    #[error("sample limit exceeded")]
+    SampleLimit,
+    /// More buckets than `native_histogram_bucket_limit`, and merging does not help.
+    #[error("histogram bucket limit exceeded")]
+    BucketLimit,
+    /// Relabelling took the metric's name.
+    #[error("missing metric name (__name__ label)")]
+    NoMetricName,
+    /// A name that `metric_name_validation_scheme` does not allow.
+    #[error("invalid metric name or label names: {labels}")]
+    InvalidNames {
+        /// The labels.
+        labels: Labels,
+    },
+    /// A label that a series has twice.
+    #[error("label name {} is not unique: invalid sample", Quoted(.name))]
+    RepeatedLabel {
+        /// Its name.
+        name: String,
+    },
+    /// More labels than `label_limit`.
+    #[error("label_limit exceeded (metric: {metric}, number of labels: {count}, limit: {limit})")]
+    LabelLimit {
+        /// Name of the metric.
+        metric: String,
+        /// Labels that it has.
+        count: usize,
+        /// The limit.
+        limit: u64,
+    },
+    /// A label name longer than `label_name_length_limit`.
+    #[error(
+        "label_name_length_limit exceeded (metric: {metric}, label name: {name}, length: {bytes}, limit: {limit})"
+    )]
+    LabelNameLength {
+        /// Name of the metric.
+        metric: String,
+        /// Start of the label's name.
+        name: String,
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: u64,
+    },
+    /// A label value longer than `label_value_length_limit`.
+    #[error(
+        "label_value_length_limit exceeded (metric: {metric}, label name: {name}, value: {}, length: {bytes}, \
+         limit: {limit})",
+        Quoted(.value)
+    )]
+    LabelValueLength {
+        /// Name of the metric.
+        metric: String,
+        /// Start of the label's name.
+        name: String,
+        /// Start of the value.
+        value: String,
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: u64,
+    },
+    /// A name or value that no label can have.
+    #[error("invalid metric name or label names: {0}")]
+    Labels(#[from] LabelsError),
+    /// A native histogram that contradicts itself.
+    #[error(transparent)]
+    Histogram(#[from] HistogramError),
+}
+
+impl SampleError {
+    /// Whether one of the label limits is meant.
+    pub(crate) fn is_label_limit(&self) -> bool {
+        matches!(
+            self,
+            SampleError::LabelLimit { .. }
+                | SampleError::LabelNameLength { .. }
+                | SampleError::LabelValueLength { .. }
+        )
+    }
+}
+
+/// A text in Go's quotes.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_quoted(f, self.0)
+    }
+}
+
+/// An error with its causes: the HTTP library's own text says little without them.
+struct Chain<'a>(&'a reqwest::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cause: &dyn std::error::Error = self.0;
+        // The innermost cause is the operating system's or the protocol's; the layers above only say "error sending".
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        fmt::Display::fmt(cause, f)
+    }
+}

@@ -1,0 +1,329 @@
+//! What a target's last scrapes looked like, line by line: the reason why most lines need no parsing.
+//!
+//! Lines stand in the order in which the last complete scrape had them. Line *n* of a body is expected to be line *n*
+//! of the table; when it is not, *n* + 1 is tried, then a map from the text's hash. A line that is recognised gives its
+//! series reference at once.
+//!
+//! Scrapes are numbered. A *pass* reads a body; it ends with [`Table::complete`], or is abandoned, which leaves nothing
+//! behind but a higher number. Whether a series has to be marked stale follows from comparing numbers, so that no
+//! second set of series is built.
+
+use hashbrown::HashTable;
+use model::storage::SeriesRef;
+
+/// Stands for the series of a line that relabelling drops.
+const DROPPED: SeriesRef = SeriesRef(u64::MAX);
+/// Stands for a series that storage has not been asked for yet, or has forgotten.
+const UNRESOLVED: SeriesRef = SeriesRef(u64::MAX - 1);
+
+/// 128 bits over a series text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TextHash([u64; 2]);
+
+impl TextHash {
+    #[inline]
+    pub(crate) fn of(text: &[u8]) -> Self {
+        let hash = xxhash_rust::xxh3::xxh3_128(text);
+        TextHash([hash as u64, (hash >> 64) as u64])
+    }
+}
+
+/// What is known of one series text.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    hash: TextHash,
+    series: SeriesRef,
+    /// Length of the text in bytes.
+    pub(crate) length: u32,
+    /// Pass that saw it last.
+    seen: u32,
+    /// Fingerprint of the exemplar that was sent last; 0 for none.
+    pub(crate) exemplar: u32,
+    flags: u8,
+}
+
+/// Samples are native histograms.
+const HISTOGRAM: u8 = 1;
+/// The pass `seen` had a sample that a staleness marker would have to follow.
+const TRACKED: u8 = 2;
+/// The last complete pass before `seen` had one.
+const TRACKED_BEFORE: u8 = 4;
+
+impl Line {
+    /// Whether relabelling drops the series.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.series == DROPPED
+    }
+
+    /// The series, if storage knows it.
+    pub(crate) fn series(&self) -> Option<SeriesRef> {
+        (self.series != UNRESOLVED && self.series != DROPPED).then_some(self.series)
+    }
+}
+
+/// What became of a line that was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub(crate) line: u32,
+    /// This pass has seen the text before.
+    pub(crate) again: bool,
+}
+
+/// The lines of one target.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    lines: Vec<Line>,
+    by_hash: HashTable<u32>,
+    /// The last complete pass.
+    complete: u32,
+    /// The pass at work, or the last abandoned one.
+    pass: u32,
+    /// Where the next line of the body is expected.
+    cursor: u32,
+    /// Lines in the order of the body; kept only from the first surprise on.
+    order: Vec<u32>,
+    /// Nothing has surprised yet: the body has been lines 0 to `touched`.
+    in_order: bool,
+    /// Lines of the table before this pass.
+    known: u32,
+    /// Lines that a pass touched and that were tracked by the last complete one.
+    still_tracked: u32,
+    /// Lines that the last complete pass tracked.
+    tracked: u32,
+    tracked_now: u32,
+    touched: u32,
+}
+
+impl Table {
+    /// Number of lines.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Starts a pass.
+    pub(crate) fn begin(&mut self) {
+        self.pass += 1;
+        self.cursor = 0;
+        self.order.clear();
+        self.in_order = true;
+        self.known = self.lines.len() as u32;
+        (self.still_tracked, self.tracked_now, self.touched) = (0, 0, 0);
+    }
+
+    /// The line expected `ahead` lines after the last one.
+    #[inline]
+    pub(crate) fn expected(&self, ahead: u32) -> Option<(u32, &Line)> {
+        let index = self.cursor + ahead;
+        // Lines that this pass has added are no expectation.
+        if index >= self.known {
+            return None;
+        }
+        self.lines.get(index as usize).map(|line| (index, line))
+    }
+
+    /// Whether line `index` has this text.
+    #[inline]
+    pub(crate) fn matches(line: &Line, text: &[u8]) -> bool {
+        line.hash == TextHash::of(text)
+    }
+
+    /// The line with this text, by its hash.
+    pub(crate) fn find(&self, hash: TextHash, length: usize) -> Option<u32> {
+        let same = |index: &u32| {
+            let line = &self.lines[*index as usize];
+            line.hash == hash && line.length as usize == length
+        };
+        self.by_hash.find(hash.0[0], same).copied()
+    }
+
+    /// Notes that the body has line `index` next.
+    #[inline]
+    pub(crate) fn touch(&mut self, index: u32) -> Touched {
+        if index < self.known {
+            self.cursor = index + 1;
+        }
+        let (pass, complete) = (self.pass, self.complete);
+        let line = &mut self.lines[index as usize];
+        if line.seen == pass {
+            return Touched {
+                line: index,
+                again: true,
+            };
+        }
+        if was_tracked(line, complete) {
+            self.still_tracked += 1;
+            line.flags |= TRACKED_BEFORE;
+        } else {
+            line.flags &= !TRACKED_BEFORE;
+        }
+        line.flags &= !TRACKED;
+        line.seen = pass;
+        if self.in_order && index != self.touched {
+            self.in_order = false;
+            self.order.extend(0..self.touched);
+        }
+        if !self.in_order {
+            self.order.push(index);
+        }
+        self.touched += 1;
+        Touched {
+            line: index,
+            again: false,
+        }
+    }
+
+    /// Adds a line with a text that is new; to be touched next.
+    pub(crate) fn insert(&mut self, hash: TextHash, length: usize) -> u32 {
+        let index = self.lines.len() as u32;
+        self.lines.push(Line {
+            hash,
+            series: UNRESOLVED,
+            length: length as u32,
+            seen: 0,
+            exemplar: 0,
+            flags: 0,
+        });
+        let lines = &self.lines;
+        self.by_hash
+            .insert_unique(hash.0[0], index, |index| lines[*index as usize].hash.0[0]);
+        index
+    }
+
+    /// Line `index`.
+    #[inline]
+    pub(crate) fn line(&self, index: u32) -> &Line {
+        &self.lines[index as usize]
+    }
+
+    /// Line `index`, to be changed.
+    pub(crate) fn line_mut(&mut self, index: u32) -> &mut Line {
+        &mut self.lines[index as usize]
+    }
+
+    /// Whether this pass has added line `index`.
+    pub(crate) fn is_new(&self, index: u32) -> bool {
+        index >= self.known
+    }
+
+    /// Notes that relabelling drops the series of line `index`.
+    pub(crate) fn drop_line(&mut self, index: u32) {
+        self.lines[index as usize].series = DROPPED;
+    }
+
+    /// Notes the series of line `index`.
+    pub(crate) fn resolve(&mut self, index: u32, series: SeriesRef) {
+        self.lines[index as usize].series = series;
+    }
+
+    /// Notes that line `index` had a sample that a staleness marker has to follow once it is gone.
+    #[inline]
+    pub(crate) fn track(&mut self, index: u32, histogram: bool) {
+        let line = &mut self.lines[index as usize];
+        if line.flags & TRACKED == 0 {
+            self.tracked_now += 1;
+        }
+        line.flags = line.flags & !HISTOGRAM | TRACKED | if histogram { HISTOGRAM } else { 0 };
+    }
+
+    /// Takes back [`Table::track`]: storage refused the sample.
+    pub(crate) fn untrack(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if line.flags & TRACKED != 0 {
+            self.tracked_now -= 1;
+            line.flags &= !TRACKED;
+        }
+    }
+
+    /// Forgets the references of series that storage no longer knows.
+    pub(crate) fn forget(&mut self, gone: &[SeriesRef]) {
+        let gone: std::collections::HashSet<SeriesRef, foldhash::fast::RandomState> =
+            gone.iter().copied().collect();
+        for line in &mut self.lines {
+            if gone.contains(&line.series) {
+                line.series = UNRESOLVED;
+            }
+        }
+    }
+
+    /// Series that were there in the last complete pass and are not in this one, and whether they hold histograms.
+    /// After an abandoned pass this is asked of a new one that has touched nothing.
+    pub(crate) fn stale(&self, out: &mut Vec<(SeriesRef, bool)>) {
+        out.clear();
+        if self.still_tracked == self.tracked {
+            return;
+        }
+        for line in &self.lines {
+            if line.seen != self.pass
+                && was_tracked(line, self.complete)
+                && let Some(series) = line.series()
+            {
+                out.push((series, line.flags & HISTOGRAM != 0));
+            }
+        }
+        // Another text may stand for the same series now: labels in another order, or a bound written differently.
+        let gone: std::collections::HashSet<SeriesRef, foldhash::fast::RandomState> =
+            out.iter().map(|(series, _)| *series).collect();
+        let mut alive = std::collections::HashSet::with_hasher(foldhash::fast::RandomState::default());
+        for line in &self.lines {
+            if line.seen == self.pass && line.flags & TRACKED != 0 && gone.contains(&line.series) {
+                alive.insert(line.series);
+            }
+        }
+        if !alive.is_empty() {
+            out.retain(|(series, _)| !alive.contains(series));
+        }
+    }
+
+    /// Ends the pass. With `flush`, lines that it did not see are forgotten, and the rest stand in the body's order.
+    pub(crate) fn complete(&mut self, flush: bool) {
+        self.complete = self.pass;
+        self.tracked = self.tracked_now;
+        let unchanged = self.in_order && self.touched as usize == self.lines.len();
+        if flush && !unchanged {
+            self.rebuild();
+        }
+    }
+
+    /// Forgets the lines that this pass added, and abandons it.
+    pub(crate) fn abandon(&mut self) {
+        let known = self.known as usize;
+        if self.lines.len() > known {
+            self.lines.truncate(known);
+            self.index();
+        }
+    }
+
+    fn rebuild(&mut self) {
+        if self.in_order {
+            self.order.extend(0..self.touched);
+        }
+        self.lines = self
+            .order
+            .iter()
+            .map(|index| self.lines[*index as usize].clone())
+            .collect();
+        self.order = Vec::new();
+        self.index();
+    }
+
+    fn index(&mut self) {
+        let lines = &self.lines;
+        let hash_of = |index: &u32| lines[*index as usize].hash.0[0];
+        self.by_hash.clear();
+        self.by_hash.shrink_to(lines.len(), hash_of);
+        for (index, line) in lines.iter().enumerate() {
+            self.by_hash.insert_unique(line.hash.0[0], index as u32, hash_of);
+        }
+    }
+}
+
+/// Whether the pass `complete` had a sample of `line` that a staleness marker has to follow.
+#[inline]
+fn was_tracked(line: &Line, complete: u32) -> bool {
+    if line.seen == complete {
+        line.flags & TRACKED != 0
+    } else {
+        // An abandoned pass has touched it since.
+        line.seen > complete && line.flags & TRACKED_BEFORE != 0
+    }
+}
