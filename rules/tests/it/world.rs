@@ -102,7 +102,14 @@ impl AlertSink for Sent {
 }
 
 /// Tells the runtime's time, which stands still unless everything waits.
-struct RuntimeClock(tokio::time::Instant);
+pub(crate) struct RuntimeClock(tokio::time::Instant);
+
+impl RuntimeClock {
+    /// A clock that stands at [`START_MS`] now.
+    pub(crate) fn new() -> Self {
+        RuntimeClock(tokio::time::Instant::now())
+    }
+}
 
 impl Clock for RuntimeClock {
     fn now_ms(&self) -> i64 {
@@ -124,7 +131,7 @@ impl World {
     /// A world whose manager has started.
     pub(crate) fn new() -> Self {
         let (queries, store, sent, registry) = Default::default();
-        let clock = Arc::new(RuntimeClock(tokio::time::Instant::now()));
+        let clock = Arc::new(RuntimeClock::new());
         let manager = manager(&queries, &store, &sent, &registry, &clock);
         World {
             queries,
