@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use crate::row::Row;
 
+use super::samples::Samples;
 use super::{KernelError, Run};
 
 /// Which extreme is looked for, and which of several equal samples counts.
@@ -17,31 +18,13 @@ struct Extreme {
 
 /// `max_over_time`: NaN only where there is nothing else.
 pub(super) fn max(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
-    slide(
-        run,
-        Extreme {
-            better: Ordering::Greater,
-            last: false,
-        },
-        |run, step, at| {
-            out.set(step, run.samples.floats[at]);
-        },
-    );
+    slide(run, out, MAX_FIRST, |samples, at| samples.floats[at]);
     Ok(())
 }
 
 /// `min_over_time`: NaN only where there is nothing else.
 pub(super) fn min(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
-    slide(
-        run,
-        Extreme {
-            better: Ordering::Less,
-            last: false,
-        },
-        |run, step, at| {
-            out.set(step, run.samples.floats[at]);
-        },
-    );
+    slide(run, out, MIN_FIRST, |samples, at| samples.floats[at]);
     Ok(())
 }
 
@@ -49,13 +32,12 @@ pub(super) fn min(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelErro
 pub(super) fn ts_of_max(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
     slide(
         run,
+        out,
         Extreme {
-            better: Ordering::Greater,
             last: true,
+            ..MAX_FIRST
         },
-        |run, step, at| {
-            out.set(step, run.samples.float_ts[at] as f64 / 1000.0);
-        },
+        |samples, at| samples.float_ts[at] as f64 / 1000.0,
     );
     Ok(())
 }
@@ -64,27 +46,35 @@ pub(super) fn ts_of_max(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), Kern
 pub(super) fn ts_of_min(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
     slide(
         run,
+        out,
         Extreme {
-            better: Ordering::Less,
             last: true,
+            ..MIN_FIRST
         },
-        |run, step, at| {
-            out.set(step, run.samples.float_ts[at] as f64 / 1000.0);
-        },
+        |samples, at| samples.float_ts[at] as f64 / 1000.0,
     );
     Ok(())
 }
 
-/// Calls `found(run, step, index of the extreme)` for each window with floats.
+const MAX_FIRST: Extreme = Extreme {
+    better: Ordering::Greater,
+    last: false,
+};
+const MIN_FIRST: Extreme = Extreme {
+    better: Ordering::Less,
+    last: false,
+};
+
+/// Sets each window with floats to what `of` gives for its extreme sample.
 ///
 /// Candidates are kept in order of time, each less extreme than the one before it; the front one is the answer, and
 /// every sample enters and leaves once. Samples that are not candidates are less extreme than a later one. NaN is less
 /// extreme than anything.
-fn slide(run: &mut Run<'_, '_>, extreme: Extreme, mut found: impl FnMut(&Run<'_, '_>, usize, usize)) {
+fn slide(run: &mut Run<'_, '_>, out: &mut Row, extreme: Extreme, of: fn(&Samples<'_>, usize) -> f64) {
     let mut candidates = std::mem::take(&mut run.work.indices);
     candidates.clear();
     let (mut front, mut seen) = (0, 0);
-    run.for_each_float_window(|run, step, window| {
+    run.map_floats(out, |run, _, window| {
         let floats = run.samples.floats;
         // Windows may jump; what no window sees is no candidate.
         for index in seen.max(window.start)..window.end {
@@ -98,7 +88,7 @@ fn slide(run: &mut Run<'_, '_>, extreme: Extreme, mut found: impl FnMut(&Run<'_,
         while (candidates[front] as usize) < window.start {
             front += 1;
         }
-        found(run, step, candidates[front] as usize);
+        Some(of(&run.samples, candidates[front] as usize))
     });
     run.work.indices = candidates;
 }

@@ -8,6 +8,7 @@ use model::histogram::{CounterResetHint, FloatHistogram};
 use crate::row::Row;
 
 use super::notes::HistogramOperation;
+use super::samples::Samples;
 use super::starts;
 use super::{KernelError, Run};
 
@@ -17,7 +18,7 @@ pub(super) fn irate(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelEr
         run.samples.float_starts = &[];
         run.samples.histogram_starts = &[];
     }
-    run.for_each_window(|run, step, floats, histograms| window(run, true, step, floats, histograms, out));
+    evaluate(run, true, out);
     Ok(())
 }
 
@@ -25,44 +26,49 @@ pub(super) fn irate(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelEr
 pub(super) fn idelta(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
     run.samples.float_starts = &[];
     run.samples.histogram_starts = &[];
-    run.for_each_window(|run, step, floats, histograms| window(run, false, step, floats, histograms, out));
+    evaluate(run, false, out);
     Ok(())
 }
 
-fn window(
-    run: &mut Run<'_, '_>,
-    counter: bool,
-    step: usize,
-    floats: Range<usize>,
-    histograms: Range<usize>,
-    out: &mut Row,
-) {
-    if floats.len() + histograms.len() < 2 {
-        return;
+fn evaluate(run: &mut Run<'_, '_>, counter: bool, out: &mut Row) {
+    if run.only_floats() {
+        return run.map_floats(out, |run, _, floats| {
+            (floats.len() > 1).then(|| float_change(&run.samples, counter, floats.end - 1))
+        });
     }
-    let samples = run.samples;
     // The last two are of one kind if two of that kind lie behind all of the other.
     let is_tail = |mine: &Range<usize>, at: &[i64], other: &Range<usize>, other_at: &[i64]| {
         mine.len() >= 2 && (other.is_empty() || at[mine.end - 2] > other_at[other.end - 1])
     };
-    if is_tail(&floats, samples.float_ts, &histograms, samples.histogram_ts) {
-        let last = floats.end - 1;
-        let previous = starts::times(samples.float_ts, samples.float_starts, last - 1);
-        let current = starts::times(samples.float_ts, samples.float_starts, last);
-        let (old, new) = (samples.floats[last - 1], samples.floats[last]);
-        let reset = counter && (new < old || starts::is_reset(previous, current));
-        let mut change = if reset { new } else { new - old };
-        if counter {
-            change /= (current.at - previous.at) as f64 / 1000.0;
+    run.for_each_window(|run, step, floats, histograms| {
+        let samples = run.samples;
+        if floats.len() + histograms.len() < 2 {
+            return;
         }
-        out.set(step, change);
-    } else if is_tail(&histograms, samples.histogram_ts, &floats, samples.float_ts) {
-        if let Some(change) = histogram_change(run, counter, histograms.end - 1) {
-            out.push_histogram(step, Arc::new(change));
+        if is_tail(&floats, samples.float_ts, &histograms, samples.histogram_ts) {
+            out.set(step, float_change(&samples, counter, floats.end - 1));
+        } else if is_tail(&histograms, samples.histogram_ts, &floats, samples.float_ts) {
+            if let Some(change) = histogram_change(run, counter, histograms.end - 1) {
+                out.push_histogram(step, Arc::new(change));
+            }
+        } else {
+            run.notes.mixed_floats_and_histograms();
         }
-    } else {
-        run.notes.mixed_floats_and_histograms();
+    });
+}
+
+/// The change from float `last - 1` to `last`.
+#[inline]
+fn float_change(samples: &Samples<'_>, counter: bool, last: usize) -> f64 {
+    let previous = starts::times(samples.float_ts, samples.float_starts, last - 1);
+    let current = starts::times(samples.float_ts, samples.float_starts, last);
+    let (old, new) = (samples.floats[last - 1], samples.floats[last]);
+    if !counter {
+        return new - old;
     }
+    let reset = new < old || starts::is_reset(previous, current);
+    let change = if reset { new } else { new - old };
+    change / ((current.at - previous.at) as f64 / 1000.0)
 }
 
 /// The change from histogram `last - 1` to `last`; `None` where their buckets cannot be compared.

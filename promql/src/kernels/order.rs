@@ -14,17 +14,16 @@ pub(super) fn quantile_over_time(run: &mut Run<'_, '_>, out: &mut Row) -> Result
     };
     let mut sorted = SortedWindow::new(std::mem::take(&mut run.work.keys));
     let mut warned_about = None;
-    run.for_each_float_window(|run, step, window| {
+    run.map_floats(out, |run, step, window| {
         let q = q.at(step);
         if !(0.0..=1.0).contains(&q) && warned_about != Some(q.to_bits()) {
             warned_about = Some(q.to_bits());
             run.notes.invalid_quantile(q);
         }
         sorted.slide(run.samples.floats, window);
-        out.set(
-            step,
-            quantile_at(q, sorted.keys.len(), |index| value(sorted.keys[index])),
-        );
+        Some(quantile_at(q, sorted.keys.len(), |index| {
+            value(sorted.keys[index])
+        }))
     });
     run.work.keys = sorted.keys;
     Ok(())
@@ -35,11 +34,11 @@ pub(super) fn mad_over_time(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), 
     let mut sorted = SortedWindow::new(std::mem::take(&mut run.work.keys));
     let mut values = std::mem::take(&mut run.work.sorted);
     let mut distances = std::mem::take(&mut run.work.distances);
-    run.for_each_float_window(|run, step, window| {
+    run.map_floats(out, |run, _, window| {
         sorted.slide(run.samples.floats, window);
         values.clear();
         values.extend(sorted.keys.iter().map(|key| value(*key)));
-        out.set(step, median_distance(&values, &mut distances));
+        Some(median_distance(&values, &mut distances))
     });
     run.work.keys = sorted.keys;
     run.work.sorted = values;

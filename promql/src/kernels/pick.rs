@@ -9,6 +9,10 @@ use super::{KernelError, Run};
 
 /// `count_over_time`: floats and histograms.
 pub(super) fn count(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
+    if run.only_floats() {
+        run.map_floats(out, |_, _, floats| Some(floats.len() as f64));
+        return Ok(());
+    }
     run.for_each_window(|_, step, floats, histograms| {
         out.set(step, (floats.len() + histograms.len()) as f64);
     });
@@ -39,6 +43,10 @@ pub(super) fn first(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelEr
 /// `last_over_time`
 pub(super) fn last(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
     let samples = run.samples;
+    if run.only_floats() {
+        run.map_floats(out, |_, _, floats| Some(samples.floats[floats.end - 1]));
+        return Ok(());
+    }
     run.for_each_window(|_, step, floats, histograms| {
         let float_last = histograms.is_empty()
             || !floats.is_empty()

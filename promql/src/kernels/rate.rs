@@ -62,38 +62,56 @@ fn evaluate(run: &mut Run<'_, '_>, flavour: Flavour, out: &mut Row) -> Result<()
         find_resets(run, &mut resets, &mut overlaps);
     }
     let range_seconds = run.range_seconds();
-    run.for_each_window(|run, step, floats, histograms| {
-        if !floats.is_empty() && !histograms.is_empty() {
-            run.notes.mixed_floats_and_histograms();
-            return;
-        }
-        if floats.is_empty() {
-            histogram_rate::window(run, flavour, step, histograms, range_seconds, out);
-            return;
-        }
+    let mut of_floats = |run: &mut Run<'_, '_>, step: usize, floats: Range<usize>| {
         if !overlaps.between(&floats).is_empty() {
             run.notes.start_times_overlap();
         }
         let change = float_change(run, &floats, resets.between(&floats));
-        let (start, end) = run.window(step);
-        let edges = Edges {
-            range_start: start,
-            range_end: end,
-            first: starts::times(run.samples.float_ts, run.samples.float_starts, floats.start),
-            last_at: run.samples.float_ts[floats.end - 1],
-            intervals: floats.len() - 1,
-        };
-        let first = run.samples.floats[floats.start];
-        if edges.starts_inside(flavour) {
-            let factor = edges.factor_from_start(flavour, range_seconds);
-            out.set(step, (change + first) * factor);
-        } else if edges.intervals > 0 {
-            out.set(step, change * edges.factor(flavour, first, change, range_seconds));
-        }
-    });
+        float_window(run, flavour, step, floats, change, range_seconds)
+    };
+    if run.only_floats() {
+        run.map_floats(out, of_floats);
+    } else {
+        run.for_each_window(|run, step, floats, histograms| {
+            match (floats.is_empty(), histograms.is_empty()) {
+                (false, false) => run.notes.mixed_floats_and_histograms(),
+                (true, _) => histogram_rate::window(run, flavour, step, histograms, range_seconds, out),
+                (false, true) => {
+                    if let Some(value) = of_floats(run, step, floats) {
+                        out.set(step, value);
+                    }
+                }
+            }
+        });
+    }
     run.work.indices = resets.at;
     run.work.more_indices = overlaps.at;
     Ok(())
+}
+
+/// The extrapolated `change` over a window of floats.
+#[inline]
+fn float_window(
+    run: &Run<'_, '_>,
+    flavour: Flavour,
+    step: usize,
+    floats: Range<usize>,
+    change: f64,
+    range_seconds: f64,
+) -> Option<f64> {
+    let (start, end) = run.window(step);
+    let edges = Edges {
+        range_start: start,
+        range_end: end,
+        first: starts::times(run.samples.float_ts, run.samples.float_starts, floats.start),
+        last_at: run.samples.float_ts[floats.end - 1],
+        intervals: floats.len() - 1,
+    };
+    let first = run.samples.floats[floats.start];
+    if edges.starts_inside(flavour) {
+        return Some((change + first) * edges.factor_from_start(flavour, range_seconds));
+    }
+    (edges.intervals > 0).then(|| change * edges.factor(flavour, first, change, range_seconds))
 }
 
 /// Marks each float that starts anew after the one before it, and each whose start time overlaps it.
@@ -156,6 +174,7 @@ impl Marks {
     }
 
     /// The marks behind the window's first sample.
+    #[inline]
     fn between(&mut self, window: &Range<usize>) -> &[u32] {
         let cursor = &mut self.cursor;
         while cursor.end < self.at.len() && (self.at[cursor.end] as usize) < window.end {
@@ -207,6 +226,7 @@ impl Edges {
     /// What `change` is multiplied with. A sample closer to an end of the range than 1.1 times the average distance
     /// of samples means that the series goes on there, and the change is extrapolated to that end; otherwise half an
     /// average distance further. A counter whose first value was `first` is not extrapolated below zero.
+    #[inline]
     pub(super) fn factor(&self, flavour: Flavour, first: f64, change: f64, range_seconds: f64) -> f64 {
         let sampled = self.sampled();
         let mut to_start = self.beyond((self.first.at - self.range_start) as f64);
@@ -232,6 +252,7 @@ impl Edges {
     }
 
     /// How far the change is extrapolated beyond a sample that lies `distance` milliseconds from the range's end.
+    #[inline]
     fn beyond(&self, distance: f64) -> f64 {
         let (sampled, intervals) = (self.sampled(), self.intervals as f64);
         if self.intervals == 0 {

@@ -8,7 +8,7 @@ use super::{KernelError, Run};
 
 /// `deriv`: the slope per second.
 pub(super) fn deriv(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
-    run.for_each_float_pair(|run, step, window| {
+    run.map_float_pairs(out, |run, _, window| {
         // The origin lies near the samples, so that no digits are lost to large times.
         let origin = run.samples.float_ts[window.start];
         let line = fit(
@@ -16,7 +16,7 @@ pub(super) fn deriv(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelEr
             &run.samples.floats[window],
             origin,
         );
-        out.set(step, line.slope);
+        line.slope
     });
     Ok(())
 }
@@ -26,14 +26,14 @@ pub(super) fn predict_linear(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(),
     let Some(ahead) = run.args.first().copied() else {
         return Ok(());
     };
-    run.for_each_float_pair(|run, step, window| {
+    run.map_float_pairs(out, |run, step, window| {
         let origin = run.input.eval.at(step);
         let line = fit(
             &run.samples.float_ts[window.clone()],
             &run.samples.floats[window],
             origin,
         );
-        out.set(step, line.slope * ahead.at(step) + line.intercept);
+        line.slope * ahead.at(step) + line.intercept
     });
     Ok(())
 }

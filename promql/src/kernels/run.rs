@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::row::{Row, Windows};
+
 use super::notes::Notes;
 use super::samples::{Cursor, Samples};
 use super::{RangeInput, ScalarArg, Work};
@@ -36,37 +38,44 @@ impl Run<'_, '_> {
     }
 
     /// Calls `f(run, step, floats, histograms)` for each step whose window holds samples.
-    #[inline]
     pub(super) fn for_each_window(
         &mut self,
         mut f: impl FnMut(&mut Self, usize, Range<usize>, Range<usize>),
     ) {
         let (mut floats, mut histograms) = (Cursor::default(), Cursor::default());
-        let has_histograms = !self.samples.histogram_ts.is_empty();
         for step in 0..self.steps() {
             let (start, end) = self.window(step);
             floats.advance(self.samples.float_ts, start, end);
-            if has_histograms {
-                histograms.advance(self.samples.histogram_ts, start, end);
-            }
+            histograms.advance(self.samples.histogram_ts, start, end);
             if !floats.is_empty() || !histograms.is_empty() {
-                f(
-                    self,
-                    step,
-                    floats.first..floats.end,
-                    histograms.first..histograms.end,
-                );
+                f(self, step, floats.range(), histograms.range());
             }
         }
     }
 
-    /// Calls `f(run, step, floats)` for each step whose window holds floats; notes histograms beside them.
-    pub(super) fn for_each_float_window(&mut self, mut f: impl FnMut(&mut Self, usize, Range<usize>)) {
+    /// Whether all samples are floats: then [`Run::map_floats`] sees every window.
+    pub(super) fn only_floats(&self) -> bool {
+        self.samples.histogram_ts.is_empty()
+    }
+
+    /// Sets each step whose window holds floats to what `f(run, step, floats)` gives for it; notes histograms beside
+    /// them.
+    #[inline]
+    pub(super) fn map_floats(
+        &mut self,
+        out: &mut Row,
+        mut f: impl FnMut(&mut Self, usize, Range<usize>) -> Option<f64>,
+    ) {
+        if self.only_floats() {
+            return self.map_only_floats(out, f);
+        }
         let mut ignored = false;
         self.for_each_window(|run, step, floats, histograms| {
             if !floats.is_empty() {
                 ignored |= !histograms.is_empty();
-                f(run, step, floats);
+                if let Some(value) = f(run, step, floats) {
+                    out.set(step, value);
+                }
             }
         });
         if ignored {
@@ -74,13 +83,42 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Calls `f(run, step, floats)` for each step whose window holds at least two floats; notes histograms beside even
-    /// one.
-    pub(super) fn for_each_float_pair(&mut self, mut f: impl FnMut(&mut Self, usize, Range<usize>)) {
-        self.for_each_float_window(|run, step, floats| {
-            if floats.len() > 1 {
-                f(run, step, floats);
+    /// The common case, as tight as it gets: results and presence bits are written without looking at them again.
+    #[inline]
+    fn map_only_floats(
+        &mut self,
+        out: &mut Row,
+        mut f: impl FnMut(&mut Self, usize, Range<usize>) -> Option<f64>,
+    ) {
+        let timestamps = self.samples.float_ts;
+        let Windows { ends, range_ms } = self.input.windows;
+        let mut cursor = Cursor::default();
+        let (mut step, mut end) = (0, ends.start_ms);
+        for (word, values) in out.present.words_mut().iter_mut().zip(out.values.chunks_mut(64)) {
+            let mut present = 0;
+            for (bit, slot) in values.iter_mut().enumerate() {
+                cursor.advance(timestamps, end.saturating_sub(range_ms), end);
+                if !cursor.is_empty()
+                    && let Some(value) = f(self, step, cursor.range())
+                {
+                    *slot = value;
+                    present |= 1 << bit;
+                }
+                step += 1;
+                end = end.saturating_add(ends.step_ms);
             }
+            *word = present;
+        }
+    }
+
+    /// As [`Run::map_floats`], for windows with at least two floats; notes histograms beside even one.
+    pub(super) fn map_float_pairs(
+        &mut self,
+        out: &mut Row,
+        mut f: impl FnMut(&mut Self, usize, Range<usize>) -> f64,
+    ) {
+        self.map_floats(out, |run, step, floats| {
+            (floats.len() > 1).then(|| f(run, step, floats))
         });
     }
 }

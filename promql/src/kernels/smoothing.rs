@@ -24,9 +24,9 @@ pub(super) fn double_exponential(run: &mut Run<'_, '_>, out: &mut Row) -> Result
     if let Some(error) = error {
         return Err(error);
     }
-    run.for_each_float_pair(|run, step, window| {
+    run.map_float_pairs(out, |run, step, window| {
         let values = &run.samples.floats[window];
-        out.set(step, smooth(values, smoothing.at(step), trend.at(step)));
+        smooth(values, smoothing.at(step), trend.at(step))
     });
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! `sum_over_time` and `avg_over_time` of floats.
 
+use std::ops::Range;
+
 use model::histogram::kahan::Kahan;
 
 use crate::row::Row;
 
-use super::samples::Cursor;
 use super::{KernelError, Run, histogram_sums};
 
 /// `sum_over_time`
@@ -87,29 +88,25 @@ fn additive(
     run: &mut Run<'_, '_>,
     out: &mut Row,
     f: impl Fn(&[f64], Option<Kahan>) -> f64,
-    of_histograms: fn(&mut Run<'_, '_>, usize, std::ops::Range<usize>, &mut Row),
+    of_histograms: fn(&mut Run<'_, '_>, usize, Range<usize>, &mut Row),
 ) -> Result<(), KernelError> {
-    let samples = run.samples;
-    let (mut floats, mut histograms) = (Cursor::default(), Cursor::default());
+    let values = run.samples.floats;
     let mut sliding = SlidingSum::default();
-    for step in 0..run.steps() {
-        let (start, end) = run.window(step);
-        let before = floats;
-        floats.advance(samples.float_ts, start, end);
-        histograms.advance(samples.histogram_ts, start, end);
-        match (floats.is_empty(), histograms.is_empty()) {
-            (true, true) => {}
-            (false, false) => run.notes.mixed_floats_and_histograms(),
-            (true, false) => of_histograms(run, step, histograms.first..histograms.end, out),
-            (false, true) => {
-                let sum = sliding.slide(samples.floats, before, floats);
-                out.set(step, f(&samples.floats[floats.first..floats.end], sum));
-            }
-        }
-        if floats.is_empty() || !histograms.is_empty() {
-            sliding = SlidingSum::default();
-        }
+    let mut of_floats = |floats: Range<usize>| {
+        let sum = sliding.slide(values, floats.clone());
+        f(&values[floats], sum)
+    };
+    if run.only_floats() {
+        run.map_floats(out, |_, _, floats| Some(of_floats(floats)));
+        return Ok(());
     }
+    run.for_each_window(
+        |run, step, floats, histograms| match (floats.is_empty(), histograms.is_empty()) {
+            (false, false) => run.notes.mixed_floats_and_histograms(),
+            (true, _) => of_histograms(run, step, histograms, out),
+            (false, true) => out.set(step, of_floats(floats)),
+        },
+    );
     Ok(())
 }
 
@@ -118,12 +115,14 @@ fn additive(
 /// Compensated addition of n values errs by at most n² ε² Σ|x| beyond the last rounding. The sum is given out only
 /// while that bound, over everything added or subtracted since the last fresh start, is negligible beside it: a large
 /// value that has left the window, a sum that cancels, an infinity or a NaN end it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct SlidingSum {
     sum: Kahan,
+    /// What it is the sum of.
+    window: Range<usize>,
     /// Σ|x| of all operations since the last fresh start.
     magnitude: f64,
-    /// Number of those operations; 0 when there is nothing to go on from.
+    /// Number of those operations.
     operations: f64,
 }
 
@@ -133,28 +132,30 @@ const SLIDING_ERROR_MAX: f64 = 1e-14;
 const SLIDING_MAGNITUDE_MAX: f64 = 1e300;
 
 impl SlidingSum {
-    /// The sum of `now`, given that of `before`; `None` where the caller has to sum afresh by its own rules.
-    fn slide(&mut self, values: &[f64], before: Cursor, now: Cursor) -> Option<Kahan> {
-        let moved = (now.end - before.end) + (now.first - before.first);
-        if self.operations == 0.0 || moved >= now.len() {
-            self.restart(&values[now.first..now.end]);
+    /// The sum of `window`, which starts and ends no earlier than the last one; `None` where the caller has to sum
+    /// afresh by its own rules.
+    #[inline]
+    fn slide(&mut self, values: &[f64], window: Range<usize>) -> Option<Kahan> {
+        let (gone, come) = (self.window.start..window.start, self.window.end..window.end);
+        if gone.len() + come.len() >= window.len() {
+            self.restart(&values[window.clone()]);
         } else {
-            for value in &values[before.end..now.end] {
+            for value in &values[come] {
                 self.add(*value);
             }
-            for value in &values[before.first..now.first] {
+            for value in &values[gone] {
                 self.add(-*value);
             }
             if !self.is_good() {
-                self.restart(&values[now.first..now.end]);
+                self.restart(&values[window.clone()]);
             }
         }
+        self.window = window;
         if self.magnitude < SLIDING_MAGNITUDE_MAX {
-            Some(self.sum)
-        } else {
-            *self = SlidingSum::default();
-            None
+            return Some(self.sum);
         }
+        *self = SlidingSum::default();
+        None
     }
 
     /// Sums `window` in its order, as the reference does.

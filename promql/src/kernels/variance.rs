@@ -8,17 +8,15 @@ use super::{KernelError, Run};
 
 /// `stddev_over_time`: of the population, not of a sample.
 pub(super) fn stddev(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
-    run.for_each_float_window(|run, step, window| {
-        out.set(step, variance(&run.samples.floats[window]).sqrt());
+    run.map_floats(out, |run, _, window| {
+        Some(variance(&run.samples.floats[window]).sqrt())
     });
     Ok(())
 }
 
 /// `stdvar_over_time`: of the population, not of a sample.
 pub(super) fn stdvar(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelError> {
-    run.for_each_float_window(|run, step, window| {
-        out.set(step, variance(&run.samples.floats[window]));
-    });
+    run.map_floats(out, |run, _, window| Some(variance(&run.samples.floats[window])));
     Ok(())
 }
 
