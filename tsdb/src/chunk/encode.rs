@@ -4,7 +4,8 @@ use model::columns::Columns;
 use model::histogram::Histogram;
 
 use super::{
-    Appended, ChunkFull, Encoding, Float, HistogramAppender, Int, Kind, Xor2Appender, XorAppender, sample_count,
+    Appended, ChunkFull, Encoding, Float, HistogramAppender, Int, Kind, Xor2Appender, XorAppender,
+    sample_count,
 };
 
 /// Samples after which a new chunk begins: as many as the head cuts at.
@@ -138,7 +139,9 @@ impl Open {
         let st = matches!(encoding, Encoding::HistogramSt | Encoding::FloatHistogramSt);
         let (start_ms, t) = (sample.start_ms, sample.timestamp_ms);
         let body = match sample.histogram {
-            Some(Histogram::Int(h)) => Body::Int(Box::new(HistogramAppender::start(None, st, start_ms, t, h))),
+            Some(Histogram::Int(h)) => {
+                Body::Int(Box::new(HistogramAppender::start(None, st, start_ms, t, h)))
+            }
             Some(Histogram::Float(h)) => {
                 Body::Float(Box::new(HistogramAppender::start(None, st, start_ms, t, h)))
             }
@@ -246,9 +249,19 @@ fn next_histogram<K: Kind>(
     let st = appender.encoding() == K::ST_ENCODING;
     match appender.append(start_ms, timestamp_ms, histogram) {
         Ok(Appended::Added | Appended::Recoded) => None,
-        Ok(Appended::NeedsNewChunk(reset)) => {
-            Some(HistogramAppender::start_with(reset, st, start_ms, timestamp_ms, histogram))
-        }
-        Err(_) => Some(HistogramAppender::start(Some(appender), st, start_ms, timestamp_ms, histogram)),
+        Ok(Appended::NeedsNewChunk(reset)) => Some(HistogramAppender::start_with(
+            reset,
+            st,
+            start_ms,
+            timestamp_ms,
+            histogram,
+        )),
+        Err(_) => Some(HistogramAppender::start(
+            Some(appender),
+            st,
+            start_ms,
+            timestamp_ms,
+            histogram,
+        )),
     }
 }

@@ -9,6 +9,8 @@ mod histogram;
 mod st;
 #[cfg(test)]
 pub(crate) mod testing;
+#[doc(hidden)]
+pub mod workload;
 mod xor;
 mod xor2;
 

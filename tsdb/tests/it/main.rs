@@ -1,5 +1,6 @@
 //! The store from outside: against a model, through crashes and faults, on the reference's data.
 
+mod blocks;
 mod crash;
 mod isolation;
 mod model_test;

@@ -436,9 +436,8 @@ fn read_names(file: &[u8], at: usize, path: &FilePath) -> Result<Vec<NameValues>
     let mut before: Option<TableEntry<'_>> = None;
     let mut entries = Entries::new(file, start + 4..end);
     for _ in 0..count {
-        let entry = match entries.next() {
-            Some(Ok(entry)) => entry,
-            _ => return Err(corrupt(entries.cursor.position(), "postings table is malformed")),
+        let Some(Ok(entry)) = entries.next() else {
+            return Err(corrupt(entries.cursor.position(), "postings table is malformed"));
         };
         if before.is_some_and(|before| (before.name, before.value) >= (entry.name, entry.value)) {
             return Err(corrupt(entry.at, "postings table is not in order"));

@@ -78,7 +78,7 @@ impl Symbols {
         self.sampled.len() * size_of::<u32>()
     }
 
-    fn from_sample(&self, sample: usize) -> Cursor<'_> {
+    fn cursor_at(&self, sample: usize) -> Cursor<'_> {
         Cursor::new(&self.file[..self.end], self.start + self.sampled[sample] as usize)
     }
 
@@ -88,7 +88,7 @@ impl Symbols {
         if symbol >= self.count {
             return None;
         }
-        let mut cursor = self.from_sample(symbol as usize / STEP);
+        let mut cursor = self.cursor_at(symbol as usize / STEP);
         for _ in 0..symbol as usize % STEP {
             cursor.text().ok()?;
         }
@@ -101,14 +101,14 @@ impl Symbols {
         let mut from = 0..self.sampled.len();
         while from.len() > 1 {
             let middle = from.start + from.len() / 2;
-            if self.from_sample(middle).text().ok()? <= text {
+            if self.cursor_at(middle).text().ok()? <= text {
                 from.start = middle;
             } else {
                 from.end = middle;
             }
         }
         let first = (from.start * STEP) as u32;
-        let mut cursor = self.from_sample(from.next()?);
+        let mut cursor = self.cursor_at(from.next()?);
         (first..self.count).take(STEP).find(|_| cursor.text() == Ok(text))
     }
 

@@ -123,18 +123,16 @@ impl<K: Kind> HistogramAppender<K> {
         while reader.next()?.is_some() {
             samples += 1;
         }
-        let (state, start, bits) = reader.into_end();
-        let Some((layout, cells)) = state else {
-            return Ok(None);
-        };
-        let bytes = bits.div_ceil(8);
-        Ok(Some(HistogramAppender {
-            out: BitWriter::resume(chunk[..bytes].to_vec(), (bytes * 8 - bits) as u8),
-            samples,
-            header,
-            layout,
-            cells,
-            start,
+        Ok(reader.into_end().map(|end| {
+            let bytes = end.bits.div_ceil(8);
+            HistogramAppender {
+                out: BitWriter::resume(chunk[..bytes].to_vec(), (bytes * 8 - end.bits) as u8),
+                samples,
+                header,
+                layout: end.layout,
+                cells: end.cells,
+                start: end.start,
+            }
         }))
     }
 

@@ -184,10 +184,25 @@ impl<'a, K: Kind> Reader<'a, K> {
         self.state.as_ref().map(|(layout, cells)| (layout, cells))
     }
 
-    /// Everything that appending needs to go on behind the last sample.
-    pub(super) fn into_end(self) -> (Option<(Layout, Cells<K>)>, Option<StartTrack>, usize) {
-        (self.state, self.start, self.bits.position())
+    /// Everything that appending needs to go on behind the last sample; `None` for a chunk without samples.
+    pub(super) fn into_end(self) -> Option<End<K>> {
+        let (layout, cells) = self.state?;
+        Some(End {
+            layout,
+            cells,
+            start: self.start,
+            bits: self.bits.position(),
+        })
     }
+}
+
+/// Where a chunk ends.
+pub(super) struct End<K: Kind> {
+    pub(super) layout: Layout,
+    pub(super) cells: Cells<K>,
+    pub(super) start: Option<StartTrack>,
+    /// Length of the chunk in bits.
+    pub(super) bits: usize,
 }
 
 /// A staleness marker: nothing but its sum.

@@ -10,7 +10,7 @@ use crate::chunk::{ChunkFull, decode};
 type Sample<K> = (i64, i64, Buckets<<K as Kind>::Bucket, <K as Kind>::Count>);
 
 /// A histogram with these contents of buckets, by index.
-fn histogram<K: Kind>(positive: &[(i64, f64)], negative: &[(i64, f64)]) -> Buckets<K::Bucket, K::Count>
+fn histogram<K>(positive: &[(i64, f64)], negative: &[(i64, f64)]) -> Buckets<K::Bucket, K::Count>
 where
     K: FromFloat,
 {
