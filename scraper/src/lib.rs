@@ -23,6 +23,8 @@ mod pool;
 mod scrape_loop;
 mod table;
 mod target;
+#[cfg(test)]
+mod tests;
 mod url;
 
 pub use config::{ScrapeConfig, ScrapeDefaults};

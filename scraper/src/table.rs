@@ -95,11 +95,6 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Number of lines.
-    pub(crate) fn len(&self) -> usize {
-        self.lines.len()
-    }
-
     /// Starts a pass.
     pub(crate) fn begin(&mut self) {
         self.pass += 1;

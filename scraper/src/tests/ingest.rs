@@ -1,0 +1,587 @@
+//! One target, scrape by scrape, without network or time.
+
+use exposition::{Format, HistogramOptions, ParserOptions};
+use model::labels::{Labels, NameScheme};
+use model::relabel::{RelabelAction, RelabelConfig, RelabelRule};
+
+use super::store::MemoryStore;
+use crate::absorb::{SampleRules, Scratch, schema_for_factor};
+use crate::error::{FetchError, ScrapeError};
+use crate::ingest::{ExtraReport, Report, Scrape, TargetMemory};
+use crate::labels::{LabelLimits, LabelRules};
+
+/// A target with its memory and the store that its samples go to.
+struct Bench {
+    store: MemoryStore,
+    memory: TargetMemory,
+    scratch: Scratch,
+    target: Labels,
+    relabel: Vec<RelabelRule>,
+    limits: LabelLimits,
+    honor_timestamps: bool,
+    track_timestamps: bool,
+    sample_limit: u64,
+    bucket_limit: u64,
+    schema_max: i32,
+    start_timestamps: bool,
+    metadata: bool,
+    extra: Option<ExtraReport>,
+    now_ms: i64,
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Bench {
+            store: MemoryStore::default(),
+            memory: TargetMemory::default(),
+            scratch: Scratch::default(),
+            target: Labels::empty(),
+            relabel: Vec::new(),
+            limits: LabelLimits::default(),
+            honor_timestamps: true,
+            track_timestamps: false,
+            sample_limit: 0,
+            bucket_limit: 0,
+            schema_max: 8,
+            start_timestamps: false,
+            metadata: false,
+            extra: None,
+            now_ms: 0,
+        }
+    }
+}
+
+impl Bench {
+    fn ingest(&mut self, body: Result<(Format, &[u8]), ScrapeError>) -> Report {
+        self.now_ms += 1000;
+        let rules = SampleRules {
+            labels: LabelRules {
+                target: &self.target,
+                honor_labels: false,
+                relabel: &self.relabel,
+                scheme: NameScheme::Utf8,
+                limits: self.limits,
+            },
+            honor_timestamps: self.honor_timestamps,
+            track_timestamps_staleness: self.track_timestamps,
+            sample_limit: self.sample_limit,
+            bucket_limit: self.bucket_limit,
+            schema_max: self.schema_max,
+            parser: ParserOptions {
+                start_timestamps: self.start_timestamps,
+                histograms: HistogramOptions::default(),
+            },
+            append_metadata: self.metadata,
+        };
+        let scrape = Scrape {
+            timestamp_ms: self.now_ms,
+            body,
+            elapsed_s: &|| 0.5,
+            extra: self.extra,
+        };
+        self.memory.ingest(&self.store, &rules, scrape, &mut self.scratch)
+    }
+
+    fn text(&mut self, body: &str) -> Report {
+        self.ingest(Ok((Format::Text, body.as_bytes())))
+    }
+
+    fn open_metrics(&mut self, body: &str) -> Report {
+        self.ingest(Ok((Format::OpenMetrics, body.as_bytes())))
+    }
+
+    fn fail(&mut self) -> Report {
+        self.ingest(Err(FetchError::BodySize.into()))
+    }
+
+    /// What the last scrape stored beside its report.
+    #[track_caller]
+    fn stored(&self, want: &[&str]) {
+        assert_eq!(self.store.last(), want);
+    }
+}
+
+fn rule(action: RelabelAction, source: &str, regex: &str) -> RelabelRule {
+    let config = RelabelConfig {
+        source_labels: vec![source.to_owned()],
+        regex: Some(regex.to_owned()),
+        action,
+        ..RelabelConfig::default()
+    };
+    RelabelRule::new(config, NameScheme::Utf8).unwrap()
+}
+
+#[test]
+fn known_lines_are_not_resolved_again() {
+    let mut bench = Bench {
+        target: Labels::from_pairs([("job", "j")]),
+        ..Bench::default()
+    };
+    let report = bench.text("a 1\nb{c=\"d\"} 2\n");
+    bench.stored(&[
+        r#"{__name__="a", job="j"} 1 @1000"#,
+        r#"{__name__="b", c="d", job="j"} 2 @1000"#,
+    ]);
+    assert_eq!(
+        (
+            report.counts.scraped,
+            report.counts.relabelled,
+            report.counts.added
+        ),
+        (2, 2, 2)
+    );
+    assert_eq!(bench.store.resolved(), 2 + 5);
+    let report = bench.text("a 3\nb{c=\"d\"} 4\n");
+    bench.stored(&[
+        r#"{__name__="a", job="j"} 3 @2000"#,
+        r#"{__name__="b", c="d", job="j"} 4 @2000"#,
+    ]);
+    assert_eq!((report.counts.scraped, report.counts.added), (2, 0));
+    assert_eq!(bench.store.resolved(), 2 + 5);
+    assert_eq!(bench.store.report("up").as_deref(), Some("1"));
+    assert_eq!(
+        bench.store.report("scrape_duration_seconds").as_deref(),
+        Some("0.5")
+    );
+    assert_eq!(bench.store.report("scrape_samples_scraped").as_deref(), Some("2"));
+    assert_eq!(bench.store.report("scrape_series_added").as_deref(), Some("0"));
+}
+
+#[test]
+fn lines_move_come_and_go() {
+    let mut bench = Bench::default();
+    bench.text("a 1\nb 1\nc 1\nd 1\n");
+    bench.text("a 2\nnew 2\nb 2\nc 2\nd 2\n");
+    let resolved = bench.store.resolved();
+    bench.text("d 3\nb 3\nnew 3\n");
+    bench.stored(&[
+        r#"{__name__="d"} 3 @3000"#,
+        r#"{__name__="b"} 3 @3000"#,
+        r#"{__name__="new"} 3 @3000"#,
+        r#"{__name__="a"} stale @3000"#,
+        r#"{__name__="c"} stale @3000"#,
+    ]);
+    bench.text("d 4\nb 4\nnew 4\n");
+    bench.stored(&[
+        r#"{__name__="d"} 4 @4000"#,
+        r#"{__name__="b"} 4 @4000"#,
+        r#"{__name__="new"} 4 @4000"#,
+    ]);
+    assert_eq!(bench.store.resolved(), resolved, "moved lines are found again");
+    bench.text("a 5\nb 5\n");
+    assert_eq!(bench.store.resolved(), resolved + 1, "a came back");
+}
+
+/// Every body of a family of random ones leaves exactly the series that it names, and marks exactly those that it
+/// takes back.
+#[test]
+fn random_bodies_leave_what_they_name() {
+    for seed in 0..200u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        let mut bench = Bench::default();
+        let mut before: Vec<u64> = Vec::new();
+        for scrape in 0..12 {
+            let mut now: Vec<u64> = before.iter().copied().filter(|_| next(6) > 0).collect();
+            for _ in 0..next(4) {
+                let series = next(20);
+                if !now.contains(&series) {
+                    let at = next(now.len() as u64 + 1) as usize;
+                    now.insert(at, series);
+                }
+            }
+            if next(4) == 0 && now.len() > 1 {
+                let last = now.len() - 1;
+                now.swap(0, last);
+            }
+            let failed = next(6) == 0;
+            let body: String = now
+                .iter()
+                .map(|series| format!("m{{s=\"{series}\"}} {scrape}\n"))
+                .collect();
+            let malformed = body.clone() + "!\n";
+            bench.text(if failed { &malformed } else { &body });
+            if failed {
+                now.clear();
+            }
+            let at = bench.now_ms;
+            let line =
+                |series: &u64, value: &str| format!("{{__name__=\"m\", s=\"{series}\"}} {value} @{at}");
+            let mut want: Vec<String> = now
+                .iter()
+                .map(|series| line(series, &scrape.to_string()))
+                .collect();
+            want.extend(
+                before
+                    .iter()
+                    .filter(|series| !now.contains(series))
+                    .map(|series| line(series, "stale")),
+            );
+            let mut got = bench.store.last();
+            got.sort();
+            want.sort();
+            assert_eq!(got, want, "seed {seed}, scrape {scrape}");
+            before = now;
+        }
+    }
+}
+
+#[test]
+fn a_failed_scrape_marks_everything_stale() {
+    let mut bench = Bench::default();
+    bench.text("a 1\nb 1\n");
+    let report = bench.fail();
+    assert_eq!(
+        report.error.map(|e| e.to_string()).as_deref(),
+        Some("body size limit exceeded")
+    );
+    bench.stored(&[r#"{__name__="a"} stale @2000"#, r#"{__name__="b"} stale @2000"#]);
+    assert_eq!(bench.store.report("up").as_deref(), Some("0"));
+    bench.fail();
+    bench.stored(&[]);
+    bench.text("b 3\na 3\n");
+    bench.stored(&[r#"{__name__="b"} 3 @4000"#, r#"{__name__="a"} 3 @4000"#]);
+    assert_eq!(bench.store.resolved(), 2 + 5, "what was known is known still");
+    bench.text("");
+    bench.stored(&[r#"{__name__="b"} stale @5000"#, r#"{__name__="a"} stale @5000"#]);
+    assert_eq!(bench.store.report("up").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_malformed_line_fails_the_scrape() {
+    let mut bench = Bench::default();
+    bench.text("a 1\nb 1\n");
+    let report = bench.text("a 2\nnew 2\nb{ 2\n");
+    assert_eq!(
+        report.error.map(|e| e.to_string()).as_deref(),
+        Some(r#"line 3, column 4: expected a label name or a closing brace, got "2" while parsing: "b{ 2""#)
+    );
+    assert_eq!(report.counts.scraped, 2);
+    bench.stored(&[r#"{__name__="a"} stale @2000"#, r#"{__name__="b"} stale @2000"#]);
+    assert_eq!(
+        bench.store.resolved(),
+        2 + 5,
+        "nothing is created for a body that fails"
+    );
+    bench.text("a 3\nnew 3\nb 3\n");
+    bench.stored(&[
+        r#"{__name__="a"} 3 @3000"#,
+        r#"{__name__="new"} 3 @3000"#,
+        r#"{__name__="b"} 3 @3000"#,
+    ]);
+}
+
+#[test]
+fn relabelling_drops_and_is_remembered() {
+    let mut bench = Bench {
+        relabel: vec![rule(RelabelAction::Drop, "__name__", "a.*")],
+        ..Bench::default()
+    };
+    let report = bench.text("a1 1\nb 1\na2 1\n");
+    assert_eq!(
+        (
+            report.counts.scraped,
+            report.counts.relabelled,
+            report.counts.added
+        ),
+        (3, 1, 1)
+    );
+    let report = bench.text("a1 2\nb 2\na2 2\n");
+    assert_eq!(
+        (
+            report.counts.scraped,
+            report.counts.relabelled,
+            report.counts.added
+        ),
+        (3, 1, 0)
+    );
+    bench.stored(&[r#"{__name__="b"} 2 @2000"#]);
+}
+
+#[test]
+fn timestamps_in_the_body() {
+    let body = "a 1 500\nb 1\nfuture 1 999999999\n";
+    let mut bench = Bench::default();
+    let report = bench.text(body);
+    bench.stored(&[r#"{__name__="a"} 1 @500"#, r#"{__name__="b"} 1 @1000"#]);
+    assert_eq!((report.counts.out_of_bounds, report.counts.relabelled), (1, 3));
+    bench.text("b 2\n");
+    bench.stored(&[r#"{__name__="b"} 2 @2000"#]);
+
+    let mut bench = Bench {
+        track_timestamps: true,
+        ..Bench::default()
+    };
+    bench.text("a 1 500\n");
+    bench.text("b 2\n");
+    bench.stored(&[r#"{__name__="b"} 2 @2000"#, r#"{__name__="a"} stale @2000"#]);
+
+    let mut bench = Bench {
+        honor_timestamps: false,
+        ..Bench::default()
+    };
+    bench.text("a 1 500\n");
+    bench.stored(&[r#"{__name__="a"} 1 @1000"#]);
+    bench.text("b 2\n");
+    bench.stored(&[r#"{__name__="b"} 2 @2000"#, r#"{__name__="a"} stale @2000"#]);
+}
+
+#[test]
+fn a_series_twice_in_a_body() {
+    let mut bench = Bench::default();
+    let report = bench.text("a 1\na 2\n");
+    bench.stored(&[r#"{__name__="a"} 1 @1000"#]);
+    assert_eq!(
+        (
+            report.counts.duplicates,
+            report.counts.relabelled,
+            report.counts.added
+        ),
+        (1, 2, 1)
+    );
+    let report = bench.text("a 1 1500\na 2 1600\n");
+    bench.stored(&[r#"{__name__="a"} 1 @1500"#, r#"{__name__="a"} 2 @1600"#]);
+    assert_eq!(report.counts.duplicates, 0);
+}
+
+#[test]
+fn one_series_under_two_texts_is_not_marked_stale() {
+    let mut bench = Bench::default();
+    bench.text("m{a=\"1\",b=\"2\"} 1\n");
+    bench.text("m{b=\"2\",a=\"1\"} 2\n");
+    bench.stored(&[r#"{__name__="m", a="1", b="2"} 2 @2000"#]);
+}
+
+#[test]
+fn storage_refuses_single_samples() {
+    let mut bench = Bench::default();
+    bench.text("a 1\n");
+    bench.now_ms = -1000;
+    let report = bench.text("a 2\nb 2\n");
+    bench.stored(&[r#"{__name__="b"} 2 @0"#]);
+    assert_eq!(report.refused.out_of_order, 1);
+    assert!(report.error.is_none());
+}
+
+#[test]
+fn limits_fail_the_whole_scrape() {
+    let mut bench = Bench {
+        sample_limit: 2,
+        ..Bench::default()
+    };
+    bench.text("a 1\nb 1\n");
+    let report = bench.text("a 2\nb 2\nc 2\nd 2\n");
+    assert_eq!(
+        report.error.map(|e| e.to_string()).as_deref(),
+        Some("sample limit exceeded")
+    );
+    assert_eq!(
+        (
+            report.counts.scraped,
+            report.counts.relabelled,
+            report.counts.added
+        ),
+        (4, 4, 0)
+    );
+    bench.stored(&[r#"{__name__="a"} stale @2000"#, r#"{__name__="b"} stale @2000"#]);
+    assert_eq!(bench.store.resolved(), 2 + 5);
+
+    let mut bench = Bench {
+        limits: LabelLimits {
+            labels_max: 1,
+            ..LabelLimits::default()
+        },
+        ..Bench::default()
+    };
+    let report = bench.text("a 1\nb{c=\"d\"} 1\n");
+    let message = "label_limit exceeded (metric: b, number of labels: 2, limit: 1)";
+    assert_eq!(report.error.map(|e| e.to_string()).as_deref(), Some(message));
+    assert_eq!(bench.store.report("up").as_deref(), Some("0"));
+}
+
+#[test]
+fn forgotten_series_are_resolved_again() {
+    let mut bench = Bench::default();
+    bench.text("a 1\nb 1\n");
+    bench.store.forget_all();
+    let report = bench.text("a 2\nb 2\n");
+    bench.stored(&[r#"{__name__="a"} 2 @2000"#, r#"{__name__="b"} 2 @2000"#]);
+    assert!(report.storage_error.is_none());
+    assert_eq!(report.counts.added, 0);
+    assert_eq!(bench.store.report("up").as_deref(), Some("1"));
+    bench.store.forget_all();
+    bench.fail();
+    bench.stored(&[]);
+    assert_eq!(bench.store.report("up").as_deref(), Some("0"));
+}
+
+#[test]
+fn series_that_storage_does_not_create_are_left_out() {
+    let mut bench = Bench::default();
+    bench.text("a 1\n");
+    bench.store.limit(6);
+    let report = bench.text("a 2\nb 2\nc 2 # {} 1\n".replace(" # {} 1", "").as_str());
+    bench.stored(&[r#"{__name__="a"} 2 @2000"#]);
+    assert_eq!(report.series_refused, 2);
+    bench.store.limit(100);
+    bench.text("a 3\nb 3\nc 3\n");
+    bench.stored(&[
+        r#"{__name__="a"} 3 @3000"#,
+        r#"{__name__="b"} 3 @3000"#,
+        r#"{__name__="c"} 3 @3000"#,
+    ]);
+}
+
+#[test]
+fn exemplars_are_sent_when_they_are_new() {
+    let mut bench = Bench::default();
+    let body = "a_total 1 # {id=\"x\"} 0.5 0.25\nb_total 1 # {id=\"y\"} 1\n# EOF\n";
+    bench.open_metrics(body);
+    let exemplars = |bench: &Bench| -> Vec<String> {
+        bench
+            .store
+            .last()
+            .into_iter()
+            .filter(|line| line.contains("exemplar"))
+            .collect()
+    };
+    assert_eq!(
+        exemplars(&bench),
+        [
+            r#"{__name__="a_total"} exemplar {id="x"} 0.5 @250"#,
+            r#"{__name__="b_total"} exemplar {id="y"} 1 @1000"#
+        ]
+    );
+    bench.open_metrics(body);
+    assert_eq!(exemplars(&bench), [""; 0]);
+    bench.open_metrics(&body.replace("id=\"y\"", "id=\"z\""));
+    assert_eq!(
+        exemplars(&bench),
+        [r#"{__name__="b_total"} exemplar {id="z"} 1 @3000"#]
+    );
+}
+
+#[test]
+fn start_timestamps_and_metadata_where_asked_for() {
+    let body = "# TYPE a counter\n# HELP a Text.\na_total 1\na_created 0.5\n# EOF\n";
+    let mut bench = Bench {
+        start_timestamps: true,
+        metadata: true,
+        ..Bench::default()
+    };
+    bench.open_metrics(body);
+    bench.stored(&[
+        r#"{__name__="a_total"} 1 @1000 since 500"#,
+        r#"{__name__="a_total"} metadata counter "Text.""#,
+    ]);
+    assert_eq!(
+        bench.memory.metadata.get("a").map(|m| m.help).as_deref(),
+        Some("Text.")
+    );
+    assert_eq!(bench.memory.metadata.list().len(), 1);
+    bench.open_metrics(body);
+    bench.stored(&[r#"{__name__="a_total"} 1 @2000 since 500"#]);
+    let mut bench = Bench::default();
+    bench.open_metrics(body);
+    bench.stored(&[
+        r#"{__name__="a_total"} 1 @1000"#,
+        r#"{__name__="a_created"} 0.5 @1000"#,
+    ]);
+}
+
+#[test]
+fn metadata_is_forgotten_after_ten_scrapes() {
+    let mut bench = Bench::default();
+    bench.text("# HELP a A.\na 1\n");
+    for _ in 0..10 {
+        bench.text("b 1\n");
+    }
+    assert!(bench.memory.metadata.get("a").is_some());
+    bench.text("b 1\n");
+    assert_eq!(bench.memory.metadata.get("a"), None);
+}
+
+/// A `MetricFamily` called `h` with one native histogram: schema 3, four observations in four buckets.
+const NATIVE: &[u8] =
+    b"\x20\x0a\x01h\x18\x04\x22\x19\x3a\x17\x08\x04\x11\0\0\0\0\0\0\xf0\x3f\x28\x06\x62\x02\x10\x04\
+    \x6a\x04\x02\x00\x00\x00";
+
+#[test]
+fn native_histograms_and_their_staleness() {
+    let mut bench = Bench::default();
+    let report = bench.ingest(Ok((Format::Protobuf, NATIVE)));
+    assert!(report.error.is_none(), "{:?}", report.error);
+    bench.stored(&[r#"{__name__="h"} histogram schema 3 count 4 sum 1 @1000"#]);
+    bench.ingest(Ok((Format::Protobuf, b"")));
+    bench.stored(&[r#"{__name__="h"} stale histogram @2000"#]);
+
+    let mut bench = Bench {
+        schema_max: schema_for_factor(1.9),
+        ..Bench::default()
+    };
+    bench.ingest(Ok((Format::Protobuf, NATIVE)));
+    bench.stored(&[r#"{__name__="h"} histogram schema 0 count 4 sum 1 @1000"#]);
+
+    let mut bench = Bench {
+        bucket_limit: 3,
+        ..Bench::default()
+    };
+    bench.ingest(Ok((Format::Protobuf, NATIVE)));
+    bench.stored(&[r#"{__name__="h"} histogram schema 2 count 4 sum 1 @1000"#]);
+}
+
+#[test]
+fn growth_factors() {
+    for (factor, schema) in [
+        (0.0, 8),
+        (1.0, 8),
+        (1.002, 8),
+        (1.1, 2),
+        (1.9, 0),
+        (2.0, 0),
+        (4.0, -1),
+        (1e9, -4),
+    ] {
+        assert_eq!(schema_for_factor(factor), schema, "{factor}");
+    }
+}
+
+#[test]
+fn more_about_a_scrape_where_asked_for() {
+    let extra = ExtraReport {
+        timeout_s: 10.0,
+        sample_limit: 7,
+        body_bytes: 4,
+    };
+    let mut bench = Bench {
+        extra: Some(extra),
+        ..Bench::default()
+    };
+    bench.text("a 1\n");
+    assert_eq!(
+        bench.store.report("scrape_timeout_seconds").as_deref(),
+        Some("10")
+    );
+    assert_eq!(bench.store.report("scrape_sample_limit").as_deref(), Some("7"));
+    assert_eq!(bench.store.report("scrape_body_size_bytes").as_deref(), Some("4"));
+}
+
+#[test]
+fn the_end_of_a_target() {
+    let mut bench = Bench {
+        target: Labels::from_pairs([("job", "j")]),
+        ..Bench::default()
+    };
+    bench.text("a 1\n");
+    bench
+        .memory
+        .end(&bench.store, &bench.target, 9000, false, &mut bench.scratch)
+        .unwrap();
+    bench.stored(&[r#"{__name__="a", job="j"} stale @9000"#]);
+    assert_eq!(bench.store.report("up").as_deref(), Some("stale"));
+}

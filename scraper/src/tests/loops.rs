@@ -1,0 +1,329 @@
+//! The manager's loops under a paused clock, with targets that answer without a network.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use discovery::{Groups, TargetGroup};
+use metrics::Registry;
+use model::clock::Clock;
+use model::labels::Labels;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::store::MemoryStore;
+use super::targets::config;
+use crate::buffers::Buffers;
+use crate::error::FetchError;
+use crate::fetch::{Body, Fetch, FetchRules, Fetching};
+use crate::metrics::ScrapeMetrics;
+use crate::pool::Pool;
+use crate::scrape_loop::Shared;
+use crate::{Health, Options};
+
+/// Tells tokio's time as the time of day.
+struct PausedClock(Instant);
+
+impl Clock for PausedClock {
+    fn now_ms(&self) -> i64 {
+        1_700_000_000_000 + self.0.elapsed().as_millis() as i64
+    }
+}
+
+/// Answers with the body set last, or not at all.
+#[derive(Default)]
+struct Answers(Mutex<Option<String>>);
+
+impl Fetch for Answers {
+    fn fetch<'f>(&'f self, _: &'f FetchRules, body: &'f mut Body) -> Fetching<'f> {
+        Box::pin(async move {
+            body.bytes.clear();
+            body.content_type = "text/plain".to_owned();
+            match &*self.0.lock() {
+                Some(text) => body.bytes.extend_from_slice(text.as_bytes()),
+                None => return Err(FetchError::Status(http::StatusCode::BAD_GATEWAY)),
+            }
+            Ok(())
+        })
+    }
+}
+
+struct Bench {
+    store: Arc<MemoryStore>,
+    answers: Arc<Answers>,
+    shared: Arc<Shared>,
+    pool: Pool,
+}
+
+fn bench(yaml: &str) -> Bench {
+    let store = Arc::new(MemoryStore::default());
+    let answers = Arc::new(Answers(Mutex::new(Some("a 1\n".to_owned()))));
+    let shared = Arc::new(Shared {
+        appender: Arc::clone(&store) as _,
+        clock: Arc::new(PausedClock(Instant::now())),
+        metrics: ScrapeMetrics::new(&Registry::new()),
+        options: Options::default(),
+        scratches: Buffers::default(),
+        bodies: Buffers::default(),
+        shutdown: CancellationToken::new(),
+    });
+    let config = Arc::new(config(yaml));
+    let pool = Pool::with_fetch(config, Arc::clone(&shared), 0, Arc::clone(&answers) as _);
+    Bench {
+        store,
+        answers,
+        shared,
+        pool,
+    }
+}
+
+fn groups(addresses: &[&str]) -> Groups {
+    vec![Arc::new(TargetGroup {
+        source: "0".into(),
+        targets: addresses
+            .iter()
+            .map(|address| Labels::from_pairs([("__address__", address)]))
+            .collect(),
+        labels: Labels::empty(),
+    })]
+}
+
+fn times(store: &MemoryStore) -> Vec<i64> {
+    let time = |batch: Vec<String>| batch.last()?.rsplit('@').next()?.parse().ok();
+    store.batches().into_iter().filter_map(time).collect()
+}
+
+const JOB: &str = "{job_name: j, scrape_interval: 10s}";
+
+#[tokio::test(start_paused = true)]
+async fn a_target_is_scraped_at_even_steps() {
+    let mut bench = bench(JOB);
+    bench.pool.sync(&groups(&["x:1", "x:1"]));
+    bench.store.wait_for(4).await;
+    let times = times(&bench.store);
+    assert!(
+        times.windows(2).all(|pair| pair[1] - pair[0] == 10_000),
+        "{times:?}"
+    );
+    assert_eq!(
+        bench.store.last(),
+        [format!(
+            "{{__name__=\"a\", instance=\"x:1\", job=\"j\"}} 1 @{}",
+            times[3]
+        )]
+    );
+    let target = bench.pool.targets().next().unwrap();
+    assert_eq!(target.status.lock().health, Health::Up);
+    assert_eq!(bench.pool.targets().count(), 1, "the same target twice is one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_target_is_down_and_its_series_stale() {
+    let mut bench = bench(JOB);
+    bench.pool.sync(&groups(&["x:1"]));
+    bench.store.wait_for(1).await;
+    *bench.answers.0.lock() = None;
+    bench.store.wait_for(2).await;
+    assert_eq!(bench.store.report("up").as_deref(), Some("0"));
+    assert!(bench.store.last()[0].contains(" stale @"));
+    tokio::task::yield_now().await;
+    let target = bench.pool.targets().next().unwrap();
+    let status = target.status.lock().clone();
+    assert_eq!(status.last_error, "server returned HTTP status 502 Bad Gateway");
+    assert_eq!(status.health, Health::Down);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_series_of_a_target_that_is_gone_end_after_a_while() {
+    let mut bench = bench(JOB);
+    bench.pool.sync(&groups(&["x:1"]));
+    bench.store.wait_for(2).await;
+    let last = *times(&bench.store).last().unwrap();
+    let started = Instant::now();
+    for handle in bench.pool.sync(&groups(&[])) {
+        handle.stopped().await;
+    }
+    assert!(started.elapsed() < Duration::from_millis(10));
+    bench.store.wait_for(3).await;
+    assert_eq!(started.elapsed().as_secs(), 21, "two intervals and a tenth");
+    assert_eq!(
+        bench.store.last(),
+        [format!(
+            "{{__name__=\"a\", instance=\"x:1\", job=\"j\"}} stale @{}",
+            last + 10_000
+        )]
+    );
+    assert_eq!(bench.store.report("up").as_deref(), Some("stale"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_series_of_a_target_that_comes_back_go_on() {
+    let mut bench = bench(JOB);
+    bench.pool.sync(&groups(&["x:1"]));
+    bench.store.wait_for(2).await;
+    bench.pool.sync(&groups(&[]));
+    bench.pool.sync(&groups(&["x:1"]));
+    // Its own two scrapes, at least two of its successor, and the late markers.
+    bench.store.wait_for(6).await;
+    let stale = bench
+        .store
+        .batches()
+        .iter()
+        .flatten()
+        .filter(|line| line.contains(" stale "))
+        .count();
+    assert_eq!(stale, 0, "markers come too late: {:#?}", bench.store.batches());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_at_shutdown() {
+    let mut bench = bench(JOB);
+    bench.pool.sync(&groups(&["x:1"]));
+    bench.store.wait_for(2).await;
+    bench.shared.shutdown.cancel();
+    for handle in bench.pool.stop() {
+        handle.stopped().await;
+    }
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(bench.store.batches().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_interval_keeps_what_is_known() {
+    let mut bench = bench(JOB);
+    bench.pool.sync(&groups(&["x:1"]));
+    bench.store.wait_for(2).await;
+    let resolved = bench.store.resolved();
+    let slower = Arc::new(config("{job_name: j, scrape_interval: 20s}"));
+    bench.pool.reload(slower, &groups(&["x:1"]), 0).unwrap();
+    bench.store.wait_for(4).await;
+    let times = times(&bench.store);
+    assert_eq!(times[3] - times[2], 20_000);
+    assert_eq!(bench.store.resolved(), resolved);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(
+        !bench
+            .store
+            .batches()
+            .iter()
+            .flatten()
+            .any(|line| line.contains(" stale "))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_rules_for_samples_start_anew() {
+    let mut bench = bench(JOB);
+    bench.pool.sync(&groups(&["x:1"]));
+    bench.store.wait_for(2).await;
+    let rules = "
+job_name: j
+scrape_interval: 10s
+metric_relabel_configs: [{target_label: new, replacement: label}]
+";
+    bench
+        .pool
+        .reload(Arc::new(config(rules)), &groups(&["x:1"]), 0)
+        .unwrap();
+    bench.store.wait_for(3).await;
+    assert!(bench.store.last()[0].starts_with(r#"{__name__="a", instance="x:1", job="j", new="label"} 1 "#));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let batches = bench.store.batches();
+    let stale: Vec<&String> = batches
+        .iter()
+        .flatten()
+        .filter(|line| line.contains(" stale "))
+        .collect();
+    assert_eq!(stale.len(), 1, "the series under its old labels: {stale:?}");
+    assert!(stale[0].starts_with(r#"{__name__="a", instance="x:1", job="j"} stale"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unchanged_configuration_disturbs_nothing() {
+    let mut bench = bench(JOB);
+    bench.pool.sync(&groups(&["x:1"]));
+    bench.store.wait_for(2).await;
+    assert!(
+        bench
+            .pool
+            .reload(Arc::new(config(JOB)), &groups(&["x:1"]), 0)
+            .unwrap()
+            .is_empty()
+    );
+    bench.store.wait_for(3).await;
+    let times = times(&bench.store);
+    assert_eq!(times[2] - times[1], 10_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_targets_fail_them_all() {
+    let mut bench = bench("{job_name: j, scrape_interval: 10s, target_limit: 1}");
+    bench.pool.sync(&groups(&["x:1", "x:2"]));
+    bench.store.wait_for(2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for target in bench.pool.targets() {
+        let error = target.status.lock().last_error.clone();
+        assert_eq!(error, "target_limit exceeded (number of targets: 2, limit: 1)");
+    }
+    bench.pool.sync(&groups(&["x:1"]));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(
+        bench.pool.targets().next().unwrap().status.lock().health,
+        Health::Up
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_targets_are_remembered_up_to_the_limit() {
+    let mut bench = bench(
+        "
+job_name: j
+keep_dropped_targets: 1
+relabel_configs: [{action: drop, source_labels: [__address__], regex: 'x:.*'}]
+",
+    );
+    bench.pool.sync(&groups(&["x:1", "x:2", "y:1"]));
+    assert_eq!((bench.pool.dropped.len(), bench.pool.dropped_count), (1, 2));
+    assert_eq!(bench.pool.dropped[0].value("__address__"), "x:1");
+    assert_eq!(bench.pool.targets().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_manager_follows_discovery() {
+    let store = Arc::new(MemoryStore::default());
+    let clock = Arc::new(PausedClock(Instant::now()));
+    let registry = Registry::new();
+    let manager = crate::Manager::new(Arc::clone(&store) as _, clock, &registry, Options::default());
+    manager.apply(vec![config(JOB)], &Labels::empty()).await.unwrap();
+    let (found, receiver) =
+        tokio::sync::watch::channel(Arc::new(BTreeMap::from([("j".to_owned(), groups(&[]))])));
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn({
+        let (manager, shutdown) = (Arc::clone(&manager), shutdown.clone());
+        async move { manager.run(receiver, shutdown).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(manager.targets()[0].active.len(), 0);
+    // An address that no URL can have: the scrape fails before any connection.
+    found.send_replace(Arc::new(BTreeMap::from([
+        ("j".to_owned(), groups(&["a b"])),
+        ("k".to_owned(), groups(&["x:1"])),
+    ])));
+    store.wait_for(1).await;
+    tokio::task::yield_now().await;
+    let targets = manager.targets();
+    assert_eq!(targets.len(), 1, "a job that is not configured is passed over");
+    let target = &targets[0].active[0];
+    assert_eq!((target.interval(), target.timeout()), ("10s", "10s"));
+    assert_eq!(target.scrape_url, "http://a b/metrics");
+    assert!(
+        registry
+            .render(metrics::Format::Text)
+            .contains("prometheus_target_scrape_pool_targets{scrape_job=\"j\"} 1")
+    );
+    manager.apply(vec![], &Labels::empty()).await.unwrap();
+    assert!(manager.targets().is_empty());
+    shutdown.cancel();
+    running.await.unwrap();
+}
