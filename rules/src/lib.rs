@@ -1,7 +1,7 @@
 //! Rules: expressions that are evaluated again and again, to be stored as series or to raise alerts.
 //!
-//! [`format`] reads rule files, [`check`] tells what is wrong with them, [`state`] is the pure state machine of alerts,
-//! and a [`Manager`] evaluates groups at their times. This crate meets storage, the query engine, the clock and whoever
+//! [`format`] reads rule files, [`check`] tells what is wrong with them, [`unit`] runs their tests, [`state`] is the pure
+//! state machine of alerts, and a [`Manager`] evaluates groups at their times. This crate meets storage, the query engine, the clock and whoever
 //! sends alerts only through traits ([`Environment`]); it knows no HTTP and no configuration file but rule files.
 //!
 //! The one decision behind it: all that is decided about an alert is decided in one step from the state before, the
@@ -36,6 +36,7 @@ mod schedule;
 mod snapshot;
 mod source;
 pub mod state;
+pub mod unit;
 
 pub use check::{CheckReport, LintOptions, Verdict, check};
 pub use error::{EvalError, FormatError, GroupProblem, LoadError, RuleProblem};

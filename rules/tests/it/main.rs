@@ -8,6 +8,7 @@ mod groups;
 mod manager;
 mod states;
 mod store;
+mod unit;
 mod verdicts;
 mod world;
 
