@@ -1,0 +1,6 @@
+//! The manager against real servers in this process.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod http;
+mod server;
