@@ -158,14 +158,11 @@ impl Engine {
             Some(range) => Some(storage.querier(range)?),
             None => None,
         };
-        let no_counts = match options.per_step_stats && self.options.features.per_step_stats {
-            true => Counts::by_step(plan.steps),
-            false => Counts::default(),
-        };
+        let by_step = options.per_step_stats && self.options.features.per_step_stats;
         let shared = Shared {
             limits: limits.clone(),
             features: self.options.features,
-            no_counts,
+            no_counts: Counts::new(&plan, by_step),
             parallel: self.pool.is_some(),
         };
         let prepared = Instant::now();

@@ -1,16 +1,19 @@
 //! How many samples a query looked at, by the reference's rules.
 
+use std::sync::Arc;
+
 use model::columns::Columns;
 use model::histogram::Histogram;
 use model::sample::is_stale_nan;
 
 use crate::engine::StepSamples;
-use crate::plan::Counting;
+use crate::plan::{CountedSubquery, Counting, Plan};
 use crate::row::{Row, Steps, Windows};
 
 /// Samples counted so far.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Counts {
+    subqueries: Arc<[CountedSubquery]>,
     /// All that the steps looked at.
     pub(crate) total: i64,
     /// All that were read.
@@ -27,15 +30,18 @@ struct ByStep {
 }
 
 impl Counts {
-    /// Counts that are kept step by step, too.
-    pub(crate) fn by_step(steps: Steps) -> Self {
+    /// Nothing counted yet for `plan`; `by_step` keeps the counts step by step, too.
+    pub(crate) fn new(plan: &Plan, by_step: bool) -> Self {
+        let steps = plan.steps;
         Counts {
-            by_step: Some(ByStep {
+            subqueries: plan.subqueries.clone(),
+            total: 0,
+            read: 0,
+            by_step: by_step.then(|| ByStep {
                 steps,
                 total: vec![0; steps.count],
                 read: vec![0; steps.count],
             }),
-            ..Counts::default()
         }
     }
 
@@ -61,7 +67,10 @@ impl Counts {
 
     /// Counts `total` and `read` samples at the step at `time_ms`.
     fn add(&mut self, counting: Counting, time_ms: i64, total: i64, read: i64) {
-        let total = if counting.only_read { 0 } else { total };
+        let Some((time_ms, consumed, seen)) = self.outermost(counting.subquery, time_ms) else {
+            return;
+        };
+        let (total, read) = (if consumed { 0 } else { total }, if seen { read } else { 0 });
         self.total += total * i64::from(counting.times);
         self.read += read;
         if let Some(by_step) = &mut self.by_step {
@@ -69,18 +78,35 @@ impl Counts {
         }
     }
 
+    /// For a time inside subqueries: the step of the query that it belongs to, whether a range function will look at
+    /// it again, and whether any window holds it.
+    fn outermost(&self, mut subquery: Option<u32>, mut time_ms: i64) -> Option<(i64, bool, bool)> {
+        let (mut consumed, mut seen) = (false, true);
+        while let Some(index) = subquery {
+            let outer = self.subqueries.get(index as usize)?;
+            consumed |= outer.range_ms.is_some();
+            let shifted = time_ms.saturating_add(outer.offset_ms);
+            time_ms = step_from(outer.steps, shifted);
+            if let (Some(range_ms), true) = (outer.range_ms, outer.steps.count > 1) {
+                seen &= shifted > time_ms - range_ms;
+            }
+            subquery = outer.parent;
+        }
+        Some((time_ms, consumed, seen))
+    }
+
     /// Counts samples that are the answer themselves.
     pub(crate) fn add_samples(&mut self, time_ms: i64, samples: usize) {
         let counting = Counting {
             times: 1,
-            only_read: false,
+            subquery: None,
         };
         self.add(counting, time_ms, samples as i64, samples as i64);
     }
 
     /// Counts the samples that an instant selector has found.
     pub(crate) fn add_row(&mut self, counting: Counting, steps: Steps, row: &Row) {
-        if self.by_step.is_none() {
+        if self.by_step.is_none() && counting.subquery.is_none() {
             let samples = super::limits::row_samples(row) as i64;
             self.add(counting, steps.start_ms, samples, samples);
             return;
@@ -134,11 +160,7 @@ impl Counts {
 
 impl ByStep {
     fn add(&mut self, counting: Counting, time_ms: i64, total: i64, read: i64) {
-        let behind = time_ms - self.steps.start_ms;
-        let last = self.steps.count.saturating_sub(1);
-        // Steps of subqueries belong to the query's step whose window they end up in, roughly.
-        let at = ((behind.max(0) + self.steps.step_ms - 1) / self.steps.step_ms) as usize;
-        let at = at.min(last);
+        let at = step_index(self.steps, time_ms);
         if counting.times > 1 {
             self.total.iter_mut().for_each(|count| *count += total);
             self.read[0] += read;
@@ -155,6 +177,19 @@ impl ByStep {
         };
         counts.iter().enumerate().map(with_time).collect()
     }
+}
+
+/// The first step that is not before `time_ms`, or the last one.
+fn step_index(steps: Steps, time_ms: i64) -> usize {
+    let behind = time_ms.saturating_sub(steps.start_ms).max(0);
+    let step_ms = steps.step_ms.max(1);
+    let index = usize::try_from(behind / step_ms + i64::from(behind % step_ms > 0)).unwrap_or(usize::MAX);
+    index.min(steps.count.saturating_sub(1))
+}
+
+/// The time of that step.
+fn step_from(steps: Steps, time_ms: i64) -> i64 {
+    steps.at(step_index(steps, time_ms))
 }
 
 /// How much each row of a series counts.

@@ -61,6 +61,8 @@ impl Execution<'_> {
         }
         let mut table = work.results.table;
         table.hold_samples()?;
+        let rows = lhs.series.len() + rhs.series.len();
+        self.shared.limits.touch_samples(rows)?;
         Ok(table)
     }
 }

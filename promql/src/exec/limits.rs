@@ -131,6 +131,13 @@ impl Held {
         }
     }
 
+    /// Holds `samples` instead of what it held.
+    pub(crate) fn set_samples(&mut self, samples: usize) -> Result<(), QueryError> {
+        let before = std::mem::take(&mut self.samples);
+        self.limits.samples.remove(before);
+        self.add_samples(samples)
+    }
+
     /// Holds `bytes` more.
     pub(crate) fn add_bytes(&mut self, bytes: usize) -> Result<(), QueryError> {
         self.bytes += bytes;

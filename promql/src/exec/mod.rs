@@ -136,8 +136,17 @@ impl<'a> Execution<'a> {
             consumer,
             annotations,
             counts,
-            held,
+            mut held,
+            passed,
         } = pipeline.run(&self.shared, &make)?;
+        for (stage, pair) in pipeline.stages.iter().zip(passed.windows(2)) {
+            let (input, output) = (pair[0], pair[1]);
+            let extra = stage.extra_samples(input.rows, self.plan.steps.count);
+            if !stage.is_in_place() {
+                self.shared.limits.touch_samples(output.samples + extra)?;
+            }
+            held.set_samples(output.samples)?;
+        }
         self.annotations.borrow_mut().merge(annotations);
         self.counts.borrow_mut().merge(counts);
         Ok((consumer, held))

@@ -79,6 +79,22 @@ pub(crate) struct Outcome<C> {
     pub(crate) counts: Counts,
     /// The samples of the source: the reference holds them until the consumer is done.
     pub(crate) held: Held,
+    /// What has reached each stage, and the consumer.
+    pub(crate) passed: Vec<Passed>,
+}
+
+/// Rows and their samples.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passed {
+    pub(crate) rows: usize,
+    pub(crate) samples: usize,
+}
+
+impl Passed {
+    fn add(&mut self, row: &Row) {
+        self.rows += 1;
+        self.samples += row_samples(row);
+    }
 }
 
 /// Buffers that go from series to series.
@@ -131,6 +147,10 @@ impl Pipeline<'_> {
         first.annotations.merge(second.annotations);
         first.counts.merge(second.counts);
         first.held.absorb(second.held);
+        for (all, more) in first.passed.iter_mut().zip(second.passed) {
+            all.rows += more.rows;
+            all.samples += more.samples;
+        }
         Ok(first)
     }
 
@@ -147,6 +167,7 @@ impl Pipeline<'_> {
             annotations: Annotations::default(),
             counts: shared.no_counts.clone(),
             held: Held::new(&shared.limits),
+            passed: vec![Passed::default(); self.stages.len() + 1],
         };
         let mut buffers = Buffers::default();
         let mut row = Row::default();
@@ -158,12 +179,16 @@ impl Pipeline<'_> {
             if row.is_empty() {
                 continue;
             }
-            outcome.held.add_samples(row_samples(&row))?;
-            for stage in &self.stages {
+            outcome.passed[0].add(&row);
+            if !matches!(self.source, Source::Table(_)) {
+                outcome.held.add_samples(row_samples(&row))?;
+            }
+            for (index, stage) in self.stages.iter().enumerate() {
                 stage.apply(&mut head, &mut row, shared, &mut buffers, &mut outcome)?;
                 if row.is_empty() {
                     continue 'series;
                 }
+                outcome.passed[index + 1].add(&row);
             }
             let Outcome {
                 consumer,

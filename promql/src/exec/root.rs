@@ -31,6 +31,7 @@ impl Execution<'_> {
             Root::Scalar(scalar) => {
                 self.check_steps(steps)?;
                 let values = self.scalar(scalar, steps)?;
+                self.shared.limits.touch_samples(steps.count)?;
                 if instant {
                     return Ok(Value::Scalar {
                         timestamp_ms: steps.start_ms,

@@ -53,6 +53,8 @@ impl Execution<'_> {
             table.make_distinct(Distinct::Merge)?;
         }
         table.hold_samples()?;
+        let rows = lhs.series.len() + rhs.series.len();
+        self.shared.limits.touch_samples(rows)?;
         Ok(table)
     }
 }

@@ -15,7 +15,6 @@ use crate::row::{Row, Steps};
 
 use super::head::{Dropped, Head};
 use super::histograms;
-use super::limits::row_samples;
 use super::operation;
 use super::pipeline::{Buffers, Outcome, Shared, kernel_error, note_counter};
 use super::scalar::{Scalars, as_args};
@@ -62,6 +61,26 @@ pub(crate) enum Stage<'p> {
 }
 
 impl Stage<'_> {
+    /// Samples that the reference holds besides the stage's results: its rows at one step, and its scalars.
+    pub(crate) fn extra_samples(&self, rows: usize, steps: usize) -> usize {
+        let scalars = match self {
+            Stage::Element(_, args) => args.len(),
+            Stage::WithScalar { .. } => 1,
+            Stage::Subquery { args, .. } => return args.len() * steps,
+            Stage::StepTime(_) => 0,
+            _ => return 0,
+        };
+        rows + scalars * (steps + 1)
+    }
+
+    /// Whether the reference changes its input instead of making a copy.
+    pub(crate) fn is_in_place(&self) -> bool {
+        matches!(
+            self,
+            Stage::Negate | Stage::LabelReplace { .. } | Stage::LabelJoin { .. } | Stage::Repeat(_)
+        )
+    }
+
     /// Changes `row` and `head`; an empty row goes no further.
     pub(crate) fn apply<C>(
         &self,
@@ -123,11 +142,7 @@ impl Stage<'_> {
                     head.drop_metadata(Dropped::Metadata, delayed);
                 }
             }
-            Stage::Repeat(count) => {
-                let before = row_samples(row);
-                repeat(row, *count);
-                outcome.held.add_samples(row_samples(row) - before)?;
-            }
+            Stage::Repeat(count) => repeat(row, *count),
             Stage::Subquery {
                 call,
                 args,

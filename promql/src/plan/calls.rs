@@ -163,8 +163,13 @@ impl Lowering<'_> {
         let Some(range) = call.args.iter().find(of_range).map(strip) else {
             return Err(unexpected(expr, "a range function without a range"));
         };
-        // Compat: annotations speak of the first argument, whether it is the range or not.
-        let first = call.args.first().map_or(expr.span, |arg| strip(arg).span);
+        // Compat: annotations speak of the first argument, whether it is the range or not; of a subquery the reference
+        // has forgotten the place, and shows the start of the query.
+        let first = match call.args.first().map(strip) {
+            Some(arg) if matches!(arg.kind, ExprKind::Subquery(_)) => Span::default(),
+            Some(arg) => arg.span,
+            None => expr.span,
+        };
         let spans = Spans {
             whole: expr.span,
             input: range.span,

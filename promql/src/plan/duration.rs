@@ -9,10 +9,14 @@ const SECONDS_MAX: f64 = (1u64 << 63) as f64 / 1e9;
 
 /// The value of `duration` in milliseconds; `signed` durations may be zero or negative.
 pub(super) fn resolve(duration: &Duration, time: &PlanContext<'_>, signed: bool) -> Result<i64, PlanError> {
-    let expr = match duration {
+    let mut expr = match duration {
         Duration::Literal(ms) => return Ok(*ms),
         Duration::Expr(expr) => expr,
     };
+    // Messages show the place inside parentheses.
+    while let DurationExprKind::Paren(inner) = &expr.kind {
+        expr = inner;
+    }
     let seconds = evaluate(expr, time)?;
     if !seconds.is_finite() {
         return Err(PlanError::duration(expr.span, "duration is NaN or infinite"));

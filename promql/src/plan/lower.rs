@@ -8,8 +8,8 @@ use crate::row::Steps;
 
 use super::invariant::{is_invariant, strip};
 use super::{
-    Counting, Distinct, Join, MatchLabels, Naming, Node, NodeId, NodeKind, Plan, PlanContext, PlanError,
-    Root, Scalar, Spans, naming,
+    CountedSubquery, Counting, Distinct, Join, MatchLabels, Naming, Node, NodeId, NodeKind, Plan,
+    PlanContext, PlanError, Root, Scalar, Spans, naming,
 };
 
 /// The plan of `expr` as `context` says.
@@ -35,13 +35,14 @@ pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, Plan
     let mut lowering = Lowering {
         context,
         nodes: Vec::new(),
+        subqueries: Vec::new(),
         range: None,
     };
     let grid = Grid {
         steps,
         counting: Counting {
             times: 1,
-            only_read: false,
+            subquery: None,
         },
         histograms: HistogramUse::Unknown,
     };
@@ -59,6 +60,7 @@ pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, Plan
     };
     Ok(Plan {
         nodes: lowering.nodes,
+        subqueries: lowering.subqueries.into(),
         root,
         steps,
         range: lowering.range,
@@ -126,6 +128,7 @@ impl Grid {
 pub(super) struct Lowering<'a> {
     pub(super) context: &'a PlanContext<'a>,
     pub(super) nodes: Vec<Node>,
+    pub(super) subqueries: Vec<CountedSubquery>,
     pub(super) range: Option<TimeRange>,
 }
 

@@ -19,6 +19,8 @@ pub(crate) use error::PlanError;
 pub(crate) use lower::build;
 pub(crate) use naming::drops_name;
 
+use std::sync::Arc;
+
 use model::matcher::Matcher;
 use model::storage::TimeRange;
 
@@ -37,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) root: Root,
     /// The times at which it is evaluated.
     pub(crate) steps: Steps,
+    /// Subqueries, outer before inner.
+    pub(crate) subqueries: Arc<[CountedSubquery]>,
     /// Everything that its selectors may read; `None` when it has no selector.
     pub(crate) range: Option<TimeRange>,
 }
@@ -308,13 +312,27 @@ pub(crate) struct SubqueryCall {
     pub(crate) counting: Counting,
 }
 
-/// How often the samples that a node reads count in the query's statistics.
+/// How the samples that a node reads count in the query's statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counting {
     /// At how many of the query's steps the node's result is used again: 1, but for what is computed once and repeated.
     pub(crate) times: u32,
-    /// Its samples count where a range function looks at them again, not when they are read.
-    pub(crate) only_read: bool,
+    /// The subquery around the node, as an index of [`Plan::subqueries`].
+    pub(crate) subquery: Option<u32>,
+}
+
+/// A subquery, as far as the query's statistics are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CountedSubquery {
+    /// The subquery around this one.
+    pub(crate) parent: Option<u32>,
+    /// The steps at which it is used.
+    pub(crate) steps: Steps,
+    /// Its `offset`, in milliseconds.
+    pub(crate) offset_ms: i64,
+    /// Length of the windows that a range function looks at, in milliseconds; its samples then count where they are
+    /// looked at, not where they are read. `None` where the subquery is the answer itself.
+    pub(crate) range_ms: Option<i64>,
 }
 
 /// Two vectors, arithmetic or comparison.

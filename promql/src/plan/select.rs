@@ -6,7 +6,8 @@ use crate::row::{Steps, Windows};
 
 use super::lower::{Grid, HistogramUse, Lowering};
 use super::{
-    Counting, Distinct, InstantSelect, NodeId, NodeKind, PlanError, SampleSelect, Spans, duration, naming,
+    CountedSubquery, Counting, Distinct, InstantSelect, NodeId, NodeKind, PlanError, SampleSelect, Spans,
+    duration, naming,
 };
 
 /// Times are kept this far from the ends of what 64 bits hold, so that windows around them do not overflow.
@@ -126,11 +127,21 @@ impl Lowering<'_> {
         .max(1);
         let ends = self.times(&subquery.modifiers, grid.steps)?;
         let steps = subquery_steps(ends, range_ms, step_ms);
+        let offset_ms = match &subquery.modifiers.offset {
+            Some(offset) => duration::resolve(offset, self.context, true)?,
+            None => 0,
+        };
+        self.subqueries.push(CountedSubquery {
+            parent: grid.counting.subquery,
+            steps: grid.steps,
+            offset_ms: if consumed { offset_ms } else { 0 },
+            range_ms: consumed.then_some(range_ms),
+        });
         let inner = Grid {
             steps,
             histograms: HistogramUse::Whole,
             counting: Counting {
-                only_read: grid.counting.only_read || consumed,
+                subquery: Some(self.subqueries.len() as u32 - 1),
                 ..grid.counting
             },
         };

@@ -63,7 +63,8 @@ impl Execution<'_> {
                     grouping,
                     limits: &self.shared.limits,
                 };
-                let (fold, _held) = self.consume(*child, || Fold::new(shape))?;
+                let (fold, held) = self.consume(*child, || Fold::new(shape))?;
+                drop(held);
                 let mut annotations = Annotations::default();
                 let table = fold.finish(&param, &mut annotations)?;
                 self.annotate(|notes| notes.merge(annotations));
