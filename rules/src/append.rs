@@ -45,21 +45,18 @@ pub(crate) fn append(
     previous: &Written,
     at_ms: i64,
 ) -> Result<Appended, AppendError> {
-    let mut previous = previous.clone();
-    match try_append(appender, samples, &previous, at_ms) {
+    match try_append(appender, samples, previous, at_ms) {
         Err(AppendError::UnknownSeries(unknown)) => {
             // The store has forgotten series since: their references must not be used again.
-            previous.retain(|labels, reference| {
-                if unknown.contains(reference) {
-                    if let Ok(fresh) = appender.resolve(labels) {
-                        *reference = fresh;
-                        return true;
-                    }
-                    return false;
-                }
-                true
+            let again = previous.iter().filter_map(|(labels, reference)| {
+                let reference = if unknown.contains(reference) {
+                    appender.resolve(labels).ok()?
+                } else {
+                    *reference
+                };
+                Some((labels.clone(), reference))
             });
-            try_append(appender, samples, &previous, at_ms)
+            try_append(appender, samples, &again.collect(), at_ms)
         }
         result => result,
     }

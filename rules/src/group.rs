@@ -1,5 +1,6 @@
 //! A group of rules and one evaluation of it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -242,7 +243,10 @@ impl Group {
         let started = Instant::now();
         let evaluated_at_ns = environment.now_ns();
         self.metrics.evaluations.inc();
-        let result = self.samples(running, at_ns, environment);
+        // A rule that panics, in the engine or in a template, must not take the others with it. What it shares with
+        // them are locks that do not poison and alerts that are only changed once all that can panic is done.
+        let attempt = AssertUnwindSafe(|| self.samples(running, at_ns, environment));
+        let result = std::panic::catch_unwind(attempt).unwrap_or(Err(EvalError::Panicked));
         let (count, error) = match result {
             Ok(samples) => (samples.len(), self.write(running, &samples, at_ns, environment)),
             Err(error) => {

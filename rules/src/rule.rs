@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::labels::{ALERT_NAME, Labels, LabelsPacker, METRIC_NAME};
+use model::labels::{ALERT_NAME, Labels, LabelsBuilder, LabelsPacker, METRIC_NAME};
 use promql::ast::Expr;
 use promql::value::{Sample, SampleValue};
 use template::Value;
@@ -24,7 +24,7 @@ pub(crate) struct Rule {
     pub(crate) expr: Expr,
     /// The expression as the API shows it and links carry it.
     pub(crate) query: String,
-    /// Labels of the group and the rule, as written.
+    /// Labels of the group and the rule, as written; values may be empty.
     pub(crate) labels: Labels,
     pub(crate) action: Action,
 }
@@ -73,7 +73,8 @@ impl Rule {
             name: rule.name.clone(),
             query: rule.expr.to_string(),
             expr: rule.expr.clone(),
-            labels: Labels::from_pairs(&labels),
+            // Empty values are kept: they take labels away.
+            labels: Labels::from_sorted(labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
             action,
         })
     }
@@ -98,14 +99,13 @@ impl Rule {
     /// # Errors
     /// When two elements are the same series, or there are more than `limit`.
     pub(crate) fn record(&self, mut samples: Vec<Sample>, limit: usize) -> Result<Vec<Sample>, EvalError> {
+        let mut own = self.labels.to_builder();
+        own.set(METRIC_NAME, &self.name);
+        let own: Vec<(&str, &str)> = own.iter().collect();
+        let mut packer = LabelsPacker::default();
         let mut seen = std::collections::HashSet::with_capacity(samples.len());
         for sample in &mut samples {
-            let mut builder = sample.labels.to_builder();
-            builder.set(METRIC_NAME, &self.name);
-            for (name, value) in &self.labels {
-                builder.set(name, value);
-            }
-            sample.labels = builder.build();
+            sample.labels = overridden(&sample.labels, &own, &mut packer);
             if !seen.insert(sample.labels.clone()) {
                 return Err(EvalError::SameSeries);
             }
@@ -133,8 +133,8 @@ impl Rule {
     fn series(&self, labels: &Labels, metric: &str, state: Option<&str>) -> Labels {
         // Compat: the rule's own labels come first, so that one whose template expands to nothing, and which the alert
         // therefore lacks, shows up with its template as its value.
-        let mut builder = self.labels.to_builder();
-        for (name, value) in labels {
+        let mut builder = LabelsBuilder::new();
+        for (name, value) in self.labels.iter().chain(labels) {
             builder.set(name, value);
         }
         builder.set(METRIC_NAME, metric);
@@ -208,4 +208,25 @@ impl AlertAction {
         }
         packer.finish()
     }
+}
+
+/// `labels` with those of `own`, which is sorted, in place of or beside its own; empty ones take labels away.
+fn overridden(labels: &Labels, own: &[(&str, &str)], packer: &mut LabelsPacker) -> Labels {
+    let mut theirs = labels.iter().peekable();
+    let mut push = |name: &str, value: &str| {
+        if !value.is_empty() {
+            packer.push(name, value);
+        }
+    };
+    for (name, value) in own {
+        while let Some((before, value)) = theirs.next_if(|(theirs, _)| theirs < name) {
+            push(before, value);
+        }
+        theirs.next_if(|(theirs, _)| theirs == name);
+        push(name, value);
+    }
+    for (name, value) in theirs {
+        push(name, value);
+    }
+    packer.finish()
 }

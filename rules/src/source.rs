@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::labels::Labels;
 use model::storage::Queryable;
 use promql::ast::Expr;
-use promql::engine::{Engine, EvalTime, QueryOptions, QueryOutput};
+use promql::engine::{CancelHandle, Engine, EvalTime, QueryOptions, QueryOutput};
 use promql::value::{Sample, SampleValue, Value};
 
 use crate::error::EvalError;
@@ -31,17 +31,33 @@ pub struct EngineSource {
     pub engine: Arc<Engine>,
     /// The store.
     pub storage: Arc<dyn Queryable>,
+    /// Ends queries under way when the server stops.
+    pub cancel: CancelHandle,
+}
+
+impl EngineSource {
+    fn options(&self) -> QueryOptions {
+        QueryOptions {
+            cancel: self.cancel.clone(),
+            ..QueryOptions::default()
+        }
+    }
 }
 
 impl QuerySource for EngineSource {
     fn query(&self, expr: &Expr, at_ms: i64) -> Result<Vec<Sample>, EvalError> {
-        let (time, options) = (EvalTime::Instant { at_ms }, QueryOptions::default());
-        to_vector(self.engine.evaluate(&*self.storage, expr, time, &options)?)
+        let time = EvalTime::Instant { at_ms };
+        to_vector(
+            self.engine
+                .evaluate(&*self.storage, expr, time, &self.options())?,
+        )
     }
 
     fn query_text(&self, text: &str, at_ms: i64) -> Result<Vec<Sample>, EvalError> {
-        let options = QueryOptions::default();
-        to_vector(self.engine.instant(&*self.storage, text, at_ms, &options)?)
+        to_vector(
+            self.engine
+                .instant(&*self.storage, text, at_ms, &self.options())?,
+        )
     }
 }
 

@@ -10,7 +10,7 @@ use model::clock::ManualClock;
 use model::histogram::Histogram;
 use model::labels::{ALERT_NAME, Labels};
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, HistogramSample, SeriesRef};
-use promql::engine::{Engine, EngineOptions, QueryOptions};
+use promql::engine::{CancelHandle, Engine, EngineOptions, QueryOptions};
 use promql::parser::{SequenceValue, parse_metric, parse_series};
 use promql::script::MemoryStore;
 use promql::value::{SampleValue, Value};
@@ -133,6 +133,7 @@ impl<'t> Bench<'t> {
             source: Arc::new(EngineSource {
                 engine: engine.clone(),
                 storage: store.clone(),
+                cancel: CancelHandle::new(),
             }),
             appender: store.clone(),
             storage: store.clone(),

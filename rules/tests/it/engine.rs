@@ -7,7 +7,7 @@ use metrics::Registry;
 use model::labels::Labels;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample};
 use narthex_rules::{AlertOptions, EngineSource, Environment, Manager, QuerySource, RuleMetrics, Settings};
-use promql::engine::{Engine, EngineOptions};
+use promql::engine::{CancelHandle, Engine, EngineOptions};
 use promql::script::MemoryStore;
 use promql::value::SampleValue;
 
@@ -55,6 +55,7 @@ async fn rules_build_on_each_other() {
     let source = Arc::new(EngineSource {
         engine: Arc::new(Engine::new(EngineOptions::default())),
         storage: store.clone(),
+        cancel: CancelHandle::new(),
     });
     let sent = Sent::default();
     let clock = Arc::new(RuntimeClock::new());

@@ -249,3 +249,48 @@ async fn templates_can_query() {
     world.wait(11).await;
     assert_eq!(world.manager.alerts()[0].annotations.value("s"), "7y");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_panics_dies_alone() {
+    let world = World::new();
+    let text =
+        "groups:\n- name: g\n  rules:\n  - record: bad\n    expr: panics\n  - record: good\n    expr: up\n";
+    world.queries.set("up", &[(&[("job", "a")], 1.0)]);
+    world.load(text).await.unwrap();
+    world.wait(25).await;
+    let rules = world.group().rules;
+    assert_eq!((rules[0].health, rules[1].health), (Health::Bad, Health::Good));
+    assert_eq!(
+        rules[0].last_error.as_ref().unwrap().to_string(),
+        "the evaluation panicked"
+    );
+    assert!(world.store.samples(r#"{__name__="good", job="a"}"#).len() >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_labels_take_labels_away() {
+    let world = World::new();
+    let text = "groups:\n- name: g\n  labels: {zone: z}\n  rules:\n  - record: r\n    expr: up\n    labels: {job: '', b: x}\n  \
+                - alert: A\n    expr: up\n    labels: {job: '', b: x}\n";
+    let labels: &[(&str, &str)] = &[
+        ("__name__", "up"),
+        ("a", "1"),
+        ("b", "2"),
+        ("job", "a"),
+        ("zone", "y"),
+    ];
+    world.queries.set("up", &[(labels, 1.0)]);
+    world.load(text).await.unwrap();
+    world.wait(11).await;
+    assert!(
+        !world
+            .store
+            .samples(r#"{__name__="r", a="1", b="x", zone="z"}"#)
+            .is_empty()
+    );
+    let alert = world.manager.alerts().remove(0);
+    assert_eq!(
+        alert.labels.to_string(),
+        r#"{a="1", alertname="A", b="x", zone="z"}"#
+    );
+}

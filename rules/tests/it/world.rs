@@ -64,6 +64,7 @@ impl QuerySource for Queries {
 
     fn query_text(&self, text: &str, at_ms: i64) -> Result<Vec<Sample>, EvalError> {
         self.asked.lock().unwrap().push((text.to_owned(), at_ms));
+        assert!(text != "panics", "as prepared");
         let answer = self
             .answers
             .lock()
