@@ -11,7 +11,7 @@ use model::sample::is_stale_nan;
 
 use crate::annotations::Severity;
 use crate::parser::SequenceValue;
-use crate::script::evaluate::{Answer, annotation_text};
+use crate::script::evaluate::Answer;
 use crate::script::{Expect, Steps, TextMatch};
 use crate::value::{Sample, SampleValue, Series, Value};
 
@@ -66,9 +66,7 @@ impl Expect {
                 .annotations
                 .iter()
                 .filter(|annotation| annotation.severity == severity);
-            let found: Vec<String> = of_kind
-                .map(|annotation| annotation_text(annotation, query))
-                .collect();
+            let found: Vec<String> = of_kind.map(|annotation| annotation.text(query)).collect();
             if let Some(text) = found.first().filter(|_| none) {
                 return Err(Mismatch::UnexpectedAnnotation(text.clone()));
             }

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use model::storage::Queryable;
 
-use crate::annotations::{Annotation, Annotations, Severity};
+use crate::annotations::Annotations;
 use crate::engine::{Engine, QueryOptions};
 use crate::value::Value;
 
@@ -73,22 +73,4 @@ impl Evaluate for Engine {
             annotations: output.annotations,
         })
     }
-}
-
-/// An annotation as clients see it: with its kind in front and its place behind.
-pub(super) fn annotation_text(annotation: &Annotation, query: &str) -> String {
-    let kind = match annotation.severity {
-        Severity::Warning => "warning",
-        Severity::Info => "info",
-    };
-    let place = annotation.span.map_or_else(String::new, |span| {
-        let before = query.get(..span.start as usize).unwrap_or(query);
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        format!(
-            " ({}:{})",
-            1 + before.matches('\n').count(),
-            1 + before.len() - line_start
-        )
-    });
-    format!("PromQL {kind}: {}{place}", annotation.message)
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use model::matcher::{MatchOp, Matcher};
 use narthex_promql::ast_json;
-use narthex_promql::parser::{ParseError, ParseOptions, parse};
+use narthex_promql::parser::{ParseError, ParseOptions, parse, parse_metric, parse_selector, parse_series};
 use serde_json::Value;
 
 /// Every recorded expression of real dashboards and rules: the same tree, the same formatted text; for errors the same
@@ -102,6 +102,85 @@ fn same<T: PartialEq + std::fmt::Display>(what: &str, found: &T, expected: &T) -
     Err(format!(
         "  {what}:\n    expected {expected}\n    found    {found}"
     ))
+}
+
+/// Every recorded corner cut at every place, and spoiled at random places, is read or refused, and an error can always be
+/// shown.
+#[test]
+fn no_text_makes_the_parser_panic() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/promql/parse.jsonl");
+    let lines = std::fs::read_to_string(path).expect("corners");
+    let queries: Vec<String> = lines
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("JSON")["query"]
+                .as_str()
+                .expect("query")
+                .to_owned()
+        })
+        .collect();
+    let check = |text: &str| match parse(text, &ParseOptions::ALL) {
+        Ok(expr) => drop((expr.to_string(), expr.pretty())),
+        Err(error) => drop((error.to_string(), error.render())),
+    };
+    for query in &queries {
+        for (at, _) in query.char_indices() {
+            check(&query[..at]);
+            check(&query[at..]);
+        }
+    }
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(0x5eed_u64);
+    println!("SEED={seed}");
+    let mut state = seed | 1;
+    let mut random = |below: usize| {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    const SPOILS: [&str; 16] = [
+        "(", ")", "[", "]", "{", "}", "\"", "\\", "é", "\n", "#", "5m", "@", ":", "^-", "{{",
+    ];
+    for _ in 0..5_000 {
+        let mut chars: Vec<char> = queries[random(queries.len())].chars().collect();
+        for _ in 0..=random(3) {
+            let at = random(chars.len() + 1);
+            let spoil = SPOILS[random(SPOILS.len())].chars();
+            chars.splice(at..(at + random(3)).min(chars.len()), spoil);
+        }
+        let text: String = chars.into_iter().collect();
+        check(&text);
+        let _ = parse_series(&text).map_err(|error| error.render());
+        let _ = parse_metric(&text).map_err(|error| error.render());
+    }
+}
+
+#[test]
+fn selectors_and_metrics_stand_alone() {
+    let matchers = parse_selector("a{b=~\"c|d\", \"e.f\"!=\"g\"}").expect("selector");
+    let texts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["b=~\"c|d\"", "\"e.f\"!=\"g\"", "__name__=\"a\""]);
+    // Nothing is asked of what the matchers match: `match[]` checks that itself.
+    assert_eq!(parse_selector("{}").expect("selector"), []);
+    for (text, message) in [
+        ("a[5m]", "1:2: parse error: unexpected \"[\""),
+        ("rate(a[5m])", "1:5: parse error: unexpected \"(\""),
+        ("a offset 5m", "1:3: parse error: unexpected <offset>"),
+        ("", "unknown position: parse error: unexpected end of input"),
+    ] {
+        assert_eq!(parse_selector(text).expect_err(text).to_string(), message);
+    }
+    let labels = parse_metric("a{b=\"c\", \"d.e\"=\"f\",}").expect("metric");
+    assert_eq!(labels.to_string(), "{__name__=\"a\", b=\"c\", \"d.e\"=\"f\"}");
+    let error = parse_metric("a{b!=\"c\"}").expect_err("no metric").to_string();
+    assert_eq!(
+        error,
+        "1:4: parse error: unexpected <op:!=> in label set, expected \"=\""
+    );
 }
 
 /// Runs `test` on a thread with the stack of a thread that a server starts for itself.
