@@ -21,6 +21,7 @@
 //! ```
 
 mod classic;
+mod convert;
 mod created;
 mod entry;
 mod error;
@@ -34,6 +35,7 @@ mod series;
 mod text;
 
 pub use classic::ClassicHistogram;
+pub use convert::ConvertingParser;
 pub use entry::{Entry, ExemplarText, Format, HistogramSeries, LabelsError, Series};
 pub use error::{Expected, ParseError, Place};
 pub use negotiate::{ContentTypeError, EscapingScheme, ScrapeProtocol, accept_header, format_of};

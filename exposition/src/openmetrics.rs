@@ -85,6 +85,8 @@ impl<'a> OpenMetricsParser<'a> {
             return Ok(None);
         };
         let complete = match text.last() {
+            // Comments are common where a sample is expected, and never known.
+            _ if text.first() == Some(&b'#') => false,
             Some(b'}') => true,
             Some(_) => self.body.get(end) == Some(&b' '),
             None => false,

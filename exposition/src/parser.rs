@@ -2,6 +2,7 @@
 
 use model::sample::MetricType;
 
+use crate::convert::ConvertingParser;
 use crate::entry::{Entry, Format, Series};
 use crate::error::ParseError;
 use crate::openmetrics::OpenMetricsParser;
@@ -13,7 +14,7 @@ use crate::text::TextParser;
 pub struct ParserOptions {
     /// In OpenMetrics, take `_created` samples for start timestamps of the others.
     pub start_timestamps: bool,
-    /// In protobuf, what becomes of histograms.
+    /// What becomes of histograms.
     pub histograms: HistogramOptions,
 }
 
@@ -26,12 +27,17 @@ pub enum Parser<'a> {
     OpenMetrics(OpenMetricsParser<'a>),
     /// Protobuf.
     Protobuf(Box<ProtobufParser<'a>>),
+    /// One of the text formats, classic histograms converted.
+    Converting(Box<ConvertingParser<'a>>),
 }
 
 impl<'a> Parser<'a> {
     /// A parser at the start of `body`.
     pub fn new(format: Format, body: &'a [u8], options: ParserOptions) -> Self {
         match format {
+            Format::Text | Format::OpenMetrics if options.histograms.convert_classic => {
+                Parser::Converting(Box::new(ConvertingParser::new(format, body, options)))
+            }
             Format::Text => Parser::Text(TextParser::new(body)),
             Format::OpenMetrics => {
                 Parser::OpenMetrics(OpenMetricsParser::new(body, options.start_timestamps))
@@ -46,6 +52,7 @@ impl<'a> Parser<'a> {
             Parser::Text(_) => Format::Text,
             Parser::OpenMetrics(_) => Format::OpenMetrics,
             Parser::Protobuf(_) => Format::Protobuf,
+            Parser::Converting(parser) => parser.format(),
         }
     }
 
@@ -55,6 +62,7 @@ impl<'a> Parser<'a> {
             Parser::Text(parser) => parser.kind(),
             Parser::OpenMetrics(parser) => parser.kind(),
             Parser::Protobuf(parser) => parser.kind(),
+            Parser::Converting(parser) => parser.kind(),
         }
     }
 
@@ -71,6 +79,7 @@ impl<'a> Parser<'a> {
             Parser::Text(parser) => parser.next(),
             Parser::OpenMetrics(parser) => parser.next(),
             Parser::Protobuf(parser) => parser.next(),
+            Parser::Converting(parser) => parser.next(),
         }
     }
 
@@ -88,7 +97,7 @@ impl<'a> Parser<'a> {
         match self {
             Parser::Text(parser) => parser.next_known(length, known),
             Parser::OpenMetrics(parser) => parser.next_known(length, known),
-            Parser::Protobuf(_) => Ok(None),
+            Parser::Protobuf(_) | Parser::Converting(_) => Ok(None),
         }
     }
 }

@@ -75,6 +75,8 @@ impl<'a> TextParser<'a> {
         };
         // A text that ends in a brace is complete; a bare name is not if it goes on or braces follow.
         let complete = match text.last() {
+            // Comments are common where a sample is expected, and never known.
+            _ if text.first() == Some(&b'#') => false,
             Some(b'}') => true,
             Some(_) => {
                 matches!(self.body.get(end), Some(b' ' | b'\t'))

@@ -31,4 +31,4 @@ pub use config::{ScrapeConfig, ScrapeDefaults};
 pub use error::{FetchError, SampleError, ScrapeError};
 pub use manager::{ActiveTarget, ApplyError, Manager, Options, PoolTargets};
 pub use metadata::FamilyMetadata;
-pub use target::{Health, TargetError, TargetStatus};
+pub use target::{Health, Preview, TargetError, TargetStatus, preview_group};

@@ -208,7 +208,7 @@ impl Manager {
                     Ok(Some(pool)) => ended.extend(pool.sync(groups)),
                     Ok(None) => {}
                     Err(error) => {
-                        tracing::error!(scrape_pool = %job, %error, "error creating new scrape pool")
+                        tracing::error!(scrape_pool = %job, %error, "error creating new scrape pool");
                     }
                 }
             }
@@ -309,7 +309,7 @@ impl Manager {
                     result = Err(ApplyError::FailureLog {
                         path: path.clone(),
                         source,
-                    })
+                    });
                 }
             }
         }

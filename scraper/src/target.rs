@@ -191,6 +191,27 @@ pub(crate) fn populate_group(
         .map(move |(i, target)| populate(target, &group.labels, config).map_err(|error| (i, error)))
 }
 
+/// What becomes of a discovered target: for checks and reports that scrape nothing.
+#[derive(Debug)]
+pub struct Preview {
+    /// Labels before relabelling.
+    pub discovered: Labels,
+    /// Labels after it, internal ones included; `None` where the target is dropped.
+    pub outcome: Result<Option<Labels>, TargetError>,
+}
+
+/// What becomes of each target of a group.
+pub fn preview_group(group: &TargetGroup, config: &ScrapeConfig) -> Vec<Preview> {
+    let preview = |target: &Labels| Preview {
+        discovered: discovered_labels(target, &group.labels, config).build(),
+        outcome: populate(target, &group.labels, config).map(|populated| match populated {
+            Populated::Active(target) => Some(target.labels.clone()),
+            Populated::Dropped(_) => None,
+        }),
+    };
+    group.targets.iter().map(preview).collect()
+}
+
 /// Labels before relabelling: the target's own, the group's, and what the configuration adds where neither has it.
 pub(crate) fn discovered_labels(target: &Labels, group: &Labels, config: &ScrapeConfig) -> LabelsBuilder {
     let mut labels = group.to_builder();

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use narthex_exposition::{Format, ParserOptions};
+use narthex_exposition::{Format, HistogramOptions, ParserOptions};
 use serde_json::Value;
 
 use crate::render;
@@ -32,7 +32,7 @@ fn golden(path: &Path) -> Vec<Value> {
         .collect()
 }
 
-pub fn format_of_file(name: &str) -> Format {
+pub(crate) fn format_of_file(name: &str) -> Format {
     match name {
         _ if name.ends_with(".om.txt") => Format::OpenMetrics,
         _ if name.ends_with(".bin") => Format::Protobuf,
@@ -120,7 +120,11 @@ fn own_bodies() {
         let body = std::fs::read(&path).unwrap();
         let options = ParserOptions {
             start_timestamps: true,
-            ..ParserOptions::default()
+            histograms: HistogramOptions {
+                convert_classic: name.contains(".converted"),
+                keep_classic: name.contains(".kept"),
+                ..HistogramOptions::default()
+            },
         };
         let (got, error) = render::entries(format_of_file(&name), &body, options);
         assert_eq!(error, None, "{name}");

@@ -7,7 +7,11 @@ use narthex_exposition as exposition;
 use serde_json::{Value, json};
 
 /// All entries of a body up to its end or its first fault.
-pub fn entries(format: Format, body: &[u8], options: ParserOptions) -> (Vec<Value>, Option<ParseError>) {
+pub(crate) fn entries(
+    format: Format,
+    body: &[u8],
+    options: ParserOptions,
+) -> (Vec<Value>, Option<ParseError>) {
     let mut parser = Parser::new(format, body, options);
     let mut rendered = Vec::new();
     loop {
