@@ -13,6 +13,7 @@ pub(crate) mod testing;
 pub mod workload;
 mod xor;
 mod xor2;
+mod xor_read;
 
 use model::columns::Columns;
 
@@ -134,7 +135,7 @@ pub fn decode(
     columns: &mut Columns,
 ) -> Result<(), ChunkError> {
     match Encoding::from_byte(encoding)? {
-        Encoding::Xor => xor::decode(bytes, min_ms, max_ms, columns),
+        Encoding::Xor => xor_read::decode(bytes, min_ms, max_ms, columns),
         Encoding::Xor2 => xor2::decode(bytes, min_ms, max_ms, columns),
         Encoding::Histogram => histogram::decode::<Int>(bytes, false, min_ms, max_ms, columns),
         Encoding::HistogramSt => histogram::decode::<Int>(bytes, true, min_ms, max_ms, columns),

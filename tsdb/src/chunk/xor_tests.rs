@@ -1,5 +1,8 @@
+use model::columns::Columns;
+
 use super::*;
 use crate::chunk::testing::{Rng, attack, float_patterns};
+use crate::chunk::xor_read::decode;
 
 fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
     let mut appender = XorAppender::new();
