@@ -312,7 +312,21 @@ impl<'r> Run<'r> {
             _ => None,
         };
         if let Some(result) = method {
-            return self.called(result, name, at.pos, at.span);
+            // What is wrong with the arguments is not the method's failure.
+            let kind = match result {
+                Err(CallError::ArgumentCount { name, want, got }) => ExecErrorKind::ArgumentCount {
+                    name,
+                    at_least: false,
+                    want,
+                    got,
+                },
+                Err(CallError::WrongType { expected, got }) => ExecErrorKind::WrongType {
+                    expected: expected.to_owned(),
+                    got,
+                },
+                result => return self.called(result, name, at.pos, at.span),
+            };
+            return Err(self.error(at.pos, at.span, kind));
         }
         let has_args = !args.is_empty();
         let kind = match receiver.plain() {

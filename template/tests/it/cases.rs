@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use narthex_template::{Dialect, FunctionSet, NoHost, TemplateSet, Type, Value, alert};
+use narthex_template::{Dialect, FunctionSet, NoHost, TemplateSet, Time, Type, Value, alert, notification};
 
 use crate::Server;
 
@@ -95,4 +95,77 @@ fn functions() {
     }
     assert_eq!(failed, 0);
     assert!(checked > 50);
+}
+
+/// A notification about two alerts, one of them resolved.
+fn notification_data() -> Value {
+    use notification::{Alert, Data, Pairs};
+    let alert = |firing, instance: &str, severity: &str, ends_at| Alert {
+        firing,
+        labels: Pairs::new([
+            ("alertname", "HighLatency"),
+            ("instance", instance),
+            ("severity", severity),
+        ]),
+        annotations: Pairs::new([
+            ("runbook", "https://runbooks.example/x?a=1&b=2".to_owned()),
+            ("summary", format!("Slow <{instance}> & \"b\"")),
+        ]),
+        starts_at: Time::parse_rfc3339("2026-03-29T00:30:00Z").unwrap(),
+        ends_at,
+        generator_url: "http://narthex.example/graph?g0.expr=up".to_owned(),
+        fingerprint: "abc123".to_owned(),
+    };
+    let ended = Time::parse_rfc3339("2026-03-29T01:30:00Z").unwrap();
+    Value::object(Data {
+        receiver: "team".to_owned(),
+        alerts: Arc::new(vec![
+            alert(true, "a", "warning", Time::zero()),
+            alert(false, "b", "critical", ended),
+        ]),
+        reason: String::new(),
+        group_labels: Pairs::new([("alertname", "HighLatency")]),
+        common_labels: Pairs::new([("alertname", "HighLatency")]),
+        common_annotations: Pairs::new([("runbook", "https://runbooks.example/x?a=1&b=2")]),
+        route_labels: Pairs::default(),
+        external_url: "http://am.example:9093".to_owned(),
+    })
+}
+
+/// As `language.txt`, for notifications and their default templates.
+#[test]
+fn notifications() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../testdata/template/notification.txt"
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    let set = |dialect| {
+        let mut set = TemplateSet::new(dialect, notification::FUNCTIONS);
+        set.add("", notification::DEFAULT_TEMPLATES).unwrap();
+        set
+    };
+    let (plain, html) = (set(Dialect::Text), set(Dialect::Html));
+    let (mut template, mut failed, mut checked) = ("", 0, 0);
+    for (number, line) in text.lines().enumerate() {
+        let Some(want) = line.strip_prefix("  ") else {
+            template = line;
+            continue;
+        };
+        let (set, want) = match want.split_at(4) {
+            ("text", want) => (&plain, want),
+            (_, want) => (&html, want),
+        };
+        let got = match set.expand("", template, notification_data(), &Server::default()) {
+            Ok(output) => format!(" = {output}"),
+            Err(error) => format!(" ! {error}"),
+        };
+        checked += 1;
+        if got.replace('\n', "⏎") != want {
+            failed += 1;
+            println!("{}: {template}\n  want{want}\n  got {got}", number + 1);
+        }
+    }
+    assert_eq!(failed, 0);
+    assert!(checked > 70);
 }
