@@ -50,11 +50,49 @@ pub(crate) fn merge(a: &Columns, b: &Columns, out: &mut Columns) {
     }
 }
 
+/// Appends the rows in `min_ms..=max_ms` of several runs, each in order of time, to `out` in order of time.
+///
+/// Compat: which row counts where runs share a timestamp is the reference's rule for overlapping data. One run is current,
+/// at first the first one; it stays current while its next row is older than those of all others, and otherwise the
+/// run with the oldest row (of equal ones, another than the current, the first) becomes current.
+pub(crate) fn chain(runs: &[Columns], min_ms: i64, max_ms: i64, out: &mut Columns) {
+    let mut at: Vec<(usize, usize)> = vec![(0, 0); runs.len()];
+    let next_ms = |at: &[(usize, usize)], run: usize| runs[run].timestamps_ms.get(at[run].0).copied();
+    let mut current = 0;
+    let mut last_ms = None;
+    loop {
+        let others = (0..runs.len()).filter(|run| *run != current);
+        let other = others.filter_map(|run| Some((next_ms(&at, run)?, run))).min();
+        current = match (next_ms(&at, current), other) {
+            (None, None) => return,
+            (None, Some((_, run))) => run,
+            (Some(mine), Some((theirs, run))) if theirs <= mine => run,
+            (Some(_), _) => current,
+        };
+        let (row, histogram) = &mut at[current];
+        let timestamp_ms = runs[current].timestamps_ms[*row];
+        if last_ms.replace(timestamp_ms) != Some(timestamp_ms) && (min_ms..=max_ms).contains(&timestamp_ms) {
+            push_row(&runs[current], *row, histogram, out);
+        } else {
+            skip_row(&runs[current], *row, histogram);
+        }
+        *row += 1;
+    }
+}
+
 /// Appends all rows of `from`.
 pub(crate) fn append_all(from: &Columns, columns: &mut Columns) {
-    let mut histogram = 0;
-    for row in 0..from.len() {
-        push_row(from, row, &mut histogram, columns);
+    let first = columns.len() as u32;
+    columns.timestamps_ms.extend_from_slice(&from.timestamps_ms);
+    columns.values.extend_from_slice(&from.values);
+    let histograms = from.histograms.iter().map(|(row, h)| (first + row, h.clone()));
+    columns.histograms.extend(histograms);
+    if !from.start_timestamps_ms.is_empty() || !columns.start_timestamps_ms.is_empty() {
+        columns.start_timestamps_ms.resize(first as usize, 0);
+        columns
+            .start_timestamps_ms
+            .extend_from_slice(&from.start_timestamps_ms);
+        columns.start_timestamps_ms.resize(columns.timestamps_ms.len(), 0);
     }
 }
 
@@ -70,27 +108,6 @@ pub(crate) fn merge_into(columns: &mut Columns, more: &Columns, spare: &mut Colu
     spare.clear();
     merge(columns, more, spare);
     std::mem::swap(columns, spare);
-}
-
-/// Puts the rows from `start` on in their place among those before; both stretches are in order of time. Costs nothing
-/// when they follow each other. `tail` and `merged` are space to work in.
-pub(crate) fn join_tail(columns: &mut Columns, start: usize, tail: &mut Columns, merged: &mut Columns) {
-    if start == 0 || start >= columns.len() || columns.timestamps_ms[start - 1] < columns.timestamps_ms[start] {
-        return;
-    }
-    tail.clear();
-    let first = columns.histograms.partition_point(|(row, _)| (*row as usize) < start);
-    let mut histogram = first;
-    for row in start..columns.len() {
-        push_row(columns, row, &mut histogram, tail);
-    }
-    columns.timestamps_ms.truncate(start);
-    columns.values.truncate(start);
-    columns.histograms.truncate(first);
-    columns.start_timestamps_ms.truncate(start);
-    merged.clear();
-    merge(columns, tail, merged);
-    std::mem::swap(columns, merged);
 }
 
 /// Removes rows whose timestamps lie in one of `deleted` (closed ranges, sorted, without overlap).
@@ -175,11 +192,20 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_finds_its_place() {
-        let mut c = columns(&[(1, 1.0), (4, f64::NAN), (6, 6.0), (2, f64::NAN), (4, 40.0), (5, f64::NAN)]);
-        join_tail(&mut c, 3, &mut Columns::default(), &mut Columns::default());
-        assert_eq!(c.timestamps_ms, [1, 2, 4, 5, 6]);
-        assert_eq!(c.histograms.iter().map(|h| h.0).collect::<Vec<_>>(), [1, 2, 3]);
+    fn chained_runs_take_turns_where_they_are_equal() {
+        let a = columns(&[(1, 1.0), (2, 2.0), (4, 4.0), (6, f64::NAN)]);
+        let b = columns(&[(2, 20.0), (4, f64::NAN), (5, 50.0), (6, 60.0)]);
+        let mut out = Columns::default();
+        chain(&[a.clone(), b.clone()], i64::MIN, i64::MAX, &mut out);
+        assert_eq!(out.timestamps_ms, [1, 2, 4, 5, 6]);
+        assert_eq!(out.values, [1.0, 20.0, 0.0, 50.0, 0.0]);
+        let mut out = Columns::default();
+        chain(&[b, a], 2, 5, &mut out);
+        assert_eq!(out.timestamps_ms, [2, 4, 5]);
+        assert_eq!(
+            out.histograms.len() + out.values.iter().filter(|v| **v == 0.0).count(),
+            2
+        );
     }
 
     #[test]
@@ -193,7 +219,15 @@ mod tests {
     #[test]
     fn ranges_are_joined_where_they_touch() {
         let mut ranges = Vec::new();
-        for new in [(10, 20), (30, 40), (21, 29), (50, 60), (i64::MIN, 3), (5, 8), (0, 4)] {
+        for new in [
+            (10, 20),
+            (30, 40),
+            (21, 29),
+            (50, 60),
+            (i64::MIN, 3),
+            (5, 8),
+            (0, 4),
+        ] {
             add_range(&mut ranges, new);
         }
         assert_eq!(ranges, [(i64::MIN, 8), (10, 40), (50, 60)]);

@@ -1,13 +1,19 @@
 //! The store: head and blocks as one, and the work in the background.
 
+mod blocks;
+mod compaction;
 mod options;
+mod plan;
 mod querier;
+mod retention;
+mod status;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::clock::Clock;
 use model::labels::Labels;
@@ -16,57 +22,95 @@ use model::storage::{
     AppendBatch, AppendError, AppendOutcome, Appender, ExemplarQueryable, Querier, Queryable, SeriesError,
     SeriesExemplars, SeriesRef, StorageError, TimeRange,
 };
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
+use ulid::Ulid;
 
-use crate::files::{FileLock, Files, Result};
+use crate::block::{Block, BlockMeta};
+use crate::files::{FileLock, Files, Result, io_error};
 use crate::head::{Head, ReplayReport};
+use blocks::{BlockSource, in_order_end_ms};
+use compaction::Pending;
 use querier::{MergedQuerier, Source};
 
+pub use blocks::DamagedBlock;
+pub use compaction::CompactionCounters;
 pub use options::Options;
+pub use status::{HeadStatus, Stat};
 
-/// A store in a folder. Cheap to share; stops its threads when closed or dropped.
+/// A store in a folder. Stops its threads when closed or dropped.
 pub struct Db {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     report: ReplayReport,
+    damaged: Vec<DamagedBlock>,
 }
 
 struct Shared {
     files: Arc<dyn Files>,
     dir: PathBuf,
     options: Options,
+    clock: Arc<dyn Clock>,
     head: Arc<Head>,
+    state: RwLock<State>,
+    /// Held by whoever changes the list of blocks.
+    compacting: Mutex<Pending>,
+    /// Age in milliseconds, bytes, percent of the disk.
+    retention: Mutex<(i64, u64, f64)>,
+    counters: CompactionCounters,
     stop: Stop,
     lock: Mutex<Option<FileLock>>,
+}
+
+/// What a view is made from, exchanged as one.
+struct State {
+    /// By where they begin.
+    blocks: Arc<[Arc<Block>]>,
+    /// In-order samples before this are in blocks.
+    in_order_end_ms: i64,
 }
 
 /// Tells threads to stop, or to look for work.
 #[derive(Default)]
 struct Stop {
-    state: Mutex<(bool, bool)>,
+    state: Mutex<Signals>,
     changed: Condvar,
 }
 
+#[derive(Default)]
+struct Signals {
+    stop: bool,
+    work: bool,
+}
+
 impl Stop {
-    /// Waits for `interval`, or until woken; true when it is time to stop.
-    fn wait(&self, interval: std::time::Duration, wakeable: bool) -> bool {
+    /// Waits for `interval`, or where `wakeable` until there is work; true when it is time to stop.
+    fn wait(&self, interval: Duration, wakeable: bool) -> bool {
         let deadline = Instant::now() + interval;
         let mut state = self.state.lock();
         loop {
-            if state.0 {
+            if state.stop {
                 return true;
             }
-            if wakeable && std::mem::take(&mut state.1) {
+            if wakeable && std::mem::take(&mut state.work) {
                 return false;
             }
             if self.changed.wait_until(&mut state, deadline).timed_out() {
-                return state.0;
+                return state.stop;
             }
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        self.state.lock().stop
+    }
+
+    fn wake(&self) {
+        self.state.lock().work = true;
+        self.changed.notify_all();
+    }
+
     fn stop(&self) {
-        self.state.lock().0 = true;
+        self.state.lock().stop = true;
         self.changed.notify_all();
     }
 }
@@ -76,33 +120,69 @@ impl Db {
     ///
     /// # Errors
     /// When another process holds the folder, or files cannot be read or written. Damaged files are no error: see
-    /// [`Db::replay_report`].
+    /// [`Db::replay_report`] and [`Db::damaged_blocks`].
     pub fn open(files: Arc<dyn Files>, dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Db> {
         if !files.exists(dir) {
             files.create_dir_all(dir)?;
             files.sync_dir(dir.parent().unwrap_or(Path::new("")))?;
         }
-        let lock = if options.lock { Some(lock_dir(&*files, dir)?) } else { None };
-        let (head, report) = Head::open(Arc::clone(&files), dir, options.head.clone(), clock, i64::MIN)?;
+        let lock = if options.lock {
+            Some(lock_dir(&*files, dir)?)
+        } else {
+            None
+        };
+        let (blocks, damaged) = blocks::load(&files, dir)?;
+        let in_order_end_ms = in_order_end_ms(&blocks);
+        let head_options = options.head.clone();
+        let (head, report) = Head::open(
+            Arc::clone(&files),
+            dir,
+            head_options,
+            Arc::clone(&clock),
+            in_order_end_ms,
+        )?;
+        let retention = (
+            options.retention_ms,
+            options.retention_bytes,
+            options.retention_percent,
+        );
         let shared = Arc::new(Shared {
             files,
             dir: dir.to_owned(),
             options,
+            clock,
             head: Arc::new(head),
+            state: RwLock::new(State {
+                blocks: blocks.into(),
+                in_order_end_ms,
+            }),
+            compacting: Mutex::default(),
+            retention: Mutex::new(retention),
+            counters: CompactionCounters::default(),
             stop: Stop::default(),
             lock: Mutex::new(lock),
         });
-        let threads = if shared.options.background { start(&shared)? } else { Vec::new() };
+        let threads = if shared.options.background {
+            start(&shared)?
+        } else {
+            Vec::new()
+        };
         Ok(Db {
             shared,
             threads: Mutex::new(threads),
             report,
+            damaged,
         })
     }
 
-    /// What was found when the store was opened.
+    /// What was found in the logs when the store was opened.
     pub fn replay_report(&self) -> &ReplayReport {
         &self.report
+    }
+
+    /// Blocks that could not be opened; everything else is served.
+    pub fn damaged_blocks(&self) -> &[DamagedBlock] {
+        &self.damaged
     }
 
     /// The head.
@@ -110,9 +190,41 @@ impl Db {
         &self.shared.head
     }
 
+    /// The blocks, by where they begin.
+    pub fn blocks(&self) -> Arc<[Arc<Block>]> {
+        self.shared.blocks()
+    }
+
     /// Folder of the store.
     pub fn dir(&self) -> &Path {
         &self.shared.dir
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// What compaction has done.
+    pub fn compaction_counters(&self) -> &CompactionCounters {
+        &self.shared.counters
+    }
+
+    /// First and last timestamp of everything stored; `None` while there is nothing.
+    pub fn time_range(&self) -> Option<TimeRange> {
+        let head = &self.shared.head;
+        let in_head = (head.min_ms() <= head.max_ms()).then(|| (head.min_ms(), head.max_ms()));
+        let blocks = self.blocks();
+        let of_blocks = blocks.iter().map(|b| (b.range().min_ms, b.range().max_ms));
+        let all = of_blocks.chain(in_head).chain(head.late_range_ms());
+        all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            .map(|(min_ms, max_ms)| TimeRange::new(min_ms, max_ms))
+    }
+
+    /// Changes the retention: age in milliseconds, bytes, percent of the disk; 0 for no limit.
+    pub fn set_retention(&self, age_ms: i64, bytes: u64, percent: f64) {
+        *self.shared.retention.lock() = (age_ms, bytes, percent);
+        self.shared.stop.wake();
     }
 
     /// Makes everything committed so far survive a power cut.
@@ -123,21 +235,54 @@ impl Db {
         self.shared.head.sync()
     }
 
+    /// One round of compaction, retention included.
+    ///
+    /// # Errors
+    /// When files cannot be read or written; the next round takes up where this one left.
+    pub fn compact(&self) -> Result<()> {
+        self.shared.compact()
+    }
+
     /// Marks the samples in `range` of the series that satisfy all matchers as deleted.
     ///
     /// # Errors
     /// When files cannot be read or written.
     pub fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<()> {
+        let _compacting = self.shared.compacting.lock();
+        for block in self.blocks().iter().filter(|b| b.range().overlaps(&range)) {
+            block.delete(range, matchers)?;
+        }
         self.shared.head.delete(range.min_ms, range.max_ms, matchers)?;
         Ok(())
     }
 
-    /// One round of compaction.
+    /// Rewrites blocks so that deleted samples no longer take space.
     ///
     /// # Errors
     /// When files cannot be read or written.
-    pub fn compact(&self) -> Result<()> {
-        Ok(())
+    pub fn clean_tombstones(&self) -> Result<()> {
+        self.shared.clean_tombstones()
+    }
+
+    /// Puts a copy of all blocks into folder `dir`, by links, and where `with_head` is set the head as another block.
+    ///
+    /// # Errors
+    /// When files cannot be linked or written.
+    pub fn snapshot(&self, dir: &Path, with_head: bool) -> Result<()> {
+        let shared = &self.shared;
+        let _compacting = shared.compacting.lock();
+        let files = &*shared.files;
+        files.create_dir_all(dir)?;
+        for block in self.blocks().iter() {
+            link_block(files, block.dir(), &dir.join(block.meta().ulid.to_string()))?;
+        }
+        let head = &shared.head;
+        if with_head && head.min_ms() <= head.max_ms() {
+            let range = TimeRange::new(head.min_ms(), head.max_ms());
+            let meta = BlockMeta::of_head(shared.new_ulid(), range.min_ms, range.max_ms + 1);
+            shared.write_head(dir, meta, range)?;
+        }
+        files.sync_dir(dir)
     }
 
     /// Stops the background threads, writes out what is in buffers and gives the folder free.
@@ -163,10 +308,26 @@ impl Drop for Db {
     }
 }
 
+/// Links a block's files into folder `to`; tombstones and meta are copied, since they can change.
+fn link_block(files: &dyn Files, from: &Path, to: &Path) -> Result<()> {
+    files.create_dir_all(to)?;
+    for entry in files.list(from)? {
+        let (old, new) = (from.join(&entry.name), to.join(&entry.name));
+        if entry.is_dir {
+            link_block(files, &old, &new)?;
+        } else if entry.name == crate::block::META_FILE || entry.name == crate::block::TOMBSTONES_FILE {
+            crate::files::replace_file(files, &new, &files.read(&old)?)?;
+        } else {
+            files.hard_link(&old, &new)?;
+        }
+    }
+    files.sync_dir(to)
+}
+
 fn lock_dir(files: &dyn Files, dir: &Path) -> Result<FileLock> {
     files.lock(&dir.join("lock")).map_err(|error| match &error {
         StorageError::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock => {
-            StorageError::Other(format!("lock DB directory: {} is in use by another process", dir.display()))
+            StorageError::Other(format!("{} is in use by another process", dir.display()))
         }
         _ => error,
     })
@@ -174,20 +335,30 @@ fn lock_dir(files: &dyn Files, dir: &Path) -> Result<FileLock> {
 
 fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>> {
     let spawn = |name: &str, work: fn(&Shared)| {
-        let shared = Arc::clone(shared);
+        let of_thread = Arc::clone(shared);
         std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || work(&shared))
-            .map_err(|e| crate::files::io_error("start a thread for", &shared_dir(), e))
+            .spawn(move || work(&of_thread))
+            .map_err(|e| io_error("start a thread for", &shared.dir, e))
     };
-    Ok(vec![spawn("wal-sync", Shared::sync_loop)?])
+    Ok(vec![
+        spawn("wal-sync", Shared::sync_loop)?,
+        spawn("compaction", Shared::compaction_loop)?,
+    ])
 }
 
-fn shared_dir() -> PathBuf {
-    PathBuf::new()
+/// A name that is unique and sorts by time.
+fn random_ulid(now_ms: i64) -> Ulid {
+    let half = || RandomState::new().hash_one(now_ms);
+    let random = u128::from(half()) << 64 | u128::from(half());
+    Ulid::from_parts(now_ms.max(0) as u64, random)
 }
 
 impl Shared {
+    fn blocks(&self) -> Arc<[Arc<Block>]> {
+        Arc::clone(&self.state.read().blocks)
+    }
+
     fn sync_loop(&self) {
         while !self.stop.wait(self.options.wal_sync_interval, false) {
             // The head notes a failure and closes appending; there is nobody here to tell.
@@ -206,13 +377,35 @@ impl Appender for Db {
         batch: &AppendBatch,
         outcome: &mut AppendOutcome,
     ) -> std::result::Result<(), AppendError> {
-        self.shared.head.append(batch, outcome)
+        let appended = self.shared.head.append(batch, outcome);
+        if self.shared.options.background && self.shared.head.is_compactable() {
+            self.shared.stop.wake();
+        }
+        appended
     }
 }
 
 impl Queryable for Db {
     fn querier(&self, range: TimeRange) -> std::result::Result<Arc<dyn Querier>, StorageError> {
-        let sources: Vec<Arc<dyn Source>> = vec![Arc::new(self.shared.head.view(range))];
+        // Under one lock: whoever sees the old list of blocks is known to the head before the head is truncated.
+        let state = self.shared.state.read();
+        let overlapping = state.blocks.iter().filter(|b| b.range().overlaps(&range));
+        let mut sources: Vec<Arc<dyn Source>> = overlapping
+            .map(|block| -> Arc<dyn Source> {
+                let own = block.range();
+                Arc::new(BlockSource {
+                    block: Arc::clone(block),
+                    range: TimeRange::new(own.min_ms.max(range.min_ms), own.max_ms.min(range.max_ms)),
+                })
+            })
+            .collect();
+        let head = &self.shared.head;
+        let late = head
+            .late_range_ms()
+            .is_some_and(|(a, b)| a <= range.max_ms && b >= range.min_ms);
+        if late || range.max_ms >= state.in_order_end_ms {
+            sources.push(Arc::new(head.view(range, state.in_order_end_ms)));
+        }
         Ok(Arc::new(MergedQuerier {
             sources: sources.into(),
             range,

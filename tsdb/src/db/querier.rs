@@ -1,6 +1,5 @@
 //! A view over head and blocks as one: series merged by their labels, samples by time.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use model::matcher::Matcher;
 use model::storage::{Querier, SelectHints, SeriesSet, StorageError, TimeRange};
 use smallvec::SmallVec;
 
-use crate::columns::join_tail;
+use crate::columns::chain;
 use crate::files::Result;
 use crate::head::{HeadSeries, HeadView};
 
@@ -19,8 +18,11 @@ pub(crate) trait Source: Send + Sync {
     /// Series that satisfy all matchers and may have samples in the source's range: a handle for each, and its labels.
     fn select(&self, matchers: &[Matcher]) -> Result<Vec<(u64, Labels)>>;
 
-    /// Appends the samples of a series in `range` to `columns`, in order of time among themselves.
+    /// Appends the samples of a series in `range` to `columns`, all of whose rows lie before [`Source::begins_ms`].
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()>;
+
+    /// No sample of the source lies before this.
+    fn begins_ms(&self) -> i64;
 
     /// See [`Querier::label_names`].
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>>;
@@ -37,6 +39,10 @@ impl Source for HeadView {
 
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()> {
         HeadView::read(self, HeadSeries::from_handle(handle), range, columns)
+    }
+
+    fn begins_ms(&self) -> i64 {
+        HeadView::begins_ms(self)
     }
 
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
@@ -148,10 +154,6 @@ fn union(lists: impl Iterator<Item = Result<Vec<String>>>, limit: usize) -> Resu
     Ok(all)
 }
 
-thread_local! {
-    static SPARE: RefCell<(Columns, Columns)> = RefCell::default();
-}
-
 impl SeriesSet for MergedSet {
     fn len(&self) -> usize {
         self.series.len()
@@ -175,11 +177,35 @@ impl SeriesSet for MergedSet {
         if range.min_ms > range.max_ms {
             return Ok(());
         }
-        for (source, handle) in &self.series[index].parts {
-            let start = columns.len();
-            self.sources[*source as usize].read(*handle, range, columns)?;
-            SPARE.with_borrow_mut(|(tail, merged)| join_tail(columns, start, tail, merged));
+        let parts = &self.series[index].parts;
+        for (number, (source, handle)) in parts.iter().enumerate() {
+            let source = &self.sources[*source as usize];
+            if columns
+                .timestamps_ms
+                .last()
+                .is_some_and(|last| *last >= source.begins_ms())
+            {
+                return self.read_overlapping(&parts[number..], range, columns);
+            }
+            source.read(*handle, range, columns)?;
         }
+        Ok(())
+    }
+}
+
+impl MergedSet {
+    /// Reads parts that overlap in time among themselves or with what `columns` holds.
+    #[cold]
+    fn read_overlapping(&self, parts: &[Part], range: TimeRange, columns: &mut Columns) -> Result<()> {
+        let mut runs = vec![std::mem::take(columns)];
+        for (source, handle) in parts {
+            let mut run = Columns::default();
+            self.sources[*source as usize].read(*handle, range, &mut run)?;
+            runs.push(run);
+        }
+        // Compat: the reference asks the head first, then the blocks, and that decides between samples of one moment.
+        runs.rotate_right(1);
+        chain(&runs, range.min_ms, range.max_ms, columns);
         Ok(())
     }
 }

@@ -12,7 +12,8 @@ use model::histogram::{Buckets, CounterResetHint, Histogram};
 use model::labels::Labels;
 use model::sample::is_stale_nan;
 use model::storage::{
-    AppendBatch, AppendError, AppendOutcome, Appender, BatchList, Refusal, SeriesError, SeriesRef, StorageError,
+    AppendBatch, AppendError, AppendOutcome, Appender, BatchList, Refusal, SeriesError, SeriesRef,
+    StorageError,
 };
 
 use super::Head;
@@ -164,7 +165,12 @@ impl Bounds {
     /// Whether a sample may be added to a series whose newest sample is `last`. `same` tells whether the value equals
     /// the newest one.
     #[inline]
-    fn check(&self, timestamp_ms: i64, last: Last<'_>, same: impl Fn(Last<'_>) -> bool) -> Result<Verdict, Refusal> {
+    fn check(
+        &self,
+        timestamp_ms: i64,
+        last: Last<'_>,
+        same: impl Fn(Last<'_>) -> bool,
+    ) -> Result<Verdict, Refusal> {
         if timestamp_ms > self.future_max_ms {
             return Err(Refusal::TooFarInFuture);
         }
@@ -210,7 +216,12 @@ impl Bounds {
         })
     }
 
-    fn check_histogram(&self, timestamp_ms: i64, value: &Histogram, series: &Series) -> Result<Verdict, Refusal> {
+    fn check_histogram(
+        &self,
+        timestamp_ms: i64,
+        value: &Histogram,
+        series: &Series,
+    ) -> Result<Verdict, Refusal> {
         self.check(timestamp_ms, series.last(), |last| match last {
             Last::Float(..) | Last::Nothing => false,
             Last::Histogram(_, old) => same_histogram(old, value),
@@ -429,7 +440,11 @@ impl Head {
             }
             // Without a timestamp of its own an exemplar has its sample's.
             let of_sample = || {
-                let float = batch.floats.iter().find(|s| s.series == *series).map(|s| s.timestamp_ms);
+                let float = batch
+                    .floats
+                    .iter()
+                    .find(|s| s.series == *series)
+                    .map(|s| s.timestamp_ms);
                 float.or_else(|| {
                     let histogram = batch.histograms.iter().find(|s| s.series == *series);
                     histogram.map(|s| s.timestamp_ms)
@@ -465,12 +480,14 @@ impl Head {
         }
         if scratch.floats.verdicts.iter().any(taken) {
             let floats = batch.floats.iter().zip(&scratch.floats.verdicts).enumerate();
-            let entries = floats.filter(|(_, (_, v))| taken(v)).map(|(i, (s, _))| FloatEntry {
-                series: s.series.0,
-                start_ms: batch.float_starts_ms.get(i).copied().unwrap_or(0),
-                timestamp_ms: s.timestamp_ms,
-                value: s.value,
-            });
+            let entries = floats
+                .filter(|(_, (_, v))| taken(v))
+                .map(|(i, (s, _))| FloatEntry {
+                    series: s.series.0,
+                    start_ms: batch.float_starts_ms.get(i).copied().unwrap_or(0),
+                    timestamp_ms: s.timestamp_ms,
+                    value: s.value,
+                });
             if with_start {
                 encode_floats_with_start(&mut scratch.record, entries);
             } else {
@@ -479,7 +496,11 @@ impl Head {
             self.wal.enqueue(compressor, &scratch.record);
         }
         if scratch.histograms.verdicts.iter().any(taken) {
-            let histograms = batch.histograms.iter().zip(&scratch.histograms.verdicts).enumerate();
+            let histograms = batch
+                .histograms
+                .iter()
+                .zip(&scratch.histograms.verdicts)
+                .enumerate();
             let entries = histograms.filter(|(_, (_, v))| taken(v));
             scratch.histogram_entries.clear();
             scratch
@@ -533,7 +554,14 @@ impl Head {
                 Verdict::Refused => {}
                 Verdict::Known => applied.accepted += 1,
                 Verdict::InOrder => {
-                    let added = self.append_in_order(series, transaction, reference, start_ms, timestamp_ms, sample.value);
+                    let added = self.append_in_order(
+                        series,
+                        transaction,
+                        reference,
+                        start_ms,
+                        timestamp_ms,
+                        sample.value,
+                    );
                     if added {
                         applied.in_order(timestamp_ms);
                         applied.floats += 1;
@@ -602,7 +630,13 @@ impl Head {
         timestamp_ms: i64,
         value: f64,
     ) -> bool {
-        append_float(series, self.rules(), Some(transaction), reference, (start_ms, timestamp_ms, value))
+        append_float(
+            series,
+            self.rules(),
+            Some(transaction),
+            reference,
+            (start_ms, timestamp_ms, value),
+        )
     }
 
     fn insert_late(
@@ -616,7 +650,8 @@ impl Head {
     ) {
         let ooo = series.rest_mut().ooo.get_or_insert_default();
         let entry = sample.clone();
-        let Inserted::Added(written) = ooo.insert(rules, reference, self.options.out_of_order_cap, sample) else {
+        let Inserted::Added(written) = ooo.insert(rules, reference, self.options.out_of_order_cap, sample)
+        else {
             applied.accepted += 1;
             return;
         };
@@ -705,7 +740,9 @@ impl Head {
             self.late_max_ms.fetch_max(late.1, Ordering::AcqRel);
         }
         let counters = &self.counters;
-        counters.floats_appended.fetch_add(applied.floats, Ordering::Relaxed);
+        counters
+            .floats_appended
+            .fetch_add(applied.floats, Ordering::Relaxed);
         if applied.histograms > 0 {
             counters
                 .histograms_appended
@@ -715,7 +752,9 @@ impl Head {
             counters.late_appended.fetch_add(applied.late, Ordering::Relaxed);
         }
         if exemplars > 0 {
-            counters.exemplars_appended.fetch_add(exemplars, Ordering::Relaxed);
+            counters
+                .exemplars_appended
+                .fetch_add(exemplars, Ordering::Relaxed);
         }
         for (_, _, refusal) in &outcome.refused {
             let counter = match refusal {

@@ -428,7 +428,10 @@ mod tests {
     fn open(files: &MemFiles) -> (ChunkFiles, Vec<FoundChunk>, Option<ChunkFileDamage>) {
         let mut found = Vec::new();
         let (chunk_files, damage) =
-            ChunkFiles::open(Arc::new(files.clone()), Path::new("chunks_head"), |c| found.push(c)).unwrap();
+            ChunkFiles::open(Arc::new(files.clone()), Path::new("chunks_head"), |c| {
+                found.push(c)
+            })
+            .unwrap();
         (chunk_files, found, damage)
     }
 
@@ -438,7 +441,11 @@ mod tests {
         let (chunks, ..) = open(&files);
         let bytes = |i: u64| vec![0, i as u8, 1, 2, 3];
         let refs: Vec<u64> = (1..=9)
-            .map(|i| chunks.write(i, i as i64, i as i64 + 5, 1, i == 4, &bytes(i)).chunk)
+            .map(|i| {
+                chunks
+                    .write(i, i as i64, i as i64 + 5, 1, i == 4, &bytes(i))
+                    .chunk
+            })
             .collect();
         assert_eq!(&*chunks.read(refs[3]).unwrap(), bytes(4));
         chunks.flush().unwrap();
@@ -466,7 +473,9 @@ mod tests {
             }
             chunks.flush().unwrap();
         }
-        files.flip(Path::new("chunks_head/000002"), 8 + 34 + 10, 1).unwrap();
+        files
+            .flip(Path::new("chunks_head/000002"), 8 + 34 + 10, 1)
+            .unwrap();
         let (_, found, damage) = open(&files);
         assert_eq!(found.len(), 6);
         assert_eq!(damage.map(|d| d.offset), Some(8 + 34));

@@ -79,7 +79,11 @@ impl ExemplarRing {
 
     /// Timestamp of the oldest exemplar in the ring.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
-        let oldest = if self.entries.len() < self.capacity { 0 } else { self.next };
+        let oldest = if self.entries.len() < self.capacity {
+            0
+        } else {
+            self.next
+        };
         self.entries.get(oldest).map(|e| e.timestamp_ms)
     }
 
@@ -171,7 +175,11 @@ impl ExemplarRing {
                 (*reference, empty)
             })
             .collect();
-        let start = if self.entries.len() < self.capacity { 0 } else { self.next };
+        let start = if self.entries.len() < self.capacity {
+            0
+        } else {
+            self.next
+        };
         let (late, early) = self.entries.split_at(start);
         for entry in early.iter().chain(late) {
             if let Some(series) = found.get_mut(&entry.series)
@@ -222,12 +230,18 @@ mod tests {
             assert_eq!(ring.check(series, &exemplar(1.0), t), Ok(()));
             ring.add(series, &exemplar(1.0), t, labels);
         }
-        assert_eq!(values(&ring), [("0".to_owned(), vec![2, 4]), ("1".to_owned(), vec![3])]);
+        assert_eq!(
+            values(&ring),
+            [("0".to_owned(), vec![2, 4]), ("1".to_owned(), vec![3])]
+        );
         assert_eq!(ring.check(0, &exemplar(1.0), 4), Err(Refusal::DuplicateExemplar));
         assert_eq!(ring.check(0, &exemplar(2.0), 3), Err(Refusal::OutOfOrderExemplar));
         assert_eq!(ring.oldest_ms(), Some(2));
         ring.resize(2);
-        assert_eq!(values(&ring), [("0".to_owned(), vec![4]), ("1".to_owned(), vec![3])]);
+        assert_eq!(
+            values(&ring),
+            [("0".to_owned(), vec![4]), ("1".to_owned(), vec![3])]
+        );
         ring.resize(4);
         ring.add(7, &exemplar(1.0), 9, || Labels::from_pairs([("s", "7")]));
         assert_eq!(ring.len(), 3);

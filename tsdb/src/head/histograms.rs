@@ -51,7 +51,12 @@ macro_rules! either {
 
 impl OpenHistogram {
     /// A chunk that begins with this histogram.
-    pub(crate) fn start(start_timestamps: bool, start_ms: i64, timestamp_ms: i64, histogram: &Histogram) -> Self {
+    pub(crate) fn start(
+        start_timestamps: bool,
+        start_ms: i64,
+        timestamp_ms: i64,
+        histogram: &Histogram,
+    ) -> Self {
         OpenHistogram {
             appender: Either::start(None, start_timestamps, start_ms, timestamp_ms, histogram),
             last: histogram.clone(),

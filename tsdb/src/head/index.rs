@@ -110,7 +110,9 @@ impl Index {
     pub(crate) fn find(&self, hash: u64, labels: &Labels) -> Option<u64> {
         let key = (hash >> 32) as u32;
         self.series
-            .find(spread(key), |(h, index)| *h == key && self.has_labels(*index, labels))
+            .find(spread(key), |(h, index)| {
+                *h == key && self.has_labels(*index, labels)
+            })
             .map(|(_, index)| self.reference_of(*index))
     }
 
@@ -292,7 +294,11 @@ impl Index {
             let mut merged = Vec::with_capacity(old.len() + fresh.len());
             let (mut old, mut fresh) = (old.iter().copied().peekable(), fresh.into_iter().peekable());
             while let (Some(a), Some(b)) = (old.peek(), fresh.peek()) {
-                let next = if text(*a) < text(*b) { old.next() } else { fresh.next() };
+                let next = if text(*a) < text(*b) {
+                    old.next()
+                } else {
+                    fresh.next()
+                };
                 merged.extend(next);
             }
             merged.extend(old);
@@ -302,14 +308,20 @@ impl Index {
         Arc::clone(&by_value.sorted)
     }
 
-    /// For every name: how many values it has, bytes of those values times the series that carry them.
+    /// Names and values that series carry, in no order and maybe repeated.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let used = self.pairs.iter().filter(|p| !p.series.is_empty());
+        used.flat_map(|p| [&*self.names[p.name as usize].text, self.value_of(p)])
+    }
+
+    /// For every name: how many values it has, and bytes that its labels take in packed label sets of all series.
     pub(crate) fn name_stats(&self) -> Vec<(String, u64, u64)> {
         let mut stats: Vec<(String, u64, u64)> =
             self.names.iter().map(|n| (n.text.to_string(), 0, 0)).collect();
         for pair in self.pairs.iter().filter(|p| !p.series.is_empty()) {
             let entry = &mut stats[pair.name as usize];
             entry.1 += 1;
-            entry.2 += u64::from(pair.len) * pair.series.len() as u64;
+            entry.2 += (packed_len(entry.0.len()) + packed_len(pair.len as usize)) * pair.series.len() as u64;
         }
         stats.retain(|s| s.1 > 0);
         stats
@@ -325,6 +337,11 @@ impl Index {
             )
         })
     }
+}
+
+/// Bytes of a text in a packed label set.
+fn packed_len(len: usize) -> u64 {
+    (len + if len < 255 { 1 } else { 4 }) as u64
 }
 
 impl LabelIndex for Index {

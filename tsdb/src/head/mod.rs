@@ -11,6 +11,7 @@
 mod append;
 mod chunk_files;
 mod exemplars;
+mod export;
 mod histograms;
 mod index;
 mod isolation;
@@ -44,8 +45,10 @@ use pages::{Pages, page_of};
 use series::ChunkRules;
 
 pub use chunk_files::ChunkFileDamage;
+pub(crate) use export::LateCut;
 pub use read::{HeadSeries, HeadView};
 pub use replay::{LogDamage, ReplayReport};
+pub use truncate::Truncated;
 
 /// References must stay below this: chunk references of the reference pack them into 40 bits.
 const REFERENCE_MAX: u64 = 1 << 40;

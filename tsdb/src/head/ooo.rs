@@ -1,12 +1,11 @@
 //! Samples that came late: a small sorted list a series, encoded into chunks of their own when it is full.
 
+use model::columns::Columns;
 use model::histogram::Histogram;
 
 use super::chunk_files::MappedChunk;
-use super::histograms::OpenHistogram;
 use super::series::ChunkRules;
-use crate::chunk::{ChunkFull, Encoding, Xor2Appender, XorAppender};
-use model::columns::Columns;
+use crate::chunk::{EncodeOptions, encode};
 
 /// What a late sample holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,12 +70,20 @@ impl OutOfOrder {
     pub(crate) fn write_open(&mut self, rules: ChunkRules<'_>, reference: u64) -> Vec<u64> {
         let samples = std::mem::take(&mut self.open);
         let before = self.mapped.len();
-        encode(rules, &samples, |min_ms, max_ms, encoding, bytes| {
-            let chunk = rules
-                .files
-                .write(reference, min_ms, max_ms, encoding as u8, true, bytes);
-            self.mapped.push(chunk);
-        });
+        let mut columns = Columns::default();
+        Self::read_open(&samples, i64::MIN, i64::MAX, &mut columns);
+        for chunk in encode(&columns, &EncodeOptions::default()) {
+            let encoding = chunk.encoding as u8;
+            let written = rules.files.write(
+                reference,
+                chunk.min_ms,
+                chunk.max_ms,
+                encoding,
+                true,
+                &chunk.bytes,
+            );
+            self.mapped.push(written);
+        }
         self.mapped[before..].iter().map(|c| c.chunk).collect()
     }
 
@@ -119,78 +126,5 @@ impl OutOfOrder {
     /// Forgets chunks up to reference `chunk`; they are in blocks now.
     pub(crate) fn forget(&mut self, chunk: u64) {
         self.mapped.retain(|c| c.chunk > chunk);
-    }
-}
-
-/// Encodes sorted samples into as few chunks as their kinds allow.
-fn encode(rules: ChunkRules<'_>, samples: &[Late], mut write: impl FnMut(i64, i64, Encoding, &[u8])) {
-    let mut at = 0;
-    while at < samples.len() {
-        let floats = matches!(samples[at].value, LateValue::Float(_));
-        let same = |s: &&Late| matches!(s.value, LateValue::Float(_)) == floats;
-        let end = at + samples[at..].iter().take_while(same).count();
-        if floats {
-            encode_floats(rules, &samples[at..end], &mut write);
-        } else {
-            encode_histograms(rules, &samples[at..end], &mut write);
-        }
-        at = end;
-    }
-}
-
-fn encode_floats(rules: ChunkRules<'_>, samples: &[Late], write: &mut impl FnMut(i64, i64, Encoding, &[u8])) {
-    let (min_ms, max_ms) = (samples[0].timestamp_ms, samples[samples.len() - 1].timestamp_ms);
-    let mut bytes = Vec::new();
-    let (mut xor, mut xor2) = (XorAppender::new(), Xor2Appender::new());
-    for sample in samples {
-        let LateValue::Float(value) = sample.value else {
-            continue;
-        };
-        loop {
-            let appended = if rules.start_timestamps {
-                xor2.append(&mut bytes, sample.start_ms, sample.timestamp_ms, value)
-            } else {
-                xor.append(&mut bytes, sample.timestamp_ms, value)
-            };
-            match appended {
-                Err(ChunkFull::Bytes { needed }) => bytes.resize(needed.next_multiple_of(64), 0),
-                Ok(()) | Err(ChunkFull::Samples) => break,
-            }
-        }
-    }
-    if rules.start_timestamps {
-        write(min_ms, max_ms, Encoding::Xor2, &bytes[..xor2.len()]);
-    } else {
-        write(min_ms, max_ms, Encoding::Xor, &bytes[..xor.len()]);
-    }
-}
-
-fn encode_histograms(
-    rules: ChunkRules<'_>,
-    samples: &[Late],
-    write: &mut impl FnMut(i64, i64, Encoding, &[u8]),
-) {
-    let mut open: Option<(i64, OpenHistogram)> = None;
-    for sample in samples {
-        let LateValue::Histogram(histogram) = &sample.value else {
-            continue;
-        };
-        let (start_ms, timestamp_ms) = (sample.start_ms, sample.timestamp_ms);
-        match &mut open {
-            None => {
-                let chunk = OpenHistogram::start(rules.start_timestamps, start_ms, timestamp_ms, histogram);
-                open = Some((timestamp_ms, chunk));
-            }
-            Some((min_ms, chunk)) => {
-                let step = chunk.append(rules, (*min_ms, i64::MAX), start_ms, timestamp_ms, histogram);
-                if let Some(full) = step.full {
-                    write(*min_ms, full.last_timestamp_ms, full.encoding, &full.bytes);
-                    *min_ms = timestamp_ms;
-                }
-            }
-        }
-    }
-    if let Some((min_ms, chunk)) = open {
-        write(min_ms, chunk.last_timestamp_ms(), chunk.encoding(), chunk.bytes());
     }
 }

@@ -14,7 +14,7 @@ use super::isolation::Visibility;
 use super::ooo::{Late, OutOfOrder};
 use super::pages::page_of;
 use crate::chunk::{self, ChunkError};
-use crate::columns::{append_all, merge_into, remove_deleted};
+use crate::columns::{append_all, chain, remove_deleted};
 use crate::files::Result;
 use crate::select::{label_names, label_values, select};
 
@@ -33,6 +33,10 @@ impl HeadSeries {
 pub struct HeadView {
     head: Arc<Head>,
     range: TimeRange,
+    /// In-order samples before this are in blocks and are read there.
+    in_order_min_ms: i64,
+    /// Late samples before this have come after the view was opened.
+    begins_ms: i64,
     visibility: Visibility,
 }
 
@@ -51,7 +55,6 @@ struct Copied {
     late_mapped: Vec<MappedChunk>,
     late: Vec<Late>,
     own: Columns,
-    part: Columns,
     spare: Columns,
 }
 
@@ -60,20 +63,33 @@ thread_local! {
 }
 
 impl Head {
-    /// A view of the samples in `range`.
-    pub fn view(self: &Arc<Self>, range: TimeRange) -> HeadView {
+    /// A view of the samples in `range`; in-order ones before `in_order_min_ms` are left to the blocks that hold them.
+    pub fn view(self: &Arc<Self>, range: TimeRange, in_order_min_ms: i64) -> HeadView {
+        let in_order_min_ms = in_order_min_ms.max(range.min_ms);
+        let late_min_ms = self.late_range_ms().map_or(i64::MAX, |(min_ms, _)| min_ms);
         HeadView {
             head: Arc::clone(self),
             range,
-            visibility: self.isolation.read(range.min_ms),
+            in_order_min_ms,
+            begins_ms: in_order_min_ms.min(late_min_ms.max(range.min_ms)),
+            visibility: self.isolation.read(in_order_min_ms),
         }
     }
 }
 
 impl HeadView {
+    pub(super) fn head(&self) -> &Arc<Head> {
+        &self.head
+    }
+
     /// The range that is seen.
     pub fn range(&self) -> TimeRange {
         self.range
+    }
+
+    /// No sample of the view lies before this.
+    pub(crate) fn begins_ms(&self) -> i64 {
+        self.begins_ms
     }
 
     /// Series that satisfy all matchers and may have samples in the view's range, by reference.
@@ -97,7 +113,7 @@ impl HeadView {
             for i in of_page {
                 let reference = index.reference_of(*i);
                 let found = page.get(reference);
-                if found.is_some_and(|s| s.overlaps(self.range.min_ms, self.range.max_ms)) {
+                if found.is_some_and(|s| s.overlaps(self.in_order_min_ms, self.range)) {
                     series.push((HeadSeries(SeriesRef(reference)), index.labels(*i)));
                 }
             }
@@ -127,23 +143,26 @@ impl HeadView {
     /// When a chunk cannot be read.
     pub fn read(&self, series: HeadSeries, range: TimeRange, columns: &mut Columns) -> Result<()> {
         let (min_ms, max_ms) = (
-            range.min_ms.max(self.range.min_ms),
+            range.min_ms.max(self.begins_ms),
             range.max_ms.min(self.range.max_ms),
         );
         if min_ms > max_ms {
             return Ok(());
         }
         COPIED.with_borrow_mut(|copied| {
-            let bounds = self.copy(copied, series.0.0, min_ms, max_ms);
+            let visible_max_ms = self.copy(copied, series.0.0, min_ms, max_ms);
             let deleted = self.head.tombstones.read().get(&series.0.0).cloned();
             let late = !copied.late_mapped.is_empty() || !copied.late.is_empty();
             if !late && deleted.is_none() {
-                return self.decode_in_order(copied, min_ms, bounds, columns);
+                return self.decode_in_order(copied, min_ms, visible_max_ms, columns);
             }
             let mut own = std::mem::take(&mut copied.own);
             own.clear();
-            self.decode_in_order(copied, min_ms, bounds, &mut own)?;
-            self.decode_late(copied, min_ms, max_ms, &mut own)?;
+            if late {
+                self.decode_all(copied, (min_ms, max_ms), visible_max_ms, &mut own)?;
+            } else {
+                self.decode_in_order(copied, min_ms, visible_max_ms, &mut own)?;
+            }
             if let Some(deleted) = deleted {
                 remove_deleted(&mut own, &deleted, &mut copied.spare);
             }
@@ -167,9 +186,11 @@ impl HeadView {
             return i64::MIN;
         };
         let overlaps = |c: &&MappedChunk| c.min_ms <= max_ms && c.max_ms >= min_ms;
-        copied.mapped.extend(series.mapped().iter().filter(overlaps));
+        let in_order_min_ms = min_ms.max(self.in_order_min_ms);
+        let recent = |c: &&MappedChunk| c.min_ms <= max_ms && c.max_ms >= in_order_min_ms;
+        copied.mapped.extend(series.mapped().iter().filter(recent));
         if series.open_min_ms() <= max_ms
-            && series.last_ms() >= min_ms
+            && series.last_ms() >= in_order_min_ms
             && let Some((encoding, bytes)) = series.open_chunk()
         {
             copied.encoding = encoding as u8;
@@ -182,7 +203,14 @@ impl HeadView {
         series.visible_max_ms(&self.visibility).min(max_ms)
     }
 
-    fn decode_in_order(&self, copied: &Copied, min_ms: i64, max_ms: i64, columns: &mut Columns) -> Result<()> {
+    fn decode_in_order(
+        &self,
+        copied: &Copied,
+        min_ms: i64,
+        max_ms: i64,
+        columns: &mut Columns,
+    ) -> Result<()> {
+        let min_ms = min_ms.max(self.in_order_min_ms);
         for chunk in &copied.mapped {
             self.decode(*chunk, min_ms, max_ms, columns)?;
         }
@@ -193,26 +221,75 @@ impl HeadView {
         Ok(())
     }
 
-    fn decode_late(&self, copied: &mut Copied, min_ms: i64, max_ms: i64, columns: &mut Columns) -> Result<()> {
-        for chunk in &copied.late_mapped {
-            copied.part.clear();
-            self.decode(*chunk, min_ms, max_ms, &mut copied.part)?;
-            merge_into(columns, &copied.part, &mut copied.spare);
+    /// Decodes in-order and late chunks, each whole, and chains those that overlap.
+    fn decode_all(
+        &self,
+        copied: &Copied,
+        (min_ms, max_ms): (i64, i64),
+        visible_max_ms: i64,
+        columns: &mut Columns,
+    ) -> Result<()> {
+        let in_order_min_ms = self.in_order_min_ms;
+        let mut runs: Vec<(i64, i64, Columns)> = Vec::new();
+        let mut add = |run: Columns| {
+            if let (Some(first), Some(last)) = (run.timestamps_ms.first(), run.timestamps_ms.last()) {
+                runs.push((*first, *last, run));
+            }
+        };
+        for chunk in &copied.mapped {
+            let mut run = Columns::default();
+            self.decode(*chunk, in_order_min_ms, visible_max_ms, &mut run)?;
+            add(run);
         }
-        copied.part.clear();
-        OutOfOrder::read_open(&copied.late, min_ms, max_ms, &mut copied.part);
-        merge_into(columns, &copied.part, &mut copied.spare);
+        if !copied.open.is_empty() {
+            let mut run = Columns::default();
+            chunk::decode(
+                copied.encoding,
+                &copied.open,
+                in_order_min_ms,
+                visible_max_ms,
+                &mut run,
+            )
+            .map_err(|e| self.corrupt(0, e))?;
+            add(run);
+        }
+        for chunk in &copied.late_mapped {
+            let mut run = Columns::default();
+            self.decode(*chunk, self.begins_ms, self.range.max_ms, &mut run)?;
+            add(run);
+        }
+        let mut run = Columns::default();
+        OutOfOrder::read_open(&copied.late, self.begins_ms, self.range.max_ms, &mut run);
+        add(run);
+        // Stable: of runs that begin together, in-order ones come first.
+        runs.sort_by_key(|run| run.0);
+        let mut rest = runs.into_iter().peekable();
+        while let Some((_, mut end, first)) = rest.next() {
+            let mut group = vec![first];
+            while let Some((_, last, next)) = rest.next_if(|next| next.0 <= end) {
+                end = end.max(last);
+                group.push(next);
+            }
+            chain(&group, min_ms, max_ms, columns);
+        }
         Ok(())
     }
 
     fn decode(&self, chunk: MappedChunk, min_ms: i64, max_ms: i64, columns: &mut Columns) -> Result<()> {
         let bytes = self.head.chunk_files.read(chunk.chunk)?;
-        chunk::decode(chunk.encoding, &bytes, min_ms, max_ms, columns).map_err(|e| self.corrupt(chunk.chunk, e))
+        chunk::decode(chunk.encoding, &bytes, min_ms, max_ms, columns)
+            .map_err(|e| self.corrupt(chunk.chunk, e))
     }
 
-    fn corrupt(&self, chunk: u64, error: ChunkError) -> StorageError {
+    pub(super) fn corrupt(&self, chunk: u64, error: ChunkError) -> StorageError {
+        self.head.corrupt_chunk(chunk, error)
+    }
+}
+
+impl Head {
+    pub(super) fn corrupt_chunk(&self, chunk: u64, error: ChunkError) -> StorageError {
         StorageError::Corrupt {
-            path: self.head.dir.join(Head::CHUNKS_DIR),
+            path: self.dir.join(Head::CHUNKS_DIR),
             offset: chunk & 0xffff_ffff,
             what: error.to_string(),
         }

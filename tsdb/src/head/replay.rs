@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Release;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
@@ -22,14 +23,14 @@ use super::exemplars::ExemplarRing;
 use super::index::Index;
 use super::isolation::Isolation;
 use super::ooo::{Late, LateValue};
-use super::pages::{Page, Pages, page_of};
+use super::pages::{PAGE_SERIES, Page, Pages, page_of};
 use super::series::Series;
 use super::{Head, HeadCounters, HeadOptions, open_wbl};
 use crate::columns::add_range;
 use crate::files::{Files, Result};
 use crate::wal::{
-    RecordError, RecordType, SegmentReader, Wal, decode_exemplars, decode_floats, decode_histograms, decode_markers,
-    decode_metadata, decode_series, decode_tombstones, last_checkpoint, log_sources,
+    RecordError, RecordType, SegmentReader, Wal, decode_exemplars, decode_floats, decode_histograms,
+    decode_markers, decode_metadata, decode_series, decode_tombstones, last_checkpoint, log_sources,
 };
 
 /// Damage found in a log.
@@ -76,22 +77,21 @@ pub struct ReplayReport {
     pub duration: Duration,
 }
 
-/// Chunks of one series found on disk.
-#[derive(Default)]
-struct Found {
-    in_order: Vec<MappedChunk>,
-    late: Vec<MappedChunk>,
-}
-
 struct Replay<'a> {
     head: &'a Head,
     min_valid_ms: i64,
-    found: HashMap<u64, Found>,
-    /// Newest chunk found on disk.
-    last_chunk: u64,
+    /// In-order chunks found on disk, by series.
+    found: HashMap<u64, Vec<MappedChunk>>,
+    /// Late chunks found on disk, by their reference, with their series. Only those that the late log has a marker for
+    /// count: without one, the samples are in the log, or in blocks since long.
+    found_late: HashMap<u64, (u64, MappedChunk)>,
     /// References of second records, with the reference that the series has.
     aliases: HashMap<u64, u64>,
     highest: u64,
+    /// Newest in-order timestamp so far.
+    max_ms: i64,
+    /// Whether there is a late log: then samples of the log that were late when they were logged are passed over.
+    has_late_log: bool,
     unknown: HashSet<u64>,
     report: ReplayReport,
     buffers: Buffers,
@@ -117,15 +117,14 @@ impl Head {
         min_valid_ms: i64,
     ) -> Result<(Head, ReplayReport)> {
         let started = Instant::now();
-        let mut found: HashMap<u64, Found> = HashMap::new();
-        let (mut last_chunk, mut mapped_chunks) = (0, 0);
+        let mut found: HashMap<u64, Vec<MappedChunk>> = HashMap::new();
+        let mut found_late = HashMap::new();
+        let mut mapped_chunks = 0;
         let each = |chunk: FoundChunk| {
-            last_chunk = chunk.meta.chunk;
-            let of_series = found.entry(chunk.series).or_default();
             if chunk.out_of_order {
-                of_series.late.push(chunk.meta);
+                found_late.insert(chunk.meta.chunk, (chunk.series, chunk.meta));
             } else if chunk.meta.max_ms >= min_valid_ms {
-                of_series.in_order.push(chunk.meta);
+                found.entry(chunk.series).or_default().push(chunk.meta);
             }
             mapped_chunks += 1;
         };
@@ -141,9 +140,11 @@ impl Head {
             head: &head,
             min_valid_ms,
             found,
-            last_chunk,
+            found_late,
             aliases: HashMap::new(),
             highest: 0,
+            max_ms: i64::MIN,
+            has_late_log: !late_sources.is_empty(),
             unknown: HashSet::new(),
             report: ReplayReport {
                 chunk_damage,
@@ -220,26 +221,28 @@ impl Head {
 
     /// Removes what replay has brought up and blocks hold already, and sets the head's range to what there is.
     fn settle(&self, min_valid_ms: i64) -> Result<()> {
-        use std::sync::atomic::Ordering::Release;
-        self.collect_garbage(min_valid_ms)?;
-        let (mut in_order, mut late) = ((i64::MAX, i64::MIN), (i64::MAX, i64::MIN));
         let join = |all: &mut (i64, i64), (a, b): (i64, i64)| *all = (all.0.min(a), all.1.max(b));
-        for (_, page) in self.pages.all() {
+        let (mut in_order, mut late) = ((i64::MAX, i64::MIN), (i64::MAX, i64::MIN));
+        for (number, page) in self.pages.all() {
             for series in page.lock().iter_mut() {
+                let reference = number * PAGE_SERIES + u64::from(series.low);
+                series.catch_up(&self.chunk_files, reference, i64::MAX);
+                series.truncate(min_valid_ms);
                 if let Some(range) = series.in_order_range() {
                     join(&mut in_order, range);
                 }
-                if let Some(range) = series.rest().and_then(|r| r.ooo.as_ref()).and_then(|o| o.range()) {
+                if let Some(range) = series.late_mut().and_then(|o| o.range()) {
                     join(&mut late, range);
                 }
             }
         }
+        self.late_min_ms.store(late.0, Release);
+        self.late_max_ms.store(late.1, Release);
+        self.collect_garbage(min_valid_ms)?;
         if in_order.0 <= in_order.1 {
             self.min_ms.store(in_order.0.max(min_valid_ms), Release);
             self.max_ms.store(in_order.1, Release);
         }
-        self.late_min_ms.store(late.0, Release);
-        self.late_max_ms.store(late.1, Release);
         Ok(())
     }
 }
@@ -335,11 +338,7 @@ impl Replay<'_> {
             if let Some(found) = self.found.remove(&reference)
                 && let Some(series) = page.get(target)
             {
-                series.adopt(&head.chunk_files, target, found.in_order);
-                if !found.late.is_empty() {
-                    let ooo = series.rest_mut().ooo.get_or_insert_default();
-                    ooo.mapped.extend(found.late);
-                }
+                series.await_chunks(found);
             }
         }
         Ok(())
@@ -376,17 +375,31 @@ impl Replay<'_> {
         self.report.unknown_entries += 1;
     }
 
+    /// What is older than this was not taken in order when the record was written. Such samples stand in the log as well
+    /// as in the late log; some would fit at the end of their series now, and could bring back what was deleted since.
+    fn in_order_from_ms(&self) -> i64 {
+        let recent = self.max_ms.saturating_sub(self.head.options.chunk_range_ms / 2);
+        if self.has_late_log {
+            recent.max(self.min_valid_ms)
+        } else {
+            self.min_valid_ms
+        }
+    }
+
     fn floats(&mut self, record: &[u8], late: bool) -> std::result::Result<(), RecordError> {
         let mut entries = std::mem::take(&mut self.buffers.floats);
         entries.clear();
         let decoded = decode_floats(record, &mut entries);
+        let from_ms = self.in_order_from_ms();
         for entry in &entries {
             let reference = self.target(entry.series, entry.timestamp_ms);
             let sample = (entry.start_ms, entry.timestamp_ms, entry.value);
             if late {
                 self.late(reference, sample.0, sample.1, LateValue::Float(sample.2));
-            } else if entry.timestamp_ms >= self.min_valid_ms {
+            } else if entry.timestamp_ms >= from_ms {
+                self.max_ms = self.max_ms.max(entry.timestamp_ms);
                 self.with_series(reference, |head, series| {
+                    series.catch_up(&head.chunk_files, reference, sample.1);
                     append_float(series, head.rules(), None, reference, sample);
                 });
             }
@@ -400,14 +413,17 @@ impl Replay<'_> {
         let mut entries = std::mem::take(&mut self.buffers.histograms);
         entries.clear();
         let decoded = decode_histograms(record, &mut entries);
+        let from_ms = self.in_order_from_ms();
         for entry in &entries {
             let reference = self.target(entry.series, entry.timestamp_ms);
             if late {
                 let value = LateValue::Histogram(entry.histogram.clone());
                 self.late(reference, entry.start_ms, entry.timestamp_ms, value);
-            } else if entry.timestamp_ms >= self.min_valid_ms {
+            } else if entry.timestamp_ms >= from_ms {
+                self.max_ms = self.max_ms.max(entry.timestamp_ms);
                 self.with_series(reference, |head, series| {
                     let sample = (entry.start_ms, entry.timestamp_ms, &entry.histogram);
+                    series.catch_up(&head.chunk_files, reference, entry.timestamp_ms);
                     series.append_histogram(head.rules(), None, reference, sample);
                 });
             }
@@ -437,17 +453,17 @@ impl Replay<'_> {
         let mut entries = Vec::new();
         decode_markers(record, &mut entries)?;
         for entry in entries {
-            if entry.chunk == 0 || entry.chunk > self.last_chunk {
-                continue;
-            }
             let reference = self.target(entry.series, i64::MIN);
-            self.with_series(reference, |_, series| {
-                if let Some(ooo) = &mut series.rest_mut().ooo
-                    && ooo.mapped.iter().any(|c| c.chunk == entry.chunk)
-                {
+            if let Some((owner, chunk)) = self.found_late.get(&entry.chunk).copied()
+                && owner == entry.series
+            {
+                self.found_late.remove(&entry.chunk);
+                self.with_series(reference, |_, series| {
+                    let ooo = series.rest_mut().ooo.get_or_insert_default();
+                    ooo.mapped.push(chunk);
                     ooo.open.clear();
-                }
-            });
+                });
+            }
         }
         Ok(())
     }
@@ -460,7 +476,8 @@ impl Replay<'_> {
             if (entry.min_ms, entry.max_ms) == (i64::MIN, i64::MAX) {
                 // Compat: a range over all of time means that the reference removed the series from its head here.
                 self.remove(reference);
-            } else if entry.max_ms >= self.min_valid_ms {
+            } else {
+                // Even where in-order samples are in blocks by now: late ones may not be.
                 self.with_series(reference, |head, _| {
                     let mut tombstones = head.tombstones.write();
                     add_range(
@@ -521,10 +538,12 @@ impl Replay<'_> {
     }
 
     fn finish(mut self) -> ReplayReport {
-        let next = self.highest.max(self.found.keys().copied().max().unwrap_or(0)) + 1;
-        self.head
-            .next_reference
-            .store(next, std::sync::atomic::Ordering::Release);
+        let late = self.found_late.values().map(|(series, _)| *series);
+        let next = late
+            .chain(self.found.keys().copied())
+            .fold(self.highest, u64::max)
+            + 1;
+        self.head.next_reference.store(next, Release);
         self.report.unknown_series = self.unknown.len() as u64;
         if self.report.unknown_entries > 0 {
             tracing::warn!(

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use model::histogram::Histogram;
 use model::sample::{Metadata, is_stale_nan};
+use model::storage::TimeRange;
 
 use super::chunk_files::{ChunkFiles, MappedChunk};
 use super::histograms::OpenHistogram;
@@ -69,6 +70,8 @@ pub(crate) struct Series {
 pub(crate) struct Rest {
     /// Full chunks, oldest first.
     pub(crate) mapped: Vec<MappedChunk>,
+    /// During replay: chunks found on disk whose time has not come yet, the oldest last.
+    awaited: Vec<MappedChunk>,
     /// Transactions before the newest that some reader may not see: number, and newest timestamp before it.
     recent: VecDeque<(u64, i64)>,
     histograms: Option<Box<OpenHistogram>>,
@@ -113,6 +116,23 @@ impl Series {
         self.rest.get_or_insert_default()
     }
 
+    /// Late samples, if there are any.
+    pub(crate) fn late_mut(&mut self) -> Option<&mut OutOfOrder> {
+        self.rest.as_mut()?.ooo.as_deref_mut()
+    }
+
+    /// Forgets late chunks up to reference `chunk`.
+    pub(crate) fn forget_late(&mut self, chunk: u64) {
+        if let Some(rest) = &mut self.rest
+            && let Some(ooo) = &mut rest.ooo
+        {
+            ooo.forget(chunk);
+            if ooo.is_empty() {
+                rest.ooo = None;
+            }
+        }
+    }
+
     pub(crate) fn mapped(&self) -> &[MappedChunk] {
         self.rest().map_or(&[], |r| &r.mapped)
     }
@@ -121,12 +141,20 @@ impl Series {
     pub(crate) fn last(&self) -> Last<'_> {
         match (self.open, self.rest()) {
             (Open::Floats, _) => Last::Float(self.xor.last_timestamp_ms(), self.xor.last_value()),
-            (Open::FloatsWithStart, Some(Rest { with_start: Some(open), .. })) => {
-                Last::Float(open.0.last_timestamp_ms(), open.0.last_value())
-            }
-            (Open::Histograms, Some(Rest { histograms: Some(open), .. })) => {
-                Last::Histogram(open.last_timestamp_ms(), open.last())
-            }
+            (
+                Open::FloatsWithStart,
+                Some(Rest {
+                    with_start: Some(open),
+                    ..
+                }),
+            ) => Last::Float(open.0.last_timestamp_ms(), open.0.last_value()),
+            (
+                Open::Histograms,
+                Some(Rest {
+                    histograms: Some(open),
+                    ..
+                }),
+            ) => Last::Histogram(open.last_timestamp_ms(), open.last()),
             _ => match self.mapped().last() {
                 Some(chunk) => Last::Mapped(chunk.max_ms),
                 None => Last::Nothing,
@@ -166,16 +194,16 @@ impl Series {
         Some((first, self.last_ms()))
     }
 
-    /// Whether there may be samples in the range, out-of-order ones included.
-    pub(crate) fn overlaps(&self, min_ms: i64, max_ms: i64) -> bool {
+    /// Whether there may be in-order samples from `in_order_min_ms` on, or late ones, in the range.
+    pub(crate) fn overlaps(&self, in_order_min_ms: i64, range: TimeRange) -> bool {
         let in_order = self
             .in_order_range()
-            .is_some_and(|(first, last)| first <= max_ms && last >= min_ms);
+            .is_some_and(|(first, last)| first <= range.max_ms && last >= in_order_min_ms.max(range.min_ms));
         in_order
             || self
                 .rest()
                 .and_then(|r| r.ooo.as_ref())
-                .is_some_and(|o| o.overlaps(min_ms, max_ms))
+                .is_some_and(|o| o.overlaps(range.min_ms, range.max_ms))
     }
 
     /// Whether nothing is stored.
@@ -242,8 +270,12 @@ impl Series {
         if self.open == Open::Floats {
             let samples = u16::from_be_bytes([self.buffer[0], self.buffer[1]]);
             if samples == rules.samples / 4 {
-                self.next_at_ms =
-                    chunk_end(self.open_min_ms, self.xor.last_timestamp_ms(), self.next_at_ms, 4.0);
+                self.next_at_ms = chunk_end(
+                    self.open_min_ms,
+                    self.xor.last_timestamp_ms(),
+                    self.next_at_ms,
+                    4.0,
+                );
             }
             if timestamp_ms >= self.next_at_ms
                 || samples >= rules.samples * 2
@@ -382,12 +414,20 @@ impl Series {
     pub(crate) fn open_chunk(&self) -> Option<(Encoding, &[u8])> {
         match (self.open, self.rest()) {
             (Open::Floats, _) => Some((Encoding::Xor, &self.buffer[..self.xor.len()])),
-            (Open::FloatsWithStart, Some(Rest { with_start: Some(open), .. })) => {
-                Some((Encoding::Xor2, &open.1[..open.0.len()]))
-            }
-            (Open::Histograms, Some(Rest { histograms: Some(open), .. })) => {
-                Some((open.encoding(), open.bytes()))
-            }
+            (
+                Open::FloatsWithStart,
+                Some(Rest {
+                    with_start: Some(open),
+                    ..
+                }),
+            ) => Some((Encoding::Xor2, &open.1[..open.0.len()])),
+            (
+                Open::Histograms,
+                Some(Rest {
+                    histograms: Some(open),
+                    ..
+                }),
+            ) => Some((open.encoding(), open.bytes())),
             _ => None,
         }
     }
@@ -434,17 +474,31 @@ impl Series {
         removed
     }
 
-    /// Takes chunks found on disk for this series; replayed samples before them are superseded.
-    pub(crate) fn adopt(&mut self, files: &ChunkFiles, reference: u64, mut found: Vec<MappedChunk>) {
-        let Some(first) = found.first() else {
-            return;
-        };
-        if first.min_ms <= self.last_ms() && self.last_ms() != i64::MIN {
-            // A second record of a series whose chunks overlap: the log still has the samples.
-            return;
+    /// Takes chunks found on disk for this series. They come in when replay reaches them, because a series that was
+    /// removed and created anew can have older samples that are only in the log.
+    pub(crate) fn await_chunks(&mut self, found: Vec<MappedChunk>) {
+        let awaited = &mut self.rest_mut().awaited;
+        awaited.extend(found);
+        awaited.sort_by_key(|c| std::cmp::Reverse(c.min_ms));
+    }
+
+    /// Takes in awaited chunks that begin at `timestamp_ms` or before: the samples that they hold stand in the log from
+    /// here on, and are found to be there already.
+    #[inline]
+    pub(crate) fn catch_up(&mut self, files: &ChunkFiles, reference: u64, timestamp_ms: i64) {
+        if self.rest.as_ref().is_some_and(|r| !r.awaited.is_empty()) {
+            self.catch_up_slow(files, reference, timestamp_ms);
         }
-        self.close(files, reference);
-        self.rest_mut().mapped.append(&mut found);
+    }
+
+    fn catch_up_slow(&mut self, files: &ChunkFiles, reference: u64, timestamp_ms: i64) {
+        while let Some(chunk) = self.rest_mut().awaited.pop_if(|c| c.min_ms <= timestamp_ms) {
+            // A chunk that overlaps what is there already adds nothing that the log does not have.
+            if chunk.min_ms > self.last_ms() || self.last_ms() == i64::MIN {
+                self.close(files, reference);
+                self.rest_mut().mapped.push(chunk);
+            }
+        }
     }
 
     /// Heap bytes besides the struct itself.
@@ -495,7 +549,11 @@ mod tests {
 
     #[test]
     fn a_series_is_small() {
-        assert!(std::mem::size_of::<Series>() <= 104, "{}", std::mem::size_of::<Series>());
+        assert!(
+            std::mem::size_of::<Series>() <= 104,
+            "{}",
+            std::mem::size_of::<Series>()
+        );
     }
 
     #[test]

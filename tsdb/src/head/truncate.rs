@@ -7,13 +7,15 @@ use std::time::Duration;
 use model::matcher::Matcher;
 use model::storage::StorageError;
 
+use super::Head;
 use super::chunk_files::file_of;
 use super::pages::{PAGE_SERIES, page_of};
-use super::Head;
 use crate::columns::add_range;
 use crate::files::Result;
 use crate::select::select;
-use crate::wal::{CheckpointStats, Compressor, TombstoneEntry, encode_tombstones, segments, write_checkpoint};
+use crate::wal::{
+    CheckpointStats, Compressor, TombstoneEntry, encode_tombstones, segments, write_checkpoint,
+};
 
 /// What a truncation removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +48,12 @@ impl Head {
         self.min_ms.store(min_ms, Ordering::Release);
         self.counters.truncations.fetch_add(1, Ordering::Relaxed);
         self.collect_garbage(min_ms).map(Some)
+    }
+
+    /// Waits up to `patience` until all views that are open now are gone; false where some stay longer.
+    pub(crate) fn wait_for_views(&self, patience: Duration) -> bool {
+        self.isolation
+            .wait_for_readers(self.isolation.next_reader(), i64::MAX, patience)
     }
 
     /// Removes chunks before `min_ms`, series without samples, and chunk files that nothing refers to.
@@ -112,16 +120,30 @@ impl Head {
                 *index = fresh;
             }
         }
-        self.pages.drop_empty(page_of(self.next_reference.load(Ordering::Relaxed)));
+        self.pages
+            .drop_empty(page_of(self.next_reference.load(Ordering::Relaxed)));
         let gone: HashSet<u64> = dead.iter().copied().collect();
-        self.tombstones.write().retain(|series, ranges| {
-            ranges.retain(|r| r.1 >= min_ms);
-            !ranges.is_empty() && !gone.contains(series)
-        });
+        self.tombstones.write().retain(|series, _| !gone.contains(series));
+        self.forget_tombstones(min_ms);
         // Samples of removed series that lie in the log must find their series when it is replayed.
         let until_ms = self.min_ms();
         let mut keep = self.wal_keep.lock();
         keep.extend(dead.iter().map(|series| (*series, until_ms)));
+    }
+
+    /// First timestamp that a deletion can still concern, where in-order samples begin at `in_order_min_ms`.
+    fn deletable_min_ms(&self, in_order_min_ms: i64) -> i64 {
+        let late = self.late_range_ms().map_or(i64::MAX, |(min_ms, _)| min_ms);
+        late.min(in_order_min_ms)
+    }
+
+    /// Forgets deletions of samples that the head no longer has.
+    pub(super) fn forget_tombstones(&self, in_order_min_ms: i64) {
+        let min_ms = self.deletable_min_ms(in_order_min_ms);
+        self.tombstones.write().retain(|_, ranges| {
+            ranges.retain(|r| r.1 >= min_ms);
+            !ranges.is_empty()
+        });
     }
 
     /// Number of the oldest chunk file in use, and the first in-order timestamp.
@@ -163,9 +185,16 @@ impl Head {
         self.wal_truncated_ms.store(min_ms, Ordering::Release);
         let keep = self.wal_keep.lock().clone();
         let known = |series: u64| {
-            self.knows(model::storage::SeriesRef(series)) || keep.get(&series).is_some_and(|until| *until >= min_ms)
+            self.knows(model::storage::SeriesRef(series))
+                || keep.get(&series).is_some_and(|until| *until >= min_ms)
         };
-        let written = write_checkpoint(&self.files, &self.wal, upto, min_ms, known);
+        let written = write_checkpoint(
+            &self.files,
+            &self.wal,
+            upto,
+            (min_ms, self.deletable_min_ms(min_ms)),
+            known,
+        );
         match &written {
             Ok(_) => {
                 self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
@@ -224,7 +253,10 @@ impl Head {
             .inspect_err(|error: &StorageError| self.poison(error))?;
         let mut tombstones = self.tombstones.write();
         for entry in &entries {
-            add_range(tombstones.entry(entry.series).or_default(), (entry.min_ms, entry.max_ms));
+            add_range(
+                tombstones.entry(entry.series).or_default(),
+                (entry.min_ms, entry.max_ms),
+            );
         }
         Ok(entries.len() as u64)
     }

@@ -235,10 +235,13 @@ impl Wal {
         };
         let new_segments = !full.is_empty();
         full.push(current);
-        let synced = full
-            .iter()
-            .try_for_each(|file| file.sync())
-            .and_then(|()| if new_segments { self.files.sync_dir(&self.dir) } else { Ok(()) });
+        let synced = full.iter().try_for_each(|file| file.sync()).and_then(|()| {
+            if new_segments {
+                self.files.sync_dir(&self.dir)
+            } else {
+                Ok(())
+            }
+        });
         if synced.is_err() {
             self.poisoned.store(true, Ordering::SeqCst);
         }

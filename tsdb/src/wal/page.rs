@@ -307,7 +307,18 @@ mod tests {
         for compression in [Compression::None, Compression::Snappy, Compression::Zstd] {
             let mut compressor = Compressor::default();
             let (mut segment, mut used) = (Vec::new(), 0);
-            let lens = [0, 1, 25, PAGE_BYTES - 7, PAGE_BYTES, 100_000, 32_700, 8, 32_754, 1];
+            let lens = [
+                0,
+                1,
+                25,
+                PAGE_BYTES - 7,
+                PAGE_BYTES,
+                100_000,
+                32_700,
+                8,
+                32_754,
+                1,
+            ];
             let records: Vec<Vec<u8>> = lens
                 .iter()
                 .enumerate()

@@ -422,10 +422,7 @@ fn body(record: &[u8]) -> Result<Reader<'_>, RecordError> {
     Ok(reader)
 }
 
-fn read_labels<'a>(
-    reader: &mut Reader<'a>,
-    pairs: &mut Vec<(&'a str, &'a str)>,
-) -> Result<(), RecordError> {
+fn read_labels<'a>(reader: &mut Reader<'a>, pairs: &mut Vec<(&'a str, &'a str)>) -> Result<(), RecordError> {
     pairs.clear();
     for _ in 0..reader.count(2)? {
         pairs.push((reader.text()?, reader.text()?));

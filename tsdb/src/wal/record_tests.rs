@@ -19,10 +19,7 @@ fn histograms() -> Vec<HistogramEntry> {
         zero_count: 2,
         count: 9,
         sum: 18.4,
-        positive_spans: vec![
-            Span { offset: 0, length: 2 },
-            Span { offset: 3, length: 1 },
-        ],
+        positive_spans: vec![Span { offset: 0, length: 2 }, Span { offset: 3, length: 1 }],
         negative_spans: vec![Span {
             offset: -2,
             length: 1,
@@ -88,7 +85,13 @@ fn samples() -> Vec<Vec<u8>> {
     };
     encode_exemplars(&mut out, [&exemplar]);
     records.push(out.clone());
-    encode_markers(&mut out, [MarkerEntry { series: 5, chunk: 1 << 33 }]);
+    encode_markers(
+        &mut out,
+        [MarkerEntry {
+            series: 5,
+            chunk: 1 << 33,
+        }],
+    );
     records.push(out.clone());
     let metadata = Metadata {
         metric_type: MetricType::Counter,
@@ -163,7 +166,11 @@ fn histograms_come_back() {
 
 #[test]
 fn floats_come_back() {
-    let floats = [float(5, 1000, 700, 1.5), float(3, 1015, 0, -0.0), float(900, 2, 900, 2.0)];
+    let floats = [
+        float(5, 1000, 700, 1.5),
+        float(3, 1015, 0, -0.0),
+        float(900, 2, 900, 2.0),
+    ];
     let (mut out, mut back) = (Vec::new(), Vec::new());
     encode_floats_with_start(&mut out, floats);
     decode_floats(&out, &mut back).unwrap();

@@ -33,7 +33,10 @@ fn records_of_many_threads_are_all_there_and_segments_stay_within_their_size() {
             scope.spawn(move || {
                 let mut compressor = Compressor::default();
                 for i in 0..200u8 {
-                    let record: Vec<u8> = (0..600u32).map(|b| (b * b) as u8 ^ i).chain([thread, i]).collect();
+                    let record: Vec<u8> = (0..600u32)
+                        .map(|b| (b * b) as u8 ^ i)
+                        .chain([thread, i])
+                        .collect();
                     wal.log(&mut compressor, &[&record]).unwrap();
                 }
             });
@@ -49,7 +52,10 @@ fn records_of_many_threads_are_all_there_and_segments_stay_within_their_size() {
         assert_eq!(seen, (0..200).collect::<Vec<u8>>(), "in order within a thread");
     }
     let sizes = files.list(Path::new("wal")).unwrap();
-    assert!(sizes.len() > 2 && sizes.iter().all(|e| e.len <= 64 << 10), "{sizes:?}");
+    assert!(
+        sizes.len() > 2 && sizes.iter().all(|e| e.len <= 64 << 10),
+        "{sizes:?}"
+    );
 }
 
 #[test]
@@ -59,11 +65,13 @@ fn a_failed_write_and_a_failed_sync_close_the_log() {
         let wal = open(&files, SEGMENT_BYTES);
         let mut compressor = Compressor::default();
         wal.log(&mut compressor, &[b"before"]).unwrap();
-        let fault = if sync { Fault::Sync(files.syncs() + 1) } else { Fault::ShortWrite(0) };
+        let fault = if sync {
+            Fault::Sync(files.syncs() + 1)
+        } else {
+            Fault::ShortWrite(0)
+        };
         files.inject(fault);
-        let failed = wal
-            .log(&mut compressor, &[b"hit"])
-            .and_then(|()| wal.sync());
+        let failed = wal.log(&mut compressor, &[b"hit"]).and_then(|()| wal.sync());
         assert!(failed.is_err());
         files.heal();
         assert!(matches!(
@@ -82,7 +90,11 @@ fn a_checkpoint_keeps_what_is_asked_and_survives_a_crash_at_every_call() {
         let mut record = Vec::new();
         begin(&mut record, RecordType::Series);
         for series in 1..=3 {
-            put_series(&mut record, series, &Labels::from_pairs([("n", series.to_string())]));
+            put_series(
+                &mut record,
+                series,
+                &Labels::from_pairs([("n", series.to_string())]),
+            );
         }
         wal.log(&mut compressor, &[&record]).unwrap();
         let entry = |series, timestamp_ms| FloatEntry {
@@ -113,12 +125,18 @@ fn a_checkpoint_keeps_what_is_asked_and_survives_a_crash_at_every_call() {
     };
     let write = |files: &MemFiles, wal: &Wal| {
         let files: Arc<dyn Files> = Arc::new(files.clone());
-        write_checkpoint(&files, wal, 0, 20, |series| series != 3)
+        write_checkpoint(&files, wal, 0, (20, 20), |series| series != 3)
     };
-    let (before, after) = ((vec![1, 2, 3], vec![10, 20, 30, 40]), (vec![1, 2], vec![20, 30, 40]));
+    let (before, after) = (
+        (vec![1, 2, 3], vec![10, 20, 30, 40]),
+        (vec![1, 2], vec![20, 30, 40]),
+    );
     let (files, wal) = build();
     let stats = write(&files, &wal).unwrap();
-    assert_eq!((stats.series, stats.series_dropped, stats.samples_dropped), (2, 1, 1));
+    assert_eq!(
+        (stats.series, stats.series_dropped, stats.samples_dropped),
+        (2, 1, 1)
+    );
     assert_eq!(check(&files), after);
     assert_eq!(segments(&files, Path::new("wal")).unwrap(), [1]);
     for call in 1..100 {

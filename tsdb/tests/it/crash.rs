@@ -69,7 +69,11 @@ fn found(files: &MemFiles) -> Vec<i64> {
         }
     }
     for (number, series) in &samples {
-        assert_eq!(*series, 3 + (*number as usize % 3), "transaction {number} is torn");
+        assert_eq!(
+            *series,
+            3 + (*number as usize % 3),
+            "transaction {number} is torn"
+        );
     }
     // The store must go on after whatever it found.
     let next = samples.keys().next_back().copied().unwrap_or(0) + 1000;
@@ -88,7 +92,10 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
         let (acknowledged, _) = workload(&files);
         let found = found(&files.after_kill());
         for number in acknowledged {
-            assert!(found.contains(&number), "killed at call {call}: transaction {number}");
+            assert!(
+                found.contains(&number),
+                "killed at call {call}: transaction {number}"
+            );
         }
     }
 }
@@ -105,7 +112,10 @@ fn a_power_cut_loses_nothing_that_was_synced() {
         let (_, synced) = workload(&files);
         let found = found(&files.after_power_loss());
         for number in synced {
-            assert!(found.contains(&number), "cut at sync {sync}: transaction {number}");
+            assert!(
+                found.contains(&number),
+                "cut at sync {sync}: transaction {number}"
+            );
         }
     }
 }

@@ -41,7 +41,9 @@ fn a_view_shows_whole_transactions_and_does_not_change() {
             scope.spawn(|| {
                 while !done.load(Ordering::Acquire) {
                     let querier = db.querier(TimeRange::ALL).expect("a view");
-                    let set = querier.select(&SelectHints::default(), &everything()).expect("selects");
+                    let set = querier
+                        .select(&SelectHints::default(), &everything())
+                        .expect("selects");
                     let last = |pass: u32| {
                         let mut columns = Columns::default();
                         let mut lasts: Vec<i64> = (0..set.len())

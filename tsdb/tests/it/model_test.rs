@@ -36,7 +36,11 @@ fn labels(i: u64) -> Labels {
 
 fn histogram(rng: &mut Rng) -> Histogram {
     let buckets: Vec<i64> = (0..3).map(|_| rng.below(9) as i64).collect();
-    let absolute = [buckets[0], buckets[0] + buckets[1], buckets[0] + buckets[1] + buckets[2]];
+    let absolute = [
+        buckets[0],
+        buckets[0] + buckets[1],
+        buckets[0] + buckets[1] + buckets[2],
+    ];
     Histogram::Int(Arc::new(IntHistogram {
         counter_reset_hint: CounterResetHint::Gauge,
         schema: (rng.below(3)) as i32,
@@ -76,8 +80,14 @@ impl Run {
             let mut timestamp_ms = self.now_ms + self.rng.below(50) as i64;
             if late {
                 timestamp_ms -= self.rng.below(window_ms as u64 - 5000) as i64;
-                let known = self.model.get(&labels).is_some_and(|s| s.contains_key(&timestamp_ms));
-                let hidden = self.deleted.iter().any(|(a, b)| (*a..=*b).contains(&timestamp_ms));
+                let known = self
+                    .model
+                    .get(&labels)
+                    .is_some_and(|s| s.contains_key(&timestamp_ms));
+                let hidden = self
+                    .deleted
+                    .iter()
+                    .any(|(a, b)| (*a..=*b).contains(&timestamp_ms));
                 if known || hidden {
                     continue;
                 }
@@ -101,7 +111,12 @@ impl Run {
                     timestamp_ms,
                     value,
                 });
-                ids.push((BatchList::Floats, labels, timestamp_ms, Value::Float(value.to_bits())));
+                ids.push((
+                    BatchList::Floats,
+                    labels,
+                    timestamp_ms,
+                    Value::Float(value.to_bits()),
+                ));
             }
         }
         let mut outcome = AppendOutcome::default();
@@ -113,7 +128,11 @@ impl Run {
         self.log.push(format!("append {} at {}", ids.len(), self.now_ms));
         let (mut floats, mut histograms) = (0, 0);
         for (list, labels, timestamp_ms, value) in ids {
-            let at = if list == BatchList::Floats { &mut floats } else { &mut histograms };
+            let at = if list == BatchList::Floats {
+                &mut floats
+            } else {
+                &mut histograms
+            };
             let refused = outcome.refused.iter().any(|(l, i, _)| *l == list && *i == *at);
             *at += 1;
             if !refused {
@@ -171,8 +190,16 @@ impl Run {
     }
 
     fn check(&mut self) {
-        let range = if self.rng.below(3) == 0 { TimeRange::ALL } else { self.range() };
-        let matchers = if self.rng.below(2) == 0 { everything() } else { vec![self.matcher()] };
+        let range = if self.rng.below(3) == 0 {
+            TimeRange::ALL
+        } else {
+            self.range()
+        };
+        let matchers = if self.rng.below(2) == 0 {
+            everything()
+        } else {
+            vec![self.matcher()]
+        };
         let mut want = self.model.clone();
         want.retain(|labels, samples| {
             samples.retain(|t, _| range.contains(*t));
@@ -180,10 +207,19 @@ impl Run {
         });
         let got = read(self.db(), range, &matchers);
         for (labels, samples) in &want {
-            assert_eq!(got.get(labels), Some(samples), "{labels} in {range:?}\n{:#?}", self.log);
+            assert_eq!(
+                got.get(labels),
+                Some(samples),
+                "{labels} in {range:?}\n{:#?}",
+                self.log
+            );
         }
         for labels in got.keys() {
-            assert!(want.contains_key(labels), "{labels} in {range:?}\n{:#?}", self.log);
+            assert!(
+                want.contains_key(labels),
+                "{labels} in {range:?}\n{:#?}",
+                self.log
+            );
         }
     }
 }

@@ -94,7 +94,11 @@ pub(crate) fn read(db: &Db, range: TimeRange, matchers: &[Matcher]) -> Contents 
     for i in 0..set.len() {
         set.read(i, TimeRange::ALL, &mut columns).expect("reads");
         let mut samples = BTreeMap::new();
-        assert!(columns.timestamps_ms.is_sorted_by(|a, b| a < b), "{:?}", columns.timestamps_ms);
+        assert!(
+            columns.timestamps_ms.is_sorted_by(|a, b| a < b),
+            "{:?}",
+            columns.timestamps_ms
+        );
         for (t, v) in columns.timestamps_ms.iter().zip(&columns.values) {
             samples.insert(*t, Value::Float(v.to_bits()));
         }
@@ -102,7 +106,10 @@ pub(crate) fn read(db: &Db, range: TimeRange, matchers: &[Matcher]) -> Contents 
             samples.insert(columns.timestamps_ms[*row as usize], Value::of(histogram));
         }
         let labels = set.labels(i);
-        assert!(last.as_ref().is_none_or(|l| *l < labels), "series come sorted and once");
+        assert!(
+            last.as_ref().is_none_or(|l| *l < labels),
+            "series come sorted and once"
+        );
         last = Some(labels.clone());
         if !samples.is_empty() {
             contents.insert(labels, samples);

@@ -1,0 +1,340 @@
+//! The work in the background: head into blocks, late samples into blocks, blocks into larger ones, old ones away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use model::columns::Columns;
+use model::storage::{StorageError, TimeRange};
+use ulid::Ulid;
+
+use super::blocks::{self, in_order_end_ms};
+use super::plan::plan;
+use super::retention::{Limits, expired};
+use super::{Shared, random_ulid};
+use crate::block::{self, Block, BlockMeta, BlockWriter, HINT_OUT_OF_ORDER};
+use crate::files::Result;
+use crate::head::LateCut;
+
+/// What compaction has done since the store was opened.
+#[derive(Debug, Default)]
+pub struct CompactionCounters {
+    /// Rounds that found work or not.
+    pub rounds: AtomicU64,
+    /// Rounds that failed.
+    pub failed: AtomicU64,
+    /// Blocks written from the head.
+    pub head_blocks: AtomicU64,
+    /// Blocks written from other blocks.
+    pub merged_blocks: AtomicU64,
+    /// Times that age made blocks go.
+    pub age_retentions: AtomicU64,
+    /// Times that size made blocks go.
+    pub size_retentions: AtomicU64,
+    /// Times that a truncation was put off because of old views.
+    pub put_off: AtomicU64,
+}
+
+/// Work of a round that had to be put off.
+#[derive(Default)]
+pub(super) struct Pending {
+    /// The head is in blocks up to here and not truncated yet.
+    truncate_ms: Option<i64>,
+    /// Late samples that are in blocks and not forgotten yet.
+    forget: Option<LateCut>,
+}
+
+impl Shared {
+    /// One round. Fails at the first error; the next round takes up where this one left.
+    pub(super) fn compact(&self) -> Result<()> {
+        let mut pending = self.compacting.lock();
+        self.counters.rounds.fetch_add(1, Ordering::Relaxed);
+        let result = self.round(&mut pending);
+        if let Err(error) = &result
+            && !matches!(error, StorageError::Closed)
+        {
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(%error, "compaction failed");
+        }
+        result
+    }
+
+    fn round(&self, pending: &mut Pending) -> Result<()> {
+        if !self.settle(pending)? {
+            return Ok(());
+        }
+        let mut cut_head = false;
+        while self.head.is_compactable() && !self.stop.is_stopping() {
+            let begin_ms = self.head.min_ms();
+            let end_ms = range_end(begin_ms, self.options.head.chunk_range_ms);
+            self.head_block(begin_ms, end_ms)?;
+            cut_head = true;
+            pending.truncate_ms = Some(end_ms);
+            if !self.settle(pending)? {
+                return Ok(());
+            }
+        }
+        if cut_head {
+            self.late_blocks(pending)?;
+        }
+        self.remove_expired()?;
+        self.merge_blocks()?;
+        self.remove_expired()
+    }
+
+    /// Finishes what was put off; false where old views still hinder it.
+    fn settle(&self, pending: &mut Pending) -> Result<bool> {
+        if let Some(min_ms) = pending.truncate_ms {
+            if self
+                .head
+                .truncate(min_ms, self.options.truncation_patience)?
+                .is_none()
+            {
+                self.counters.put_off.fetch_add(1, Ordering::Relaxed);
+                return Ok(false);
+            }
+            pending.truncate_ms = None;
+            if let Err(error) = self.head.truncate_wal(min_ms) {
+                // The log stays as it is, only longer.
+                tracing::error!(%error, "writing a checkpoint failed");
+            }
+        }
+        if let Some(cut) = pending.forget {
+            if !self.head.wait_for_views(self.options.truncation_patience) {
+                self.counters.put_off.fetch_add(1, Ordering::Relaxed);
+                return Ok(false);
+            }
+            self.head.forget_late(cut)?;
+            pending.forget = None;
+        }
+        Ok(true)
+    }
+
+    /// Writes the head's in-order samples in `begin_ms..end_ms` as a block.
+    fn head_block(&self, begin_ms: i64, end_ms: i64) -> Result<()> {
+        let started = Instant::now();
+        // What is older than half a range is not taken any more, so only transactions under way can still add to it.
+        self.head.wait_for_transactions();
+        let meta = BlockMeta::of_head(self.new_ulid(), begin_ms, end_ms);
+        let written = self.write_head(&self.dir, meta, TimeRange::new(begin_ms, end_ms - 1))?;
+        let Some(meta) = written else {
+            return Ok(());
+        };
+        self.add_blocks(&[meta.ulid], &[])?;
+        self.counters.head_blocks.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(
+            block = %meta.ulid, min_time = meta.min_time, max_time = meta.max_time,
+            series = meta.stats.num_series, samples = meta.stats.num_samples,
+            took_ms = started.elapsed().as_millis() as u64, "wrote a block from the head"
+        );
+        Ok(())
+    }
+
+    /// Writes the head's in-order samples in `range` as a block in folder `parent`.
+    pub(super) fn write_head(
+        &self,
+        parent: &std::path::Path,
+        meta: BlockMeta,
+        range: TimeRange,
+    ) -> Result<Option<BlockMeta>> {
+        let view = self.head.view(range, i64::MIN);
+        let mut writer = BlockWriter::create(Arc::clone(&self.files), parent, meta, view.symbols())?;
+        let mut spare = (Columns::default(), Columns::default());
+        for (series, labels) in view.all_sorted()? {
+            if self.stop.is_stopping() {
+                return Err(StorageError::Closed);
+            }
+            view.write_in_order(series, &labels, &mut writer, &mut spare)?;
+        }
+        writer.finish()
+    }
+
+    /// Writes the late samples as blocks, one for each range that has some.
+    fn late_blocks(&self, pending: &mut Pending) -> Result<()> {
+        let Some(cut) = self.head.cut_late()? else {
+            return Ok(());
+        };
+        let range_ms = self.options.head.chunk_range_ms;
+        let mut fresh = Vec::new();
+        let mut begin_ms = cut.range.0.div_euclid(range_ms) * range_ms;
+        while begin_ms <= cut.range.1 {
+            let mut meta = BlockMeta::of_head(self.new_ulid(), begin_ms, begin_ms + range_ms);
+            meta.compaction.add_hint(HINT_OUT_OF_ORDER);
+            if let Some(meta) = self.late_block(meta, cut)? {
+                fresh.push(meta.ulid);
+            }
+            begin_ms += range_ms;
+        }
+        self.add_blocks(&fresh, &[])?;
+        pending.forget = Some(cut);
+        self.settle(pending)?;
+        Ok(())
+    }
+
+    fn late_block(&self, meta: BlockMeta, cut: LateCut) -> Result<Option<BlockMeta>> {
+        let range = TimeRange::new(meta.min_time, meta.max_time - 1);
+        let view = self.head.view(range, i64::MAX);
+        let series = view.all_sorted()?;
+        let mut writer = BlockWriter::create(Arc::clone(&self.files), &self.dir, meta, view.symbols())?;
+        let mut columns = Columns::default();
+        let mut spare = (Columns::default(), Columns::default());
+        for (series, labels) in series {
+            columns.clear();
+            self.head
+                .read_late(series, range, cut.chunk, &mut columns, &mut spare)?;
+            if !columns.is_empty() {
+                writer.add_samples(&labels, &columns)?;
+            }
+        }
+        writer.finish()
+    }
+
+    /// Merges blocks until the plan is empty, or the head needs attention.
+    fn merge_blocks(&self) -> Result<()> {
+        let ranges_ms = self.options.block_ranges_ms();
+        loop {
+            if self.head.is_compactable() || self.stop.is_stopping() {
+                return Ok(());
+            }
+            // Blocks of late samples that reach into what only the head holds in order stay as they are: merged with others
+            // they would lose their hint, and the log of that time would be taken for written out.
+            let current: Vec<Arc<Block>> = {
+                let state = self.state.read();
+                let settled = |b: &&Arc<Block>| b.meta().max_time <= state.in_order_end_ms;
+                state.blocks.iter().filter(settled).cloned().collect()
+            };
+            let metas: Vec<Arc<BlockMeta>> = current.iter().map(|b| b.meta()).collect();
+            let metas: Vec<&BlockMeta> = metas.iter().map(|m| &**m).collect();
+            let chosen = plan(&metas, &ranges_ms, self.options.merge_overlapping);
+            if chosen.is_empty() {
+                return Ok(());
+            }
+            let parents: Vec<Arc<Block>> = chosen.into_iter().map(|i| Arc::clone(&current[i])).collect();
+            self.merge(&parents)?;
+        }
+    }
+
+    /// Replaces `parents` by one block.
+    pub(super) fn merge(&self, parents: &[Arc<Block>]) -> Result<()> {
+        let started = Instant::now();
+        let go_on = || !self.stop.is_stopping();
+        let merged = block::compact(&self.files, &self.dir, parents, self.new_ulid(), &go_on);
+        let merged = match merged {
+            Ok(merged) => merged,
+            Err(StorageError::Closed) => return Err(StorageError::Closed),
+            Err(error) => {
+                // Marked, so that the next round does not fail at the same place and leaves all others undone.
+                for parent in parents {
+                    parent.change_meta(|meta| meta.compaction.failed = true)?;
+                }
+                return Err(error);
+            }
+        };
+        let fresh: Vec<Ulid> = merged.iter().map(|m| m.ulid).collect();
+        if fresh.is_empty() {
+            // Nothing is left of them. The mark tells so should removing them be interrupted.
+            for parent in parents {
+                parent.change_meta(|meta| meta.compaction.deletable = true)?;
+            }
+        }
+        self.add_blocks(&fresh, parents)?;
+        self.counters.merged_blocks.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(
+            blocks = parents.len(), merged = ?merged.map(|m| m.ulid.to_string()),
+            took_ms = started.elapsed().as_millis() as u64, "merged blocks"
+        );
+        Ok(())
+    }
+
+    /// Takes new blocks into the list and removes those that they replace.
+    pub(super) fn add_blocks(&self, fresh: &[Ulid], replaced: &[Arc<Block>]) -> Result<()> {
+        let mut opened = Vec::new();
+        for ulid in fresh {
+            let dir = self.dir.join(ulid.to_string());
+            opened.push(Arc::new(Block::open(Arc::clone(&self.files), &dir)?));
+        }
+        let gone: Vec<Ulid> = replaced.iter().map(|b| b.meta().ulid).collect();
+        {
+            let mut state = self.state.write();
+            let kept = state.blocks.iter().filter(|b| !gone.contains(&b.meta().ulid));
+            let mut list: Vec<Arc<Block>> = kept.cloned().chain(opened).collect();
+            blocks::sort(&mut list);
+            state.in_order_end_ms = state.in_order_end_ms.max(in_order_end_ms(&list));
+            state.blocks = list.into();
+        }
+        for block in replaced {
+            blocks::remove(&*self.files, block)?;
+        }
+        Ok(())
+    }
+
+    /// Removes blocks beyond the retention limits.
+    pub(super) fn remove_expired(&self) -> Result<()> {
+        let current = self.blocks();
+        let (age_ms, mut bytes, percent) = *self.retention.lock();
+        if percent > 0.0
+            && let Some(space) = self.files.disk_space(&self.dir)
+        {
+            bytes = (space.total_bytes as f64 * percent / 100.0) as u64;
+        }
+        if age_ms == 0 && bytes == 0 {
+            return Ok(());
+        }
+        let other_bytes = self.head.wal().disk_bytes()? + self.head.chunk_files_bytes();
+        let metas: Vec<Arc<BlockMeta>> = current.iter().map(|b| b.meta()).collect();
+        let sized: Vec<(&BlockMeta, u64)> = metas
+            .iter()
+            .zip(&*current)
+            .map(|(m, b)| (&**m, b.size_bytes()))
+            .collect();
+        let limits = Limits {
+            age_ms,
+            bytes,
+            other_bytes,
+        };
+        let (gone, [by_age, by_size]) = expired(&sized, limits);
+        self.counters
+            .age_retentions
+            .fetch_add(u64::from(by_age), Ordering::Relaxed);
+        self.counters
+            .size_retentions
+            .fetch_add(u64::from(by_size), Ordering::Relaxed);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let gone: Vec<Arc<Block>> = gone.into_iter().map(|i| Arc::clone(&current[i])).collect();
+        for block in &gone {
+            let meta = block.meta();
+            tracing::info!(block = %meta.ulid, min_time = meta.min_time, max_time = meta.max_time, "removing an expired block");
+        }
+        self.add_blocks(&[], &gone)
+    }
+
+    /// A name for a new block.
+    pub(super) fn new_ulid(&self) -> Ulid {
+        random_ulid(self.clock.now_ms())
+    }
+
+    pub(super) fn compaction_loop(&self) {
+        while !self.stop.wait(self.options.compaction_interval, true) {
+            // Logged and counted where it happens; the next round tries again.
+            let _ = self.compact();
+        }
+    }
+
+    /// Rewrites every block of which something is deleted without what is deleted.
+    pub(super) fn clean_tombstones(&self) -> Result<()> {
+        let _compacting = self.compacting.lock();
+        for block in &*self.blocks() {
+            if !block.tombstones().is_empty() {
+                self.merge(std::slice::from_ref(block))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// End of the aligned range that holds `timestamp_ms`.
+fn range_end(timestamp_ms: i64, range_ms: i64) -> i64 {
+    (timestamp_ms / range_ms) * range_ms + range_ms
+}
