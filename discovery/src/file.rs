@@ -32,21 +32,28 @@ pub struct FileConfig {
 }
 
 /// Why a file gave no groups.
-#[derive(Debug)]
-enum FileError {
-    Read(PathBuf, std::io::Error),
-    TooLarge(PathBuf, u64),
-    Content(YamlError),
-}
-
-impl std::fmt::Display for FileError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            FileError::Read(path, error) => write!(f, "{}: {error}", path.display()),
-            FileError::TooLarge(path, bytes) => write!(f, "{}: {bytes} bytes are too many", path.display()),
-            FileError::Content(error) => error.fmt(f),
-        }
-    }
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is longer than any list of targets.
+    #[error("{}: {bytes} bytes are too many", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+    },
+    /// It is no list of groups.
+    #[error(transparent)]
+    Content(#[from] YamlError),
 }
 
 impl FileConfig {
@@ -145,14 +152,23 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
 }
 
 /// Reads the groups of one file. A broken file gives an error and no groups at all.
-fn read_groups(path: &Path) -> Result<Vec<TargetGroup>, FileError> {
-    let read_error = |error| FileError::Read(path.to_owned(), error);
+///
+/// # Errors
+/// When the file cannot be read, or is no list of groups.
+pub fn read_groups(path: &Path) -> Result<Vec<TargetGroup>, FileError> {
+    let read_error = |error| FileError::Read {
+        path: path.to_owned(),
+        source: error,
+    };
     let bytes = std::fs::metadata(path).map_err(read_error)?.len();
     if bytes > FILE_BYTES_MAX {
-        return Err(FileError::TooLarge(path.to_owned(), bytes));
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+            bytes,
+        });
     }
     let text = std::fs::read_to_string(path).map_err(read_error)?;
-    parse_groups(path, &text).map_err(FileError::Content)
+    Ok(parse_groups(path, &text)?)
 }
 
 /// The groups of a target file; JSON is YAML, so one reader serves both.
@@ -322,7 +338,10 @@ mod tests {
                 ..TargetGroup::default()
             }
         );
-        let broken = FileError::Read(path.clone(), std::io::Error::other("x"));
+        let broken = FileError::Read {
+            path: path.clone(),
+            source: std::io::Error::other("x"),
+        };
         assert!(refresh_known(&mut known, vec![(Err(broken), path)]).is_empty());
         let groups = refresh_known(&mut known, Vec::new());
         assert_eq!(

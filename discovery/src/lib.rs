@@ -19,7 +19,7 @@ use model::labels::Labels;
 use serde::Serialize;
 use yaml::{Section, Value, YamlError};
 
-pub use file::FileConfig;
+pub use file::{FileConfig, FileError, read_groups};
 pub use manager::{Manager, Snapshot};
 pub use static_groups::StaticConfig;
 
@@ -57,7 +57,7 @@ pub struct Mechanisms {
 
 /// Mechanisms of the reference that are not built in yet. Naming one is an error: a job that silently finds nothing
 /// would be worse.
-const NOT_BUILT_IN: [&str; 28] = [
+const NOT_BUILT_IN: [&str; 32] = [
     "aws_sd_configs",
     "azure_sd_configs",
     "consul_sd_configs",
@@ -79,13 +79,17 @@ const NOT_BUILT_IN: [&str; 28] = [
     "marathon_sd_configs",
     "nerve_sd_configs",
     "nomad_sd_configs",
+    "oci_sd_configs",
     "openstack_sd_configs",
+    "outscale_sd_configs",
+    "ovhcloud_sd_configs",
     "puppetdb_sd_configs",
     "scaleway_sd_configs",
     "serverset_sd_configs",
     "stackit_sd_configs",
     "triton_sd_configs",
     "uyuni_sd_configs",
+    "vultr_sd_configs",
 ];
 
 impl Mechanisms {

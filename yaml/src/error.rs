@@ -29,6 +29,17 @@ impl YamlError {
         }
     }
 
+    /// An error about a place of `text` that another reader found; `path` is the name that the error gives.
+    pub fn at(path: &str, text: &str, position: Position, message: impl Into<String>) -> Self {
+        YamlError {
+            path: path.to_owned(),
+            text: Arc::from(text),
+            position,
+            message: message.into(),
+            help: None,
+        }
+    }
+
     pub(crate) fn from_reader(path: &str, text: &Arc<str>, error: &serde_yaml::Error) -> Self {
         let location = error.location();
         let (line, column) = location.map_or((1, 1), |l| (l.line() as u32, l.column() as u32));
@@ -48,6 +59,7 @@ impl YamlError {
             Some((head, _)) => head,
             None => message.split(" at line ").next().unwrap_or(message),
         };
+        let message = message.split(". If you just use").next().unwrap_or(message);
         YamlError {
             path: path.to_owned(),
             text: text.clone(),

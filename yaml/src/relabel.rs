@@ -4,6 +4,7 @@ use model::labels::NameScheme;
 use model::relabel::{DEFAULT_SEPARATOR, RelabelAction, RelabelConfig, RelabelError, RelabelRule};
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
+use serde_yaml::FlowSeq;
 
 use crate::error::YamlError;
 use crate::node::Value;
@@ -88,7 +89,7 @@ impl Serialize for Written<'_> {
         let rule = self.0;
         let mut map = serializer.serialize_struct("RelabelConfig", 7)?;
         if !rule.source_labels.is_empty() {
-            map.serialize_field("source_labels", &rule.source_labels)?;
+            map.serialize_field("source_labels", &FlowSeq(&rule.source_labels))?;
         }
         let separator = if rule.separator.is_empty() {
             DEFAULT_SEPARATOR
