@@ -122,18 +122,19 @@ impl<'a> ConvertingParser<'a> {
                 (Some(collected), Some((identity, _))) => collected.identity == *identity,
                 (collected, _) => collected.is_none(),
             };
-            if !goes_on && let Some(collected) = self.collected.take() {
-                if let Some(histogram) = collected.parts.convert(false) {
-                    self.waiting = Some(entry);
-                    self.text = collected.identity.text();
-                    return Ok(Some(Entry::Histogram(HistogramSeries {
-                        text: self.text.as_bytes(),
-                        histogram,
-                        timestamp_ms: collected.timestamp_ms,
-                        start_ms: collected.start_ms,
-                        exemplars: collected.exemplars,
-                    })));
-                }
+            if !goes_on
+                && let Some(collected) = self.collected.take()
+                && let Some(histogram) = collected.parts.convert(false)
+            {
+                self.waiting = Some(entry);
+                self.text = collected.identity.text();
+                return Ok(Some(Entry::Histogram(HistogramSeries {
+                    text: self.text.as_bytes(),
+                    histogram,
+                    timestamp_ms: collected.timestamp_ms,
+                    start_ms: collected.start_ms,
+                    exemplars: collected.exemplars,
+                })));
             }
             if let (Some(Entry::Series(series)), Some((identity, part))) = (&entry, line)
                 && self.collect(series, identity, part)

@@ -271,6 +271,16 @@ impl<'a> Absorb<'a> {
         true
     }
 
+    /// The start timestamp as far as it is wanted.
+    #[inline]
+    fn start_ms(&self, start_ms: i64) -> i64 {
+        if self.rules.parser.start_timestamps {
+            start_ms
+        } else {
+            0
+        }
+    }
+
     #[inline]
     fn float(&mut self, line: u32, series: &Series<'_>) -> Result<(), ScrapeError> {
         let Some(place) = self.place(line, series.text, series.timestamp_ms)? else {
@@ -279,13 +289,9 @@ impl<'a> Absorb<'a> {
         if !self.admit(&place) {
             return Ok(());
         }
+        let start_ms = self.start_ms(series.start_ms);
         let batch = &mut self.scratch.batch;
-        if series.start_ms != 0 && batch.float_starts_ms.is_empty() {
-            batch.float_starts_ms.resize(batch.floats.len(), 0);
-        }
-        if series.start_ms != 0 || !batch.float_starts_ms.is_empty() {
-            batch.float_starts_ms.push(series.start_ms);
-        }
+        note_start(&mut batch.float_starts_ms, batch.floats.len(), start_ms);
         batch.floats.push(FloatSample {
             series: self.table.line(line).series().unwrap_or(LATER),
             timestamp_ms: place.timestamp_ms,
@@ -316,16 +322,9 @@ impl<'a> Absorb<'a> {
         if place.tracked {
             self.table.track(line, true);
         }
+        let start_ms = self.start_ms(series.start_ms);
         let batch = &mut self.scratch.batch;
-        if series.start_ms != 0 && self.rules.parser.start_timestamps && batch.histogram_starts_ms.is_empty()
-        {
-            batch.histogram_starts_ms.resize(batch.histograms.len(), 0);
-        }
-        if !batch.histogram_starts_ms.is_empty()
-            || (series.start_ms != 0 && self.rules.parser.start_timestamps)
-        {
-            batch.histogram_starts_ms.push(series.start_ms);
-        }
+        note_start(&mut batch.histogram_starts_ms, batch.histograms.len(), start_ms);
         batch.histograms.push(HistogramSample {
             series: self.table.line(line).series().unwrap_or(LATER),
             timestamp_ms: place.timestamp_ms,
@@ -400,7 +399,7 @@ impl<'a> Absorb<'a> {
         Ok(())
     }
 
-    /// Adds what the body says about the family of a series that is new or whose family has changed.
+    /// Adds what the body says about the family of a series that is new.
     fn metadata(&mut self, place: &Place) {
         // The name of a known series is not at hand; only new series have their labels read.
         let Some((_, labels)) = self
@@ -412,11 +411,20 @@ impl<'a> Absorb<'a> {
         else {
             return;
         };
-        if let Some((metadata, _)) = self.families.of_sample(labels.value(METRIC_NAME)) {
+        if let Some(metadata) = self.families.of_sample(labels.value(METRIC_NAME)) {
             let series = self.table.line(place.line).series().unwrap_or(LATER);
             self.scratch.batch.metadata.push((series, metadata.clone()));
             self.scratch.lines.metadata.push(place.line);
         }
+    }
+}
+
+/// Adds the start timestamp of item number `items`; the list stays empty until there is one.
+#[inline]
+fn note_start(starts_ms: &mut Vec<i64>, items: usize, start_ms: i64) {
+    if start_ms != 0 || !starts_ms.is_empty() {
+        starts_ms.resize(items, 0);
+        starts_ms.push(start_ms);
     }
 }
 

@@ -7,6 +7,14 @@
 //! The one decision behind it: a line of a body that was there last time costs a comparison, not parsing. Each target
 //! keeps a table of the lines of its last scrape in order, with their series references; see `table`. The core
 //! (`table`, `absorb`, `ingest`) is synchronous and knows no clock; the loops around it are async.
+//!
+//! ```
+//! use narthex_scraper::{ScrapeConfig, ScrapeDefaults};
+//! let document = yaml::parse("example.yml", "{job_name: api, static_configs: [{targets: ['db:9100']}]}")?;
+//! let config = ScrapeConfig::read(document.root(), &ScrapeDefaults::default())?;
+//! assert_eq!((config.metrics_path.as_str(), config.scrape_interval.as_ms()), ("/metrics", 60_000));
+//! # Ok::<(), yaml::YamlError>(())
+//! ```
 
 mod absorb;
 mod buffers;

@@ -36,7 +36,6 @@ struct Family {
     name: Box<[u8]>,
     metadata: Metadata,
     seen: u32,
-    changed: u32,
 }
 
 impl MetadataStore {
@@ -82,39 +81,30 @@ impl MetadataStore {
 impl Families {
     /// Notes the type of a family.
     pub(crate) fn set_type(&mut self, name: &[u8], metric_type: MetricType) {
-        let scrape = self.scrape;
         let family = self.family(name);
-        if family.metadata.metric_type != metric_type {
-            family.metadata.metric_type = metric_type;
-            family.changed = scrape;
-        }
+        family.metadata.metric_type = metric_type;
     }
 
     /// Notes the help text of a family.
     pub(crate) fn set_help(&mut self, name: &[u8], help: &str) {
-        let scrape = self.scrape;
         let family = self.family(name);
         if family.metadata.help != help {
             help.clone_into(&mut family.metadata.help);
-            family.changed = scrape;
         }
     }
 
     /// Notes the unit of a family.
     pub(crate) fn set_unit(&mut self, name: &[u8], unit: &[u8]) {
-        let scrape = self.scrape;
         let family = self.family(name);
         if family.metadata.unit.as_bytes() != unit {
             family.metadata.unit = String::from_utf8_lossy(unit).into_owned();
-            family.changed = scrape;
         }
     }
 
-    /// Metadata of the family announced last if a sample called `metric` belongs to it, and whether it has changed.
-    pub(crate) fn of_sample(&self, metric: &str) -> Option<(&Metadata, bool)> {
+    /// Metadata of the family announced last, if a sample called `metric` belongs to it.
+    pub(crate) fn of_sample(&self, metric: &str) -> Option<&Metadata> {
         let family = &self.families[self.last?];
-        belongs_to(metric, &family.name, family.metadata.metric_type)
-            .then_some((&family.metadata, family.changed == self.scrape))
+        belongs_to(metric, &family.name, family.metadata.metric_type).then_some(&family.metadata)
     }
 
     /// Forgets families that have not been seen for long.
@@ -142,7 +132,6 @@ impl Families {
                 name: name.into(),
                 metadata: Metadata::default(),
                 seen: 0,
-                changed: self.scrape,
             });
             at
         });

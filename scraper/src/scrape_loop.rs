@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use exposition::{Format, HistogramOptions, ParserOptions, ScrapeProtocol, format_of};
+use exposition::{ContentTypeError, Format, HistogramOptions, ParserOptions, ScrapeProtocol, format_of};
 use model::clock::Clock;
 use model::storage::Appender;
 use parking_lot::Mutex;
@@ -245,7 +245,7 @@ impl ScrapeLoop {
                     .config
                     .fallback_scrape_protocol
                     .map_or("", ScrapeProtocol::as_str);
-                let error = error.map_or(ScrapeError::Fetch(FetchError::BodySize), ScrapeError::from);
+                let error = ScrapeError::from(error.unwrap_or(ContentTypeError::Blank(None)));
                 tracing::error!(target_url = %self.target.url, fallback, %error, "Failed to determine correct type of scrape target.");
                 Err(error)
             }
