@@ -24,6 +24,9 @@ const DAYS_PER_ERA: i64 = 146_097;
 /// Days from 0000-03-01 to 1970-01-01. Years that start in March have their leap day at the end.
 const EPOCH_FROM_MARCH_0: i64 = 719_468;
 
+/// 1 March of the year -292277022400, in seconds since the epoch.
+const GO_FIRST_SECOND: i64 = -(292_277_022_400 / 400 * DAYS_PER_ERA + EPOCH_FROM_MARCH_0) * 86_400;
+
 impl Civil {
     /// Fields of a time in seconds since the epoch; fractions are cut off.
     pub(super) fn from_unix_seconds(seconds: f64) -> Self {
@@ -33,7 +36,9 @@ impl Civil {
         } else {
             seconds as i64
         };
-        let days = whole.div_euclid(86_400);
+        // Compat: before the first year that Go knows, its count of seconds goes around, to the year 292277026596.
+        let whole = i128::from(whole) + if whole < GO_FIRST_SECOND { 1 << 64 } else { 0 };
+        let days = whole.div_euclid(86_400) as i64;
         let second = whole.rem_euclid(86_400) as u32;
 
         let shifted = days + EPOCH_FROM_MARCH_0;
@@ -116,8 +121,13 @@ mod tests {
         assert_eq!((epoch.weekday, epoch.year), (4, 1970));
         assert_eq!(Civil::from_unix_seconds(-0.5), epoch);
         assert_eq!(Civil::from_unix_seconds(-1.0).weekday, 3);
-        let wednesday = Civil::from_unix_seconds(1_136_239_445.9);
-        assert_eq!((wednesday.weekday, wednesday.hour, wednesday.minute), (1, 22, 4));
-        assert_eq!((wednesday.year, wednesday.month, wednesday.day), (2006, 1, 2));
+        let monday = Civil::from_unix_seconds(1_136_239_445.9);
+        assert_eq!((monday.weekday, monday.hour, monday.minute), (1, 22, 4));
+        assert_eq!((monday.year, monday.month, monday.day), (2006, 1, 2));
+        for beyond in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e19] {
+            let civil = Civil::from_unix_seconds(beyond);
+            assert_eq!((civil.year, civil.month, civil.day), (292_277_026_596, 12, 4));
+            assert_eq!((civil.hour, civil.minute), (15, 30));
+        }
     }
 }

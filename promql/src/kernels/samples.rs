@@ -122,12 +122,6 @@ impl Cursor {
         self.first..self.end
     }
 
-    /// Number of samples inside.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.end - self.first
-    }
-
     /// Whether no sample is inside.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
