@@ -121,3 +121,59 @@ fn send(alerts: &mut AlertBook, now_ns: i64, resend_ns: i64) {
         }
     }
 }
+
+/// Random evaluations: what holds of every alert at every time.
+#[test]
+fn invariants() {
+    let seed: u64 = std::env::var("NARTHEX_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(0xa1e7);
+    println!("NARTHEX_SEED={seed}");
+    let mut state = seed;
+    let mut below = |limit: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % limit
+    };
+    for _ in 0..200 {
+        let timing = Timing {
+            hold_ns: below(6) as i64 * MINUTE_NS,
+            keep_firing_ns: below(4) as i64 * MINUTE_NS,
+        };
+        let mut alerts = AlertBook::default();
+        let mut now_ns = 0;
+        for _ in 0..60 {
+            let step_ns = (1 + below(3) as i64) * MINUTE_NS;
+            now_ns += step_ns;
+            let names: Vec<&str> = ["a", "b", "c"].into_iter().filter(|_| below(3) > 0).collect();
+            let observed = names.iter().copied().map(observed).collect();
+            let transitions = alerts.step(now_ns, observed, &timing, 0).unwrap();
+            assert!(transitions.iter().all(|change| change.from != change.to));
+            for name in &names {
+                let known = alerts.iter().any(|(labels, alert)| {
+                    labels.value("name") == *name && alert.state != AlertState::Inactive
+                });
+                assert!(known, "{name} is active");
+            }
+            for (labels, alert) in alerts.iter() {
+                let seen = names.contains(&labels.value("name"));
+                let age_ns = now_ns - alert.active_at_ns;
+                match alert.state {
+                    AlertState::Pending => assert!(seen && age_ns < timing.hold_ns),
+                    AlertState::Firing => {
+                        assert!(alert.fired_at_ns.unwrap() - alert.active_at_ns >= timing.hold_ns);
+                        assert!(seen || alert.keep_firing_since_ns.is_some());
+                        assert_eq!(seen, alert.keep_firing_since_ns.is_none());
+                    }
+                    _ => {
+                        let resolved_ns = now_ns - alert.resolved_at_ns.unwrap();
+                        assert!(!seen && resolved_ns <= narthex_rules::state::RESOLVED_RETENTION_NS);
+                    }
+                }
+            }
+            send(&mut alerts, now_ns, MINUTE_NS);
+        }
+    }
+}

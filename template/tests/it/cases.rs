@@ -169,3 +169,23 @@ fn notifications() {
     assert_eq!(failed, 0);
     assert!(checked > 70);
 }
+
+#[test]
+fn the_default_mail_is_escaped() {
+    let mut set = TemplateSet::new(Dialect::Html, notification::FUNCTIONS);
+    set.add("", notification::DEFAULT_TEMPLATES).unwrap();
+    let template = "{{ template \"email.default.html\" . }}";
+    let mail = set
+        .expand("", template, notification_data(), &Server::default())
+        .unwrap();
+    for part in [
+        "<title>[FIRING:1] HighLatency </title>",
+        "summary = Slow &lt;a&gt; &amp; &#34;b&#34;<br>",
+        "<a href=\"http://narthex.example/graph?g0.expr=up\">Source</a>",
+        "<a href=\"http://am.example:9093/#/alerts?receiver=team\">View in Alertmanager</a>",
+        "[1] Resolved",
+    ] {
+        assert!(mail.contains(part), "{part} in {mail}");
+    }
+    assert!(!mail.contains("ZgotmplZ") && !mail.contains("<no value>"));
+}
