@@ -190,7 +190,10 @@ impl Manager {
         external_labels: &Labels,
     ) -> Result<(), ApplyError> {
         let _turn = self.turn.lock().await;
-        let (ended, result) = self.apply_now(configs, external_labels);
+        let (ended, mut result) = self.apply_now(configs, external_labels);
+        if let Err(error) = self.make_missing_pools() {
+            result = Err(error);
+        }
         wait_for(ended).await;
         result
     }
@@ -337,6 +340,29 @@ impl Manager {
             }
         }
         (ended, result)
+    }
+
+    /// Makes pools of jobs that discovery has told of before they were configured.
+    fn make_missing_pools(&self) -> Result<(), ApplyError> {
+        let mut state = self.state.lock();
+        let groups = Arc::clone(&state.groups);
+        let mut result = Ok(());
+        for (job, groups) in &*groups {
+            if state.pools.contains_key(job) {
+                continue;
+            }
+            match self.pool(&mut state, job) {
+                Ok(Some(pool)) => drop(pool.sync(groups)),
+                Ok(None) => {}
+                Err(source) => {
+                    result = Err(ApplyError::Client {
+                        job: job.clone(),
+                        source,
+                    });
+                }
+            }
+        }
+        result
     }
 
     /// The pool of a job, made where it is new; nothing where the job is not configured.

@@ -324,6 +324,9 @@ async fn the_manager_follows_discovery() {
     );
     manager.apply(vec![], &Labels::empty()).await.unwrap();
     assert!(manager.targets().is_empty());
+    // Configured again while discovery has nothing new to say.
+    manager.apply(vec![config(JOB)], &Labels::empty()).await.unwrap();
+    assert_eq!(manager.targets()[0].active.len(), 1);
     shutdown.cancel();
     running.await.unwrap();
 }

@@ -103,3 +103,36 @@ fn contradictions_are_refused_in_the_references_words() {
         assert_eq!(read(global, job).map(|_| ()), Err(message.to_owned()), "{job}");
     }
 }
+
+/// Every good configuration's jobs are read, unless they name a discovery mechanism that is not built in yet; and no
+/// good one fails for another reason.
+#[test]
+fn jobs_of_the_conformance_configurations() {
+    let root = std::env::var_os("NARTHEX_CONFORMANCE").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
+        std::path::PathBuf::from,
+    );
+    let Ok(files) = std::fs::read_dir(root.join("config")) else {
+        println!("skipped: {} is not there", root.display());
+        return;
+    };
+    let mut jobs = 0;
+    for file in files {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if !name.ends_with(".good.yml") {
+            continue;
+        }
+        let document = yaml::parse(&name, &std::fs::read_to_string(&path).unwrap()).unwrap();
+        let mut root = document.root().section("configuration").unwrap();
+        let defaults = match root.value("global") {
+            Some(global) => ScrapeDefaults::read(&mut global.section("global").unwrap()).unwrap(),
+            None => ScrapeDefaults::default(),
+        };
+        match ScrapeConfig::read_list(&mut root, &defaults) {
+            Ok(list) => jobs += list.len(),
+            Err(error) => assert!(error.message().contains("not built into this version"), "{error}"),
+        }
+    }
+    assert!(jobs >= 10, "only {jobs} jobs");
+}
