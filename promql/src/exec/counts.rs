@@ -131,30 +131,80 @@ impl Counts {
         eval: Steps,
         read: bool,
     ) -> usize {
-        let weights = Weights::of(columns);
         let timestamps = &columns.timestamps_ms;
-        let (mut low, mut high, mut largest) = (0, 0, 0);
-        for step in 0..windows.ends.count {
-            let end = windows.ends.at(step);
-            let before = high;
-            while high < timestamps.len() && timestamps[high] <= end {
-                high += 1;
+        let at_once = self.by_step.is_none() && counting.subquery.is_none();
+        let (mut total, mut fresh, mut largest) = (0, 0, 0);
+        let mut count = |step: usize, seen: i64, new: i64| {
+            largest = largest.max(seen);
+            // What the first window holds is new whatever was before it.
+            let new = if step == 0 { seen } else { new } * i64::from(read);
+            if at_once {
+                total += seen;
+                fresh += new;
+            } else if seen > 0 {
+                self.add(counting, eval.at(step), seen, new);
             }
-            while low < high && timestamps[low] <= end - windows.range_ms {
-                low += 1;
-            }
-            let total = weights.sum(low, high);
-            let fresh = match (read, step) {
-                (false, _) => 0,
-                (true, 0) => total,
-                (true, _) => weights.sum(low.max(before), high),
-            };
-            largest = largest.max(total);
-            if total > 0 {
-                self.add(counting, eval.at(step), total, fresh);
-            }
+        };
+        match Weights::of(columns) {
+            Weights::One => scan(
+                timestamps,
+                windows,
+                |from, to| to as i64 - from as i64,
+                &mut count,
+            ),
+            Weights::Sums(sums) => scan(timestamps, windows, |from, to| sums[to] - sums[from], &mut count),
+        }
+        if at_once {
+            self.add(counting, eval.start_ms, total, fresh);
         }
         largest as usize
+    }
+}
+
+/// Calls `f` with what each window holds, and what of it the previous one did not hold. `sum` is what lies between two
+/// rows.
+#[inline(always)]
+fn scan(
+    timestamps: &[i64],
+    windows: Windows,
+    sum: impl Fn(usize, usize) -> i64,
+    mut f: impl FnMut(usize, i64, i64),
+) {
+    let (mut low, mut high) = (Boundary::default(), Boundary::default());
+    let mut end = windows.ends.start_ms;
+    for step in 0..windows.ends.count {
+        let before = high.index;
+        high.advance(timestamps, end);
+        low.advance(timestamps, end - windows.range_ms);
+        f(
+            step,
+            sum(low.index, high.index),
+            sum(low.index.max(before), high.index),
+        );
+        end += windows.ends.step_ms;
+    }
+}
+
+/// How many of ascending timestamps are not behind a time that moves forward. Scrapes are regular, so that the next
+/// number is first looked for as far away as the last one was.
+#[derive(Default)]
+struct Boundary {
+    index: usize,
+    stride: usize,
+}
+
+impl Boundary {
+    #[inline]
+    fn advance(&mut self, timestamps: &[i64], time_ms: i64) {
+        let from = self.index;
+        let mut index = from + self.stride;
+        if self.stride == 0 || index > timestamps.len() || timestamps[index - 1] > time_ms {
+            index = from;
+        }
+        while index < timestamps.len() && timestamps[index] <= time_ms {
+            index += 1;
+        }
+        (self.index, self.stride) = (index, index - from);
     }
 }
 
@@ -217,13 +267,6 @@ impl Weights {
             sums.push(sum);
         }
         Weights::Sums(sums)
-    }
-
-    fn sum(&self, from: usize, to: usize) -> i64 {
-        match self {
-            Weights::One => to.saturating_sub(from) as i64,
-            Weights::Sums(sums) => sums[to] - sums[from.min(to)],
-        }
     }
 }
 

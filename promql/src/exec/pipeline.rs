@@ -26,7 +26,7 @@ use super::table::Table;
 /// Runs hold at least this many series, so that small queries are folded in the order of their series.
 const RUN_SERIES_MIN: usize = 32;
 /// Most runs of a pipeline.
-const RUNS_MAX: usize = 64;
+const RUNS_MAX: usize = 32;
 
 /// What all threads that work on a query share.
 #[derive(Clone, Debug)]

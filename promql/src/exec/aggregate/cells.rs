@@ -325,16 +325,18 @@ impl Sums {
     }
 
     fn merge(&mut self, later: &Sums) {
-        for_each_set(&later.present, |step| {
-            let (sum, compensation) =
-                compensated(self.sums[step], self.compensations[step], later.sums[step]);
-            self.sums[step] = sum;
+        // Where nothing was added a sum of minus zero changes nothing, so that presence need not be asked.
+        let mine = self.sums.iter_mut().zip(&mut self.compensations);
+        let others = later.sums.iter().zip(&later.compensations);
+        for ((sum, compensation), (other, other_compensation)) in mine.zip(others) {
+            (*sum, *compensation) = compensated(*sum, *compensation, *other);
             // An infinite sum has no rounding errors worth keeping.
-            self.compensations[step] = match sum.is_infinite() {
-                true => 0.0,
-                false => compensation + later.compensations[step],
+            *compensation += if sum.is_infinite() {
+                0.0
+            } else {
+                *other_compensation
             };
-        });
+        }
         union(&mut self.present, &later.present);
     }
 
