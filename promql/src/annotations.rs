@@ -43,42 +43,54 @@ pub enum Details {
         /// The last sample's time.
         last_ms: i64,
     },
+    /// How often it was found; told when more than once.
+    Occurrences(usize),
 }
 
 impl Details {
     fn merge(&mut self, other: &Details) {
-        let (
-            Details::Monotonicity {
-                forced,
-                samples,
-                first_ms,
-                last_ms,
-            },
-            Details::Monotonicity {
-                forced: other_forced,
-                samples: other_samples,
-                first_ms: other_first,
-                last_ms: other_last,
-            },
-        ) = (self, other);
-        forced.min_bound = forced.min_bound.min(other_forced.min_bound);
-        forced.max_bound = forced.max_bound.max(other_forced.max_bound);
-        forced.max_difference = forced.max_difference.max(other_forced.max_difference);
-        *samples += other_samples;
-        *first_ms = (*first_ms).min(*other_first);
-        *last_ms = (*last_ms).max(*other_last);
+        match (self, other) {
+            (
+                Details::Monotonicity {
+                    forced,
+                    samples,
+                    first_ms,
+                    last_ms,
+                },
+                Details::Monotonicity {
+                    forced: other_forced,
+                    samples: other_samples,
+                    first_ms: other_first,
+                    last_ms: other_last,
+                },
+            ) => {
+                forced.min_bound = forced.min_bound.min(other_forced.min_bound);
+                forced.max_bound = forced.max_bound.max(other_forced.max_bound);
+                forced.max_difference = forced.max_difference.max(other_forced.max_difference);
+                *samples += other_samples;
+                *first_ms = (*first_ms).min(*other_first);
+                *last_ms = (*last_ms).max(*other_last);
+            }
+            (Details::Occurrences(mine), Details::Occurrences(others)) => *mine += others,
+            // One message has details of one kind.
+            (Details::Monotonicity { .. } | Details::Occurrences(_), _) => {}
+        }
     }
 }
 
 impl fmt::Display for Details {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use model::float::{Layout, format_general, format_precision};
-        let Details::Monotonicity {
-            forced,
-            samples,
-            first_ms,
-            last_ms,
-        } = self;
+        let (forced, samples, first_ms, last_ms) = match self {
+            Details::Occurrences(0 | 1) => return Ok(()),
+            Details::Occurrences(count) => return write!(f, " ({count} occurrences)"),
+            Details::Monotonicity {
+                forced,
+                samples,
+                first_ms,
+                last_ms,
+            } => (forced, samples, first_ms, last_ms),
+        };
         write!(
             f,
             ", from buckets {} to {}, with a max diff of {}, over {samples} samples from {} to {}",
@@ -164,6 +176,11 @@ impl Annotations {
     /// Adds an info about `span`.
     pub fn info(&mut self, span: Span, message: impl fmt::Display) {
         self.note(Severity::Info, span, message, None);
+    }
+
+    /// Adds a warning whose message tells how often it was found.
+    pub fn warn_counted(&mut self, span: Span, message: impl fmt::Display) {
+        self.note(Severity::Warning, span, message, Some(Details::Occurrences(1)));
     }
 
     /// Adds the info that a sample at `time_ms` needed raised bucket counts.

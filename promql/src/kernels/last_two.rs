@@ -88,7 +88,7 @@ fn histogram_change(run: &mut Run<'_, '_>, counter: bool, last: usize) -> Option
     if !counter || !starts::is_reset(previous, current) && !new.detect_reset(old) {
         match change.sub(old) {
             Ok(done) if done.bounds_reconciled => {
-                run.notes.bounds_reconciled(HistogramOperation::Subtraction)
+                run.notes.bounds_reconciled(HistogramOperation::Subtraction);
             }
             Ok(_) => {}
             Err(_) => {

@@ -98,10 +98,13 @@ impl Notes<'_> {
 
     /// A sample claims to have started before its predecessor was taken.
     pub(super) fn start_times_overlap(&mut self) {
-        self.warn(format_args!(
-            "sample has start time that overlaps with previous sample timestamp for metric {}",
-            Quoted(self.metric_name)
-        ));
+        self.annotations.warn_counted(
+            self.span,
+            format_args!(
+                "sample has start time that overlaps with previous sample timestamp for metric {}",
+                Quoted(self.metric_name)
+            ),
+        );
     }
 
     /// A quantile outside 0 to 1.
