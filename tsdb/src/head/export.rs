@@ -14,6 +14,7 @@ use crate::block::{BlockChunk, BlockWriter, ChunkData};
 use crate::chunk::{self, EncodeOptions, Encoding, encode};
 use crate::columns::{merge_into, remove_deleted};
 use crate::files::Result;
+use crate::wal::{Compressor, encode_forgotten};
 
 /// What late samples were written out of the head, to be forgotten once blocks hold them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,9 +245,13 @@ impl Head {
             self.late_max_ms.store(range.1, Release);
         }
         self.forget_tombstones(self.min_ms());
-        if let Some(wbl) = self.wbl() {
-            wbl.remove_before(cut.segment)?;
-        }
-        Ok(())
+        let Some(wbl) = self.wbl() else {
+            return Ok(());
+        };
+        let mut record = Vec::new();
+        encode_forgotten(&mut record, cut.chunk);
+        wbl.log(&mut Compressor::default(), &[&record])?;
+        wbl.sync()?;
+        wbl.remove_before(cut.segment)
     }
 }

@@ -4,7 +4,7 @@
 //! behind its last whole record and the next one is read; whatever refers to a series whose record is lost is counted.
 //! References are never given out twice, because the highest one seen anywhere counts, lost records or not.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use model::clock::Clock;
 use model::labels::Labels;
 use model::sample::Exemplar;
+use model::storage::SeriesRef;
 use parking_lot::{Mutex, RwLock};
 
 use super::append::append_float;
@@ -29,8 +30,9 @@ use super::{Head, HeadCounters, HeadOptions, open_wbl};
 use crate::columns::add_range;
 use crate::files::{Files, Result};
 use crate::wal::{
-    RecordError, RecordType, SegmentReader, Wal, decode_exemplars, decode_floats, decode_histograms,
-    decode_markers, decode_metadata, decode_series, decode_tombstones, last_checkpoint, log_sources,
+    RecordError, RecordType, SegmentReader, Wal, decode_exemplars, decode_floats, decode_forgotten,
+    decode_histograms, decode_markers, decode_metadata, decode_series, decode_tombstones, last_checkpoint,
+    log_sources,
 };
 
 /// Damage found in a log.
@@ -82,9 +84,12 @@ struct Replay<'a> {
     min_valid_ms: i64,
     /// In-order chunks found on disk, by series.
     found: HashMap<u64, Vec<MappedChunk>>,
-    /// Late chunks found on disk, by their reference, with their series. Only those that the late log has a marker for
-    /// count: without one, the samples are in the log, or in blocks since long.
-    found_late: HashMap<u64, (u64, MappedChunk)>,
+    /// Late chunks found on disk, by their reference, with their series.
+    found_late: BTreeMap<u64, (u64, MappedChunk)>,
+    /// Late chunks up to this reference are in blocks, unless they are marked.
+    forgotten: u64,
+    /// Late chunks that the late log has a marker for, behind the record of what was forgotten.
+    marked: HashSet<u64>,
     /// References of second records, with the reference that the series has.
     aliases: HashMap<u64, u64>,
     highest: u64,
@@ -118,7 +123,7 @@ impl Head {
     ) -> Result<(Head, ReplayReport)> {
         let started = Instant::now();
         let mut found: HashMap<u64, Vec<MappedChunk>> = HashMap::new();
-        let mut found_late = HashMap::new();
+        let mut found_late = BTreeMap::new();
         let mut mapped_chunks = 0;
         let each = |chunk: FoundChunk| {
             if chunk.out_of_order {
@@ -141,6 +146,8 @@ impl Head {
             min_valid_ms,
             found,
             found_late,
+            forgotten: 0,
+            marked: HashSet::new(),
             aliases: HashMap::new(),
             highest: 0,
             max_ms: i64::MIN,
@@ -288,13 +295,19 @@ impl Replay<'_> {
     fn record(&mut self, record: &[u8], late: bool) -> std::result::Result<(), RecordError> {
         self.report.records += 1;
         let Some(kind) = RecordType::of(record) else {
-            self.report.skipped_records += 1;
+            match decode_forgotten(record) {
+                Some(chunk) if late => {
+                    self.forgotten = chunk;
+                    self.marked.retain(|marked| *marked > chunk);
+                }
+                _ => self.report.skipped_records += 1,
+            }
             return Ok(());
         };
         match kind {
             RecordType::Series => self.series(record),
             RecordType::Samples | RecordType::SamplesWithStart => self.floats(record, late),
-            RecordType::Tombstones => self.tombstones(record),
+            RecordType::Tombstones => self.tombstones(record, late),
             RecordType::Exemplars => self.exemplars(record),
             RecordType::MmapMarkers => self.markers(record),
             RecordType::Metadata => self.metadata(record),
@@ -453,22 +466,24 @@ impl Replay<'_> {
         let mut entries = Vec::new();
         decode_markers(record, &mut entries)?;
         for entry in entries {
-            let reference = self.target(entry.series, i64::MIN);
-            if let Some((owner, chunk)) = self.found_late.get(&entry.chunk).copied()
-                && owner == entry.series
+            if self
+                .found_late
+                .get(&entry.chunk)
+                .is_some_and(|(owner, _)| *owner == entry.series)
             {
-                self.found_late.remove(&entry.chunk);
+                self.marked.insert(entry.chunk);
+                let reference = self.target(entry.series, i64::MIN);
                 self.with_series(reference, |_, series| {
-                    let ooo = series.rest_mut().ooo.get_or_insert_default();
-                    ooo.mapped.push(chunk);
-                    ooo.open.clear();
+                    if let Some(ooo) = series.late_mut() {
+                        ooo.open.clear();
+                    }
                 });
             }
         }
         Ok(())
     }
 
-    fn tombstones(&mut self, record: &[u8]) -> std::result::Result<(), RecordError> {
+    fn tombstones(&mut self, record: &[u8], late: bool) -> std::result::Result<(), RecordError> {
         let mut entries = Vec::new();
         decode_tombstones(record, &mut entries)?;
         for entry in entries {
@@ -476,8 +491,9 @@ impl Replay<'_> {
             if (entry.min_ms, entry.max_ms) == (i64::MIN, i64::MAX) {
                 // Compat: a range over all of time means that the reference removed the series from its head here.
                 self.remove(reference);
-            } else {
-                // Even where in-order samples are in blocks by now: late ones may not be.
+            } else if late || entry.max_ms >= self.min_valid_ms {
+                // Compat: the reference passes over deletions in the log that concern nothing but late samples; ours stand
+                // in the late log too, which it does not read them from.
                 self.with_series(reference, |head, _| {
                     let mut tombstones = head.tombstones.write();
                     add_range(
@@ -544,6 +560,15 @@ impl Replay<'_> {
             .fold(self.highest, u64::max)
             + 1;
         self.head.next_reference.store(next, Release);
+        for (chunk, (series, meta)) in std::mem::take(&mut self.found_late) {
+            let reference = self.target(series, i64::MIN);
+            let counts = chunk > self.forgotten || self.marked.contains(&chunk);
+            if counts && self.head.knows(SeriesRef(reference)) {
+                self.with_series(reference, |_, series| {
+                    series.rest_mut().ooo.get_or_insert_default().mapped.push(meta);
+                });
+            }
+        }
         self.report.unknown_series = self.unknown.len() as u64;
         if self.report.unknown_entries > 0 {
             tracing::warn!(

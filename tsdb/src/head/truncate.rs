@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::matcher::Matcher;
-use model::storage::StorageError;
 
 use super::Head;
 use super::chunk_files::file_of;
@@ -188,13 +187,7 @@ impl Head {
             self.knows(model::storage::SeriesRef(series))
                 || keep.get(&series).is_some_and(|until| *until >= min_ms)
         };
-        let written = write_checkpoint(
-            &self.files,
-            &self.wal,
-            upto,
-            (min_ms, self.deletable_min_ms(min_ms)),
-            known,
-        );
+        let written = write_checkpoint(&self.files, &self.wal, upto, min_ms, known);
         match &written {
             Ok(_) => {
                 self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
@@ -247,10 +240,8 @@ impl Head {
         }
         let mut record = Vec::new();
         encode_tombstones(&mut record, entries.iter().copied());
-        let mut compressor = Compressor::default();
-        self.wal
-            .log(&mut compressor, &[&record])
-            .inspect_err(|error: &StorageError| self.poison(error))?;
+        self.log_deletion(&record)
+            .inspect_err(|error| self.poison(error))?;
         let mut tombstones = self.tombstones.write();
         for entry in &entries {
             add_range(
@@ -259,5 +250,15 @@ impl Head {
             );
         }
         Ok(entries.len() as u64)
+    }
+
+    /// The late log has deletions too, because it outlives the segments of the log that were written with it.
+    fn log_deletion(&self, record: &[u8]) -> Result<()> {
+        let mut compressor = Compressor::default();
+        self.wal.log(&mut compressor, &[record])?;
+        match self.wbl() {
+            Some(wbl) if self.late_range_ms().is_some() => wbl.log(&mut compressor, &[record]),
+            _ => Ok(()),
+        }
     }
 }

@@ -68,8 +68,8 @@ fn checkpoints(files: &dyn Files, dir: &Path) -> Result<Vec<u64>> {
 /// Writes the checkpoint that stands for the log's segments up to `last`, the previous checkpoint included, and then
 /// removes what it replaces.
 ///
-/// Kept are series for which `keep` holds, samples and exemplars from `min_ms` on, their tombstones that reach
-/// `tombstones_min_ms`, and the newest metadata of each kept series.
+/// Kept are series for which `keep` holds, samples and exemplars from `min_ms` on, tombstones that reach `min_ms`, and the
+/// newest metadata of each kept series.
 ///
 /// # Errors
 /// When the old segments are damaged or the disk refuses; the log is then as it was.
@@ -77,7 +77,7 @@ pub fn write_checkpoint(
     files: &Arc<dyn Files>,
     wal: &Wal,
     last: u64,
-    (min_ms, tombstones_min_ms): (i64, i64),
+    min_ms: i64,
     keep: impl Fn(u64) -> bool,
 ) -> Result<CheckpointStats> {
     let dir = wal.dir();
@@ -88,7 +88,6 @@ pub fn write_checkpoint(
     let mut filter = Filter {
         keep,
         min_ms,
-        tombstones_min_ms,
         out,
         compressor: Compressor::default(),
         record: Vec::new(),
@@ -152,7 +151,6 @@ pub(crate) fn log_sources(
 struct Filter<K> {
     keep: K,
     min_ms: i64,
-    tombstones_min_ms: i64,
     out: Wal,
     compressor: Compressor,
     record: Vec<u8>,
@@ -192,7 +190,7 @@ impl<K: Fn(u64) -> bool> Filter<K> {
             RecordType::Tombstones => {
                 let mut entries = Vec::new();
                 decode_tombstones(record, &mut entries)?;
-                entries.retain(|e| e.max_ms >= self.tombstones_min_ms && (self.keep)(e.series));
+                entries.retain(|e| e.max_ms >= self.min_ms && (self.keep)(e.series));
                 encode_tombstones(&mut self.record, entries.iter().copied());
                 self.emit(entries.is_empty());
                 Ok(())

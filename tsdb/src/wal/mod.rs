@@ -27,6 +27,7 @@ pub use checkpoint::{CheckpointStats, checkpoint_path, last_checkpoint, write_ch
 pub(crate) use page::Compressor;
 pub use page::{Compression, Damage, SegmentReader};
 pub use record::*;
+pub(crate) use record::{decode_forgotten, encode_forgotten};
 
 /// Bytes after which a segment is full, unless a single record is longer.
 pub const SEGMENT_BYTES: u64 = 128 << 20;

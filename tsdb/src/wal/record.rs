@@ -64,6 +64,24 @@ impl RecordType {
     }
 }
 
+/// First byte of a record of our own in the log of late samples: chunks up to a reference are in blocks, and were
+/// forgotten. The reference passes over kinds that it does not know; without the record (in its own folders) all chunks
+/// of late samples on disk count again after a restart.
+const FORGOTTEN: u8 = 200;
+
+/// Replaces `out` with the record that late chunks up to reference `chunk` are forgotten.
+pub(crate) fn encode_forgotten(out: &mut Vec<u8>, chunk: u64) {
+    out.clear();
+    out.push(FORGOTTEN);
+    put_be64(out, chunk);
+}
+
+/// The reference in a record of [`encode_forgotten`]; `None` for any other record.
+pub(crate) fn decode_forgotten(record: &[u8]) -> Option<u64> {
+    let bytes = record.strip_prefix(&[FORGOTTEN])?;
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
 /// Why the bytes are no record of the kind that they claim to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
