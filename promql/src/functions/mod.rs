@@ -10,3 +10,6 @@ mod element;
 pub mod native;
 
 pub use element::{ElementFunction, ElementInput, element_function, go_max, go_min};
+
+#[cfg(test)]
+mod tests;

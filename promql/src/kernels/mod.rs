@@ -266,4 +266,6 @@ impl RangeFunction {
 }
 
 #[cfg(test)]
+mod histogram_tests;
+#[cfg(test)]
 mod tests;
