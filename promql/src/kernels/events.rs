@@ -61,35 +61,58 @@ fn is_change(previous: Sample<'_>, current: Sample<'_>) -> bool {
 
 /// Whether a pair is an event depends on the two samples alone: one pass counts the events up to each sample, and a
 /// window's count is the difference between its ends.
-fn count(run: &mut Run<'_, '_>, is_event: fn(Sample<'_>, Sample<'_>) -> bool, out: &mut Row) {
+fn count(run: &mut Run<'_, '_>, is_event: impl Fn(Sample<'_>, Sample<'_>) -> bool, out: &mut Row) {
     let mut times = std::mem::take(&mut run.work.times);
     let mut events = std::mem::take(&mut run.work.indices);
     times.clear();
     events.clear();
-    let mut previous = None;
-    let mut total = 0;
-    for sample in merged(run.samples) {
-        total += u32::from(previous.is_some_and(|previous| is_event(previous, sample)));
-        times.push(sample.times.at);
-        events.push(total);
-        previous = Some(sample);
+    if run.only_floats() {
+        // The common case, without telling kinds apart.
+        events.extend(counted(floats(run.samples), &is_event));
+    } else {
+        times.extend(merged(run.samples).map(|sample| sample.times.at));
+        events.extend(counted(merged(run.samples), &is_event));
     }
+    let at = if run.only_floats() {
+        run.samples.float_ts
+    } else {
+        &times[..]
+    };
     let mut window = Cursor::default();
     for step in 0..run.steps() {
         let (start, end) = run.window(step);
-        window.advance(&times, start, end);
+        window.advance(at, start, end);
         if window.is_empty() {
             continue;
         }
         let anchor = window.first.checked_sub(1).filter(|before| {
             run.input.extension == Extension::Anchored
-                && times[*before] > start.saturating_sub(run.input.lookback_ms)
+                && at[*before] > start.saturating_sub(run.input.lookback_ms)
         });
         let first = anchor.unwrap_or(window.first);
         out.set(step, f64::from(events[window.end - 1] - events[first]));
     }
     run.work.times = times;
     run.work.indices = events;
+}
+
+/// For each sample the number of events up to it.
+fn counted<'a>(
+    samples: impl Iterator<Item = Sample<'a>>,
+    is_event: impl Fn(Sample<'_>, Sample<'_>) -> bool,
+) -> impl Iterator<Item = u32> {
+    samples.scan((None, 0), move |(previous, total), sample| {
+        *total += u32::from(previous.is_some_and(|previous| is_event(previous, sample)));
+        *previous = Some(sample);
+        Some(*total)
+    })
+}
+
+fn floats(samples: Samples<'_>) -> impl Iterator<Item = Sample<'_>> {
+    samples.floats.iter().enumerate().map(move |(i, value)| Sample {
+        times: starts::times(samples.float_ts, samples.float_starts, i),
+        value: Value::Float(*value),
+    })
 }
 
 /// Floats and histograms in order of time.
