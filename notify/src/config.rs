@@ -28,9 +28,12 @@ pub struct AlertingConfig {
     pub webhooks: Vec<WebhookConfig>,
 }
 
-/// A set of Alertmanagers that share settings.
+/// A set of Alertmanagers that share settings; the fields are in the order in which the reference prints them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AlertmanagerConfig {
+    /// Credentials and certificates.
+    #[serde(flatten)]
+    pub http: HttpClientConfig,
     /// `http` or `https`.
     pub scheme: String,
     /// Stands in front of `/api/v2/alerts`.
@@ -40,12 +43,6 @@ pub struct AlertmanagerConfig {
     pub timeout: Duration,
     /// Always `v2`.
     pub api_version: String,
-    /// Credentials and certificates.
-    #[serde(flatten)]
-    pub http: HttpClientConfig,
-    /// Where they are.
-    #[serde(flatten)]
-    pub discovery: Mechanisms,
     /// Rules that the Alertmanagers' own labels pass.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
@@ -58,6 +55,9 @@ pub struct AlertmanagerConfig {
         serialize_with = "yaml::relabel_rules_to_yaml"
     )]
     pub alert_relabel_configs: Vec<RelabelRule>,
+    /// Where they are.
+    #[serde(flatten)]
+    pub discovery: Mechanisms,
 }
 
 /// An HTTP endpoint that is told each change of an alert once, in the form of the Alertmanager's webhook receiver.

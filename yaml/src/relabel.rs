@@ -97,7 +97,9 @@ impl Serialize for Written<'_> {
             &rule.separator
         };
         map.serialize_field("separator", separator)?;
-        map.serialize_field("regex", rule.regex.as_deref().unwrap_or("(.*)"))?;
+        if let Some(regex) = &rule.regex {
+            map.serialize_field("regex", regex)?;
+        }
         if rule.modulus != 0 {
             map.serialize_field("modulus", &rule.modulus)?;
         }
