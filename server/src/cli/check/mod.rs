@@ -1,0 +1,132 @@
+//! `narthex check …`: verdicts on files and servers. Exit codes are the reference's: 0 fine, 1 wrong, 3 only lints.
+
+mod config;
+mod metrics;
+mod rules;
+mod server;
+mod targets;
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use promql::parser::ParseOptions;
+
+use super::Action;
+use super::render::out;
+
+pub(crate) use config::{ConfigArgs, config};
+pub(crate) use metrics::{MetricsArgs, metrics};
+pub(crate) use rules::{RulesArgs, rules};
+pub(crate) use server::{ServerArgs, server};
+pub(crate) use targets::{DiscoveryArgs, discovery};
+
+/// Something is wrong.
+const FAILURE: u8 = 1;
+/// Nothing is wrong, but lints were found, and they count.
+const LINT: u8 = 3;
+
+/// The command and its subcommands.
+pub(crate) fn command() -> Command {
+    Command::new("check")
+        .about("Check files and servers")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(
+            text(
+                "query.lookback-delta",
+                "DURATION",
+                "How far back queries look for a sample; for too-long-scrape-interval",
+            )
+            .default_value("5m")
+            .global(true),
+        )
+        .arg(
+            text(
+                "enable-feature",
+                "NAMES",
+                "Features of PromQL that rules may use, with commas",
+            )
+            .action(ArgAction::Append)
+            .global(true),
+        )
+        .subcommand(config::command())
+        .subcommand(rules::command())
+        .subcommand(metrics::command())
+        .subcommands(server::commands())
+        .subcommand(targets::command())
+}
+
+/// What a command line asks for.
+pub(crate) fn action(matches: &ArgMatches) -> Action {
+    match matches.subcommand() {
+        Some(("config", matches)) => Action::CheckConfig(ConfigArgs::new(matches)),
+        Some(("rules", matches)) => Action::CheckRules(RulesArgs::new(matches)),
+        Some(("metrics", matches)) => Action::CheckMetrics(MetricsArgs::new(matches)),
+        Some(("service-discovery", matches)) => Action::CheckDiscovery(DiscoveryArgs::new(matches)),
+        Some((name, matches)) => Action::CheckServer(ServerArgs::new(name, matches)),
+        None => unreachable!("clap requires a subcommand"),
+    }
+}
+
+fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
+}
+
+fn files(matches: &ArgMatches) -> Vec<PathBuf> {
+    matches.get_many("files").into_iter().flatten().cloned().collect()
+}
+
+fn files_arg(help: &'static str) -> Arg {
+    Arg::new("files")
+        .value_name("FILE")
+        .help(help)
+        .action(ArgAction::Append)
+        .value_parser(clap::value_parser!(PathBuf))
+}
+
+fn word<'m>(matches: &'m ArgMatches, name: &str) -> &'m str {
+    matches.get_one::<String>(name).map_or("", String::as_str)
+}
+
+/// How rule files are read, as the command line has it.
+fn rule_format(matches: &ArgMatches) -> ::rules::format::FormatOptions {
+    let mut parse = ParseOptions::default();
+    let features = matches.get_many::<String>("enable-feature").into_iter().flatten();
+    for name in features.flat_map(|list| list.split(',')).map(str::trim) {
+        match name {
+            "promql-experimental-functions" => parse.experimental_functions = true,
+            "promql-extended-range-selectors" => parse.extended_range_selectors = true,
+            "promql-binop-fill-modifiers" => parse.binop_fill_modifiers = true,
+            "" | "promql-delayed-name-removal" | "promql-duration-expr" => {}
+            name => out(format_args!(
+                "  WARNING: Unknown feature passed to --enable-feature: {name}"
+            )),
+        }
+    }
+    ::rules::format::FormatOptions {
+        ignore_unknown_fields: matches.get_flag("ignore-unknown-fields"),
+        parse,
+        ..::rules::format::FormatOptions::default()
+    }
+}
+
+/// How several checks together end.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    errors: bool,
+    lints: bool,
+}
+
+impl Tally {
+    fn exit_code(self, lint_fatal: bool) -> u8 {
+        match self {
+            Tally { errors: true, .. } => FAILURE,
+            Tally { lints: true, .. } if lint_fatal => LINT,
+            _ => 0,
+        }
+    }
+}
