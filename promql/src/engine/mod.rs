@@ -56,11 +56,17 @@ pub enum EvalTime {
     },
 }
 
+/// Expressions of at most this many nodes are evaluated on the caller's thread. Chains of operators are as deep as they
+/// are long, and evaluation recurses: larger expressions get a thread with a stack of their size.
+const INLINE_SIZE_MAX: usize = 50;
+/// Stack for each node of a large expression. Only what is touched takes memory.
+const STACK_BYTES_EACH: usize = 64 << 10;
+
 /// Runs queries. Holds the thread pool that all queries share.
 pub struct Engine {
     options: EngineOptions,
     /// Absent where one thread is all there is.
-    pool: Option<rayon::ThreadPool>,
+    pool: Option<Arc<rayon::ThreadPool>>,
 }
 
 impl Engine {
@@ -77,7 +83,8 @@ impl Engine {
                 .num_threads(threads)
                 .thread_name(|index| format!("query-{index}"))
                 .build()
-                .ok(),
+                .ok()
+                .map(Arc::new),
         };
         Engine { options, pool }
     }
@@ -141,17 +148,35 @@ impl Engine {
         time: EvalTime,
         options: &QueryOptions,
     ) -> Result<QueryOutput, QueryError> {
+        let mut size = 0_usize;
+        expr.walk(&mut |_| size += 1);
+        if size <= INLINE_SIZE_MAX {
+            return self.evaluate_here(storage, expr, time, options);
+        }
+        let stack_bytes = STACK_BYTES_EACH * size;
+        std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .name("deep-query".to_owned())
+                .stack_size(stack_bytes)
+                .spawn_scoped(scope, || self.evaluate_here(storage, expr, time, options))
+                .map_err(|_| QueryError::TooManyBytes {
+                    budget_bytes: stack_bytes,
+                })?
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Evaluates on this thread.
+    fn evaluate_here(
+        &self,
+        storage: &dyn Queryable,
+        expr: &Expr,
+        time: EvalTime,
+        options: &QueryOptions,
+    ) -> Result<QueryOutput, QueryError> {
         let started = Instant::now();
-        let deadline = started.checked_add(match options.timeout {
-            Some(timeout) => timeout.min(self.options.timeout),
-            None => self.options.timeout,
-        });
-        let limits = Arc::new(Limits::new(
-            deadline,
-            options.cancel.clone(),
-            self.options.max_samples,
-            self.options.query_bytes_max,
-        ));
+        let limits = self.limits(started, options);
         limits.check()?;
         let plan = plan::build(expr, &self.plan_context(time, options))?;
         let querier = match plan.range {
@@ -163,20 +188,12 @@ impl Engine {
             limits: limits.clone(),
             features: self.options.features,
             no_counts: Counts::new(&plan, by_step),
-            parallel: self.pool.is_some(),
+            pool: self.pool.clone(),
         };
         let prepared = Instant::now();
-        let instant = matches!(time, EvalTime::Instant { .. });
-        let run = || {
-            let execution = Execution::new(&plan, querier, shared);
-            let value = execution.evaluate(instant)?;
-            let (annotations, counts) = execution.finish();
-            Ok::<_, QueryError>((value, annotations, counts))
-        };
-        let (value, annotations, counts) = match &self.pool {
-            Some(pool) => pool.install(run)?,
-            None => run()?,
-        };
+        let execution = Execution::new(&plan, querier, shared);
+        let value = execution.evaluate(matches!(time, EvalTime::Instant { .. }))?;
+        let (annotations, counts) = execution.finish();
         let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Ok(QueryOutput {
             value,
@@ -192,6 +209,19 @@ impl Engine {
                 eval_ns: nanoseconds(prepared.elapsed()),
             },
         })
+    }
+
+    fn limits(&self, started: Instant, options: &QueryOptions) -> Arc<Limits> {
+        let deadline = started.checked_add(match options.timeout {
+            Some(timeout) => timeout.min(self.options.timeout),
+            None => self.options.timeout,
+        });
+        Arc::new(Limits::new(
+            deadline,
+            options.cancel.clone(),
+            self.options.max_samples,
+            self.options.query_bytes_max,
+        ))
     }
 
     fn plan_context(&self, time: EvalTime, options: &QueryOptions) -> PlanContext<'_> {

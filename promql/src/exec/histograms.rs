@@ -8,13 +8,13 @@ use model::sample::is_stale_nan;
 
 use crate::annotations::Annotations;
 use crate::ast::{BinaryOp, Span};
-use crate::kernels::ScalarArg;
 use crate::plan::InstantSelect;
 use crate::row::{Bits, Row};
 
 use super::aggregate::for_each_set;
 use super::head::Head;
 use super::operation::{self, comparison, scalar_operation};
+use super::stage::ScalarOperation;
 use super::text;
 
 /// A histogram that is shared.
@@ -147,7 +147,7 @@ fn note_refusal(
     span: Span,
     notes: &mut Annotations,
 ) {
-    let symbol = operation::symbol(op);
+    let symbol = op.as_str();
     match refusal {
         Refusal::Types => notes.info(
             span,
@@ -166,46 +166,41 @@ fn note_refusal(
     }
 }
 
-/// An operation between a row and a scalar.
-pub(super) struct ScalarOperation<'s> {
-    pub(super) op: BinaryOp,
-    pub(super) scalar: ScalarArg<'s>,
-    pub(super) scalar_left: bool,
-    pub(super) return_bool: bool,
-    pub(super) span: Span,
-}
-
-impl ScalarOperation<'_> {
-    /// Replaces `row` by the results, by way of `scratch`.
-    pub(super) fn apply(&self, row: &mut Row, scratch: &mut Row, notes: &mut Annotations) {
-        scratch.reset(row.values.len());
-        for_each_set(&row.present, |step| {
-            let vector = operand(row, step);
-            let scalar = Operand::Float(self.scalar.at(step));
-            let (lhs, rhs) = match self.scalar_left {
-                true => (scalar, vector),
-                false => (vector, scalar),
-            };
-            let outcome = match combine(self.op, lhs, rhs) {
-                Ok((outcome, _)) => outcome,
-                Err(refusal) => return note_refusal(&refusal, self.op, lhs, rhs, self.span, notes),
-            };
-            let holds = !matches!(outcome, Outcome::Fails);
-            if self.return_bool {
-                scratch.set(step, f64::from(u8::from(holds)));
-            } else if comparison(self.op).is_some() {
-                // A comparison keeps the vector's value, whichever side it stands on.
-                match vector {
-                    _ if !holds => {}
-                    Operand::Float(value) => scratch.set(step, value),
-                    Operand::Histogram(histogram) => scratch.push_histogram(step, histogram.clone()),
-                }
-            } else {
-                put(outcome, step, scratch);
+/// Replaces `row` by the results of an operation with a scalar, by way of `scratch`.
+pub(super) fn with_scalar(
+    operation: &ScalarOperation,
+    row: &mut Row,
+    scratch: &mut Row,
+    notes: &mut Annotations,
+) {
+    let op = operation.op;
+    scratch.reset(row.values.len());
+    for_each_set(&row.present, |step| {
+        let vector = operand(row, step);
+        let scalar = Operand::Float(operation.scalar.at(step));
+        let (lhs, rhs) = match operation.scalar_left {
+            true => (scalar, vector),
+            false => (vector, scalar),
+        };
+        let outcome = match combine(op, lhs, rhs) {
+            Ok((outcome, _)) => outcome,
+            Err(refusal) => return note_refusal(&refusal, op, lhs, rhs, operation.span, notes),
+        };
+        let holds = !matches!(outcome, Outcome::Fails);
+        if operation.return_bool {
+            scratch.set(step, f64::from(u8::from(holds)));
+        } else if op.is_comparison() {
+            // A comparison keeps the vector's value, whichever side it stands on.
+            match vector {
+                _ if !holds => {}
+                Operand::Float(value) => scratch.set(step, value),
+                Operand::Histogram(histogram) => scratch.push_histogram(step, histogram.clone()),
             }
-        });
-        std::mem::swap(row, scratch);
-    }
+        } else {
+            put(outcome, step, scratch);
+        }
+    });
+    std::mem::swap(row, scratch);
 }
 
 fn put(outcome: Outcome, step: usize, row: &mut Row) {

@@ -22,6 +22,7 @@ mod set;
 mod signature;
 mod smoothed;
 mod sort;
+mod source;
 mod stage;
 mod statistics;
 mod table;
@@ -46,8 +47,9 @@ use crate::plan::{Node, NodeId, NodeKind, Plan};
 use crate::row::{Row, Steps};
 
 use limits::Held;
-use pipeline::{Consumer, Outcome, Pipeline, Source};
-use stage::Stage;
+use pipeline::{Consumer, Ledger, Pipeline};
+use source::Source;
+use stage::{ScalarOperation, Stage};
 use table::{Collect, Table};
 
 /// One query on its way.
@@ -132,13 +134,13 @@ impl<'a> Execution<'a> {
         pipeline: &Pipeline<'_>,
         make: impl Fn() -> C + Sync,
     ) -> Result<(C, Held), QueryError> {
-        let Outcome {
-            consumer,
+        let (consumer, ledger) = pipeline.run(&self.shared, &make)?;
+        let Ledger {
             annotations,
             counts,
             mut held,
             passed,
-        } = pipeline.run(&self.shared, &make)?;
+        } = ledger;
         for (stage, pair) in pipeline.stages.iter().zip(passed.windows(2)) {
             let (input, output) = (pair[0], pair[1]);
             let extra = stage.extra_samples(input.rows, self.plan.steps.count);
@@ -256,31 +258,35 @@ impl<'a> Execution<'a> {
     fn pipeline(&self, id: NodeId) -> Result<Pipeline<'a>, QueryError> {
         let node = self.plan.node(id);
         self.check_steps(node.steps)?;
-        let (child, stage) = match &node.kind {
-            NodeKind::Select(select) => {
-                let set = self.series(&select.matchers)?;
-                return Ok(Pipeline {
-                    source: Source::Select(set, select, node),
-                    stages: Vec::new(),
-                });
-            }
+        if let Some((child, stage)) = self.stage(node)? {
+            let mut pipeline = self.input(child)?;
+            pipeline.stages.push(stage);
+            return Ok(pipeline);
+        }
+        let source = match &node.kind {
+            NodeKind::Select(select) => Source::Select(self.series(&select.matchers)?, select, node),
             NodeKind::Range(select) => {
                 let set = self.series(&select.source.matchers)?;
-                let args = self.scalars(&select.args, node.steps)?;
-                return Ok(Pipeline {
-                    source: Source::Range(set, select, args, node),
-                    stages: Vec::new(),
-                });
+                Source::Range(set, select, self.scalars(&select.args, node.steps)?, node)
             }
+            _ => Source::Table(self.table(id)?),
+        };
+        Ok(Pipeline {
+            source,
+            stages: Vec::new(),
+        })
+    }
+
+    /// What a node does with each row of its child, if it looks at one row at a time.
+    fn stage(&self, node: &'a Node) -> Result<Option<(NodeId, Stage<'a>)>, QueryError> {
+        let steps = node.steps;
+        let (child, stage) = match &node.kind {
             NodeKind::Element {
                 function,
                 child,
                 args,
-            } => (
-                *child,
-                Stage::Element(function.0, self.scalars(args, node.steps)?),
-            ),
-            NodeKind::StepTime(child) => (*child, Stage::StepTime(node.steps)),
+            } => (*child, Stage::Element(function.0, self.scalars(args, steps)?)),
+            NodeKind::StepTime(child) => (*child, Stage::StepTime(steps)),
             NodeKind::Negate(child) => (*child, Stage::Negate),
             NodeKind::WithScalar {
                 op,
@@ -289,68 +295,47 @@ impl<'a> Execution<'a> {
                 scalar_left,
                 return_bool,
             } => {
-                let stage = Stage::WithScalar {
+                let operation = ScalarOperation {
                     op: *op,
-                    scalar: self.scalar(scalar, node.steps)?,
+                    scalar: self.scalar(scalar, steps)?,
                     scalar_left: *scalar_left,
                     return_bool: *return_bool,
-                    drops_name: crate::plan::drops_name(*op, *return_bool),
                     span: node.spans.whole,
+                };
+                let drops_name = crate::plan::drops_name(*op, *return_bool);
+                let stage = Stage::WithScalar {
+                    operation,
+                    drops_name,
                 };
                 (*vector, stage)
             }
-            NodeKind::Repeat(child) => (*child, Stage::Repeat(node.steps.count)),
+            NodeKind::Repeat(child) => (*child, Stage::Repeat(steps.count)),
             NodeKind::Subquery(call) => {
                 let stage = Stage::Subquery {
                     call,
-                    args: self.scalars(&call.args, node.steps)?,
+                    args: self.scalars(&call.args, steps)?,
                     inner: self.plan.node(call.child).steps,
                     node,
                 };
                 (call.child, stage)
             }
-            NodeKind::LabelReplace {
-                child,
-                destination,
-                replacement,
-                source,
-                pattern,
-            } => {
-                let compiled = Regex::anchored_with_groups(pattern).map_err(|_| {
-                    QueryError::from(ExecutionError::LabelReplacePattern(pattern.clone()))
-                        .located(node.spans.whole)
+            NodeKind::LabelReplace(replace) => {
+                let pattern = Regex::anchored_with_groups(&replace.pattern).map_err(|_| {
+                    let error = ExecutionError::LabelReplacePattern(replace.pattern.clone());
+                    QueryError::from(error).located(node.spans.whole)
                 })?;
                 let stage = Stage::LabelReplace {
-                    destination,
-                    replacement: Template::new(replacement),
-                    source,
-                    pattern: compiled,
+                    destination: &replace.destination,
+                    replacement: Template::new(&replace.replacement),
+                    source: &replace.source,
+                    pattern,
                 };
-                (*child, stage)
+                (replace.child, stage)
             }
-            NodeKind::LabelJoin {
-                child,
-                destination,
-                separator,
-                sources,
-            } => {
-                let stage = Stage::LabelJoin {
-                    destination,
-                    separator,
-                    sources,
-                };
-                (*child, stage)
-            }
-            _ => {
-                return Ok(Pipeline {
-                    source: Source::Table(self.table(id)?),
-                    stages: Vec::new(),
-                });
-            }
+            NodeKind::LabelJoin(join) => (join.child, Stage::LabelJoin(join)),
+            _ => return Ok(None),
         };
-        let mut pipeline = self.input(child)?;
-        pipeline.stages.push(stage);
-        Ok(pipeline)
+        Ok(Some((child, stage)))
     }
 
     /// `scalar(vector)` at every step: the value of the only float, NaN where there is none or more than one.

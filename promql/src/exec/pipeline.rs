@@ -3,25 +3,21 @@
 //! Series are cut into runs whose number depends on their count alone, and runs are combined pairwise in their order;
 //! threads only decide who does what. So answers are the same bit by bit for any number of threads.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use model::columns::Columns;
-use model::storage::SeriesSet;
 
 use crate::annotations::Annotations;
-use crate::ast::Span;
 use crate::engine::{Features, QueryError};
-use crate::kernels::{InstantOutput, KernelContext, RangeInput, Scratch, select_instant};
-use crate::plan::{InstantSelect, Node, RangeSelect, SampleSelect};
+use crate::kernels::Scratch;
 use crate::row::Row;
 
 use super::counts::Counts;
-use super::head::{Dropped, Head};
+use super::head::Head;
 use super::limits::{Held, Limits, row_samples};
-use super::scalar::{Scalars, as_args};
+use super::source::Source;
 use super::stage::Stage;
-use super::statistics::keep_statistics;
-use super::table::Table;
 
 /// Runs hold at least this many series, so that small queries are folded in the order of their series.
 const RUN_SERIES_MIN: usize = 32;
@@ -37,18 +33,8 @@ pub(crate) struct Shared {
     pub(crate) features: Features,
     /// Counts to start from.
     pub(crate) no_counts: Counts,
-    /// Whether other threads can help.
-    pub(crate) parallel: bool,
-}
-
-/// Where rows come from.
-pub(crate) enum Source<'p> {
-    /// An instant selector.
-    Select(Arc<dyn SeriesSet>, &'p InstantSelect, &'p Node),
-    /// A range function over a selector, with its scalar arguments.
-    Range(Arc<dyn SeriesSet>, &'p RangeSelect, Vec<Scalars>, &'p Node),
-    /// Rows that are there already.
-    Table(Arc<Table>),
+    /// Threads that can help.
+    pub(crate) pool: Option<Arc<rayon::ThreadPool>>,
 }
 
 /// A source and what is done with each row.
@@ -69,10 +55,8 @@ pub(crate) trait Consumer: Send {
     fn merge(&mut self, later: Self, notes: &mut Annotations) -> Result<(), QueryError>;
 }
 
-/// What comes of a pipeline.
-pub(crate) struct Outcome<C> {
-    /// The consumer of all rows.
-    pub(crate) consumer: C,
+/// What a run takes down beside its rows.
+pub(crate) struct Ledger {
     /// What there is to say.
     pub(crate) annotations: Annotations,
     /// What was looked at.
@@ -81,6 +65,32 @@ pub(crate) struct Outcome<C> {
     pub(crate) held: Held,
     /// What has reached each stage, and the consumer.
     pub(crate) passed: Vec<Passed>,
+}
+
+impl Ledger {
+    fn absorb(&mut self, later: Ledger) {
+        self.annotations.merge(later.annotations);
+        self.counts.merge(later.counts);
+        self.held.absorb(later.held);
+        for (all, more) in self.passed.iter_mut().zip(later.passed) {
+            all.rows += more.rows;
+            all.samples += more.samples;
+        }
+    }
+}
+
+/// What sources and stages of a run work with.
+pub(crate) struct Work<'s> {
+    pub(crate) shared: &'s Shared,
+    pub(crate) buffers: Buffers,
+    pub(crate) ledger: Ledger,
+}
+
+impl Work<'_> {
+    /// Names go at the end of the query, not where they lose their meaning.
+    pub(crate) fn delayed_names(&self) -> bool {
+        self.shared.features.delayed_name_removal
+    }
 }
 
 /// Rows and their samples.
@@ -117,240 +127,83 @@ impl Pipeline<'_> {
         &self,
         shared: &Shared,
         make: &(dyn Fn() -> C + Sync),
-    ) -> Result<Outcome<C>, QueryError> {
+    ) -> Result<(C, Ledger), QueryError> {
         let count = self.source.len();
         let run = count.div_ceil(RUNS_MAX).max(RUN_SERIES_MIN);
-        self.tree(shared, make, 0, count, run)
+        match &shared.pool {
+            Some(pool) if count > run => pool.install(|| self.tree(shared, make, 0..count, run)),
+            _ => self.tree(shared, make, 0..count, run),
+        }
     }
 
     fn tree<C: Consumer>(
         &self,
         shared: &Shared,
         make: &(dyn Fn() -> C + Sync),
-        from: usize,
-        to: usize,
+        series: Range<usize>,
         run: usize,
-    ) -> Result<Outcome<C>, QueryError> {
-        let runs = (to - from).div_ceil(run);
+    ) -> Result<(C, Ledger), QueryError> {
+        let runs = series.len().div_ceil(run);
         if runs <= 1 {
-            return self.run_one(shared, make(), from, to);
+            return self.run_one(shared, make(), series);
         }
-        let middle = from + runs / 2 * run;
-        let first = || self.tree(shared, make, from, middle, run);
-        let second = || self.tree(shared, make, middle, to, run);
-        let (first, second) = match shared.parallel {
-            true => rayon::join(first, second),
-            false => (first(), second()),
+        let middle = series.start + runs / 2 * run;
+        let first = || self.tree(shared, make, series.start..middle, run);
+        let second = || self.tree(shared, make, middle..series.end, run);
+        let (first, second) = match &shared.pool {
+            Some(_) => rayon::join(first, second),
+            None => (first(), second()),
         };
-        let (mut first, second) = (first?, second?);
-        first.consumer.merge(second.consumer, &mut first.annotations)?;
-        first.annotations.merge(second.annotations);
-        first.counts.merge(second.counts);
-        first.held.absorb(second.held);
-        for (all, more) in first.passed.iter_mut().zip(second.passed) {
-            all.rows += more.rows;
-            all.samples += more.samples;
-        }
-        Ok(first)
+        let ((mut consumer, mut ledger), (later, later_ledger)) = (first?, second?);
+        consumer.merge(later, &mut ledger.annotations)?;
+        ledger.absorb(later_ledger);
+        Ok((consumer, ledger))
     }
 
     fn run_one<C: Consumer>(
         &self,
         shared: &Shared,
         mut consumer: C,
-        from: usize,
-        to: usize,
-    ) -> Result<Outcome<C>, QueryError> {
-        consumer.starts_at(from);
-        let mut outcome = Outcome {
-            consumer,
-            annotations: Annotations::default(),
-            counts: shared.no_counts.clone(),
-            held: Held::new(&shared.limits),
-            passed: vec![Passed::default(); self.stages.len() + 1],
+        series: Range<usize>,
+    ) -> Result<(C, Ledger), QueryError> {
+        consumer.starts_at(series.start);
+        let mut work = Work {
+            shared,
+            buffers: Buffers::default(),
+            ledger: Ledger {
+                annotations: Annotations::default(),
+                counts: shared.no_counts.clone(),
+                held: Held::new(&shared.limits),
+                passed: vec![Passed::default(); self.stages.len() + 1],
+            },
         };
-        let mut buffers = Buffers::default();
         let mut row = Row::default();
-        'series: for index in from..to {
+        for index in series {
             shared.limits.check()?;
-            let mut head = self
-                .source
-                .fetch(index, shared, &mut buffers, &mut row, &mut outcome)?;
+            if let Some(head) = self.row(index, &mut row, &mut work)? {
+                consumer.take(head, &mut row, &mut work.ledger.annotations)?;
+            }
+        }
+        Ok((consumer, work.ledger))
+    }
+
+    /// Makes the row of series `index`; nothing where it has no result.
+    fn row(&self, index: usize, row: &mut Row, work: &mut Work<'_>) -> Result<Option<Head>, QueryError> {
+        let mut head = self.source.fetch(index, row, work)?;
+        if row.is_empty() {
+            return Ok(None);
+        }
+        work.ledger.passed[0].add(row);
+        if !matches!(self.source, Source::Table(_)) {
+            work.ledger.held.add_samples(row_samples(row))?;
+        }
+        for (index, stage) in self.stages.iter().enumerate() {
+            stage.apply(&mut head, row, work)?;
             if row.is_empty() {
-                continue;
+                return Ok(None);
             }
-            outcome.passed[0].add(&row);
-            if !matches!(self.source, Source::Table(_)) {
-                outcome.held.add_samples(row_samples(&row))?;
-            }
-            for (index, stage) in self.stages.iter().enumerate() {
-                stage.apply(&mut head, &mut row, shared, &mut buffers, &mut outcome)?;
-                if row.is_empty() {
-                    continue 'series;
-                }
-                outcome.passed[index + 1].add(&row);
-            }
-            let Outcome {
-                consumer,
-                annotations,
-                ..
-            } = &mut outcome;
-            consumer.take(head, &mut row, annotations)?;
+            work.ledger.passed[index + 1].add(row);
         }
-        Ok(outcome)
-    }
-}
-
-impl Source<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Source::Select(set, ..) | Source::Range(set, ..) => set.len(),
-            Source::Table(table) => table.series.len(),
-        }
-    }
-
-    /// Makes the row of series `index`.
-    fn fetch<C>(
-        &self,
-        index: usize,
-        shared: &Shared,
-        buffers: &mut Buffers,
-        row: &mut Row,
-        outcome: &mut Outcome<C>,
-    ) -> Result<Head, QueryError> {
-        match self {
-            Source::Table(table) => {
-                let series = &table.series[index];
-                row.clone_from(&series.row);
-                let mut head = Head::new(series.labels.clone());
-                head.drop_name = series.drop_name;
-                Ok(head)
-            }
-            Source::Select(set, select, node) => {
-                let columns = &mut buffers.columns;
-                set.read(index, select.range(), columns)?;
-                if select.statistics_only {
-                    keep_statistics(columns);
-                }
-                let mut head = Head::new(set.labels(index));
-                if select.smoothed {
-                    super::smoothed::select(
-                        columns,
-                        select,
-                        node.spans.whole,
-                        &head,
-                        row,
-                        &mut outcome.annotations,
-                    );
-                } else {
-                    select_instant(columns, select.times, select.lookback_ms, select.output, row);
-                    outcome.counts.add_row(select.counting, node.steps, row);
-                }
-                if select.output != InstantOutput::Value {
-                    head.drop_metadata(Dropped::Metadata, shared.features.delayed_name_removal);
-                }
-                Ok(head)
-            }
-            Source::Range(set, select, args, node) => {
-                let columns = &mut buffers.columns;
-                set.read(index, select.source.range(), columns)?;
-                if select.source.statistics_only {
-                    keep_statistics(columns);
-                }
-                let mut head = Head::new(set.labels(index));
-                let input = range_input(&select.source, columns, node, shared);
-                let (before, after) = RangeInput::reach_ms(input.extension, input.lookback_ms);
-                let mut windows = input.windows;
-                windows.range_ms += before + after;
-                windows.ends.start_ms += after;
-                let largest = outcome
-                    .counts
-                    .add_windows(select.counting, columns, windows, node.steps, true);
-                shared.limits.touch_samples(largest)?;
-                let mut context = KernelContext::new(
-                    head.labels.metric_name(),
-                    node.spans.param,
-                    &mut outcome.annotations,
-                    &mut buffers.scratch,
-                );
-                let function = select.function.0;
-                function
-                    .run(&input, &as_args(args), &mut context, row)
-                    .map_err(|error| kernel_error(error, node.spans.whole))?;
-                note_counter(
-                    function.name,
-                    &head,
-                    row,
-                    node.spans.param,
-                    shared,
-                    &mut outcome.annotations,
-                );
-                if !function.keeps_name {
-                    head.drop_metadata(Dropped::Metadata, shared.features.delayed_name_removal);
-                }
-                Ok(head)
-            }
-        }
-    }
-}
-
-/// A failing kernel's error.
-pub(super) fn kernel_error(error: crate::kernels::KernelError, span: Span) -> QueryError {
-    QueryError::from(crate::engine::ExecutionError::from(error)).located(span)
-}
-
-fn range_input<'c>(
-    source: &SampleSelect,
-    columns: &'c Columns,
-    node: &Node,
-    shared: &Shared,
-) -> RangeInput<'c> {
-    RangeInput {
-        columns,
-        windows: source.windows,
-        eval: node.steps,
-        extension: source.extension,
-        lookback_ms: source.lookback_ms,
-        use_start_timestamps: shared.features.use_start_timestamps,
-    }
-}
-
-/// Says so when `rate` or `increase` is used on what does not look like a counter.
-pub(super) fn note_counter(
-    function: &str,
-    head: &Head,
-    row: &Row,
-    span: Span,
-    shared: &Shared,
-    annotations: &mut Annotations,
-) {
-    let name = head.labels.metric_name();
-    let has_floats = row.present.count() > row.histograms.len();
-    if !matches!(function, "rate" | "increase") || name.is_empty() || !has_floats {
-        return;
-    }
-    let name_text = super::text::Quoted(name);
-    if shared.features.type_and_unit_labels {
-        let kind = head.labels.value(super::head::TYPE_LABEL);
-        if kind != "counter" && kind != "histogram" {
-            let kind = super::text::Quoted(kind);
-            annotations.info(
-                span,
-                format_args!(
-                    "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", \
-                     got {kind}: {name_text}"
-                ),
-            );
-        }
-    } else if !["_total", "_sum", "_count", "_bucket"]
-        .iter()
-        .any(|suffix| name.ends_with(suffix))
-    {
-        annotations.info(
-            span,
-            format_args!(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name_text}"
-            ),
-        );
+        Ok(Some(head))
     }
 }

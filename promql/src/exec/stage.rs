@@ -10,14 +10,15 @@ use crate::ast::{BinaryOp, Span};
 use crate::engine::QueryError;
 use crate::functions::{ElementFunction, ElementInput};
 use crate::kernels::{Extension, KernelContext, RangeInput};
-use crate::plan::{Node, SubqueryCall};
+use crate::plan::{LabelJoin, Node, SubqueryCall};
 use crate::row::{Row, Steps};
 
 use super::head::{Dropped, Head};
 use super::histograms;
 use super::operation;
-use super::pipeline::{Buffers, Outcome, Shared, kernel_error, note_counter};
+use super::pipeline::Work;
 use super::scalar::{Scalars, as_args};
+use super::source::{kernel_error, note_counter};
 
 /// An operator on single rows, ready to run.
 pub(crate) enum Stage<'p> {
@@ -29,12 +30,8 @@ pub(crate) enum Stage<'p> {
     Negate,
     /// A vector and a scalar.
     WithScalar {
-        op: BinaryOp,
-        scalar: Scalars,
-        scalar_left: bool,
-        return_bool: bool,
+        operation: ScalarOperation,
         drops_name: bool,
-        span: Span,
     },
     /// One step's result at that many.
     Repeat(usize),
@@ -53,11 +50,7 @@ pub(crate) enum Stage<'p> {
         pattern: Regex,
     },
     /// `label_join`
-    LabelJoin {
-        destination: &'p str,
-        separator: &'p str,
-        sources: &'p [String],
-    },
+    LabelJoin(&'p LabelJoin),
 }
 
 impl Stage<'_> {
@@ -77,20 +70,18 @@ impl Stage<'_> {
     pub(crate) fn is_in_place(&self) -> bool {
         matches!(
             self,
-            Stage::Negate | Stage::LabelReplace { .. } | Stage::LabelJoin { .. } | Stage::Repeat(_)
+            Stage::Negate | Stage::LabelReplace { .. } | Stage::LabelJoin(_) | Stage::Repeat(_)
         )
     }
 
     /// Changes `row` and `head`; an empty row goes no further.
-    pub(crate) fn apply<C>(
+    pub(crate) fn apply(
         &self,
         head: &mut Head,
         row: &mut Row,
-        shared: &Shared,
-        buffers: &mut Buffers,
-        outcome: &mut Outcome<C>,
+        work: &mut Work<'_>,
     ) -> Result<(), QueryError> {
-        let delayed = shared.features.delayed_name_removal;
+        let delayed = work.delayed_names();
         match self {
             Stage::Element(function, args) => {
                 function.run(&as_args(args), row);
@@ -111,33 +102,14 @@ impl Stage<'_> {
                 head.drop_metadata(Dropped::Metadata, delayed);
             }
             Stage::Negate => {
-                row.values.iter_mut().for_each(|value| *value = -*value);
-                operation::clear_absent(&mut row.values, &row.present);
-                for (_, histogram) in &mut row.histograms {
-                    *histogram = Arc::new(histograms::scaled(histogram, -1.0));
-                }
+                negate(row);
                 head.drop_metadata(Dropped::Metadata, delayed);
             }
             Stage::WithScalar {
-                op,
-                scalar,
-                scalar_left,
-                return_bool,
+                operation,
                 drops_name,
-                span,
             } => {
-                if row.histograms.is_empty() && !operation::is_trim(*op) {
-                    operation::with_scalar(*op, row, scalar.as_arg(), *scalar_left, *return_bool);
-                } else {
-                    let operands = histograms::ScalarOperation {
-                        op: *op,
-                        scalar: scalar.as_arg(),
-                        scalar_left: *scalar_left,
-                        return_bool: *return_bool,
-                        span: *span,
-                    };
-                    operands.apply(row, &mut buffers.row, &mut outcome.annotations);
-                }
+                operation.apply(row, work);
                 if *drops_name {
                     head.drop_metadata(Dropped::Metadata, delayed);
                 }
@@ -148,7 +120,13 @@ impl Stage<'_> {
                 args,
                 inner,
                 node,
-            } => apply_subquery(call, args, *inner, node, head, row, shared, buffers, outcome)?,
+            } => {
+                row_to_columns(row, *inner, &mut work.buffers.columns);
+                subquery_row(call, args, node, head, row, work)?;
+                if !call.function.0.keeps_name {
+                    head.drop_metadata(Dropped::Metadata, delayed);
+                }
+            }
             Stage::LabelReplace {
                 destination,
                 replacement,
@@ -162,18 +140,44 @@ impl Stage<'_> {
                     write_label(head, destination, &value);
                 }
             }
-            Stage::LabelJoin {
-                destination,
-                separator,
-                sources,
-            } => {
+            Stage::LabelJoin(join) => {
                 head.settle();
-                let values: Vec<&str> = sources.iter().map(|source| head.labels.value(source)).collect();
-                let value = values.join(separator);
-                write_label(head, destination, &value);
+                let labels = &head.labels;
+                let values: Vec<&str> = join.sources.iter().map(|source| labels.value(source)).collect();
+                let value = values.join(&join.separator);
+                write_label(head, &join.destination, &value);
             }
         }
         Ok(())
+    }
+}
+
+/// An operation between a vector and a scalar.
+pub(crate) struct ScalarOperation {
+    pub(crate) op: BinaryOp,
+    pub(crate) scalar: Scalars,
+    /// The scalar stands left of the operator.
+    pub(crate) scalar_left: bool,
+    pub(crate) return_bool: bool,
+    pub(crate) span: Span,
+}
+
+impl ScalarOperation {
+    fn apply(&self, row: &mut Row, work: &mut Work<'_>) {
+        let scalar = self.scalar.as_arg();
+        if row.histograms.is_empty() && !operation::is_trim(self.op) {
+            operation::with_scalar(self.op, row, scalar, self.scalar_left, self.return_bool);
+        } else {
+            histograms::with_scalar(self, row, &mut work.buffers.row, &mut work.ledger.annotations);
+        }
+    }
+}
+
+fn negate(row: &mut Row) {
+    row.values.iter_mut().for_each(|value| *value = -*value);
+    operation::clear_absent(&mut row.values, &row.present);
+    for (_, histogram) in &mut row.histograms {
+        *histogram = Arc::new(histograms::scaled(histogram, -1.0));
     }
 }
 
@@ -203,59 +207,39 @@ fn repeat(row: &mut Row, count: usize) {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one stage's call")]
-fn apply_subquery<C>(
+/// Replaces a subquery's row, whose samples are in the buffers, by that of the range function.
+fn subquery_row(
     call: &SubqueryCall,
     args: &[Scalars],
-    inner: Steps,
     node: &Node,
-    head: &mut Head,
+    head: &Head,
     row: &mut Row,
-    shared: &Shared,
-    buffers: &mut Buffers,
-    outcome: &mut Outcome<C>,
+    work: &mut Work<'_>,
 ) -> Result<(), QueryError> {
-    let columns = &mut buffers.columns;
-    row_to_columns(row, inner, columns);
-    let largest = outcome
-        .counts
-        .add_windows(call.counting, columns, call.windows, node.steps, false);
-    shared.limits.touch_samples(largest)?;
+    let columns = &work.buffers.columns;
+    let counts = &mut work.ledger.counts;
+    let largest = counts.add_windows(call.counting, columns, call.windows, node.steps, false);
+    work.shared.limits.touch_samples(largest)?;
     let input = RangeInput {
         columns,
         windows: call.windows,
         eval: node.steps,
         extension: Extension::None,
         lookback_ms: 0,
-        use_start_timestamps: shared.features.use_start_timestamps,
+        use_start_timestamps: work.shared.features.use_start_timestamps,
     };
-    let name = match head.keeps(METRIC_NAME) {
-        true => head.labels.metric_name(),
-        false => "",
-    };
-    let mut context = KernelContext::new(
-        name,
-        node.spans.param,
-        &mut outcome.annotations,
-        &mut buffers.scratch,
-    );
+    let named = head.keeps(METRIC_NAME);
+    let name = if named { head.labels.metric_name() } else { "" };
+    let notes = &mut work.ledger.annotations;
+    let mut context = KernelContext::new(name, node.spans.param, notes, &mut work.buffers.scratch);
     let function = call.function.0;
     function
-        .run(&input, &as_args(args), &mut context, &mut buffers.row)
+        .run(&input, &as_args(args), &mut context, &mut work.buffers.row)
         .map_err(|error| kernel_error(error, node.spans.whole))?;
-    std::mem::swap(row, &mut buffers.row);
-    if head.keeps(METRIC_NAME) {
-        note_counter(
-            function.name,
-            head,
-            row,
-            node.spans.param,
-            shared,
-            &mut outcome.annotations,
-        );
-    }
-    if !function.keeps_name {
-        head.drop_metadata(Dropped::Metadata, shared.features.delayed_name_removal);
+    std::mem::swap(row, &mut work.buffers.row);
+    if named {
+        let notes = &mut work.ledger.annotations;
+        note_counter(function.name, head, row, node.spans.param, work.shared, notes);
     }
     Ok(())
 }

@@ -9,11 +9,10 @@ use crate::kernels::{InstantOutput, RangeFunction, range_function};
 use crate::parser::is_label_name;
 use crate::row::Steps;
 
-use super::invariant::strip;
-use super::lower::{Grid, Lowering, spans, unexpected, value_type};
+use super::lower::{Grid, Lowering, spans, unexpected};
 use super::{
-    BucketFunction, ByName, Distinct, Info, Naming, NodeId, NodeKind, PlanError, RangeSelect, Scalar, Spans,
-    SubqueryCall, duration, naming,
+    BucketFunction, ByName, Distinct, Info, LabelJoin, LabelReplace, Naming, NodeId, NodeKind, PlanError,
+    RangeSelect, Scalar, Spans, SubqueryCall, duration, naming,
 };
 
 impl Lowering<'_> {
@@ -54,9 +53,11 @@ impl Lowering<'_> {
                 let kind = NodeKind::FromScalar(self.scalar(scalar, grid)?);
                 Ok(self.add(kind, grid, Naming::Uniform, spans(expr, scalar)))
             }
-            ("timestamp" | "start_timestamp", [arg]) => self.timestamp_call(name, strip(arg), expr, grid),
+            ("timestamp" | "start_timestamp", [arg]) => {
+                self.timestamp_call(name, arg.without_parens(), expr, grid)
+            }
             ("absent", [arg]) => {
-                let arg = strip(arg);
+                let arg = arg.without_parens();
                 let labels = match &arg.kind {
                     ExprKind::Vector(selector) => absent_labels(&selector.matchers),
                     _ => Vec::new(),
@@ -71,27 +72,29 @@ impl Lowering<'_> {
                 self.sort(Some(labels), name == "sort_by_label_desc", arg, expr, grid)
             }
             ("label_replace", [arg, destination, replacement, source, pattern]) => {
-                let kind = NodeKind::LabelReplace {
+                let replace = LabelReplace {
                     child: self.vector(arg, grid)?,
                     destination: label(destination, "destination", "label_replace")?,
                     replacement: text(replacement)?,
                     source: text(source)?,
                     pattern: text(pattern)?,
                 };
-                Ok(self.relabelled(kind, arg, expr, grid))
+                let written = (replace.child, replace.destination == METRIC_NAME);
+                Ok(self.relabelled(NodeKind::LabelReplace(replace), written, spans(expr, arg), grid))
             }
             ("label_join", [arg, destination, separator, sources @ ..]) => {
                 let sources = sources
                     .iter()
                     .map(|source| label(source, "source", "label_join"))
                     .collect::<Result<_, _>>()?;
-                let kind = NodeKind::LabelJoin {
+                let join = LabelJoin {
                     child: self.vector(arg, grid)?,
                     destination: label(destination, "destination", "label_join")?,
                     separator: text(separator)?,
                     sources,
                 };
-                Ok(self.relabelled(kind, arg, expr, grid))
+                let written = (join.child, join.destination == METRIC_NAME);
+                Ok(self.relabelled(NodeKind::LabelJoin(join), written, spans(expr, arg), grid))
             }
             ("histogram_quantile", [quantile, buckets]) => {
                 let args = std::slice::from_ref(quantile);
@@ -104,7 +107,7 @@ impl Lowering<'_> {
                 let function = BucketFunction::Quantiles(text(label)?);
                 self.buckets(function, buckets, quantiles, expr, grid)
             }
-            ("info", [arg, selector @ ..]) => self.info(strip(arg), selector.first(), expr, grid),
+            ("info", [arg, selector @ ..]) => self.info(arg.without_parens(), selector.first(), expr, grid),
             _ => Err(unexpected(expr, "a function that the planner does not know")),
         }
     }
@@ -120,10 +123,10 @@ impl Lowering<'_> {
         let mut args = Vec::new();
         let mut input = expr.span;
         for arg in &call.args {
-            match value_type(arg) {
+            match arg.value_type() {
                 ValueType::Scalar => args.push(self.scalar(arg, grid)?),
                 _ => {
-                    input = strip(arg).span;
+                    input = arg.without_parens().span;
                     child = Some(self.vector(arg, grid)?);
                 }
             }
@@ -159,13 +162,13 @@ impl Lowering<'_> {
         expr: &Expr,
         grid: Grid,
     ) -> Result<NodeId, PlanError> {
-        let of_range = |arg: &&Expr| value_type(arg) == ValueType::Matrix;
-        let Some(range) = call.args.iter().find(of_range).map(strip) else {
+        let of_range = |arg: &&Expr| arg.value_type() == ValueType::Matrix;
+        let Some(range) = call.args.iter().find(of_range).map(Expr::without_parens) else {
             return Err(unexpected(expr, "a range function without a range"));
         };
         // Compat: annotations speak of the first argument, whether it is the range or not; of a subquery the reference
         // has forgotten the place, and shows the start of the query.
-        let first = match call.args.first().map(strip) {
+        let first = match call.args.first().map(Expr::without_parens) {
             Some(arg) if matches!(arg.kind, ExprKind::Subquery(_)) => Span::default(),
             Some(arg) => arg.span,
             None => expr.span,
@@ -264,22 +267,13 @@ impl Lowering<'_> {
         Ok(self.add(kind, grid, naming, spans(expr, arg)))
     }
 
-    /// Adds a node that writes labels.
-    fn relabelled(&mut self, kind: NodeKind, arg: &Expr, expr: &Expr, grid: Grid) -> NodeId {
-        let (child, destination) = match &kind {
-            NodeKind::LabelReplace {
-                child, destination, ..
-            }
-            | NodeKind::LabelJoin {
-                child, destination, ..
-            } => (*child, destination),
-            _ => unreachable!("called for these two"),
+    /// Adds a node that writes a label of its child, and whether that is the metric name.
+    fn relabelled(&mut self, kind: NodeKind, written: (NodeId, bool), spans: Spans, grid: Grid) -> NodeId {
+        let naming = match written {
+            (_, true) => Naming::Various,
+            (child, false) => self.naming(child),
         };
-        let naming = match destination == METRIC_NAME {
-            true => Naming::Various,
-            false => self.naming(child),
-        };
-        let id = self.add(kind, grid, naming, spans(expr, arg));
+        let id = self.add(kind, grid, naming, spans);
         self.nodes[id.0 as usize].distinct = Distinct::Merge;
         id
     }
@@ -302,11 +296,11 @@ impl Lowering<'_> {
         };
         let spans = Spans {
             whole: expr.span,
-            input: strip(buckets).span,
-            param: args.first().map_or(expr.span, |arg| strip(arg).span),
+            input: buckets.without_parens().span,
+            param: args.first().map_or(expr.span, |arg| arg.without_parens().span),
         };
         let id = self.add(kind, grid, Naming::Various, spans);
-        self.nodes[id.0 as usize].arg_spans = args.iter().map(|arg| strip(arg).span).collect();
+        self.nodes[id.0 as usize].arg_spans = args.iter().map(|arg| arg.without_parens().span).collect();
         Ok(id)
     }
 
@@ -317,7 +311,7 @@ impl Lowering<'_> {
         expr: &Expr,
         grid: Grid,
     ) -> Result<NodeId, PlanError> {
-        let selector = match selector.map(strip) {
+        let selector = match selector.map(Expr::without_parens) {
             None => None,
             Some(expr) => match &expr.kind {
                 ExprKind::Vector(selector) => Some(selector.matchers.clone()),
@@ -433,7 +427,7 @@ fn absent_labels(matchers: &[Matcher]) -> Vec<(String, String)> {
 
 /// The text of a string argument.
 fn text(expr: &Expr) -> Result<String, PlanError> {
-    match &strip(expr).kind {
+    match &expr.without_parens().kind {
         ExprKind::String(text) => Ok(text.clone()),
         _ => Err(unexpected(expr, "a text is wanted")),
     }

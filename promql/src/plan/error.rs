@@ -16,7 +16,7 @@ pub(crate) enum PlanError {
         span: Span,
     },
     /// A range query of something that is neither scalar nor vector.
-    #[error("invalid expression type {:?} for range query, must be Scalar or instant Vector", documented(*.0))]
+    #[error("invalid expression type {:?} for range query, must be Scalar or instant Vector", .0.documented())]
     NotForRanges(ValueType),
     /// A range modifier under a function that cannot use it.
     #[error("{modifier} modifier can only be used with: {allowed} - not with {function}")]
@@ -81,15 +81,5 @@ impl PlanError {
             | PlanError::Label { span, .. }
             | PlanError::Type { span, .. } => Some(*span),
         }
-    }
-}
-
-/// A type's name in messages.
-fn documented(value_type: ValueType) -> &'static str {
-    match value_type {
-        ValueType::Scalar => "scalar",
-        ValueType::String => "string",
-        ValueType::Vector => "instant vector",
-        ValueType::Matrix => "range vector",
     }
 }

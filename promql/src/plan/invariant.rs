@@ -26,7 +26,8 @@ pub(super) fn is_invariant(expr: &Expr) -> bool {
         ExprKind::Subquery(subquery) => subquery.modifiers.at.is_some(),
         ExprKind::Paren(inner) => is_invariant(inner),
         ExprKind::Unary(unary) => is_invariant(&unary.expr),
-        ExprKind::Binary(binary) => is_invariant(&binary.lhs) && is_invariant(&binary.rhs),
+        // Chains of operators are deep on the left: the right side often tells without going down there.
+        ExprKind::Binary(binary) => is_invariant(&binary.rhs) && is_invariant(&binary.lhs),
         // Compat: the parameter is not asked, and so is taken from the first step where the vector is pinned.
         ExprKind::Aggregate(aggregate) => is_invariant(&aggregate.expr),
         ExprKind::Call(call) => is_invariant_call(call),
@@ -40,16 +41,8 @@ fn is_invariant_call(call: &Call) -> bool {
         "timestamp" => call
             .args
             .iter()
-            .all(|arg| matches!(strip(arg).kind, ExprKind::Vector(_)) && is_invariant(arg)),
+            .all(|arg| matches!(arg.without_parens().kind, ExprKind::Vector(_)) && is_invariant(arg)),
         name if OF_THE_TIME.contains(&name) => false,
         _ => call.args.iter().all(is_invariant),
     }
-}
-
-/// The expression inside all parentheses.
-pub(super) fn strip(mut expr: &Expr) -> &Expr {
-    while let ExprKind::Paren(inner) = &expr.kind {
-        expr = inner;
-    }
-    expr
 }

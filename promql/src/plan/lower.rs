@@ -6,7 +6,7 @@ use crate::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, Group
 use crate::parser::is_label_name;
 use crate::row::Steps;
 
-use super::invariant::{is_invariant, strip};
+use super::invariant::is_invariant;
 use super::{
     CountedSubquery, Counting, Distinct, Join, MatchLabels, Naming, Node, NodeId, NodeKind, Plan,
     PlanContext, PlanError, Root, Scalar, Spans, naming,
@@ -17,7 +17,7 @@ use super::{
 /// # Errors
 /// When a duration has no usable value, or a function refuses its arguments.
 pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, PlanError> {
-    let value_type = value_type(expr);
+    let value_type = expr.value_type();
     let instant = context.step_ms == 0;
     if !instant && !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
         return Err(PlanError::NotForRanges(value_type));
@@ -46,7 +46,7 @@ pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, Plan
         },
         histograms: HistogramUse::Unknown,
     };
-    let inner = strip(expr);
+    let inner = expr.without_parens();
     let root = match (value_type, &inner.kind) {
         (ValueType::String, ExprKind::String(text)) => Root::String(text.clone()),
         (ValueType::Scalar, _) => Root::Scalar(lowering.scalar(expr, grid)?),
@@ -214,7 +214,7 @@ impl Lowering<'_> {
 
     /// Lowers a scalar-valued expression.
     pub(super) fn scalar(&mut self, expr: &Expr, grid: Grid) -> Result<Scalar, PlanError> {
-        let inner = strip(expr);
+        let inner = expr.without_parens();
         match &inner.kind {
             ExprKind::Number(number) => Ok(Scalar::Constant(number.value)),
             ExprKind::Unary(unary) => {
@@ -253,7 +253,7 @@ impl Lowering<'_> {
             input: expr.span,
             param: expr.span,
         };
-        let of_scalar = |side: &Expr| value_type(side) == ValueType::Scalar;
+        let of_scalar = |side: &Expr| side.value_type() == ValueType::Scalar;
         let scalar_left = of_scalar(&binary.lhs);
         if scalar_left || of_scalar(&binary.rhs) {
             let (vector, scalar) = match scalar_left {
@@ -288,7 +288,7 @@ impl Lowering<'_> {
             on: matching.on,
             labels,
         };
-        if let BinaryOp::And | BinaryOp::Or | BinaryOp::Unless = binary.op {
+        if binary.op.is_set() {
             let naming = match binary.op {
                 BinaryOp::Or => Naming::Various,
                 _ => self.naming(lhs),
@@ -317,14 +317,14 @@ impl Lowering<'_> {
     }
 
     fn aggregate(&mut self, aggregate: &Aggregate, expr: &Expr, grid: Grid) -> Result<NodeId, PlanError> {
-        let mut spans = spans(expr, strip(&aggregate.expr));
+        let mut spans = spans(expr, aggregate.expr.without_parens());
         let mut grouping = aggregate.grouping.clone().unwrap_or(Grouping {
             without: false,
             labels: Vec::new(),
         });
         let mut param = None;
         let mut value_label = None;
-        if let Some(given) = aggregate.param.as_deref().map(strip) {
+        if let Some(given) = aggregate.param.as_deref().map(Expr::without_parens) {
             spans.param = given.span;
             match (&given.kind, aggregate.op) {
                 (ExprKind::String(label), AggregateOp::CountValues) => {
@@ -367,23 +367,6 @@ pub(super) fn spans(expr: &Expr, input: &Expr) -> Spans {
         whole: expr.span,
         input: input.span,
         param: Span::default(),
-    }
-}
-
-/// What an expression that has passed the type checker evaluates to.
-pub(super) fn value_type(expr: &Expr) -> ValueType {
-    match &strip(expr).kind {
-        ExprKind::Number(_) => ValueType::Scalar,
-        ExprKind::String(_) => ValueType::String,
-        ExprKind::Vector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
-        ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
-        ExprKind::Call(call) => call.function.return_type,
-        ExprKind::Unary(unary) => value_type(&unary.expr),
-        ExprKind::Paren(inner) => value_type(inner),
-        ExprKind::Binary(binary) => match (value_type(&binary.lhs), value_type(&binary.rhs)) {
-            (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
-            _ => ValueType::Vector,
-        },
     }
 }
 

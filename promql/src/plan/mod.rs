@@ -214,29 +214,9 @@ pub(crate) enum NodeKind {
         descending: bool,
     },
     /// `label_replace`
-    LabelReplace {
-        /// Whose labels.
-        child: NodeId,
-        /// Label that is written.
-        destination: String,
-        /// What is written, with `$1`.
-        replacement: String,
-        /// Label that is looked at.
-        source: String,
-        /// Pattern for its whole value.
-        pattern: String,
-    },
+    LabelReplace(LabelReplace),
     /// `label_join`
-    LabelJoin {
-        /// Whose labels.
-        child: NodeId,
-        /// Label that is written.
-        destination: String,
-        /// What stands between the values.
-        separator: String,
-        /// Labels whose values are joined.
-        sources: Vec<String>,
-    },
+    LabelJoin(LabelJoin),
     /// `histogram_quantile`, `histogram_quantiles`, `histogram_fraction`
     Buckets {
         /// Which.
@@ -365,6 +345,34 @@ pub(crate) struct MatchLabels {
     pub(crate) on: bool,
     /// Sorted, without repetitions.
     pub(crate) labels: Vec<String>,
+}
+
+/// `label_replace`
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LabelReplace {
+    /// Whose labels.
+    pub(crate) child: NodeId,
+    /// Label that is written.
+    pub(crate) destination: String,
+    /// What is written, with `$1`.
+    pub(crate) replacement: String,
+    /// Label that is looked at.
+    pub(crate) source: String,
+    /// Pattern for its whole value.
+    pub(crate) pattern: String,
+}
+
+/// `label_join`
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LabelJoin {
+    /// Whose labels.
+    pub(crate) child: NodeId,
+    /// Label that is written.
+    pub(crate) destination: String,
+    /// What stands between the values.
+    pub(crate) separator: String,
+    /// Labels whose values are joined.
+    pub(crate) sources: Vec<String>,
 }
 
 /// What is made of a group of buckets.

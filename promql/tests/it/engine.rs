@@ -467,3 +467,24 @@ fn the_end_is_the_one_that_was_asked_for() {
     assert_eq!(series.timestamps_ms.last(), Some(&280_000));
     assert!(series.values.iter().all(|value| *value == 299.0));
 }
+
+#[test]
+fn long_and_deep_queries_need_no_deep_stack() {
+    let store = store(2);
+    let engine = engine(|_| {});
+    const MANY: usize = 3_000;
+    for (query, series) in [
+        (vec!["g"; MANY].join(" or "), 2),
+        (vec!["g"; MANY].join(" + "), 2),
+        (format!("g{}", " + 1".repeat(MANY)), 2),
+        (vec!["1"; MANY].join(" + "), 1),
+        (vec!["time()"; MANY].join(" + "), 1),
+        (format!("g{}", " and on (i) g offset 1s".repeat(400)), 2),
+        (format!("{}g{}", "abs(".repeat(100), ")".repeat(100)), 2),
+        (format!("{}g{}", "sum(".repeat(100), ")".repeat(100)), 1),
+        (format!("{}g{}", "sum by (i) (-".repeat(60), ")".repeat(60)), 2),
+    ] {
+        let found = matrix(range(&engine, &store, &query).expect("valid")).len();
+        assert_eq!(found, series, "{}", &query[..40]);
+    }
+}
