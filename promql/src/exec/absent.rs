@@ -9,7 +9,7 @@ use crate::row::{Bits, Row};
 
 use super::Execution;
 use super::head::Head;
-use super::pipeline::Consumer;
+use super::pipeline::{Consumer, Sink};
 use super::table::Table;
 
 impl Execution<'_> {
@@ -55,12 +55,14 @@ pub(crate) fn union(bits: &mut Bits, other: &Bits) {
     }
 }
 
-impl Consumer for Presence {
+impl Sink for Presence {
     fn take(&mut self, _: Head, row: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
         union(&mut self.bits, &row.present);
         Ok(())
     }
+}
 
+impl Consumer for Presence {
     fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
         union(&mut self.bits, &later.bits);
         Ok(())

@@ -278,3 +278,48 @@ fn weight(histogram: &Histogram) -> i64 {
         Histogram::Int(histogram) => histogram.to_float().sample_weight() as i64,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_hold_what_lies_between_their_ends() {
+        // Regular, with a gap, and irregular.
+        let mut timestamps: Vec<i64> = (0..40).map(|i| i * 15).collect();
+        timestamps.drain(10..17);
+        timestamps.extend([601, 602, 650, 700, 701]);
+        for (start, step, count, range) in [
+            (0, 60, 14, 60),
+            (33, 7, 90, 100),
+            (-50, 15, 60, 20),
+            (300, 0, 4, 45),
+        ] {
+            let windows = Windows {
+                ends: Steps {
+                    start_ms: start,
+                    step_ms: step,
+                    count,
+                },
+                range_ms: range,
+            };
+            let mut before = i64::MIN;
+            let mut steps = 0;
+            scan(
+                &timestamps,
+                windows,
+                |from, to| to as i64 - from as i64,
+                |step, seen, new| {
+                    let end = windows.ends.at(step);
+                    let inside = |t: &&i64| **t > end - range && **t <= end;
+                    let all = timestamps.iter().filter(inside).count() as i64;
+                    let fresh = timestamps.iter().filter(inside).filter(|t| **t > before).count() as i64;
+                    assert_eq!((seen, new), (all, fresh), "step {step} of {windows:?}");
+                    before = end;
+                    steps += 1;
+                },
+            );
+            assert_eq!(steps, count);
+        }
+    }
+}

@@ -47,7 +47,7 @@ use crate::plan::{Node, NodeId, NodeKind, Plan};
 use crate::row::{Row, Steps};
 
 use limits::Held;
-use pipeline::{Consumer, Ledger, Pipeline};
+use pipeline::{Consumer, Ledger, Pipeline, Sink};
 use source::Source;
 use stage::{ScalarOperation, Stage};
 use table::{Collect, Table};
@@ -403,7 +403,7 @@ impl Single {
     }
 }
 
-impl Consumer for Single {
+impl Sink for Single {
     fn take(&mut self, _: head::Head, row: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
         for step in 0..self.values.len() {
             if row.present.get(step) && row.histogram(step).is_none() {
@@ -412,7 +412,9 @@ impl Consumer for Single {
         }
         Ok(())
     }
+}
 
+impl Consumer for Single {
     fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
         for (step, (value, seen)) in later.values.iter().zip(&later.seen).enumerate() {
             if *seen > 0 {

@@ -18,6 +18,7 @@ use super::head::Head;
 use super::limits::{Held, Limits, row_samples};
 use super::source::Source;
 use super::stage::Stage;
+use super::table::Collect;
 
 /// Runs hold at least this many series, so that small queries are folded in the order of their series.
 const RUN_SERIES_MIN: usize = 32;
@@ -43,16 +44,68 @@ pub(crate) struct Pipeline<'p> {
     pub(crate) stages: Vec<Stage<'p>>,
 }
 
-/// Takes the rows of a pipeline.
-pub(crate) trait Consumer: Send {
+/// Takes rows.
+pub(crate) trait Sink: Send {
+    /// Takes one row; it may keep the row's buffers.
+    fn take(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError>;
+}
+
+/// Takes the rows of a run of series, and can be put together with that of the next run.
+pub(crate) trait Consumer: Sink {
     /// Learns where in the source its rows start.
     fn starts_at(&mut self, _index: usize) {}
 
-    /// Takes one row; it may keep the row's buffers.
-    fn take(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError>;
-
     /// Takes over what `later` has taken of the rows that follow.
     fn merge(&mut self, later: Self, notes: &mut Annotations) -> Result<(), QueryError>;
+}
+
+/// Hands rows on in the order of their series, for sinks whose result depends on it: rows of later runs wait until
+/// those before them are through.
+pub(crate) struct InOrder<S> {
+    /// The sink.
+    pub(crate) sink: S,
+    /// No rows come before these.
+    first: bool,
+    waiting: Collect,
+}
+
+impl<S: Sink> InOrder<S> {
+    /// Hands rows on to `sink`.
+    pub(crate) fn new(sink: S, limits: &Arc<Limits>) -> Self {
+        InOrder {
+            sink,
+            first: true,
+            waiting: Collect::new(limits),
+        }
+    }
+}
+
+impl<S: Sink> Sink for InOrder<S> {
+    fn take(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError> {
+        match self.first {
+            true => self.sink.take(head, row, notes),
+            false => self.waiting.take(head, row, notes),
+        }
+    }
+}
+
+impl<S: Sink> Consumer for InOrder<S> {
+    fn starts_at(&mut self, index: usize) {
+        self.first = index == 0;
+    }
+
+    fn merge(&mut self, later: Self, notes: &mut Annotations) -> Result<(), QueryError> {
+        if !self.first {
+            return self.waiting.merge(later.waiting, notes);
+        }
+        let mut table = later.waiting.finish();
+        for mut series in std::mem::take(&mut table.series) {
+            let mut head = Head::new(series.labels);
+            head.drop_name = series.drop_name;
+            self.sink.take(head, &mut series.row, notes)?;
+        }
+        Ok(())
+    }
 }
 
 /// What a run takes down beside its rows.

@@ -117,3 +117,15 @@ fn chunks(text: &str) -> impl Iterator<Item = &str> {
         Some(chunk)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_compare_as_numbers() {
+        let mut texts = ["a10", "a2", "", "b", "a", "a2b", "10", "9", "a02c", "é1"];
+        texts.sort_by(|a, b| natural(a, b));
+        assert_eq!(texts, ["", "9", "10", "a", "a02c", "a2", "a2b", "a10", "b", "é1"]);
+    }
+}

@@ -12,7 +12,7 @@ use crate::row::Row;
 
 use super::head::Head;
 use super::limits::{Held, Limits, row_bytes};
-use super::pipeline::Consumer;
+use super::pipeline::{Consumer, Sink};
 
 /// A row and whose it is.
 #[derive(Clone, Debug)]
@@ -132,14 +132,16 @@ impl Collect {
     }
 }
 
-impl Consumer for Collect {
+impl Sink for Collect {
     fn take(&mut self, head: Head, row: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
         let drop_name = head.drop_name;
         self.table
             .push(head.into_labels(), drop_name, std::mem::take(row))?;
         Ok(())
     }
+}
 
+impl Consumer for Collect {
     fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
         self.table.series.extend(later.table.series);
         self.table.held.absorb(later.table.held);

@@ -14,6 +14,8 @@ mod invariant;
 mod lower;
 mod naming;
 mod select;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use error::PlanError;
 pub(crate) use lower::build;

@@ -177,7 +177,8 @@ impl Cells {
         }
     }
 
-    /// Takes over cells of the same group over rows that follow.
+    /// Takes over cells of the same group over rows that follow. Variances are not put together: see
+    /// [`super::needs_order`].
     pub(super) fn merge(&mut self, later: Cells, about: Span, notes: &mut Annotations) {
         match (self, later) {
             (
@@ -225,13 +226,10 @@ impl Cells {
                 counts.iter_mut().zip(later).for_each(|(a, b)| *a += b);
             }
             (Cells::Group(present), Cells::Group(later)) => union(present, &later),
-            (Cells::Variance { cells, .. }, Cells::Variance { cells: later, .. }) => {
-                cells.iter_mut().zip(later).for_each(|(a, b)| a.merge(b));
-            }
             (Cells::Quantile(values), Cells::Quantile(later)) => {
                 values.iter_mut().zip(later).for_each(|(a, b)| a.extend(b));
             }
-            _ => unreachable!("cells of one aggregation are of one kind"),
+            _ => unreachable!("cells of one aggregation are of one kind, and of one that can be merged"),
         }
     }
 
@@ -467,20 +465,6 @@ impl Moments {
         self.squares += distance * (value - self.mean);
     }
 
-    fn merge(&mut self, later: Moments) {
-        if self.count == 0.0 || later.count == 0.0 {
-            if later.count > 0.0 {
-                *self = later;
-            }
-            return;
-        }
-        let count = self.count + later.count;
-        let distance = later.mean - self.mean;
-        self.mean += distance * (later.count / count);
-        self.squares += later.squares + distance * distance * (self.count * later.count / count);
-        self.count = count;
-    }
-
     fn finish(&self, deviation: bool) -> Option<f64> {
         (self.count > 0.0).then(|| {
             let variance = self.squares / self.count;
@@ -491,3 +475,54 @@ impl Moments {
 
 /// A histogram that is shared.
 pub(super) type Shared = Arc<model::histogram::FloatHistogram>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mean(values: &[f64]) -> Mean {
+        let mut mean = Mean::NOTHING;
+        values.iter().for_each(|value| mean.add(*value));
+        mean
+    }
+
+    #[test]
+    fn parts_of_a_mean_come_together() {
+        for values in [
+            vec![1.0, 2.0, 4.0],
+            vec![1e308, 1e308, 1e308, -1e308],
+            vec![f64::INFINITY, 1.0, 2.0],
+            vec![f64::INFINITY, f64::NEG_INFINITY],
+            vec![1.0, 1e100, 1.0, -1e100],
+        ] {
+            let whole = mean(&values).finish().expect("values");
+            for cut in 0..=values.len() {
+                let (first, later) = values.split_at(cut);
+                let mut parts = mean(first);
+                parts.merge(mean(later));
+                let value = parts.finish().expect("values");
+                let close = value == whole || (value - whole).abs() <= 1e-12 * whole.abs();
+                assert!(
+                    close || value.is_nan() && whole.is_nan(),
+                    "{values:?} cut at {cut}: {value}, not {whole}"
+                );
+            }
+        }
+        assert_eq!(mean(&[1e308, 1e308]).finish(), Some(1e308));
+        assert_eq!(mean(&[]).finish(), None);
+    }
+
+    #[test]
+    fn sums_keep_minus_zero_and_infinities() {
+        let sum = |values: &[f64]| {
+            let start = (-0.0, 0.0);
+            let add = |(sum, lost): (f64, f64), value: &f64| compensated(sum, lost, *value);
+            let (sum, lost) = values.iter().fold(start, add);
+            if lost == 0.0 { sum } else { sum + lost }
+        };
+        assert_eq!(sum(&[-0.0, -0.0]).to_bits(), (-0.0_f64).to_bits());
+        assert_eq!(sum(&[1.0, 1e100, 1.0, -1e100]), 2.0);
+        assert_eq!(sum(&[1e308, 1e308, 1.0]), f64::INFINITY);
+        assert!(sum(&[f64::INFINITY, f64::NEG_INFINITY]).is_nan());
+    }
+}

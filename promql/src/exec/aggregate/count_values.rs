@@ -12,7 +12,7 @@ use crate::engine::QueryError;
 use crate::exec::Execution;
 use crate::exec::head::Head;
 use crate::exec::limits::{Held, Limits};
-use crate::exec::pipeline::Consumer;
+use crate::exec::pipeline::{Consumer, Sink};
 use crate::exec::table::Table;
 use crate::plan::{Node, NodeId};
 use crate::row::Row;
@@ -99,7 +99,7 @@ impl Counting<'_> {
     }
 }
 
-impl Consumer for Counting<'_> {
+impl Sink for Counting<'_> {
     fn take(&mut self, head: Head, row: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
         for (step, histogram) in row.histograms.drain(..) {
             row.present.unset(step as usize);
@@ -132,7 +132,9 @@ impl Consumer for Counting<'_> {
         });
         failed
     }
+}
 
+impl Consumer for Counting<'_> {
     fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
         for (labels, counts) in later.counted {
             let number = self.number(labels)?;

@@ -10,7 +10,7 @@ use crate::exec::group::Groups;
 use crate::exec::head::Head;
 use crate::exec::limits::Limits;
 use crate::exec::operation::clear_absent;
-use crate::exec::pipeline::Consumer;
+use crate::exec::pipeline::{Consumer, Sink};
 use crate::exec::scalar::Scalars;
 use crate::exec::table::Table;
 use crate::plan::{Node, NodeId};
@@ -145,11 +145,13 @@ fn takes(ratio: f64, offset: f64) -> bool {
     }
 }
 
-impl Consumer for Sampling<'_> {
+impl Sink for Sampling<'_> {
     fn take(&mut self, head: Head, row: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
         self.sample(head, std::mem::take(row))
     }
+}
 
+impl Consumer for Sampling<'_> {
     fn merge(&mut self, mut later: Self, _: &mut Annotations) -> Result<(), QueryError> {
         for series in std::mem::take(&mut later.kept.series) {
             let mut head = Head::new(series.labels);

@@ -20,7 +20,7 @@ use super::Execution;
 use super::group::Groups;
 use super::head::Head;
 use super::limits::{Held, Limits};
-use super::pipeline::Consumer;
+use super::pipeline::{Consumer, InOrder, Sink};
 use super::scalar::Scalars;
 use super::table::Table;
 
@@ -63,8 +63,14 @@ impl Execution<'_> {
                     grouping,
                     limits: &self.shared.limits,
                 };
-                let (fold, held) = self.consume(*child, || Fold::new(shape))?;
-                drop(held);
+                let fold = match needs_order(*op) {
+                    true => {
+                        let limits = shape.limits;
+                        let new = || InOrder::new(Fold::new(shape), limits);
+                        self.consume(*child, new)?.0.sink
+                    }
+                    false => self.consume(*child, || Fold::new(shape))?.0,
+                };
                 let mut annotations = Annotations::default();
                 let table = fold.finish(&param, &mut annotations)?;
                 self.annotate(|notes| notes.merge(annotations));
@@ -89,6 +95,12 @@ impl Execution<'_> {
             self.annotate(|notes| notes.warn(node.spans.param, super::text::invalid_quantile(value)));
         }
     }
+}
+
+/// Whether rows must come in the order of their series for answers that agree with the reference's to the last digits:
+/// a variance put together from parts is rounded in other places.
+fn needs_order(op: AggregateOp) -> bool {
+    matches!(op, AggregateOp::Stddev | AggregateOp::Stdvar)
 }
 
 /// The extremes of a parameter over all steps.
@@ -195,7 +207,7 @@ impl<'p> Fold<'p> {
     }
 }
 
-impl Consumer for Fold<'_> {
+impl Sink for Fold<'_> {
     fn take(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError> {
         let (number, new) = self.groups.find(&head);
         if let Some(labels) = new {
@@ -212,7 +224,9 @@ impl Consumer for Fold<'_> {
         group.cells.add(row, about, notes);
         Ok(())
     }
+}
 
+impl Consumer for Fold<'_> {
     fn merge(&mut self, later: Self, notes: &mut Annotations) -> Result<(), QueryError> {
         for group in later.folded {
             let (number, new) = self.groups.find_labels(&group.labels);

@@ -1,7 +1,7 @@
 //! `topk` and `bottomk`: a small heap a group and step.
 //!
 //! Which of several equal values stays in a heap depends on all values that came before, so values are offered in the
-//! order of their series: rows of later runs wait until those before them are through.
+//! order of their series.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use crate::exec::Execution;
 use crate::exec::group::Groups;
 use crate::exec::head::Head;
 use crate::exec::limits::{Held, Limits};
-use crate::exec::pipeline::Consumer;
+use crate::exec::pipeline::{Consumer, InOrder, Sink};
 use crate::exec::scalar::Scalars;
-use crate::exec::table::{Collect, Table};
+use crate::exec::table::Table;
 use crate::plan::{Node, NodeId};
 use crate::row::Row;
 
@@ -48,27 +48,31 @@ impl Execution<'_> {
             param,
             limits: &self.shared.limits,
         };
-        let (ranking, _held) = self.consume(child, || Ranking {
-            shape,
-            first: true,
-            waiting: Collect::new(shape.limits),
-            groups: Groups::new(grouping),
-            heaps: Vec::new(),
-            series: Vec::new(),
-            held: Held::new(shape.limits),
-        })?;
-        ranking.finish()
+        let new = || {
+            let ranking = Ranking {
+                shape,
+                groups: Groups::new(grouping),
+                heaps: Vec::new(),
+                series: Vec::new(),
+                held: Held::new(shape.limits),
+            };
+            InOrder::new(ranking, shape.limits)
+        };
+        let (ranking, _held) = self.consume(child, new)?;
+        ranking.sink.finish()
     }
 }
 
 /// Takes rows and forgets them.
 pub(super) struct Discard;
 
-impl Consumer for Discard {
+impl Sink for Discard {
     fn take(&mut self, _: Head, _: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
         Ok(())
     }
+}
 
+impl Consumer for Discard {
     fn merge(&mut self, _: Self, _: &mut Annotations) -> Result<(), QueryError> {
         Ok(())
     }
@@ -85,10 +89,6 @@ struct Shape<'p> {
 
 struct Ranking<'p> {
     shape: Shape<'p>,
-    /// No rows come before these.
-    first: bool,
-    /// Rows, where others come before them.
-    waiting: Collect,
     groups: Groups<'p>,
     /// One heap a group and step, group by group.
     heaps: Vec<Heap>,
@@ -177,30 +177,6 @@ impl Ranking<'_> {
         &mut self.heaps[group * self.shape.steps + step]
     }
 
-    /// Offers the values of a row to the heaps of its group.
-    fn offer(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError> {
-        let top = self.shape.op == AggregateOp::TopK;
-        let (group, new) = self.groups.find(&head);
-        if new.is_some() {
-            self.add_group()?;
-        }
-        for (step, _) in row.histograms.drain(..) {
-            row.present.unset(step as usize);
-            if count_of(self.shape.param.at(step as usize)) > 0 {
-                crate::exec::text::histogram_ignored(notes, self.shape.about, self.shape.op);
-            }
-        }
-        let series = self.series.len() as u32;
-        for_each_set(&row.present, |step| {
-            let limit = count_of(self.shape.param.at(step));
-            let value = row.values[step];
-            self.heap(group, step).offer(Entry { value, series }, limit, top);
-        });
-        let drop_name = head.drop_name;
-        self.series.push((head.into_labels(), drop_name));
-        Ok(())
-    }
-
     fn add_group(&mut self) -> Result<(), QueryError> {
         self.held.add_bytes(self.shape.steps * size_of::<Heap>())?;
         let len = self.heaps.len() + self.shape.steps;
@@ -237,28 +213,86 @@ impl Ranking<'_> {
     }
 }
 
-impl Consumer for Ranking<'_> {
-    fn starts_at(&mut self, index: usize) {
-        self.first = index == 0;
-    }
-
+impl Sink for Ranking<'_> {
+    /// Offers the values of a row to the heaps of its group.
     fn take(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError> {
-        match self.first {
-            true => self.offer(head, row, notes),
-            false => self.waiting.take(head, row, notes),
+        let top = self.shape.op == AggregateOp::TopK;
+        let (group, new) = self.groups.find(&head);
+        if new.is_some() {
+            self.add_group()?;
+        }
+        for (step, _) in row.histograms.drain(..) {
+            row.present.unset(step as usize);
+            if count_of(self.shape.param.at(step as usize)) > 0 {
+                crate::exec::text::histogram_ignored(notes, self.shape.about, self.shape.op);
+            }
+        }
+        let series = self.series.len() as u32;
+        for_each_set(&row.present, |step| {
+            let limit = count_of(self.shape.param.at(step));
+            let value = row.values[step];
+            self.heap(group, step).offer(Entry { value, series }, limit, top);
+        });
+        let drop_name = head.drop_name;
+        self.series.push((head.into_labels(), drop_name));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heaps_keep_the_best() {
+        let mut seed = 1_u64;
+        let mut next = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            match (seed >> 33) % 20 {
+                0 => f64::NAN,
+                1 => f64::INFINITY,
+                value => value as f64,
+            }
+        };
+        for limit in 0..8 {
+            let values: Vec<f64> = (0..limit * 3).map(|_| next()).collect();
+            for top in [true, false] {
+                let mut heap = Heap::default();
+                for (series, value) in values.iter().enumerate() {
+                    let series = series as u32;
+                    heap.offer(
+                        Entry {
+                            value: *value,
+                            series,
+                        },
+                        limit,
+                        top,
+                    );
+                }
+                let mut all = values.clone();
+                all.sort_by(|a, b| {
+                    let order = a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()));
+                    let numbers = !a.is_nan() && !b.is_nan();
+                    if top && numbers { order.reverse() } else { order }
+                });
+                let kept: Vec<u64> = heap
+                    .sorted(top)
+                    .iter()
+                    .map(|entry| entry.value.to_bits())
+                    .collect();
+                let best: Vec<u64> = all.iter().take(limit).map(|value| value.to_bits()).collect();
+                assert_eq!(kept, best, "{values:?} {top}");
+            }
         }
     }
 
-    fn merge(&mut self, later: Self, notes: &mut Annotations) -> Result<(), QueryError> {
-        if !self.first {
-            return self.waiting.merge(later.waiting, notes);
+    #[test]
+    fn the_first_of_equals_stays() {
+        let mut heap = Heap::default();
+        for series in 0..5 {
+            heap.offer(Entry { value: 1.0, series }, 2, true);
         }
-        let mut table = later.waiting.finish();
-        for mut series in std::mem::take(&mut table.series) {
-            let mut head = Head::new(series.labels);
-            head.drop_name = series.drop_name;
-            self.offer(head, &mut series.row, notes)?;
-        }
-        Ok(())
+        let kept: Vec<u32> = heap.sorted(true).iter().map(|entry| entry.series).collect();
+        assert_eq!(kept, [0, 1]);
     }
 }
