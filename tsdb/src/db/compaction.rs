@@ -11,6 +11,7 @@ use ulid::Ulid;
 use super::blocks::{self, in_order_end_ms};
 use super::plan::plan;
 use super::retention::{Limits, expired};
+use super::telemetry::Durations;
 use super::{Shared, random_ulid};
 use crate::block::{self, Block, BlockMeta, BlockWriter, HINT_OUT_OF_ORDER};
 use crate::files::Result;
@@ -85,6 +86,7 @@ impl Shared {
     /// Finishes what was put off; false where old views still hinder it.
     fn settle(&self, pending: &mut Pending) -> Result<bool> {
         if let Some(min_ms) = pending.truncate_ms {
+            let started = Instant::now();
             if self
                 .head
                 .truncate(min_ms, self.options.truncation_patience)?
@@ -94,10 +96,13 @@ impl Shared {
                 return Ok(false);
             }
             pending.truncate_ms = None;
+            self.observe(|d| d.garbage_collection.observe(started.elapsed().as_secs_f64()));
+            let started = Instant::now();
             if let Err(error) = self.head.truncate_wal(min_ms) {
                 // The log stays as it is, only longer.
                 tracing::error!(%error, "writing a checkpoint failed");
             }
+            self.observe(|d| d.wal_truncation.observe(started.elapsed().as_secs_f64()));
         }
         if let Some(cut) = pending.forget {
             if !self.head.wait_for_views(self.options.truncation_patience) {
@@ -122,6 +127,7 @@ impl Shared {
         };
         self.add_blocks(&[meta.ulid], &[])?;
         self.counters.head_blocks.fetch_add(1, Ordering::Relaxed);
+        self.observe(|d| d.compaction.observe(started.elapsed().as_secs_f64()));
         tracing::info!(
             block = %meta.ulid, min_time = meta.min_time, max_time = meta.max_time,
             series = meta.stats.num_series, samples = meta.stats.num_samples,
@@ -239,6 +245,7 @@ impl Shared {
         }
         self.add_blocks(&fresh, parents)?;
         self.counters.merged_blocks.fetch_add(1, Ordering::Relaxed);
+        self.observe(|d| d.compaction.observe(started.elapsed().as_secs_f64()));
         tracing::info!(
             blocks = parents.len(), merged = ?merged.map(|m| m.ulid.to_string()),
             took_ms = started.elapsed().as_millis() as u64, "merged blocks"
@@ -325,12 +332,20 @@ impl Shared {
     /// Rewrites every block of which something is deleted without what is deleted.
     pub(super) fn clean_tombstones(&self) -> Result<()> {
         let _compacting = self.compacting.lock();
+        let started = Instant::now();
         for block in &*self.blocks() {
             if !block.tombstones().is_empty() {
                 self.merge(std::slice::from_ref(block))?;
             }
         }
+        self.observe(|d| d.tombstone_cleanup.observe(started.elapsed().as_secs_f64()));
         Ok(())
+    }
+
+    pub(super) fn observe(&self, observe: impl FnOnce(&Durations)) {
+        if let Some(durations) = self.durations.get() {
+            observe(durations);
+        }
     }
 }
 

@@ -7,11 +7,12 @@ mod plan;
 mod querier;
 mod retention;
 mod status;
+mod telemetry;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ use crate::head::{Head, ReplayReport};
 use blocks::{BlockSource, in_order_end_ms};
 use compaction::Pending;
 use querier::{MergedQuerier, Source};
+use telemetry::Durations;
 
 pub use blocks::DamagedBlock;
 pub use compaction::CompactionCounters;
@@ -57,6 +59,8 @@ struct Shared {
     /// Age in milliseconds, bytes, percent of the disk.
     retention: Mutex<(i64, u64, f64)>,
     counters: CompactionCounters,
+    /// Set when metrics are registered.
+    durations: OnceLock<Durations>,
     stop: Stop,
     lock: Mutex<Option<FileLock>>,
 }
@@ -159,6 +163,7 @@ impl Db {
             compacting: Mutex::default(),
             retention: Mutex::new(retention),
             counters: CompactionCounters::default(),
+            durations: OnceLock::new(),
             stop: Stop::default(),
             lock: Mutex::new(lock),
         });
@@ -361,8 +366,10 @@ impl Shared {
 
     fn sync_loop(&self) {
         while !self.stop.wait(self.options.wal_sync_interval, false) {
+            let started = Instant::now();
             // The head notes a failure and closes appending; there is nobody here to tell.
             let _ = self.head.sync();
+            self.observe(|d| d.wal_sync.observe(started.elapsed().as_secs_f64()));
         }
     }
 }

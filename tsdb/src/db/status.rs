@@ -98,7 +98,7 @@ impl Db {
         HeadStatus {
             series: head.series_len() as u64,
             label_pairs: head.pairs_len() as u64,
-            chunks: head.chunks_len() as u64,
+            chunks: head.census().chunks as u64,
             min_ms: head.min_ms(),
             max_ms: head.max_ms(),
             series_by_value: by_value.finish(),

@@ -17,13 +17,16 @@ use model::storage::{
 };
 
 use super::Head;
+use super::admission::{Bounds, Verdict};
 use super::isolation::Transaction;
+use super::late_log::LateLog;
 use super::ooo::{Inserted, Late, LateValue};
 use super::pages::PageSet;
-use super::series::{Last, Series};
+use super::plan::Plan;
+use super::series::{ChunkRules, Last, Series};
 use crate::wal::{
     Compressor, ExemplarEntry, FloatEntry, HistogramEntry, MarkerEntry, encode_exemplars, encode_floats,
-    encode_floats_with_start, encode_histograms, encode_markers, encode_metadata,
+    encode_floats_with_start, encode_histograms, encode_metadata,
 };
 
 /// Space that a transaction works in, reused by later ones.
@@ -37,48 +40,6 @@ pub(crate) struct Scratch {
     exemplars: Vec<ExemplarEntry>,
     histogram_entries: Vec<HistogramEntry>,
     late: LateLog,
-}
-
-/// Where the samples of one list go.
-#[derive(Default)]
-struct Plan {
-    /// Page of each sample.
-    places: Vec<u32>,
-    /// Samples in the order in which they are visited.
-    order: Vec<u32>,
-    /// What was found out about each sample.
-    verdicts: Vec<Verdict>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Refused,
-    /// Goes to the end of its series.
-    InOrder,
-    /// Goes to the late samples of its series.
-    Late,
-    /// Is stored already.
-    Known,
-}
-
-/// Late samples of a transaction, for their log.
-#[derive(Default)]
-struct LateLog {
-    floats: Vec<FloatEntry>,
-    histograms: Vec<HistogramEntry>,
-    markers: Vec<MarkerEntry>,
-    /// Records cut before the last marker.
-    records: Vec<Vec<u8>>,
-}
-
-/// What decides whether a sample is taken.
-#[derive(Clone, Copy)]
-struct Bounds {
-    head_max_ms: i64,
-    min_valid_ms: i64,
-    window_ms: i64,
-    future_max_ms: i64,
-    discard_late: bool,
 }
 
 /// What a transaction has changed.
@@ -104,142 +65,6 @@ impl Scratch {
             self.record = Vec::new();
         }
     }
-}
-
-impl Plan {
-    /// Finds the page of each sample and the order that visits each page once; references without a page go to
-    /// `unknown`.
-    fn locate(
-        &mut self,
-        head: &Head,
-        pages: &mut PageSet,
-        references: impl ExactSizeIterator<Item = u64>,
-        unknown: &mut Vec<SeriesRef>,
-    ) {
-        self.places.clear();
-        self.order.clear();
-        self.verdicts.clear();
-        let len = references.len();
-        let (mut switches, mut last) = (0, u32::MAX);
-        for reference in references {
-            let place = pages.place(&head.pages, reference).unwrap_or_else(|| {
-                unknown.push(SeriesRef(reference));
-                0
-            });
-            switches += usize::from(place != last);
-            last = place;
-            self.places.push(place);
-        }
-        self.order.extend(0..len as u32);
-        self.verdicts.resize(len, Verdict::Refused);
-        // References of one source come in runs; where they do not, sorting costs less than a lock for each.
-        if switches > 8 + len / 8 {
-            let places = &self.places;
-            self.order.sort_unstable_by_key(|i| (places[*i as usize], *i));
-        }
-    }
-
-    /// Visits every sample with its series (`None` where there is no such series) under its page's lock.
-    fn visit(
-        order: &[u32],
-        places: &[u32],
-        pages: &PageSet,
-        reference: impl Fn(usize) -> u64,
-        mut each: impl FnMut(usize, Option<&mut Series>),
-    ) {
-        let mut rest = order;
-        while let Some(first) = rest.first() {
-            let place = places[*first as usize];
-            let run = rest.iter().take_while(|i| places[**i as usize] == place).count();
-            let mut page = pages.page(place).lock();
-            for i in &rest[..run] {
-                let i = *i as usize;
-                each(i, page.get(reference(i)));
-            }
-            rest = &rest[run..];
-        }
-    }
-}
-
-impl Bounds {
-    /// Whether a sample may be added to a series whose newest sample is `last`. `same` tells whether the value equals
-    /// the newest one.
-    #[inline]
-    fn check(
-        &self,
-        timestamp_ms: i64,
-        last: Last<'_>,
-        same: impl Fn(Last<'_>) -> bool,
-    ) -> Result<Verdict, Refusal> {
-        if timestamp_ms > self.future_max_ms {
-            return Err(Refusal::TooFarInFuture);
-        }
-        if timestamp_ms >= self.min_valid_ms {
-            let last_ms = match last {
-                Last::Nothing => return Ok(Verdict::InOrder),
-                Last::Mapped(t) | Last::Float(t, _) | Last::Histogram(t, _) => t,
-            };
-            if timestamp_ms > last_ms {
-                return Ok(Verdict::InOrder);
-            }
-            if timestamp_ms == last_ms {
-                // Compat: an exact repetition is accepted and dropped, as federation produces them.
-                return if same(last) {
-                    Ok(Verdict::Known)
-                } else {
-                    Err(Refusal::DuplicateTimestamp)
-                };
-            }
-        }
-        if self.window_ms > 0 {
-            if timestamp_ms < self.head_max_ms.saturating_sub(self.window_ms) {
-                return Err(Refusal::TooOld);
-            }
-            if self.discard_late {
-                return Err(Refusal::OutOfOrder);
-            }
-            return Ok(Verdict::Late);
-        }
-        Err(if timestamp_ms < self.min_valid_ms {
-            Refusal::OutOfBounds
-        } else {
-            Refusal::OutOfOrder
-        })
-    }
-
-    fn check_float(&self, timestamp_ms: i64, value: f64, series: &Series) -> Result<Verdict, Refusal> {
-        self.check(timestamp_ms, series.last(), |last| match last {
-            Last::Float(_, old) => old.to_bits() == value.to_bits(),
-            Last::Histogram(_, old) => is_stale_nan(value) && is_stale(old),
-            Last::Mapped(_) => true,
-            Last::Nothing => false,
-        })
-    }
-
-    fn check_histogram(
-        &self,
-        timestamp_ms: i64,
-        value: &Histogram,
-        series: &Series,
-    ) -> Result<Verdict, Refusal> {
-        self.check(timestamp_ms, series.last(), |last| match last {
-            Last::Float(..) | Last::Nothing => false,
-            Last::Histogram(_, old) => same_histogram(old, value),
-            Last::Mapped(_) => true,
-        })
-    }
-}
-
-fn same_histogram(a: &Histogram, b: &Histogram) -> bool {
-    match (a, b) {
-        (Histogram::Int(a), Histogram::Int(b)) => a.same_data(b),
-        (Histogram::Float(a), Histogram::Float(b)) => a.same_data(b),
-        _ => false,
-    }
-}
-
-fn is_stale(histogram: &Histogram) -> bool {
-    is_stale_nan(histogram.sum())
 }
 
 /// The staleness marker as a histogram of the kind that the series holds.
@@ -366,7 +191,12 @@ impl Head {
         unknown: &mut Vec<SeriesRef>,
     ) {
         let (plan, pages) = (&mut scratch.floats, &mut scratch.pages);
-        plan.locate(self, pages, batch.floats.iter().map(|s| s.series.0), unknown);
+        plan.locate(
+            &self.pages,
+            pages,
+            batch.floats.iter().map(|s| s.series.0),
+            unknown,
+        );
         if !unknown.is_empty() {
             return;
         }
@@ -394,7 +224,12 @@ impl Head {
         unknown: &mut Vec<SeriesRef>,
     ) {
         let (plan, pages) = (&mut scratch.histograms, &mut scratch.pages);
-        plan.locate(self, pages, batch.histograms.iter().map(|s| s.series.0), unknown);
+        plan.locate(
+            &self.pages,
+            pages,
+            batch.histograms.iter().map(|s| s.series.0),
+            unknown,
+        );
         if !unknown.is_empty() {
             return;
         }
@@ -642,7 +477,7 @@ impl Head {
     fn insert_late(
         &self,
         series: &mut Series,
-        rules: super::series::ChunkRules<'_>,
+        rules: ChunkRules<'_>,
         reference: u64,
         sample: Late,
         log: &mut LateLog,
@@ -772,7 +607,7 @@ impl Head {
 /// Adds a float to the end of a series; a staleness marker for a series of histograms becomes one of their kind.
 pub(crate) fn append_float(
     series: &mut Series,
-    rules: super::series::ChunkRules<'_>,
+    rules: ChunkRules<'_>,
     transaction: Option<Transaction>,
     reference: u64,
     (start_ms, timestamp_ms, value): (i64, i64, f64),
@@ -798,36 +633,6 @@ impl Applied {
             self.in_order.0.min(timestamp_ms),
             self.in_order.1.max(timestamp_ms),
         );
-    }
-}
-
-impl LateLog {
-    /// Turns what has gathered into records.
-    fn cut(&mut self, with_start: bool) {
-        let mut record = Vec::new();
-        if !self.markers.is_empty() {
-            encode_markers(&mut record, self.markers.drain(..));
-            self.records.push(std::mem::take(&mut record));
-        }
-        if !self.floats.is_empty() {
-            if with_start {
-                encode_floats_with_start(&mut record, self.floats.drain(..));
-            } else {
-                encode_floats(&mut record, self.floats.drain(..));
-            }
-            self.records.push(std::mem::take(&mut record));
-        }
-        if !self.histograms.is_empty() {
-            let records = &mut self.records;
-            let push = |r: &[u8]| -> Result<(), std::convert::Infallible> {
-                records.push(r.to_vec());
-                Ok(())
-            };
-            match encode_histograms(&mut record, &self.histograms, with_start, push) {
-                Ok(()) => self.histograms.clear(),
-                Err(never) => match never {},
-            }
-        }
     }
 }
 

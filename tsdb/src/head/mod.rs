@@ -8,6 +8,7 @@
 //! Invariant: appending holds the gate shared and removing series holds it alone, so a series that a transaction has
 //! checked is there when the transaction is applied.
 
+mod admission;
 mod append;
 mod chunk_files;
 mod exemplars;
@@ -15,8 +16,10 @@ mod export;
 mod histograms;
 mod index;
 mod isolation;
+mod late_log;
 mod ooo;
 mod pages;
+mod plan;
 mod read;
 mod refset;
 mod replay;
@@ -132,6 +135,21 @@ pub struct HeadCounters {
     pub checkpoints_failed: AtomicU64,
 }
 
+/// What is in the head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Series.
+    pub series: usize,
+    /// Chunks, open ones included.
+    pub chunks: usize,
+    /// Series whose newest sample is a staleness marker.
+    pub stale: usize,
+    /// Series whose newest sample is a histogram.
+    pub histograms: usize,
+    /// Bytes of memory that series take: structs, buffers and lists, without the index.
+    pub bytes: usize,
+}
+
 /// The newest samples of every series.
 pub struct Head {
     files: Arc<dyn Files>,
@@ -162,6 +180,7 @@ pub struct Head {
     /// References of removed series whose records the log must keep, and until what time.
     wal_keep: Mutex<HashMap<u64, i64>>,
     wal_truncated_ms: AtomicI64,
+    #[expect(clippy::vec_box, reason = "moved in and out by every transaction, and large")]
     scratch: Mutex<Vec<Box<Scratch>>>,
     poisoned: OnceLock<String>,
     /// What happened so far.
@@ -383,21 +402,24 @@ impl Head {
         Ok(self.wbl.get_or_init(|| wbl))
     }
 
-    /// Bytes of memory that series take: structs, buffers and lists, without the index.
-    pub fn series_bytes(&self) -> usize {
-        let mut bytes = 0;
+    /// Counts what is in the head; visits every series.
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
         for (_, page) in self.pages.all() {
             for series in page.lock().iter_mut() {
-                bytes += std::mem::size_of_val(series) + series.heap_bytes();
+                census.series += 1;
+                census.chunks += series.chunks();
+                census.stale += usize::from(series.is_stale());
+                census.histograms += usize::from(series.open == series::Open::Histograms);
+                census.bytes += std::mem::size_of_val(series) + series.heap_bytes();
             }
         }
-        bytes
+        census
     }
 
-    /// Number of chunks.
-    pub fn chunks_len(&self) -> usize {
-        let of_page = |page: &pages::Page| -> usize { page.lock().iter_mut().map(|s| s.chunks()).sum() };
-        self.pages.all().iter().map(|(_, page)| of_page(page)).sum()
+    /// Number of the newest transaction, and the lowest that some view may not see.
+    pub fn watermarks(&self) -> (u64, u64) {
+        self.isolation.watermarks()
     }
 
     /// Bytes of `chunks_head` on disk.

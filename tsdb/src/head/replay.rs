@@ -262,7 +262,7 @@ impl Replay<'_> {
             let mut reader = SegmentReader::new(&bytes);
             loop {
                 let at = reader.good_bytes();
-                let (offset, what) = match reader.next() {
+                let (offset, what) = match reader.read() {
                     Ok(None) => break None,
                     Ok(Some(record)) => match self.record(record, late) {
                         Ok(()) => continue,

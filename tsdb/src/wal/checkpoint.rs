@@ -171,7 +171,7 @@ impl<K: Fn(u64) -> bool> Filter<K> {
                 offset,
                 what,
             };
-            match reader.next() {
+            match reader.read() {
                 Ok(Some(record)) => self.record(record).map_err(|e| corrupt(at, e.to_string()))?,
                 Ok(None) => return Ok(()),
                 Err(damage) => return Err(corrupt(damage.good_bytes, damage.what.to_owned())),

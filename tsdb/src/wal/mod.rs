@@ -133,6 +133,11 @@ impl Wal {
         self.appended_records.load(Ordering::Relaxed)
     }
 
+    /// Whether an earlier failure has closed it.
+    pub fn is_closed(&self) -> bool {
+        self.poisoned.load(Ordering::SeqCst)
+    }
+
     /// Number of the segment that is being written.
     pub fn segment(&self) -> u64 {
         self.queue.lock().segment

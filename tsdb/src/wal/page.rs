@@ -177,7 +177,7 @@ impl<'a> SegmentReader<'a> {
     ///
     /// # Errors
     /// When the bytes that follow are no whole record; nothing behind them can be read.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, Damage> {
+    pub fn read(&mut self) -> Result<Option<&[u8]>, Damage> {
         self.joined.clear();
         let mut begun = false;
         loop {
@@ -294,7 +294,7 @@ mod tests {
         let mut reader = SegmentReader::new(segment);
         let mut records = Vec::new();
         loop {
-            match reader.next() {
+            match reader.read() {
                 Ok(Some(record)) => records.push(record.to_vec()),
                 Ok(None) => return (records, None),
                 Err(damage) => return (records, Some(damage)),

@@ -16,7 +16,7 @@ fn read(files: &MemFiles) -> Vec<Vec<u8>> {
     for path in checkpoint::log_sources(files, dir, checkpoint, u64::MAX).unwrap() {
         let bytes = files.map(&path).unwrap();
         let mut reader = SegmentReader::new(&bytes);
-        while let Some(record) = reader.next().unwrap() {
+        while let Some(record) = reader.read().unwrap() {
             records.push(record.to_vec());
         }
     }

@@ -145,7 +145,10 @@ fn a_failed_write_or_sync_closes_appending_and_reading_goes_on() {
             "{refused:?}"
         );
         let contents = read(&db, TimeRange::ALL, &everything());
-        assert_eq!(contents.values().map(|s| s.len()).max(), Some(10));
+        assert_eq!(
+            contents.values().map(std::collections::BTreeMap::len).max(),
+            Some(10)
+        );
         drop(db);
         let again = found(&files.after_kill());
         assert!((1..=10).all(|n| again.contains(&n)));

@@ -1,8 +1,11 @@
 //! The store from outside: against a model, through crashes and faults, on the reference's data.
 
+#![expect(clippy::print_stdout, reason = "tests tell their seed, and when they skip")]
+
 mod blocks;
 mod blocks_docs;
 mod blocks_golden;
+mod conformance;
 mod crash;
 mod isolation;
 mod model_test;

@@ -1,5 +1,13 @@
 //! Records come back as they went in, and damaged ones are refused without a panic.
 
+use std::sync::Arc;
+
+use model::histogram::{
+    CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, IntHistogram, Span,
+};
+use model::labels::Labels;
+use model::sample::{Metadata, MetricType};
+
 use super::*;
 
 fn float(series: u64, timestamp_ms: i64, start_ms: i64, value: f64) -> FloatEntry {

@@ -1,0 +1,360 @@
+//! The store's metrics, under the reference's names.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use metrics::{Collected, Histogram, Kind, Registry, Summary, exponential_buckets};
+
+use super::{Db, Shared};
+use crate::wal::Wal;
+
+const PREFIX: &str = "prometheus_tsdb_";
+
+/// How long things took; observed where they happen.
+pub(super) struct Durations {
+    pub(super) compaction: Histogram,
+    pub(super) tombstone_cleanup: Histogram,
+    pub(super) wal_sync: Summary,
+    pub(super) garbage_collection: Summary,
+    pub(super) wal_truncation: Summary,
+}
+
+impl Db {
+    /// Registers the store's metrics. They are computed at each scrape, and vanish with the store.
+    pub fn register_metrics(&self, registry: &Registry) {
+        let name = |name: &str| format!("{PREFIX}{name}");
+        let durations = Durations {
+            compaction: registry.histogram(
+                &name("compaction_duration_seconds"),
+                "Duration of merging or writing a block.",
+                &exponential_buckets(1.0, 2.0, 14),
+            ),
+            tombstone_cleanup: registry.histogram(
+                &name("tombstone_cleanup_seconds"),
+                "Duration of rewriting blocks without deleted samples.",
+                &[],
+            ),
+            wal_sync: registry.summary(
+                &name("wal_fsync_duration_seconds"),
+                "Duration of syncing the logs.",
+                &[0.5, 0.9, 0.99],
+            ),
+            garbage_collection: registry.summary(
+                &name("head_gc_duration_seconds"),
+                "Duration of truncating the head.",
+                &[],
+            ),
+            wal_truncation: registry.summary(
+                &name("wal_truncate_duration_seconds"),
+                "Duration of writing a checkpoint.",
+                &[],
+            ),
+        };
+        // Registering twice keeps the first handles.
+        let _ = self.shared.durations.set(durations);
+        let replay_seconds = self.report.duration.as_secs_f64();
+        let corruptions = self.report.damages.len() as f64;
+        let chunk_corruptions = f64::from(u8::from(self.report.chunk_damage.is_some()));
+        let shared: Weak<Shared> = Arc::downgrade(&self.shared);
+        registry.collect(move |collected| {
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            let mut out = Out(collected);
+            out.gauge(
+                "data_replay_duration_seconds",
+                "Duration of reading the logs at the start.",
+                replay_seconds,
+            );
+            out.counter(
+                "wal_corruptions_total",
+                "Damaged log segments found at the start.",
+                corruptions,
+            );
+            out.counter(
+                "mmap_chunk_corruptions_total",
+                "Damaged head chunk files found at the start.",
+                chunk_corruptions,
+            );
+            head(&shared, &mut out);
+            samples(&shared, &mut out);
+            exemplars(&shared, &mut out);
+            logs(&shared, &mut out);
+            blocks(&shared, &mut out);
+        });
+    }
+}
+
+struct Out<'a>(&'a mut Collected);
+
+impl Out<'_> {
+    fn one(&mut self, kind: Kind, name: &str, help: &str, value: f64) {
+        self.0
+            .family(&format!("{PREFIX}{name}"), kind, help)
+            .sample(&[], value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.one(Kind::Gauge, name, help, value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: f64) {
+        self.one(Kind::Counter, name, help, value);
+    }
+
+    fn count(&mut self, name: &str, help: &str, value: &AtomicU64) {
+        self.counter(name, help, value.load(Ordering::Relaxed) as f64);
+    }
+
+    /// A timestamp in milliseconds, and again in whole seconds as the reference has it.
+    fn time(&mut self, name: &str, help: &str, ms: i64) {
+        self.gauge(name, help, ms as f64);
+        self.gauge(&format!("{name}_seconds"), help, (ms / 1000) as f64);
+    }
+}
+
+fn head(shared: &Shared, out: &mut Out<'_>) {
+    let (head, counters) = (&shared.head, &shared.head.counters);
+    let census = head.census();
+    let (appending, _) = head.activity();
+    let (newest, settled) = head.watermarks();
+    let removed = counters.chunks_removed.load(Ordering::Relaxed);
+    out.gauge(
+        "head_active_appenders",
+        "Transactions in progress.",
+        appending as f64,
+    );
+    out.gauge("head_series", "Series in the head.", census.series as f64);
+    out.gauge(
+        "head_stale_series",
+        "Series whose newest sample is a staleness marker.",
+        census.stale as f64,
+    );
+    out.gauge(
+        "head_native_histogram_series",
+        "Series whose newest sample is a histogram.",
+        census.histograms as f64,
+    );
+    out.gauge("head_chunks", "Chunks in the head.", census.chunks as f64);
+    out.counter(
+        "head_chunks_created_total",
+        "Chunks made in the head.",
+        (census.chunks as u64 + removed) as f64,
+    );
+    out.counter(
+        "head_chunks_removed_total",
+        "Chunks removed from the head.",
+        removed as f64,
+    );
+    out.count(
+        "head_series_created_total",
+        "Series made in the head.",
+        &counters.series_created,
+    );
+    out.count(
+        "head_series_removed_total",
+        "Series removed from the head.",
+        &counters.series_removed,
+    );
+    out.count(
+        "head_truncations_total",
+        "Truncations of the head.",
+        &counters.truncations,
+    );
+    out.count(
+        "head_truncations_failed_total",
+        "Truncations put off because of old queries.",
+        &shared.counters.put_off,
+    );
+    out.time("head_min_time", "First timestamp in the head.", head.min_ms());
+    out.time("head_max_time", "Last timestamp in the head.", head.max_ms());
+    out.gauge(
+        "head_chunks_storage_size_bytes",
+        "Bytes of full head chunks on disk.",
+        head.chunk_files_bytes() as f64,
+    );
+    out.gauge(
+        "isolation_high_watermark",
+        "Number of the newest transaction.",
+        newest as f64,
+    );
+    out.gauge(
+        "isolation_low_watermark",
+        "Lowest transaction that a query may not see.",
+        settled as f64,
+    );
+}
+
+fn samples(shared: &Shared, out: &mut Out<'_>) {
+    let counters = &shared.head.counters;
+    let load = |c: &AtomicU64| c.load(Ordering::Relaxed) as f64;
+    let by_type = |out: &mut Out<'_>, name: &str, help: &str, float: f64, histogram: f64| {
+        let family = out.0.family(&format!("{PREFIX}{name}"), Kind::Counter, help);
+        family.sample(&[("type", "float")], float);
+        family.sample(&[("type", "histogram")], histogram);
+    };
+    by_type(
+        out,
+        "head_samples_appended_total",
+        "Samples taken.",
+        load(&counters.floats_appended),
+        load(&counters.histograms_appended),
+    );
+    let float_only = |out: &mut Out<'_>, name: &str, help: &str, value: &AtomicU64| {
+        by_type(out, name, help, load(value), 0.0);
+    };
+    float_only(
+        out,
+        "head_out_of_order_samples_appended_total",
+        "Late samples taken.",
+        &counters.late_appended,
+    );
+    float_only(
+        out,
+        "out_of_order_samples_total",
+        "Samples refused as out of order.",
+        &counters.out_of_order,
+    );
+    float_only(
+        out,
+        "out_of_bound_samples_total",
+        "Samples refused as out of bounds.",
+        &counters.out_of_bounds,
+    );
+    float_only(
+        out,
+        "too_old_samples_total",
+        "Samples refused as older than the window.",
+        &counters.too_old,
+    );
+}
+
+fn exemplars(shared: &Shared, out: &mut Out<'_>) {
+    let counters = &shared.head.counters;
+    let (capacity, len, series, oldest_ms) = shared.head.exemplar_stats();
+    out.gauge(
+        "exemplar_max_exemplars",
+        "Exemplars that may be kept.",
+        capacity as f64,
+    );
+    out.gauge("exemplar_exemplars_in_storage", "Exemplars kept.", len as f64);
+    out.gauge(
+        "exemplar_series_with_exemplars_in_storage",
+        "Series with exemplars.",
+        series as f64,
+    );
+    out.gauge(
+        "exemplar_last_exemplars_timestamp_seconds",
+        "Timestamp of the oldest exemplar kept.",
+        oldest_ms.unwrap_or(0) as f64 / 1000.0,
+    );
+    out.count(
+        "exemplar_exemplars_appended_total",
+        "Exemplars taken.",
+        &counters.exemplars_appended,
+    );
+    out.count(
+        "exemplar_out_of_order_exemplars_total",
+        "Exemplars refused as out of order.",
+        &counters.exemplars_out_of_order,
+    );
+}
+
+fn logs(shared: &Shared, out: &mut Out<'_>) {
+    let (head, counters) = (&shared.head, &shared.head.counters);
+    let mut log = |prefix: &str, wal: &Wal| {
+        let name = |name: &str| format!("{prefix}_{name}");
+        out.gauge(
+            &name("segment_current"),
+            "Segment that is being written.",
+            wal.segment() as f64,
+        );
+        out.gauge(
+            &name("storage_size_bytes"),
+            "Bytes of the log on disk.",
+            wal.disk_bytes().unwrap_or(0) as f64,
+        );
+        out.counter(
+            &name("record_parts_bytes_written_total"),
+            "Bytes written.",
+            wal.written_bytes() as f64,
+        );
+        out.counter(
+            &name("record_part_writes_total"),
+            "Records written.",
+            wal.appended_records() as f64,
+        );
+        let failed = f64::from(u8::from(wal.is_closed()));
+        out.counter(
+            &name("writes_failed_total"),
+            "Writes that failed; the log is closed then.",
+            failed,
+        );
+    };
+    log("wal", head.wal());
+    if let Some(wbl) = head.wbl() {
+        log("out_of_order_wbl", wbl);
+    }
+    out.count(
+        "checkpoint_creations_total",
+        "Checkpoints written.",
+        &counters.checkpoints,
+    );
+    out.count(
+        "checkpoint_creations_failed_total",
+        "Checkpoints that failed.",
+        &counters.checkpoints_failed,
+    );
+}
+
+fn blocks(shared: &Shared, out: &mut Out<'_>) {
+    let (list, counters) = (shared.blocks(), &shared.counters);
+    let load = |c: &AtomicU64| c.load(Ordering::Relaxed) as f64;
+    let bytes: u64 = list.iter().map(|b| b.size_bytes()).sum();
+    let first_ms = list.iter().map(|b| b.range().min_ms).min();
+    let (age_ms, max_bytes, percent) = *shared.retention.lock();
+    out.gauge("blocks_loaded", "Blocks.", list.len() as f64);
+    out.gauge("storage_blocks_bytes", "Bytes of all blocks.", bytes as f64);
+    out.time(
+        "lowest_timestamp",
+        "First timestamp stored.",
+        first_ms.unwrap_or_else(|| shared.head.min_ms()),
+    );
+    out.gauge(
+        "retention_limit_seconds",
+        "Age that is kept; 0 for any.",
+        age_ms as f64 / 1000.0,
+    );
+    out.gauge(
+        "retention_limit_bytes",
+        "Bytes that are kept; 0 for any.",
+        max_bytes as f64,
+    );
+    out.gauge(
+        "retention_limit_percentage",
+        "Percentage of the disk that is used; 0 for any.",
+        percent,
+    );
+    out.count(
+        "time_retentions_total",
+        "Times that age made blocks go.",
+        &counters.age_retentions,
+    );
+    out.count(
+        "size_retentions_total",
+        "Times that size made blocks go.",
+        &counters.size_retentions,
+    );
+    out.count(
+        "compactions_triggered_total",
+        "Rounds of compaction.",
+        &counters.rounds,
+    );
+    out.count(
+        "compactions_failed_total",
+        "Rounds of compaction that failed.",
+        &counters.failed,
+    );
+    let written = load(&counters.head_blocks) + load(&counters.merged_blocks);
+    out.counter("compactions_total", "Blocks written.", written);
+}
