@@ -201,6 +201,7 @@ impl Head {
             return;
         }
         let verdicts = &mut plan.verdicts;
+        let mut touched = 0;
         let reference = |i: usize| batch.floats[i].series.0;
         Plan::visit(&plan.order, &plan.places, pages, reference, |i, series| {
             let sample = &batch.floats[i];
@@ -208,11 +209,13 @@ impl Head {
                 unknown.push(sample.series);
                 return;
             };
+            touched ^= series.touch();
             match bounds.check_float(sample.timestamp_ms, sample.value, series) {
                 Ok(verdict) => verdicts[i] = verdict,
                 Err(refusal) => outcome.refused.push((BatchList::Floats, i as u32, refusal)),
             }
         });
+        std::hint::black_box(touched);
     }
 
     fn check_histograms(
