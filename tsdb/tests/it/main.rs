@@ -8,5 +8,6 @@ mod blocks_golden;
 mod conformance;
 mod crash;
 mod isolation;
+mod logs_docs;
 mod model_test;
 mod support;

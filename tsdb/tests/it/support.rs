@@ -121,3 +121,23 @@ pub(crate) fn read(db: &Db, range: TimeRange, matchers: &[Matcher]) -> Contents 
 pub(crate) fn everything() -> Vec<Matcher> {
     vec![Matcher::new(MatchOp::Regex, "__name__", ".*").expect("a pattern")]
 }
+
+/// The bytes of the fence "```hex NAME" in a document of `tsdb/docs`; what follows a `#` in a line is comment.
+pub(crate) fn hex_of(document: &str, name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(document);
+    let text = std::fs::read_to_string(path).expect("the document is there");
+    let fence = format!("```hex {name}\n");
+    let start = text.find(&fence).expect("the example is there") + fence.len();
+    let body = &text[start..];
+    let body = &body[..body.find("```").expect("the fence ends")];
+    let digits: String = body
+        .lines()
+        .filter_map(|line| line.split('#').next())
+        .flat_map(str::chars)
+        .filter(|c| !c.is_whitespace())
+        .collect();
+    (0..digits.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&digits[i..i + 2], 16).expect("two digits"))
+        .collect()
+}
