@@ -1,0 +1,131 @@
+//! The command line: what it is called as, and what it is told to do.
+
+pub(crate) mod check;
+mod client;
+pub(crate) mod flags;
+mod metrics_lint;
+pub(crate) mod query;
+mod render;
+pub(crate) mod serve_options;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use flags::FlagValues;
+
+/// What to do.
+pub(crate) enum Action {
+    /// Serve.
+    Serve(FlagValues),
+    /// Serve a self-contained demonstration.
+    Demo(FlagValues),
+    /// Check configuration files.
+    CheckConfig(check::ConfigArgs),
+    /// Check rule files; without any, standard input.
+    CheckRules(check::RulesArgs),
+    /// Check metrics on standard input.
+    CheckMetrics(check::MetricsArgs),
+    /// Show what a job's discovery finds.
+    CheckDiscovery(check::DiscoveryArgs),
+    /// Ask a server whether it is alive or ready.
+    CheckServer(check::ServerArgs),
+    /// Ask a server.
+    Query(query::QueryArgs),
+}
+
+/// Reads the command line; clap prints help and errors, and ends the process then.
+pub(crate) fn parse() -> Action {
+    let matches = command().get_matches();
+    action(&matches)
+}
+
+fn command() -> Command {
+    let serve =
+        Command::new("serve").about("Scrape, store, answer and alert (what happens without a command, too)");
+    let demo = Command::new("demo")
+        .about("Serve three small services and rules about them, to look around")
+        .long_about(
+            "Starts the server with three small services inside. It scrapes them and itself, evaluates rules about \
+             them, and prints each alert as it fires and resolves. Data goes to a temporary folder.",
+        )
+        .arg(listen_arg());
+    flags::add_to(Command::new("narthex"))
+        .about("Scrapes metrics, stores them, answers PromQL, evaluates rules and sends alerts.")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args_conflicts_with_subcommands(true)
+        .max_term_width(110)
+        .subcommand(flags::add_to(serve))
+        .subcommand(demo)
+        .subcommand(check::command())
+        .subcommand(query::command())
+}
+
+fn listen_arg() -> Arg {
+    Arg::new("listen")
+        .long("web.listen-address")
+        .value_name("ADDRESS")
+        .default_value("127.0.0.1:9090")
+        .help("Address to listen on")
+        .action(ArgAction::Set)
+}
+
+fn action(matches: &ArgMatches) -> Action {
+    match matches.subcommand() {
+        Some(("serve", matches)) => Action::Serve(FlagValues::from_matches(matches)),
+        Some(("demo", matches)) => {
+            let mut values = FlagValues::default_values();
+            values.set(
+                "web.listen-address",
+                matches.get_one::<String>("listen").map_or("", String::as_str),
+            );
+            Action::Demo(values)
+        }
+        Some(("check", matches)) => check::action(matches),
+        Some(("query", matches)) => Action::Query(query::args(matches)),
+        _ => Action::Serve(FlagValues::from_matches(matches)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags_of(words: &[&str]) -> FlagValues {
+        match action(&command().try_get_matches_from(words).expect("valid")) {
+            Action::Serve(values) => values,
+            _ => panic!("serves"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_read_as_the_reference_reads_them() {
+        let values = flags_of(&["narthex"]);
+        assert_eq!(values.get("storage.tsdb.path"), "data/");
+        assert_eq!(values.get("scrape.adjust-timestamps"), "true");
+        assert!(!values.is_given("config.file"));
+        let values = flags_of(&[
+            "narthex",
+            "--config.file=a.yml",
+            "--web.enable-lifecycle",
+            "--no-scrape.adjust-timestamps",
+            "--web.listen-address=:1",
+            "--web.listen-address=:2",
+            "--enable-feature=a,b",
+        ]);
+        assert_eq!(values.get("web.listen-address"), ":1,:2");
+        assert_eq!(values.get("web.enable-lifecycle"), "true");
+        assert_eq!(values.get("scrape.adjust-timestamps"), "false");
+        assert!(values.is_given("config.file"));
+        let values = flags_of(&[
+            "narthex",
+            "serve",
+            "--no-web.enable-lifecycle",
+            "--web.enable-lifecycle",
+        ]);
+        assert_eq!(values.get("web.enable-lifecycle"), "true");
+    }
+}

@@ -1,0 +1,114 @@
+//! Metrics about the server as a whole: what no single room can count, under the reference's names.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use metrics::{Collected, Kind, Registry};
+use notify::QueueStats;
+
+use crate::web::Api;
+
+/// Registers them; values are read when somebody scrapes us.
+pub(crate) fn register(registry: &Registry, api: &Arc<Api>) {
+    let weak = Arc::downgrade(api);
+    registry.collect(move |out| {
+        let Some(api) = weak.upgrade() else { return };
+        server(out, &api);
+        notifications(out, &api);
+    });
+}
+
+fn server(out: &mut Collected, api: &Api) {
+    let status = api.status.load();
+    let version = env!("CARGO_PKG_VERSION");
+    let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which \
+                prometheus was built, and the goos and goarch for the build.";
+    let labels = [
+        ("branch", ""),
+        ("goarch", std::env::consts::ARCH),
+        ("goos", std::env::consts::OS),
+        ("version", version),
+    ];
+    out.family("prometheus_build_info", Kind::Gauge, help)
+        .sample(&labels, 1.0);
+    out.family(
+        "prometheus_ready",
+        Kind::Gauge,
+        "Whether Prometheus startup was fully completed and the server is ready for normal operation.",
+    )
+    .sample(&[], f64::from(u8::from(api.ready.load(Ordering::Relaxed))));
+    out.family(
+        "prometheus_config_last_reload_successful",
+        Kind::Gauge,
+        "Whether the last configuration reload attempt was successful.",
+    )
+    .sample(&[], f64::from(u8::from(status.reload_success)));
+    out.family(
+        "prometheus_config_last_reload_success_timestamp_seconds",
+        Kind::Gauge,
+        "Timestamp of the last successful configuration reload.",
+    )
+    .sample(&[], status.last_reload_ms as f64 / 1000.0);
+    out.family(
+        "prometheus_engine_queries_concurrent_max",
+        Kind::Gauge,
+        "The max number of concurrent queries.",
+    )
+    .sample(&[], api.query_slots_max as f64);
+    out.family(
+        "prometheus_engine_queries",
+        Kind::Gauge,
+        "The current number of queries being executed or waiting.",
+    )
+    .sample(
+        &[],
+        (api.query_slots_max - api.query_slots.available_permits()) as f64,
+    );
+}
+
+/// A metric of every destination: name, kind, help, value.
+type OfQueue = (&'static str, Kind, &'static str, fn(&QueueStats) -> f64);
+
+fn notifications(out: &mut Collected, api: &Api) {
+    const METRICS: [OfQueue; 4] = [
+        (
+            "prometheus_notifications_sent_total",
+            Kind::Counter,
+            "Total number of alerts sent.",
+            |s| s.sent.load(Ordering::Relaxed) as f64,
+        ),
+        (
+            "prometheus_notifications_errors_total",
+            Kind::Counter,
+            "Total number of sent alerts affected by errors.",
+            |s| s.errors.load(Ordering::Relaxed) as f64,
+        ),
+        (
+            "prometheus_notifications_dropped_total",
+            Kind::Counter,
+            "Total number of alerts dropped due to errors when sending to Alertmanager.",
+            |s| s.dropped.load(Ordering::Relaxed) as f64,
+        ),
+        (
+            "prometheus_notifications_queue_length",
+            Kind::Gauge,
+            "The number of alert notifications in the queue.",
+            |s| s.waiting.load(Ordering::Relaxed) as f64,
+        ),
+    ];
+    for (name, kind, help, value) in METRICS {
+        let mut samples = Vec::new();
+        api.notifier
+            .visit_stats(|url, stats| samples.push((url.to_owned(), value(stats))));
+        let family = out.family(name, kind, help);
+        for (url, value) in samples {
+            family.sample(&[("alertmanager", &url)], value);
+        }
+    }
+    out.family(
+        "prometheus_notifications_alertmanagers_discovered",
+        Kind::Gauge,
+        "The number of alertmanagers discovered and active.",
+    )
+    .sample(&[], api.notifier.alertmanagers().active.len() as f64);
+}

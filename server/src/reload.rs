@@ -1,0 +1,205 @@
+//! Putting a configuration in force: everything is built aside first, and only then exchanged.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use model::clock::Clock;
+use parking_lot::Mutex;
+
+use crate::cli::serve_options::StorageOptions;
+use crate::config::{self, Config, ConfigError, Loaded};
+use crate::web::ConfigStatus;
+
+/// What is kept when nothing says otherwise.
+const DEFAULT_RETENTION_MS: i64 = 15 * 24 * 3_600_000;
+
+/// Why a configuration was not put in force.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ReloadError {
+    /// The files are wrong.
+    #[error("couldn't load configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// The rules are wrong.
+    #[error("error loading rules, previous rule set restored: {0}")]
+    Rules(#[from] rules::LoadError),
+    /// A client for alerts cannot be built.
+    #[error("alerting: {0}")]
+    Notifier(#[source] httpclient::HttpClientError),
+    /// A scrape pool cannot be built.
+    #[error("{0}")]
+    Scrape(#[from] scraper::ApplyError),
+}
+
+impl ReloadError {
+    /// The place in a file with a mark under it, where there is one; with colours if `color`.
+    pub(crate) fn render(&self, color: bool) -> Option<String> {
+        match self {
+            ReloadError::Config(error) => error.render(color),
+            _ => None,
+        }
+    }
+}
+
+/// The parts that a configuration steers.
+pub(crate) struct Reloader {
+    pub(crate) config_file: Option<PathBuf>,
+    /// Our own address, which the built-in configuration scrapes.
+    pub(crate) own_address: String,
+    pub(crate) db: Arc<tsdb::db::Db>,
+    pub(crate) scraper: Arc<scraper::Manager>,
+    pub(crate) rules: Arc<rules::Manager>,
+    pub(crate) notifier: Arc<notify::Notifier>,
+    pub(crate) scrape_discovery: Mutex<discovery::Manager>,
+    pub(crate) notify_discovery: Mutex<discovery::Manager>,
+    pub(crate) storage: StorageOptions,
+    pub(crate) rule_format: rules::format::FormatOptions,
+    pub(crate) external_url: String,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) subquery_step_ms: Arc<AtomicI64>,
+}
+
+impl Reloader {
+    /// Reads the configuration.
+    pub(crate) fn read(&self) -> Result<Loaded, ConfigError> {
+        match &self.config_file {
+            Some(path) => config::load_file(path),
+            None => config::load_default(&self.own_address),
+        }
+    }
+
+    /// Reads the configuration and puts it in force. On an error everything stays as it was.
+    pub(crate) async fn reload(&self) -> Result<ConfigStatus, ReloadError> {
+        let Loaded {
+            config,
+            jobs,
+            warnings,
+        } = self.read()?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        let labels = config.global.external_labels();
+        // What can fail comes first, and changes nothing that the rest would contradict: the rules are the last of it,
+        // and they exchange themselves as a whole.
+        check_clients(&jobs)?;
+        let alerts = self
+            .notifier
+            .prepare(&config.alerting, &labels)
+            .map_err(ReloadError::Notifier)?;
+        self.rules.load(self.rule_settings(&config)).await?;
+        self.notifier.apply(alerts);
+        let found_by = jobs
+            .iter()
+            .map(|job| (job.job_name.clone(), job.discovery.list()))
+            .collect();
+        self.scraper.apply(jobs, &labels).await?;
+        self.apply_storage(&config);
+        self.subquery_step_ms
+            .store(config.global.evaluation_interval.as_ms(), Ordering::Relaxed);
+        self.scrape_discovery.lock().apply(found_by);
+        let alertmanagers = config.alerting.alertmanagers.iter().enumerate();
+        let found_by: BTreeMap<_, _> = alertmanagers
+            .map(|(index, am)| (notify::discovery_key(index), am.discovery.list()))
+            .collect();
+        self.notify_discovery.lock().apply(found_by);
+        for section in config.elsewhere.unserved() {
+            tracing::warn!(
+                section,
+                "This section is configured, but this version does not serve it"
+            );
+        }
+        Ok(self.status(&config))
+    }
+
+    fn rule_settings(&self, config: &Config) -> rules::Settings {
+        rules::Settings {
+            patterns: config.rule_files.clone(),
+            interval_ms: config.global.evaluation_interval.as_ms(),
+            query_offset_ms: config.global.rule_query_offset.as_ms(),
+            external_labels: config.global.external_labels(),
+            external_url: self.external_url.clone(),
+            format: self.rule_format,
+        }
+    }
+
+    fn apply_storage(&self, config: &Config) {
+        let storage = &config.storage;
+        let head = self.db.head();
+        head.set_out_of_order_window(storage.tsdb.out_of_order_time_window.as_ms());
+        head.set_exemplars_max(storage.exemplars.max_exemplars.max(0) as usize);
+        let kept = retention(config, &self.storage);
+        self.db.set_retention(kept.time_ms, kept.bytes, kept.percent);
+    }
+
+    fn status(&self, config: &Config) -> ConfigStatus {
+        let kept = retention(config, &self.storage);
+        // Compat: the text shows the retention in force, wherever it came from (api-shapes/status_config).
+        let mut shown = config.clone();
+        shown.storage.tsdb.retention.time = yaml::Duration::from_ms(kept.time_ms);
+        shown.storage.tsdb.retention.size = yaml::Bytes(kept.bytes as i64);
+        ConfigStatus {
+            config_yaml: shown.to_yaml().into(),
+            reload_success: true,
+            last_reload_ms: self.clock.now_ms(),
+            retention_text: retention_text(&kept).into(),
+        }
+    }
+}
+
+/// Builds each job's client once for nothing: a certificate that cannot be read must be found before anything changes.
+fn check_clients(jobs: &[scraper::ScrapeConfig]) -> Result<(), scraper::ApplyError> {
+    for job in jobs {
+        httpclient::HttpClient::new(&job.http_client, "").map_err(|source| scraper::ApplyError::Client {
+            job: job.job_name.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// How long and how much is kept; zero for no limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Retention {
+    pub(crate) time_ms: i64,
+    pub(crate) bytes: u64,
+    /// Of the file system's size.
+    pub(crate) percent: f64,
+}
+
+/// How long and how much is kept: the configuration's word, else the command line's, else 15 days.
+pub(crate) fn retention(config: &Config, options: &StorageOptions) -> Retention {
+    let said = &config.storage.tsdb.retention;
+    let bytes = if said.size.0 > 0 {
+        said.size.0 as u64
+    } else {
+        options.retention_bytes.unwrap_or(0)
+    };
+    let limited = bytes > 0 || said.percentage > 0.0;
+    let time_ms = match (said.time.as_ms(), options.retention_time) {
+        (ms, _) if ms > 0 => ms,
+        (_, Some(time)) => time.as_millis() as i64,
+        (_, None) if limited => 0,
+        (_, None) => DEFAULT_RETENTION_MS,
+    };
+    Retention {
+        time_ms,
+        bytes,
+        percent: said.percentage,
+    }
+}
+
+fn retention_text(retention: &Retention) -> String {
+    let mut parts = Vec::new();
+    if retention.time_ms > 0 {
+        parts.push(model::duration::format_duration(retention.time_ms));
+    }
+    if retention.bytes > 0 {
+        parts.push(yaml::Bytes(retention.bytes as i64).to_string());
+    }
+    if retention.percent > 0.0 {
+        parts.push(format!("{}%", retention.percent));
+    }
+    parts.join(" or ")
+}

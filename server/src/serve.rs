@@ -1,0 +1,486 @@
+//! `narthex serve`: what is started in which order, what runs in between, and how it ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use model::clock::{Clock, SystemClock};
+use model::storage::{Appender, Queryable, StorageError};
+use parking_lot::Mutex;
+use promql::engine::{CancelHandle, Engine, EngineOptions};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::serve_options::{ServeOptions, StorageOptions, WalCompression};
+use crate::config::ConfigError;
+use crate::instrument;
+use crate::logging::LoggingError;
+use crate::reload::{ReloadError, Reloader, retention};
+use crate::web::{self, Api, ConfigStatus, Cors, listener};
+
+/// Sent with every request of ours.
+const USER_AGENT: &str = concat!("Narthex/", env!("CARGO_PKG_VERSION"));
+/// Requests to reload that may wait for one under way.
+const RELOADS_WAITING: usize = 8;
+
+/// Why the server did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ServeError {
+    /// A logging flag is wrong.
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The configuration cannot be put in force.
+    #[error("{0}")]
+    Reload(#[from] ReloadError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("opening storage in {}: {source}", path.display())]
+    Storage {
+        /// Its folder.
+        path: PathBuf,
+        /// Why not.
+        source: StorageError,
+    },
+    /// The system refuses a signal handler.
+    #[error("cannot handle signals: {0}")]
+    Signals(#[source] std::io::Error),
+    /// `--web.cors.origin` is no pattern.
+    #[error("--web.cors.origin: {0}")]
+    Cors(#[from] model::regex::RegexError),
+}
+
+impl ServeError {
+    /// The place in a file with a mark under it, where there is one; with colours if `color`.
+    pub(crate) fn render(&self, color: bool) -> Option<String> {
+        match self {
+            ServeError::Config(error) => error.render(color),
+            ServeError::Reload(error) => error.render(color),
+            _ => None,
+        }
+    }
+}
+
+/// Serves until a signal or a request ends it. `on_ready` is called once with the server's address.
+pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> Result<(), ServeError> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting Narthex");
+    for name in &options.features.unknown {
+        tracing::warn!(option = name, "Unknown option for --enable-feature");
+    }
+    let mut listeners = Vec::new();
+    for address in &options.listen_addresses {
+        listeners.push(listen(address).await?);
+    }
+    let own_address = listeners
+        .first()
+        .and_then(|l| l.local_addr().ok())
+        .map(reachable)
+        .unwrap_or_default();
+    let server = Server::build(options, own_address).await?;
+    server.run(listeners, on_ready).await
+}
+
+/// Opens one address; `:9090` means every interface.
+async fn listen(address: &str) -> Result<TcpListener, ServeError> {
+    let full = if address.starts_with(':') {
+        format!("0.0.0.0{address}")
+    } else {
+        address.to_owned()
+    };
+    let failed = |source| ServeError::Listen {
+        address: address.to_owned(),
+        source,
+    };
+    let listener = TcpListener::bind(&full).await.map_err(failed)?;
+    tracing::info!(address = %listener.local_addr().map_err(failed)?, "Listening on");
+    Ok(listener)
+}
+
+/// The address under which this machine reaches a listener.
+fn reachable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    }
+}
+
+/// Everything that runs.
+struct Server {
+    options: ServeOptions,
+    own_address: String,
+    reloader: Reloader,
+    api: Arc<Api>,
+    /// Ends the queries of rules that are under way.
+    rule_queries: CancelHandle,
+    reloads: mpsc::Receiver<web::ReloadRequest>,
+}
+
+impl Server {
+    /// Opens the store and puts the configuration in force; nothing evaluates or scrapes yet.
+    async fn build(options: ServeOptions, own_address: String) -> Result<Self, ServeError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let start_ms = clock.now_ms();
+        let registry = metrics::Registry::new();
+        registry.collect_process();
+        // A configuration that cannot be read must not cost the replay of a log first.
+        let first = match &options.config_file {
+            Some(path) => crate::config::load_file(path)?,
+            None => crate::config::load_default(&own_address)?,
+        };
+        let db = open_storage(&options, &first.config, clock.clone()).await?;
+        let storage: Arc<dyn Queryable> = db.clone();
+        let subquery_step_ms = Arc::new(AtomicI64::new(first.config.global.evaluation_interval.as_ms()));
+        let engine = Arc::new(Engine::new(engine_options(&options, subquery_step_ms.clone())));
+        let external_url = external_url(&options, &own_address);
+        let notifier = Arc::new(notify::Notifier::new(notify::NotifierOptions {
+            queue_capacity: options.queue_capacity,
+            batch_size: options.batch_size,
+            drain_on_shutdown: options.drain_on_shutdown,
+            external_url: external_url.to_string().trim_end_matches('/').to_owned(),
+            user_agent: USER_AGENT.to_owned(),
+            clock: clock.clone(),
+        }));
+        let rule_queries = CancelHandle::new();
+        let rules = Arc::new(rules::Manager::new(
+            rules::Environment {
+                source: Arc::new(rules::EngineSource {
+                    engine: engine.clone(),
+                    storage: storage.clone(),
+                    cancel: rule_queries.clone(),
+                }),
+                appender: db.clone(),
+                storage: storage.clone(),
+                sink: notifier.clone(),
+                clock: clock.clone(),
+                metrics: Arc::new(rules::RuleMetrics::new(&registry)),
+                options: alert_options(&options),
+            },
+            false,
+        ));
+        let appender: Arc<dyn Appender> = db.clone();
+        let scraper = scraper::Manager::new(
+            appender,
+            clock.clone(),
+            &registry,
+            scraper::Options {
+                user_agent: USER_AGENT.to_owned(),
+                host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+                start_timestamps: options.features.start_timestamps,
+                discovery_reload_interval: options.discovery_interval,
+                ..scraper::Options::default()
+            },
+        );
+        let reloader = Reloader {
+            config_file: options.config_file.clone(),
+            own_address: own_address.clone(),
+            db: db.clone(),
+            scraper: scraper.clone(),
+            rules: rules.clone(),
+            notifier: notifier.clone(),
+            scrape_discovery: Mutex::default(),
+            notify_discovery: Mutex::default(),
+            storage: options.storage.clone(),
+            rule_format: rules::format::FormatOptions {
+                parse: engine.options().features.parse_options(),
+                ..rules::format::FormatOptions::default()
+            },
+            external_url: external_url.to_string(),
+            clock: clock.clone(),
+            subquery_step_ms,
+        };
+        let status = reloader.reload().await?;
+        let (reload, reloads) = mpsc::channel(RELOADS_WAITING);
+        let api = Arc::new(Api {
+            storage,
+            query_slots: Arc::new(Semaphore::new(options.query.concurrency.max(1))),
+            query_slots_max: options.query.concurrency.max(1),
+            metrics: registry.clone(),
+            status: ArcSwap::from_pointee(status),
+            flags: options.flags.clone(),
+            features: options.features.promql,
+            start_ms,
+            ready: AtomicBool::new(false),
+            lifecycle_enabled: options.lifecycle,
+            admin_enabled: options.admin,
+            page_title: options.page_title.clone(),
+            prefix: if options.route_prefix.is_empty() {
+                String::new()
+            } else {
+                format!("/{}", options.route_prefix)
+            },
+            external_url,
+            stop: CancellationToken::new(),
+            db,
+            engine,
+            scraper,
+            rules,
+            notifier,
+            clock,
+            reload,
+        });
+        instrument::register(&registry, &api);
+        Ok(Server {
+            options,
+            own_address,
+            reloader,
+            api,
+            rule_queries,
+            reloads,
+        })
+    }
+
+    async fn run(self, listeners: Vec<TcpListener>, on_ready: impl FnOnce(&str)) -> Result<(), ServeError> {
+        let Server {
+            options,
+            own_address,
+            reloader,
+            api,
+            rule_queries,
+            reloads,
+        } = self;
+        let stop = api.stop.clone();
+        stop_on_signals(stop.clone()).map_err(ServeError::Signals)?;
+        let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
+        let cors = Cors::new(&options.cors_origin)?;
+        let limits = listener::Limits {
+            max_connections: options.max_connections,
+            read_timeout: options.read_timeout,
+        };
+        // The listener outlives the signal to stop by nothing: it is the first to end.
+        let serving = tokio::spawn(listener::serve(
+            listeners,
+            web::router(api.clone(), cors),
+            limits,
+            stop.clone(),
+        ));
+        let found = reloader.scrape_discovery.lock().subscribe();
+        let scraper = api.scraper.clone();
+        let scraping = tokio::spawn({
+            let stop = stop.clone();
+            async move { scraper.run(found, stop).await }
+        });
+        let found = reloader.notify_discovery.lock().subscribe();
+        let alertmanagers = tokio::spawn(follow_alertmanagers(api.notifier.clone(), found, stop.clone()));
+        api.rules.start();
+        api.ready.store(true, Ordering::Release);
+        tracing::info!("Server is ready to receive web requests.");
+        on_ready(&format!("http://{own_address}{}", api.prefix));
+        follow_reloads(
+            &reloader,
+            &api,
+            reloads,
+            hangups,
+            options.auto_reload,
+            stop.clone(),
+        )
+        .await;
+        tracing::info!("Stopping");
+        // In this order: nobody asks any more, nothing new comes in, nothing is made of it, nothing is said of it.
+        for task in [serving, scraping, alertmanagers] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "A task ended badly");
+            }
+        }
+        rule_queries.cancel();
+        api.rules.stop().await;
+        api.notifier.stop().await;
+        let db = api.db.clone();
+        let closed = tokio::task::spawn_blocking(move || db.close()).await;
+        let path = options.storage.path.clone();
+        match closed {
+            Ok(Err(source)) => return Err(ServeError::Storage { path, source }),
+            Ok(Ok(())) => tracing::info!("See you next time!"),
+            Err(error) => tracing::error!(%error, "Closing the storage ended badly"),
+        }
+        Ok(())
+    }
+}
+
+async fn open_storage(
+    options: &ServeOptions,
+    config: &crate::config::Config,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<tsdb::db::Db>, ServeError> {
+    let path = options.storage.path.clone();
+    let settings = storage_options(options, config);
+    let opening = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || tsdb::db::Db::open(Arc::new(tsdb::files::DiskFiles), &path, settings, clock)
+    });
+    match opening.await {
+        Ok(Ok(db)) => Ok(Arc::new(db)),
+        Ok(Err(source)) => Err(ServeError::Storage { path, source }),
+        Err(error) => {
+            let source = StorageError::Other(error.to_string());
+            Err(ServeError::Storage { path, source })
+        }
+    }
+}
+
+fn storage_options(options: &ServeOptions, config: &crate::config::Config) -> tsdb::db::Options {
+    let StorageOptions {
+        min_block, max_block, ..
+    } = &options.storage;
+    let retention = retention(config, &options.storage);
+    let tenth_ms = retention.time_ms / 10;
+    let month_ms = 31 * 24 * 3_600_000;
+    let customary_ms = if tenth_ms > 0 {
+        tenth_ms.min(month_ms)
+    } else {
+        month_ms
+    };
+    let mut settings = tsdb::db::Options::default();
+    settings.head.chunk_range_ms = min_block.as_millis() as i64;
+    settings.head.samples_per_chunk =
+        options.storage.samples_per_chunk.clamp(1, usize::from(u16::MAX)) as u16;
+    settings.head.out_of_order_window_ms = config.storage.tsdb.out_of_order_time_window.as_ms();
+    settings.head.exemplars_max = if options.features.exemplar_storage {
+        config.storage.exemplars.max_exemplars.max(0) as usize
+    } else {
+        0
+    };
+    settings.head.start_timestamps = options.features.start_timestamps;
+    settings.head.wal_compression = match options.storage.wal_compression {
+        WalCompression::None => tsdb::wal::Compression::None,
+        WalCompression::Snappy => tsdb::wal::Compression::Snappy,
+        WalCompression::Zstd => tsdb::wal::Compression::Zstd,
+    };
+    if options.storage.wal_segment_bytes > 0 {
+        settings.head.wal_segment_bytes = options.storage.wal_segment_bytes;
+    }
+    settings.block_range_max_ms = max_block.map_or(customary_ms, |max| max.as_millis() as i64);
+    settings.retention_ms = retention.time_ms;
+    settings.retention_bytes = retention.bytes;
+    settings.retention_percent = retention.percent;
+    settings.wal_sync_interval = options.storage.wal_sync_interval;
+    settings.lock = options.storage.lock;
+    settings
+}
+
+fn engine_options(options: &ServeOptions, subquery_step_ms: Arc<AtomicI64>) -> EngineOptions {
+    EngineOptions {
+        lookback_delta_ms: options.query.lookback.as_millis() as i64,
+        max_samples: options.query.max_samples,
+        timeout: options.query.timeout,
+        default_subquery_step: Arc::new(move |_| subquery_step_ms.load(Ordering::Relaxed)),
+        features: options.features.promql,
+        ..EngineOptions::default()
+    }
+}
+
+fn alert_options(options: &ServeOptions) -> rules::AlertOptions {
+    rules::AlertOptions {
+        resend_delay_ms: options.rules.resend_delay.as_millis() as i64,
+        outage_tolerance_ms: options.rules.outage_tolerance.as_millis() as i64,
+        grace_period_ms: options.rules.grace_period.as_millis() as i64,
+    }
+}
+
+/// The flag's word, else this machine's name and our port.
+fn external_url(options: &ServeOptions, own_address: &str) -> url::Url {
+    let named = || {
+        let port = own_address.rsplit(':').next().unwrap_or("9090");
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        url::Url::parse(&format!("http://{host}:{port}/{}", options.route_prefix))
+    };
+    options
+        .external_url
+        .clone()
+        .or_else(|| named().ok())
+        .unwrap_or_else(|| url::Url::parse("http://localhost:9090").expect("a constant URL"))
+}
+
+fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::warn!("Received an OS signal, exiting gracefully... signal=terminated"),
+            _ = interrupt.recv() => tracing::warn!("Received an OS signal, exiting gracefully... signal=interrupt"),
+            () = stop.cancelled() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+async fn follow_alertmanagers(
+    notifier: Arc<notify::Notifier>,
+    mut found: tokio::sync::watch::Receiver<discovery::Snapshot>,
+    stop: CancellationToken,
+) {
+    loop {
+        let snapshot = found.borrow_and_update().clone();
+        notifier.update(&snapshot);
+        tokio::select! {
+            changed = found.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Reloads when asked to: by a request, by SIGHUP, by a changed file. Returns when the server is to stop.
+async fn follow_reloads(
+    reloader: &Reloader,
+    api: &Api,
+    mut requests: mpsc::Receiver<web::ReloadRequest>,
+    mut hangups: tokio::signal::unix::Signal,
+    auto_reload: Option<Duration>,
+    stop: CancellationToken,
+) {
+    let mut look = tokio::time::interval(auto_reload.unwrap_or(Duration::from_secs(3600)));
+    let mut seen = modified(reloader);
+    loop {
+        let answer = tokio::select! {
+            () = stop.cancelled() => return,
+            request = requests.recv() => request,
+            _ = hangups.recv() => None,
+            _ = look.tick() => {
+                let now = modified(reloader);
+                if auto_reload.is_none() || now == seen {
+                    continue;
+                }
+                seen = now;
+                None
+            }
+        };
+        let result = reloader.reload().await;
+        match &result {
+            Ok(_) => tracing::info!("Completed loading of configuration file"),
+            Err(error) => tracing::error!(%error, "Error reloading config"),
+        }
+        let outcome = result.map(|status| api.status.store(Arc::new(status)));
+        if outcome.is_err() {
+            let status = ConfigStatus {
+                reload_success: false,
+                ..(**api.status.load()).clone()
+            };
+            api.status.store(Arc::new(status));
+        }
+        if let Some(answer) = answer {
+            // Whoever asked may be gone.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+/// When the configuration file was last changed.
+fn modified(reloader: &Reloader) -> Option<SystemTime> {
+    let path = reloader.config_file.as_ref()?;
+    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}

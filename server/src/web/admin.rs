@@ -1,0 +1,103 @@
+//! `/api/v1/admin/tsdb/…`: deleting series, snapshots; only with `--web.enable-admin-api`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use model::storage::{StorageError, TimeRange};
+use serde_json::json;
+
+use super::Api;
+use super::answer::{ApiError, ErrorType, success_json};
+use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
+
+fn enabled(api: &Api) -> Result<(), ApiError> {
+    if api.admin_enabled {
+        Ok(())
+    } else {
+        Err(ApiError::new(ErrorType::Unavailable, "admin APIs disabled"))
+    }
+}
+
+/// Runs a change of the store off the async threads.
+async fn change<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(ApiError::new(ErrorType::Internal, error)),
+        Err(_) => Err(ApiError::new(
+            ErrorType::Internal,
+            "the change ended unexpectedly",
+        )),
+    }
+}
+
+fn respond(result: Result<(), ApiError>) -> Response {
+    match result {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+pub(crate) async fn delete_series(State(api): State<Arc<Api>>, params: Params) -> Response {
+    let result = async {
+        enabled(&api)?;
+        if params.all("match[]").is_empty() {
+            return Err(ApiError::bad_data("no match[] parameter provided"));
+        }
+        let start_ms = params.time_ms("start", Some(MIN_TIME_MS))?;
+        let end_ms = params.time_ms("end", Some(MAX_TIME_MS))?;
+        let selectors = params
+            .selectors()
+            .map_err(|what| ApiError::parameter("match[]", what))?;
+        let range = TimeRange::new(start_ms, end_ms);
+        change(move || {
+            selectors
+                .iter()
+                .try_for_each(|matchers| api.db.delete(range, matchers))
+        })
+        .await
+    };
+    respond(result.await)
+}
+
+pub(crate) async fn clean_tombstones(State(api): State<Arc<Api>>) -> Response {
+    let result = async {
+        enabled(&api)?;
+        change(move || api.db.clean_tombstones()).await
+    };
+    respond(result.await)
+}
+
+pub(crate) async fn snapshot(State(api): State<Arc<Api>>, params: Params) -> Response {
+    let result = async {
+        enabled(&api)?;
+        let skip_head = match params.get("skip_head") {
+            "" | "false" | "0" | "f" | "F" | "FALSE" | "False" => false,
+            "true" | "1" | "t" | "T" | "TRUE" | "True" => true,
+            text => {
+                let what =
+                    format!("unable to parse boolean: strconv.ParseBool: parsing {text:?}: invalid syntax");
+                return Err(ApiError::parameter("skip_head", what));
+            }
+        };
+        let now =
+            jiff::Timestamp::from_millisecond(api.clock.now_ms()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let name = format!("{}-{:016x}", now.strftime("%Y%m%dT%H%M%SZ"), rand_u64());
+        let folder = api.db.dir().join("snapshots").join(&name);
+        change(move || api.db.snapshot(&folder, !skip_head)).await?;
+        Ok(name)
+    };
+    match result.await {
+        Ok(name) => success_json(&json!({ "name": name })),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// Enough of a difference between two snapshots of one second.
+fn rand_u64() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

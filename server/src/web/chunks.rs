@@ -1,0 +1,88 @@
+//! Answers that are sent while they are still being written.
+
+use std::ops::{Deref, DerefMut};
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+/// Bytes that are collected before they are handed on.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Chunks that may wait for a slow client; the writer then waits too.
+const CHUNKS_WAITING: usize = 4;
+
+/// A buffer that hands itself on when it is full. Filled by a blocking thread.
+pub(crate) struct ChunkSink {
+    buffer: Vec<u8>,
+    sender: mpsc::Sender<Bytes>,
+    /// The client is gone: what is written goes nowhere.
+    closed: bool,
+}
+
+impl ChunkSink {
+    /// Hands the buffer on if it is full. Called where a client's bytes may be cut: anywhere.
+    pub(crate) fn flush_full(&mut self) {
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Hands on what there is.
+    pub(crate) fn flush(&mut self) {
+        let next = Vec::with_capacity(if self.closed { 0 } else { CHUNK_BYTES + 1024 });
+        let full = std::mem::replace(&mut self.buffer, next);
+        if !full.is_empty() && !self.closed {
+            self.closed = self.sender.blocking_send(Bytes::from(full)).is_err();
+        }
+    }
+}
+
+impl Deref for ChunkSink {
+    type Target = Vec<u8>;
+    fn deref(&self) -> &Vec<u8> {
+        &self.buffer
+    }
+}
+
+impl DerefMut for ChunkSink {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+}
+
+/// The reading end.
+pub(crate) struct Chunks(mpsc::Receiver<Bytes>);
+
+/// Both ends.
+pub(crate) fn channel() -> (ChunkSink, Chunks) {
+    let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+    (
+        ChunkSink {
+            buffer: Vec::with_capacity(4096),
+            sender,
+            closed: false,
+        },
+        Chunks(receiver),
+    )
+}
+
+impl Chunks {
+    /// A body: whole, with its length known, if all fits one chunk; a stream otherwise.
+    pub(crate) async fn into_body(mut self) -> Body {
+        let Some(first) = self.0.recv().await else {
+            return Body::empty();
+        };
+        let Some(second) = self.0.recv().await else {
+            return Body::from(first);
+        };
+        let rest = stream::unfold(self.0, async |mut receiver| {
+            Some((receiver.recv().await?, receiver))
+        });
+        let all = futures_util::StreamExt::chain(stream::iter([first, second]), rest);
+        Body::from_stream(futures_util::StreamExt::map(
+            all,
+            Ok::<_, std::convert::Infallible>,
+        ))
+    }
+}

@@ -1,0 +1,70 @@
+//! `/api/v1/query_exemplars`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use model::storage::{ExemplarQueryable, SeriesExemplars, TimeRange};
+
+use super::Api;
+use super::answer::{ApiError, ErrorType, success};
+use super::json;
+use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
+
+pub(crate) async fn query(State(api): State<Arc<Api>>, params: Params) -> Response {
+    let found = async {
+        let start_ms = params.time_ms("start", Some(MIN_TIME_MS))?;
+        let end_ms = params.time_ms("end", Some(MAX_TIME_MS))?;
+        if end_ms < start_ms {
+            return Err(ApiError::bad_data(
+                "end timestamp must not be before start timestamp",
+            ));
+        }
+        let expr = api
+            .engine
+            .parse(params.get("query"))
+            .map_err(ApiError::bad_data)?;
+        let selectors: Vec<_> = expr
+            .selectors()
+            .into_iter()
+            .map(|selector| selector.matchers.clone())
+            .collect();
+        let range = TimeRange::new(start_ms, end_ms);
+        match tokio::task::spawn_blocking(move || api.db.exemplars(range, &selectors)).await {
+            Ok(found) => Ok(found?),
+            Err(_) => Err(ApiError::new(ErrorType::Internal, "request ended unexpectedly")),
+        }
+    };
+    match found.await {
+        Ok(found) => success(&[], |out| write(out, &found)),
+        Err(error) => error.into_response(),
+    }
+}
+
+fn write(out: &mut Vec<u8>, found: &[SeriesExemplars]) {
+    out.push(b'[');
+    for (index, series) in found.iter().enumerate() {
+        out.extend_from_slice(if index > 0 {
+            b",{\"seriesLabels\":"
+        } else {
+            b"{\"seriesLabels\":"
+        });
+        json::labels(out, &series.series);
+        out.extend_from_slice(b",\"exemplars\":[");
+        for (index, exemplar) in series.exemplars.iter().enumerate() {
+            out.extend_from_slice(if index > 0 {
+                b",{\"labels\":"
+            } else {
+                b"{\"labels\":"
+            });
+            json::labels(out, &exemplar.labels);
+            out.extend_from_slice(b",\"value\":\"");
+            model::float::write_json(out, exemplar.value);
+            out.extend_from_slice(b"\",\"timestamp\":");
+            model::float::write_timestamp(out, exemplar.timestamp_ms.unwrap_or(0));
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"]}");
+    }
+    out.push(b']');
+}

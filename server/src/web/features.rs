@@ -1,0 +1,121 @@
+//! `/api/v1/features`: what newer clients ask before they offer something; and the notifications that there never are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::answer::success_json;
+
+/// Operators that every version of the language has.
+const OPERATORS: [&str; 32] = [
+    "!=",
+    "!~",
+    "%",
+    "*",
+    "+",
+    "-",
+    "/",
+    "<",
+    "</",
+    "<=",
+    "==",
+    "=~",
+    ">",
+    ">/",
+    ">=",
+    "@",
+    "^",
+    "and",
+    "atan2",
+    "avg",
+    "bottomk",
+    "count",
+    "count_values",
+    "group",
+    "max",
+    "min",
+    "or",
+    "quantile",
+    "stddev",
+    "stdvar",
+    "sum",
+    "topk",
+];
+/// What the language has always, apart from functions and operators.
+const PHRASES: [&str; 13] = [
+    "at_modifier",
+    "bool",
+    "by",
+    "duration_expr",
+    "group_left",
+    "group_right",
+    "ignoring",
+    "negative_offset",
+    "offset",
+    "on",
+    "per_query_lookback_delta",
+    "subqueries",
+    "without",
+];
+
+pub(crate) async fn features(State(api): State<Arc<Api>>) -> Response {
+    let promql = api.features;
+    let mut operators: BTreeMap<&str, bool> = OPERATORS.iter().map(|name| (*name, true)).collect();
+    operators.extend([
+        ("unless", true),
+        ("limitk", promql.experimental_functions),
+        ("limit_ratio", promql.experimental_functions),
+    ]);
+    let functions: BTreeMap<&str, bool> = promql::signatures::FUNCTIONS
+        .iter()
+        .map(|function| {
+            (
+                function.name,
+                !function.experimental || promql.experimental_functions,
+            )
+        })
+        .collect();
+    let mut phrases: BTreeMap<&str, bool> = PHRASES.iter().map(|name| (*name, true)).collect();
+    phrases.extend([
+        ("anchored", promql.extended_range_selectors),
+        ("smoothed", promql.extended_range_selectors),
+        ("delayed_name_removal", promql.delayed_name_removal),
+        ("fill", promql.binop_fill_modifiers),
+        ("fill_left", promql.binop_fill_modifiers),
+        ("fill_right", promql.binop_fill_modifiers),
+        ("per_step_stats", promql.per_step_stats),
+        ("type_and_unit_labels", promql.type_and_unit_labels),
+    ]);
+    success_json(&json!({
+        "api": {
+            "admin": api.admin_enabled,
+            "exclude_alerts": true,
+            "label_values_match": true,
+            "lifecycle": api.lifecycle_enabled,
+            "otlp_write_receiver": false,
+            "query_stats": true,
+            "query_warnings": true,
+            "remote_write_receiver": false,
+            "search": false,
+            "time_range_labels": true,
+            "time_range_series": true,
+        },
+        "prometheus": { "agent_mode": false, "server_mode": true },
+        "promql": phrases,
+        "promql_functions": functions,
+        "promql_operators": operators,
+        "rules": { "concurrent_rule_eval": false, "keep_firing_for": true, "query_offset": true },
+        "service_discovery_providers": { "file": true, "static": true },
+        "tsdb": { "isolation": true, "native_histograms": true },
+        "ui": { "ui_v2": false, "ui_v3": false },
+    }))
+}
+
+/// Compat: notices that the reference's pages show; nothing here raises one.
+pub(crate) async fn notifications() -> Response {
+    success_json(&Value::Array(Vec::new()))
+}

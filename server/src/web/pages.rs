@@ -1,0 +1,113 @@
+//! What is not the API: health, reload, a page for people.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Method, StatusCode};
+use tokio::sync::oneshot;
+
+use super::Api;
+
+/// Text with a status.
+fn text(status: StatusCode, body: impl Into<String>) -> Response {
+    (status, body.into()).into_response()
+}
+
+// Compat: the two texts are the reference's; probes that compare them exist (api-shapes/root_-_healthy).
+pub(crate) async fn healthy() -> Response {
+    text(StatusCode::OK, "Prometheus Server is Healthy.\n")
+}
+
+pub(crate) async fn ready(State(api): State<Arc<Api>>) -> Response {
+    if api.ready.load(Ordering::Acquire) {
+        text(StatusCode::OK, "Prometheus Server is Ready.\n")
+    } else {
+        text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+    }
+}
+
+/// `POST /-/reload`: answers when the new configuration is in force, or says why the old one still is.
+pub(crate) async fn reload(State(api): State<Arc<Api>>, method: Method) -> Response {
+    if let Some(refusal) = refuse_lifecycle(&api, &method) {
+        return refusal;
+    }
+    let (answer, answered) = oneshot::channel();
+    if api.reload.send(answer).await.is_err() {
+        return text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "failed to reload config: server is stopping\n",
+        );
+    }
+    match answered.await {
+        Ok(Ok(())) => text(StatusCode::OK, ""),
+        Ok(Err(error)) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("failed to reload config: {error}\n"),
+        ),
+        Err(_) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "failed to reload config: server is stopping\n",
+        ),
+    }
+}
+
+pub(crate) async fn quit(State(api): State<Arc<Api>>, method: Method) -> Response {
+    if let Some(refusal) = refuse_lifecycle(&api, &method) {
+        return refusal;
+    }
+    tracing::warn!("Received termination request via web service, exiting gracefully...");
+    api.stop.cancel();
+    text(StatusCode::OK, "Requesting termination... Goodbye!")
+}
+
+fn refuse_lifecycle(api: &Api, method: &Method) -> Option<Response> {
+    if !matches!(*method, Method::POST | Method::PUT) {
+        return Some(text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Only POST or PUT requests allowed",
+        ));
+    }
+    (!api.lifecycle_enabled).then(|| text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."))
+}
+
+/// `/graph` and the like: where the reference's pages are, ours is one page.
+pub(crate) async fn to_front(State(api): State<Arc<Api>>) -> Response {
+    let location = HeaderValue::try_from(format!("{}/", api.prefix)).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::FOUND, [(LOCATION, location)]).into_response()
+}
+
+/// One page that says what is here. It asks the API for what it shows.
+pub(crate) async fn front(State(api): State<Arc<Api>>) -> Response {
+    let page = include_str!("front.html")
+        .replace("{{title}}", &escape(&api.page_title))
+        .replace("{{version}}", env!("CARGO_PKG_VERSION"));
+    ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+pub(crate) async fn not_found() -> Response {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// Our own metrics, in the form that the scraper asked for.
+pub(crate) async fn metrics(State(api): State<Arc<Api>>, headers: http::HeaderMap) -> Response {
+    let accept = headers
+        .get(http::header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    let format = metrics::Format::negotiate(accept);
+    (
+        [(CONTENT_TYPE, format.content_type())],
+        api.metrics.render(format),
+    )
+        .into_response()
+}

@@ -1,0 +1,133 @@
+//! `/api/v1/status/…`: what this server is and how it fares.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tsdb::db::Stat;
+
+use super::Api;
+use super::answer::{ApiError, success_json};
+use super::params::Params;
+
+/// Largest `limit` of the statistics.
+const STATS_LIMIT_MAX: usize = 10_000;
+const STATS_LIMIT_DEFAULT: usize = 10;
+
+pub(crate) async fn config(State(api): State<Arc<Api>>) -> Response {
+    success_json(&json!({ "yaml": &*api.status.load().config_yaml }))
+}
+
+pub(crate) async fn flags(State(api): State<Arc<Api>>) -> Response {
+    let flags: BTreeMap<&str, &str> = api.flags.iter().collect();
+    success_json(&flags)
+}
+
+pub(crate) async fn build_info() -> Response {
+    success_json(&json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "revision": option_env!("NARTHEX_REVISION").unwrap_or(""),
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        // Compat: clients tell the features of the reference by this answer; there is no Go here.
+        "goVersion": "",
+    }))
+}
+
+pub(crate) async fn runtime_info(State(api): State<Arc<Api>>) -> Response {
+    let status = api.status.load();
+    let folder = std::env::current_dir().map(|folder| folder.to_string_lossy().into_owned());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    success_json(&json!({
+        "startTime": rfc3339_nanos(api.start_ms),
+        "CWD": folder.unwrap_or_default(),
+        "hostname": hostname(),
+        "serverTime": rfc3339_nanos(api.clock.now_ms()),
+        "reloadConfigSuccess": status.reload_success,
+        "lastConfigTime": rfc3339_seconds(status.last_reload_ms),
+        "corruptionCount": api.db.replay_report().damages.len(),
+        "goroutineCount": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+        "GOMAXPROCS": cores,
+        // Compat: the reference's largest limit, which means none.
+        "GOMEMLIMIT": i64::MAX,
+        "GOGC": "",
+        "GODEBUG": "",
+        "storageRetention": &*status.retention_text,
+    }))
+}
+
+/// RFC 3339 in UTC, as Go prints times: fractions without trailing zeros.
+pub(crate) fn rfc3339_nanos(ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    time.strftime("%Y-%m-%dT%H:%M:%S%.fZ").to_string()
+}
+
+fn rfc3339_seconds(ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+pub(crate) async fn wal_replay(State(api): State<Arc<Api>>) -> Response {
+    let _ = api.ready.load(Ordering::Acquire);
+    // The log is replayed before the listener answers.
+    success_json(&json!({ "min": 0, "max": 0, "current": 0 }))
+}
+
+pub(crate) async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Response {
+    let limit = match params.get("limit") {
+        "" => STATS_LIMIT_DEFAULT,
+        text => match text.parse() {
+            Ok(limit) if (1..=STATS_LIMIT_MAX).contains(&limit) => limit,
+            Ok(limit) if limit > STATS_LIMIT_MAX => {
+                return ApiError::bad_data(format_args!("limit must not exceed {STATS_LIMIT_MAX}"))
+                    .into_response();
+            }
+            _ => return ApiError::bad_data("limit must be a positive number").into_response(),
+        },
+    };
+    match tokio::task::spawn_blocking(move || head_statistics(&api, limit)).await {
+        Ok(statistics) => success_json(&statistics),
+        Err(_) => ApiError::new(
+            super::answer::ErrorType::Internal,
+            "statistics ended unexpectedly",
+        )
+        .into_response(),
+    }
+}
+
+fn head_statistics(api: &Api, limit: usize) -> Value {
+    let head = api.db.head_status(model::labels::METRIC_NAME, limit);
+    json!({
+        "headStats": {
+            "numSeries": head.series,
+            "numLabelPairs": head.label_pairs,
+            "chunkCount": head.chunks,
+            "minTime": head.min_ms,
+            "maxTime": head.max_ms,
+        },
+        "seriesCountByMetricName": stats(&head.series_by_value),
+        "labelValueCountByLabelName": stats(&head.values_by_name),
+        "memoryInBytesByLabelName": stats(&head.bytes_by_name),
+        "seriesCountByLabelValuePair": stats(&head.series_by_pair),
+    })
+}
+
+fn stats(stats: &[Stat]) -> Vec<Value> {
+    stats
+        .iter()
+        .map(|stat| json!({ "name": stat.name, "value": stat.value }))
+        .collect()
+}
+
+pub(crate) async fn blocks(State(api): State<Arc<Api>>) -> Response {
+    let metas: Vec<_> = api.db.blocks().iter().map(|block| block.meta()).collect();
+    success_json(&json!({ "blocks": metas.iter().map(|meta| &**meta).collect::<Vec<_>>() }))
+}

@@ -1,0 +1,280 @@
+//! `/api/v1/targets`, `/api/v1/scrape_pools`, `/api/v1/metadata` and their kin.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use model::labels::{Labels, LabelsBuilder};
+use model::sample::Metadata;
+use scraper::{ActiveTarget, PoolTargets};
+use serde_json::{Map, Value, json};
+
+use super::Api;
+use super::answer::{ApiError, success_json};
+use super::params::Params;
+use super::status::rfc3339_nanos;
+
+/// Go's zero time: a target that was never scraped.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+pub(crate) async fn scrape_pools(State(api): State<Arc<Api>>) -> Response {
+    let names: Vec<String> = api.scraper.targets().into_iter().map(|pool| pool.job).collect();
+    success_json(&json!({ "scrapePools": names }))
+}
+
+pub(crate) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Response {
+    let pools = api.scraper.targets();
+    let wanted = params.get("scrapePool");
+    let state = params.get("state").to_lowercase();
+    let shown = |kind: &str| matches!(state.as_str(), "" | "any") || state == kind;
+    let (mut active, mut dropped, mut counts) = (Vec::new(), Vec::new(), Map::new());
+    for pool in &pools {
+        // Compat: the counts are those of all pools, whichever was asked for.
+        counts.insert(pool.job.clone(), pool.dropped_count.into());
+        if !wanted.is_empty() && wanted != pool.job {
+            continue;
+        }
+        if shown("active") {
+            active.extend(pool.active.iter().map(|target| active_json(&api, pool, target)));
+        }
+        if shown("dropped") {
+            dropped.extend(
+                pool.dropped
+                    .iter()
+                    .map(|found| json!({ "discoveredLabels": pairs(found), "scrapePool": pool.job })),
+            );
+        }
+    }
+    let counts = if shown("dropped") {
+        Value::Object(counts)
+    } else {
+        Value::Null
+    };
+    success_json(&json!({
+        "activeTargets": active,
+        "droppedTargets": dropped,
+        "droppedTargetCounts": counts,
+    }))
+}
+
+fn active_json(api: &Api, pool: &PoolTargets, target: &ActiveTarget) -> Value {
+    json!({
+        "discoveredLabels": pairs(&target.discovered),
+        "labels": pairs(&target.labels),
+        "scrapePool": pool.job,
+        "scrapeUrl": target.scrape_url,
+        "globalUrl": global_url(&target.scrape_url, &api.external_url),
+        "lastError": target.status.last_error,
+        "lastScrape": target.status.last_scrape_ms.map_or_else(|| NEVER.to_owned(), rfc3339_nanos),
+        "lastScrapeDuration": target.status.last_duration_s,
+        "health": target.status.health.as_str(),
+        "scrapeInterval": target.interval(),
+        "scrapeTimeout": target.timeout(),
+    })
+}
+
+/// The URL under which others reach a target that we reach on this machine: with our own host in it.
+fn global_url(scrape_url: &str, external: &url::Url) -> String {
+    let Ok(mut url) = url::Url::parse(scrape_url) else {
+        return scrape_url.to_owned();
+    };
+    let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    if local && url.set_host(external.host_str()).is_ok() {
+        // Our own listener may be reached by another scheme and port from outside.
+        if url.port_or_known_default() == external.port_or_known_default() {
+            let _ = url.set_scheme(external.scheme());
+            let _ = url.set_port(external.port());
+        }
+        return url.to_string();
+    }
+    scrape_url.to_owned()
+}
+
+fn pairs(labels: &Labels) -> Value {
+    Value::Object(
+        labels
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect(),
+    )
+}
+
+/// `limit` and its like: any number, negative for none.
+fn number(params: &Params, name: &str) -> Result<i64, ApiError> {
+    match params.get(name) {
+        "" => Ok(-1),
+        text => text
+            .parse()
+            .map_err(|_| ApiError::bad_data(format_args!("{name} must be a number"))),
+    }
+}
+
+fn metadata_json(metadata: &Metadata) -> Value {
+    json!({ "type": metadata.metric_type.as_str(), "unit": metadata.unit, "help": metadata.help })
+}
+
+/// What a target says: of one family, or of all.
+fn said_by(target: &ActiveTarget, family: &str) -> Vec<(String, Metadata)> {
+    if family.is_empty() {
+        return target
+            .metadata()
+            .into_iter()
+            .map(|said| (said.family, said.metadata))
+            .collect();
+    }
+    target
+        .metadata_of(family)
+        .map(|said| (family.to_owned(), said))
+        .into_iter()
+        .collect()
+}
+
+pub(crate) async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Response {
+    let (limit, per_metric) = match (number(&params, "limit"), number(&params, "limit_per_metric")) {
+        (Ok(limit), Ok(per_metric)) => (limit, per_metric),
+        (Err(error), _) | (_, Err(error)) => return error.into_response(),
+    };
+    let wanted = params.get("metric");
+    // Different things may be said of one family; each counts once.
+    let mut families: BTreeMap<String, Vec<Metadata>> = BTreeMap::new();
+    for target in api.scraper.targets().iter().flat_map(|pool| &pool.active) {
+        for (family, said) in said_by(target, wanted) {
+            let known = families.entry(family).or_default();
+            let room = per_metric <= 0 || (known.len() as i64) < per_metric;
+            if room && !known.contains(&said) {
+                known.push(said);
+            }
+        }
+    }
+    let shown = if limit < 0 { usize::MAX } else { limit as usize };
+    let data: Map<String, Value> = families
+        .into_iter()
+        .take(shown)
+        .map(|(family, said)| (family, said.iter().map(metadata_json).collect()))
+        .collect();
+    success_json(&data)
+}
+
+pub(crate) async fn target_metadata(State(api): State<Arc<Api>>, params: Params) -> Response {
+    let limit = match number(&params, "limit") {
+        Ok(limit) => limit,
+        Err(error) => return error.into_response(),
+    };
+    let matchers = match params.get("match_target") {
+        "" => Vec::new(),
+        text => match promql::parser::parse_selector(text) {
+            Ok(matchers) => matchers,
+            Err(error) => return ApiError::parameter("match_target", error).into_response(),
+        },
+    };
+    let wanted = params.get("metric");
+    let mut found = Vec::new();
+    for target in api.scraper.targets().iter().flat_map(|pool| &pool.active) {
+        if limit >= 0 && found.len() as i64 >= limit {
+            break;
+        }
+        if !matchers
+            .iter()
+            .all(|matcher| matcher.matches_labels(&target.labels))
+        {
+            continue;
+        }
+        for (family, said) in said_by(target, wanted) {
+            let mut entry = metadata_json(&said);
+            entry["target"] = pairs(&target.labels);
+            if wanted.is_empty() {
+                entry["metric"] = family.into();
+            }
+            found.push(entry);
+        }
+    }
+    success_json(&found)
+}
+
+pub(crate) async fn relabel_steps(State(api): State<Arc<Api>>, params: Params) -> Response {
+    match relabel_each(&api, &params) {
+        Ok(steps) => success_json(&json!({ "steps": steps })),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// What each relabelling rule of a job makes of a label set.
+fn relabel_each(api: &Api, params: &Params) -> Result<Vec<Value>, ApiError> {
+    let job = params.get("scrapePool");
+    if job.is_empty() {
+        return Err(ApiError::bad_data("no scrapePool parameter provided"));
+    }
+    if params.get("labels").is_empty() {
+        return Err(ApiError::bad_data("no labels parameter provided"));
+    }
+    let given: BTreeMap<String, String> = serde_json::from_str(params.get("labels"))
+        .map_err(|error| ApiError::bad_data(format_args!("error parsing labels: {error}")))?;
+    let pools = api.scraper.targets();
+    let pool = pools.iter().find(|pool| pool.job == job).ok_or_else(|| {
+        ApiError::bad_data(format_args!(
+            "error retrieving scrape config: scrape pool {job:?} not found"
+        ))
+    })?;
+    let mut labels: LabelsBuilder = Labels::from_pairs(&given).to_builder();
+    let mut keep = true;
+    let steps = pool.config.relabel_configs.iter().map(|rule| {
+        keep = keep && rule.apply(&mut labels);
+        let output = if keep { labels.build() } else { Labels::empty() };
+        json!({ "rule": rule_json(rule.config()), "output": pairs(&output), "keep": keep })
+    });
+    Ok(steps.collect())
+}
+
+fn rule_json(rule: &model::relabel::RelabelConfig) -> Value {
+    let mut map = Map::new();
+    let mut set = |key: &str, value: Value, there: bool| {
+        if there {
+            map.insert(key.to_owned(), value);
+        }
+    };
+    set(
+        "source_labels",
+        rule.source_labels.clone().into(),
+        !rule.source_labels.is_empty(),
+    );
+    set(
+        "separator",
+        rule.separator.clone().into(),
+        !rule.separator.is_empty(),
+    );
+    set("regex", rule.regex.as_deref().unwrap_or("(.*)").into(), true);
+    set("modulus", rule.modulus.into(), rule.modulus != 0);
+    set(
+        "target_label",
+        rule.target_label.clone().into(),
+        !rule.target_label.is_empty(),
+    );
+    set(
+        "replacement",
+        rule.replacement.clone().into(),
+        !rule.replacement.is_empty(),
+    );
+    set("action", rule.action.as_str().into(), true);
+    Value::Object(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_targets_are_named_as_others_reach_them() {
+        let external = url::Url::parse("https://metrics.example/narthex").expect("URL");
+        for (scrape, global) in [
+            (
+                "http://127.0.0.1:9100/metrics",
+                "http://metrics.example:9100/metrics",
+            ),
+            ("http://localhost:443/metrics", "https://metrics.example/metrics"),
+            ("http://10.0.0.1:9100/metrics", "http://10.0.0.1:9100/metrics"),
+        ] {
+            assert_eq!(global_url(scrape, &external), global);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Starting the real binary, and asking it things.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longest wait for anything that must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    pub(crate) folder: PathBuf,
+    args: Vec<String>,
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("address").port()
+}
+
+/// Runs the binary to its end.
+pub(crate) fn narthex(args: &[&str], folder: &Path, stdin: &[u8]) -> Output {
+    use std::io::Write as _;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_narthex"))
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // A command that does not read its input may be gone already.
+    let _ = child.stdin.take().expect("piped").write_all(stdin);
+    child.wait_with_output().expect("the binary ends")
+}
+
+/// The folder of the reference's answers; `None`, said once, where it is absent.
+pub(crate) fn conformance() -> Option<PathBuf> {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance");
+    let folder = std::env::var_os("NARTHEX_CONFORMANCE").map_or(default, PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    println!(
+        "skipped: no conformance data in {}; set NARTHEX_CONFORMANCE",
+        folder.display()
+    );
+    None
+}
+
+impl Server {
+    /// Starts a server with `config` in `folder`, and waits until it is ready.
+    pub(crate) async fn start(folder: &Path, config: &str, more_args: &[&str]) -> Server {
+        std::fs::write(folder.join("narthex.yml"), config).expect("configuration");
+        let port = free_port();
+        let mut args: Vec<String> = vec![
+            format!("--config.file={}", folder.join("narthex.yml").display()),
+            format!("--storage.tsdb.path={}", folder.join("data").display()),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+            "--web.enable-lifecycle".to_owned(),
+        ];
+        args.extend(more_args.iter().map(|arg| (*arg).to_owned()));
+        let child = spawn(&args, folder);
+        let mut server = Server {
+            child,
+            url: format!("http://127.0.0.1:{port}"),
+            folder: folder.to_owned(),
+            args,
+        };
+        server.wait_ready().await;
+        server
+    }
+
+    async fn wait_ready(&mut self) {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("child") {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            let answer = reqwest::get(format!("{}/-/ready", self.url)).await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                return;
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "the server is not ready:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        let mut text = String::new();
+        let file = std::fs::File::open(self.folder.join("log.txt"));
+        let _ = file.and_then(|mut file| file.read_to_string(&mut text));
+        text
+    }
+
+    /// Process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("gone");
+    }
+
+    /// Starts it again on the same folder.
+    pub(crate) async fn restart(&mut self) {
+        self.child = spawn(&self.args, &self.folder);
+        self.wait_ready().await;
+    }
+
+    /// Asks for a path; status and body.
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("{}{path}", self.url))
+            .await
+            .expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.text().await.expect("a body"))
+    }
+
+    /// Asks the API; the whole answer.
+    pub(crate) async fn api(&self, path: &str, params: &[(&str, &str)]) -> Value {
+        let mut url = url::Url::parse(&format!("{}/api/v1/{path}", self.url)).expect("URL");
+        if !params.is_empty() {
+            url.query_pairs_mut().extend_pairs(params);
+        }
+        let answer = reqwest::get(url).await.expect("an answer");
+        let text = answer.text().await.expect("a body");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
+    }
+
+    /// The result of an instant query.
+    pub(crate) async fn query(&self, query: &str) -> Vec<Value> {
+        let answer = self.api("query", &[("query", query)]).await;
+        answer["data"]["result"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{query}: {answer}"))
+            .clone()
+    }
+
+    /// Waits until `query` has a result that `enough` accepts.
+    pub(crate) async fn wait_for(&self, query: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let begin = Instant::now();
+        loop {
+            let result = self.query(query).await;
+            if enough(&result) {
+                return result;
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "{query} still gives {result:?}\n{}",
+                self.log()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Gone already is fine too.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(args: &[String], folder: &Path) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("log.txt"))
+        .expect("log file");
+    Command::new(env!("CARGO_BIN_EXE_narthex"))
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the binary starts")
+}
