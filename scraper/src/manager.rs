@@ -38,6 +38,9 @@ pub struct Options {
     pub start_timestamps: bool,
     /// Hand metadata to storage.
     pub append_metadata: bool,
+    /// How far timestamps are moved onto even steps, at most; zero leaves them alone. Never more than a hundredth of the
+    /// interval.
+    pub timestamp_tolerance: Duration,
     /// Least time between two reactions to what discovery finds.
     pub discovery_reload_interval: Duration,
 }
@@ -49,6 +52,7 @@ impl Default for Options {
             host_name: String::new(),
             start_timestamps: false,
             append_metadata: false,
+            timestamp_tolerance: Duration::from_millis(2),
             discovery_reload_interval: Duration::from_secs(5),
         }
     }

@@ -23,9 +23,6 @@ use crate::labels::{LabelLimits, LabelRules};
 use crate::metrics::ScrapeMetrics;
 use crate::target::{Health, Target, TargetStatus};
 
-/// Timestamps this near to the cycle are moved onto it, because even steps compress better.
-const ALIGN_TOLERANCE_MS: i64 = 2;
-
 /// What all loops share.
 pub(crate) struct Shared {
     pub(crate) appender: Arc<dyn Appender>,
@@ -137,7 +134,11 @@ impl ScrapeLoop {
         }
         let mut ticker = tokio::time::interval_at(Instant::now() + self.interval, self.interval);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut cycle = Cycle::new(shared.clock.now_ms(), self.interval);
+        let mut cycle = Cycle::new(
+            shared.clock.now_ms(),
+            self.interval,
+            shared.options.timestamp_tolerance,
+        );
         let mut last = None;
         loop {
             let timestamp_ms = cycle.align(shared.clock.now_ms());
@@ -372,7 +373,7 @@ impl ScrapeLoop {
     }
 }
 
-/// The even steps that timestamps are moved onto.
+/// The even steps that timestamps near them are moved onto, because even steps compress better.
 struct Cycle {
     next_ms: i64,
     interval_ms: i64,
@@ -380,12 +381,12 @@ struct Cycle {
 }
 
 impl Cycle {
-    fn new(start_ms: i64, interval: Duration) -> Self {
+    fn new(start_ms: i64, interval: Duration, tolerance: Duration) -> Self {
         let interval_ms = (interval.as_millis() as i64).max(1);
         Cycle {
             next_ms: start_ms,
             interval_ms,
-            tolerance_ms: ALIGN_TOLERANCE_MS.min(interval_ms / 100),
+            tolerance_ms: (tolerance.as_millis() as i64).min(interval_ms / 100),
         }
     }
 
@@ -409,7 +410,7 @@ mod tests {
 
     #[test]
     fn timestamps_near_the_cycle_are_moved_onto_it() {
-        let mut cycle = Cycle::new(1_000, Duration::from_secs(1));
+        let mut cycle = Cycle::new(1_000, Duration::from_secs(1), Duration::from_millis(2));
         assert_eq!(cycle.align(1_000), 1_000);
         assert_eq!(cycle.align(2_002), 2_000);
         assert_eq!(cycle.align(3_003), 3_003);

@@ -182,6 +182,7 @@ impl Server {
                 user_agent: USER_AGENT.to_owned(),
                 host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
                 start_timestamps: options.features.start_timestamps,
+                timestamp_tolerance: options.adjust_timestamps.unwrap_or_default(),
                 discovery_reload_interval: options.discovery_interval,
                 ..scraper::Options::default()
             },

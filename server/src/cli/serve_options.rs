@@ -113,9 +113,7 @@ pub(crate) struct QueryLimits {
 pub(crate) struct FeatureFlags {
     pub(crate) promql: Features,
     pub(crate) exemplar_storage: bool,
-    pub(crate) extra_scrape_metrics: bool,
     pub(crate) start_timestamps: bool,
-    pub(crate) xor2: bool,
     /// Names that nobody knows; said in the log, as the reference does.
     pub(crate) unknown: Vec<String>,
 }
@@ -240,9 +238,7 @@ impl FeatureFlags {
                 "type-and-unit-labels" => flags.promql.type_and_unit_labels = true,
                 "use-start-timestamps" => flags.promql.use_start_timestamps = true,
                 "exemplar-storage" => flags.exemplar_storage = true,
-                "extra-scrape-metrics" => flags.extra_scrape_metrics = true,
                 "st-storage" => flags.start_timestamps = true,
-                "xor2-encoding" => flags.xor2 = true,
                 // Always on, or without a meaning here.
                 "promql-at-modifier"
                 | "promql-negative-offset"

@@ -10,7 +10,7 @@ const CONFIG: &str = "global: {scrape_interval: 200ms, scrape_timeout: 200ms, ev
     scrape_configs:\n- job_name: self\n  static_configs: [{targets: ['SELF']}]\n";
 
 async fn server(folder: &std::path::Path) -> Server {
-    let mut server = Server::start(folder, "", &[]).await;
+    let server = Server::start(folder, "", &[]).await;
     let own = server.url.trim_start_matches("http://").to_owned();
     std::fs::write(folder.join("narthex.yml"), CONFIG.replace("SELF", &own)).expect("configuration");
     let answer = reqwest::Client::new()
@@ -20,7 +20,6 @@ async fn server(folder: &std::path::Path) -> Server {
         .expect("answer");
     assert_eq!(answer.status(), 200, "{}", server.log());
     server.wait_for("up == 1", |r| !r.is_empty()).await;
-    let _ = &mut server;
     server
 }
 
