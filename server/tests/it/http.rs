@@ -61,13 +61,9 @@ async fn errors_have_the_references_codes_and_types() {
         ("series", vec![("match[]", "{job=~\".*\"}")], 400, "bad_data"),
         ("labels", vec![("limit", "-1")], 400, "bad_data"),
     ] {
-        let url = format!("{}/api/v1/{path}", server.url);
-        let answer = reqwest::Client::new()
-            .get(url)
-            .query(&params)
-            .send()
-            .await
-            .expect("answer");
+        let mut url = url::Url::parse(&format!("{}/api/v1/{path}", server.url)).expect("URL");
+        url.query_pairs_mut().extend_pairs(&params);
+        let answer = reqwest::get(url).await.expect("answer");
         assert_eq!(answer.status().as_u16(), code, "{path} {params:?}");
         let body: Value = serde_json::from_str(&answer.text().await.expect("body")).expect("JSON");
         assert_eq!(body["errorType"], kind, "{path} {params:?}: {body}");
