@@ -7,7 +7,7 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-use crate::harness::{Server, conformance};
+use crate::harness::{Server, conformance, http_client};
 
 /// Relative error that floats may have, the reference's own.
 const TOLERANCE: f64 = 1e-12;
@@ -16,6 +16,22 @@ const TOLERANCE: f64 = 1e-12;
 async fn the_scraped_directory_answers_as_recorded() {
     check("scraped", &["--enable-feature=exemplar-storage"]).await;
 }
+
+#[tokio::test]
+async fn the_plain_directory_answers_as_recorded() {
+    check("plain", EXPERIMENTAL).await;
+}
+
+#[tokio::test]
+async fn the_directory_with_deletions_answers_as_recorded() {
+    check("deleted", EXPERIMENTAL).await;
+}
+
+/// What the recording server had switched on.
+const EXPERIMENTAL: &[&str] = &[
+    "--enable-feature=exemplar-storage,promql-experimental-functions,promql-extended-range-selectors",
+    "--enable-feature=promql-binop-fill-modifiers",
+];
 
 async fn check(name: &str, args: &[&str]) {
     let Some(conformance) = conformance() else { return };
@@ -69,7 +85,7 @@ async fn differs(server: &Server, case: &Value) -> Option<String> {
     ))
     .expect("URL");
     url.query_pairs_mut().extend_pairs(params);
-    let answer = reqwest::get(url).await.expect("an answer");
+    let answer = http_client().get(url).send().await.expect("an answer");
     let code = u64::from(answer.status().as_u16());
     let body: Value = serde_json::from_str(&answer.text().await.expect("body")).expect("JSON");
     let expected = &case["body"];

@@ -20,6 +20,13 @@ pub(crate) struct Server {
     args: Vec<String>,
 }
 
+/// A client for plain HTTP; the library wants a TLS provider all the same.
+pub(crate) fn http_client() -> reqwest::Client {
+    // Installed already is fine too.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -85,7 +92,7 @@ impl Server {
             if let Some(status) = self.child.try_wait().expect("child") {
                 panic!("the server ended with {status}:\n{}", self.log());
             }
-            let answer = reqwest::get(format!("{}/-/ready", self.url)).await;
+            let answer = http_client().get(format!("{}/-/ready", self.url)).send().await;
             if answer.is_ok_and(|answer| answer.status() == 200) {
                 return;
             }
@@ -125,7 +132,9 @@ impl Server {
 
     /// Asks for a path; status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let answer = reqwest::get(format!("{}{path}", self.url))
+        let answer = http_client()
+            .get(format!("{}{path}", self.url))
+            .send()
             .await
             .expect("an answer");
         let status = answer.status().as_u16();
@@ -138,7 +147,7 @@ impl Server {
         if !params.is_empty() {
             url.query_pairs_mut().extend_pairs(params);
         }
-        let answer = reqwest::get(url).await.expect("an answer");
+        let answer = http_client().get(url).send().await.expect("an answer");
         let text = answer.text().await.expect("a body");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
     }

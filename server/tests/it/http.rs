@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::harness::{Server, conformance};
+use crate::harness::{Server, conformance, http_client};
 
 const CONFIG: &str = "global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\n\
     scrape_configs:\n- job_name: self\n  static_configs: [{targets: ['SELF']}]\n";
@@ -13,7 +13,7 @@ async fn server(folder: &std::path::Path) -> Server {
     let server = Server::start(folder, "", &[]).await;
     let own = server.url.trim_start_matches("http://").to_owned();
     std::fs::write(folder.join("narthex.yml"), CONFIG.replace("SELF", &own)).expect("configuration");
-    let answer = reqwest::Client::new()
+    let answer = http_client()
         .post(format!("{}/-/reload", server.url))
         .send()
         .await
@@ -63,14 +63,14 @@ async fn errors_have_the_references_codes_and_types() {
     ] {
         let mut url = url::Url::parse(&format!("{}/api/v1/{path}", server.url)).expect("URL");
         url.query_pairs_mut().extend_pairs(&params);
-        let answer = reqwest::get(url).await.expect("answer");
+        let answer = http_client().get(url).send().await.expect("answer");
         assert_eq!(answer.status().as_u16(), code, "{path} {params:?}");
         let body: Value = serde_json::from_str(&answer.text().await.expect("body")).expect("JSON");
         assert_eq!(body["errorType"], kind, "{path} {params:?}: {body}");
         assert_eq!(body["status"], "error");
     }
     let form = format!("query={deep}");
-    let answer = reqwest::Client::new()
+    let answer = http_client()
         .post(format!("{}/api/v1/query", server.url))
         .header("Content-Type", "application/x-www-form-urlencoded")
         .body(form)
@@ -144,7 +144,7 @@ async fn answers_have_the_references_shapes_and_headers() {
             .expect("code");
         let method = request[0].parse().expect("method");
         let path = request[1].replace("1795406401", "0").replace("1795406431", "30");
-        let answer = reqwest::Client::new()
+        let answer = http_client()
             .request(method, format!("{}{path}", server.url))
             .header("Accept-Encoding", "identity")
             .send()
@@ -180,7 +180,7 @@ async fn answers_have_the_references_shapes_and_headers() {
 async fn other_methods_pages_and_origins() {
     let folder = tempfile::tempdir().expect("folder");
     let server = server(folder.path()).await;
-    let client = reqwest::Client::new();
+    let client = http_client();
     let answer = client
         .delete(format!("{}/api/v1/query?query=up", server.url))
         .send()
@@ -255,7 +255,7 @@ async fn a_bad_new_configuration_leaves_the_old_one_running() {
         )
         .expect("write");
         std::fs::write(folder.path().join("narthex.yml"), bad).expect("write");
-        let answer = reqwest::Client::new()
+        let answer = http_client()
             .post(format!("{}/-/reload", server.url))
             .send()
             .await
