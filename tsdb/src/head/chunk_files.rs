@@ -429,7 +429,7 @@ mod tests {
         let mut found = Vec::new();
         let (chunk_files, damage) =
             ChunkFiles::open(Arc::new(files.clone()), Path::new("chunks_head"), |c| {
-                found.push(c)
+                found.push(c);
             })
             .unwrap();
         (chunk_files, found, damage)

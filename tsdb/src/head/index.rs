@@ -263,7 +263,11 @@ impl Index {
 
     /// Labels of a series; empty for one that does not exist.
     pub(crate) fn labels(&self, index: u32) -> Labels {
-        let mut packer = LabelsPacker::default();
+        self.labels_with(index, &mut LabelsPacker::default())
+    }
+
+    /// [`Index::labels`] with a packer that is kept from call to call.
+    pub(crate) fn labels_with(&self, index: u32, packer: &mut LabelsPacker) -> Labels {
         for pair in self.set(index) {
             let pair = &self.pairs[*pair as usize];
             packer.push(&self.names[pair.name as usize].text, self.value_of(pair));

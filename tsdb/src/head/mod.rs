@@ -23,6 +23,7 @@ mod plan;
 mod read;
 mod refset;
 mod replay;
+mod replay_batch;
 mod series;
 mod truncate;
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use model::columns::Columns;
-use model::labels::Labels;
+use model::labels::{Labels, LabelsPacker};
 use model::matcher::Matcher;
 use model::storage::{ExemplarQueryable, SeriesExemplars, SeriesRef, StorageError, TimeRange};
 
@@ -12,11 +12,14 @@ use super::Head;
 use super::chunk_files::MappedChunk;
 use super::isolation::Visibility;
 use super::ooo::{Late, OutOfOrder};
-use super::pages::page_of;
+use super::pages::{Page, page_of};
 use crate::chunk::{self, ChunkError};
 use crate::columns::{append_all, chain, remove_deleted};
 use crate::files::Result;
 use crate::select::{label_names, label_values, select};
+
+/// Series whose labels are copied under one lock of the index.
+const LABELS_AT_A_TIME: usize = 4096;
 
 /// A series of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,28 +100,44 @@ impl HeadView {
     /// # Errors
     /// None at present: the index is in memory.
     pub fn select(&self, matchers: &[Matcher]) -> Result<Vec<(HeadSeries, Labels)>> {
-        let index = self.head.index.read();
-        let found = select(&*index, matchers)?;
+        let mut found: Vec<u64> = {
+            let index = self.head.index.read();
+            let found = select(&*index, matchers)?;
+            found.into_iter().map(|i| index.reference_of(i)).collect()
+        };
+        self.retain_with_data(&mut found);
         let mut series = Vec::with_capacity(found.len());
-        let mut rest = found.as_slice();
-        while let Some(first) = rest.first() {
-            let number = page_of(index.reference_of(*first));
-            let same = |i: &&u32| page_of(index.reference_of(**i)) == number;
-            let (of_page, others) = rest.split_at(rest.iter().take_while(same).count());
-            rest = others;
-            let Some(page) = self.head.pages.get(number) else {
-                continue;
-            };
-            let mut page = page.lock();
-            for i in of_page {
-                let reference = index.reference_of(*i);
-                let found = page.get(reference);
-                if found.is_some_and(|s| s.overlaps(self.in_order_min_ms, self.range)) {
-                    series.push((HeadSeries(SeriesRef(reference)), index.labels(*i)));
+        let mut packer = LabelsPacker::default();
+        for some in found.chunks(LABELS_AT_A_TIME) {
+            // New series must not wait until the labels of a large selection are all copied.
+            let index = self.head.index.read();
+            for reference in some {
+                let labels = index
+                    .index_of(*reference)
+                    .map(|i| index.labels_with(i, &mut packer));
+                if let Some(labels) = labels.filter(|l| !l.is_empty()) {
+                    series.push((HeadSeries(SeriesRef(*reference)), labels));
                 }
             }
         }
         Ok(series)
+    }
+
+    /// Keeps the series that may have samples in the view's range; `series` is sorted.
+    fn retain_with_data(&self, series: &mut Vec<u64>) {
+        let mut page: Option<(u64, Option<Arc<Page>>)> = None;
+        series.retain(|reference| {
+            let number = page_of(*reference);
+            if page.as_ref().is_none_or(|(n, _)| *n != number) {
+                page = Some((number, self.head.pages.get(number)));
+            }
+            let Some((_, Some(page))) = &page else {
+                return false;
+            };
+            let mut page = page.lock();
+            page.get(*reference)
+                .is_some_and(|s| s.overlaps(self.in_order_min_ms, self.range))
+        });
     }
 
     /// Names of the labels of the series that satisfy all matchers, sorted; at most `limit` (0: all).

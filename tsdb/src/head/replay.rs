@@ -18,21 +18,21 @@ use model::sample::Exemplar;
 use model::storage::SeriesRef;
 use parking_lot::{Mutex, RwLock};
 
-use super::append::append_float;
 use super::chunk_files::{ChunkFileDamage, ChunkFiles, FoundChunk, MappedChunk};
 use super::exemplars::ExemplarRing;
 use super::index::Index;
 use super::isolation::Isolation;
 use super::ooo::{Late, LateValue};
 use super::pages::{PAGE_SERIES, Page, Pages, page_of};
+use super::replay_batch::Batch;
 use super::series::Series;
 use super::{Head, HeadCounters, HeadOptions, open_wbl};
 use crate::columns::add_range;
 use crate::files::{Files, Result};
 use crate::wal::{
-    RecordError, RecordType, SegmentReader, Wal, decode_exemplars, decode_floats, decode_forgotten,
-    decode_histograms, decode_markers, decode_metadata, decode_series, decode_tombstones, last_checkpoint,
-    log_sources,
+    FloatEntry, RecordError, RecordType, SegmentReader, Wal, decode_exemplars, decode_floats,
+    decode_forgotten, decode_histograms, decode_markers, decode_metadata, decode_series, decode_tombstones,
+    last_checkpoint, log_sources,
 };
 
 /// Damage found in a log.
@@ -99,12 +99,13 @@ struct Replay<'a> {
     has_late_log: bool,
     unknown: HashSet<u64>,
     report: ReplayReport,
+    batch: Batch,
     buffers: Buffers,
 }
 
 #[derive(Default)]
 struct Buffers {
-    floats: Vec<crate::wal::FloatEntry>,
+    floats: Vec<FloatEntry>,
     histograms: Vec<crate::wal::HistogramEntry>,
     page: Option<(u64, Arc<Page>)>,
 }
@@ -158,11 +159,13 @@ impl Head {
                 mapped_chunks,
                 ..ReplayReport::default()
             },
+            batch: Batch::new(),
             buffers: Buffers::default(),
         };
         for path in &sources {
             replay.segment(&*files, path, false)?;
         }
+        replay.flush();
         for path in &late_sources {
             replay.segment(&*files, path, true)?;
         }
@@ -399,6 +402,13 @@ impl Replay<'_> {
         }
     }
 
+    /// Applies the floats that have gathered, before anything that depends on them.
+    fn flush(&mut self) {
+        let unknown = self.batch.flush(self.head);
+        self.unknown.extend(unknown.series);
+        self.report.unknown_entries += unknown.entries;
+    }
+
     fn floats(&mut self, record: &[u8], late: bool) -> std::result::Result<(), RecordError> {
         let mut entries = std::mem::take(&mut self.buffers.floats);
         entries.clear();
@@ -406,16 +416,23 @@ impl Replay<'_> {
         let from_ms = self.in_order_from_ms();
         for entry in &entries {
             let reference = self.target(entry.series, entry.timestamp_ms);
-            let sample = (entry.start_ms, entry.timestamp_ms, entry.value);
             if late {
-                self.late(reference, sample.0, sample.1, LateValue::Float(sample.2));
+                self.late(
+                    reference,
+                    entry.start_ms,
+                    entry.timestamp_ms,
+                    LateValue::Float(entry.value),
+                );
             } else if entry.timestamp_ms >= from_ms {
                 self.max_ms = self.max_ms.max(entry.timestamp_ms);
-                self.with_series(reference, |head, series| {
-                    series.catch_up(&head.chunk_files, reference, sample.1);
-                    append_float(series, head.rules(), None, reference, sample);
+                self.batch.push(FloatEntry {
+                    series: reference,
+                    ..*entry
                 });
             }
+        }
+        if self.batch.is_full() {
+            self.flush();
         }
         self.report.samples += entries.len() as u64;
         self.buffers.floats = entries;
@@ -423,6 +440,7 @@ impl Replay<'_> {
     }
 
     fn histograms(&mut self, record: &[u8], late: bool) -> std::result::Result<(), RecordError> {
+        self.flush();
         let mut entries = std::mem::take(&mut self.buffers.histograms);
         entries.clear();
         let decoded = decode_histograms(record, &mut entries);
@@ -484,6 +502,7 @@ impl Replay<'_> {
     }
 
     fn tombstones(&mut self, record: &[u8], late: bool) -> std::result::Result<(), RecordError> {
+        self.flush();
         let mut entries = Vec::new();
         decode_tombstones(record, &mut entries)?;
         for entry in entries {
