@@ -26,7 +26,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
-use http::header::{ALLOW, VARY};
+use http::header::{ALLOW, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use model::clock::Clock;
 use model::storage::Queryable;
@@ -113,13 +113,24 @@ pub(crate) fn router(api: Arc<Api>, cors: Cors) -> Router {
         .with_state(api)
 }
 
+/// A route that answers GET.
+fn get_only<H, T>(handler: H) -> MethodRouter<Arc<Api>>
+where
+    H: axum::handler::Handler<T, Arc<Api>>,
+    T: 'static,
+{
+    get(handler).fallback(|| refuse_method("GET, OPTIONS"))
+}
+
 /// A route that answers GET and POST.
 fn get_and_post<H, T>(handler: H) -> MethodRouter<Arc<Api>>
 where
     H: axum::handler::Handler<T, Arc<Api>> + Clone,
     T: 'static,
 {
-    get(handler.clone()).post(handler)
+    get(handler.clone())
+        .post(handler)
+        .fallback(|| refuse_method("GET, OPTIONS, POST"))
 }
 
 /// A route that answers POST and PUT.
@@ -128,7 +139,15 @@ where
     H: axum::handler::Handler<T, Arc<Api>> + Clone,
     T: 'static,
 {
-    post(handler.clone()).put(handler)
+    post(handler.clone())
+        .put(handler)
+        .fallback(|| refuse_method("OPTIONS, POST, PUT"))
+}
+
+/// Compat: header and text are the reference's (api-shapes/DELETE__api_v1_query_query_up).
+async fn refuse_method(allowed: &'static str) -> impl IntoResponse {
+    let headers = [(ALLOW, allowed), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (StatusCode::METHOD_NOT_ALLOWED, headers, "Method Not Allowed\n")
 }
 
 fn api_routes(api: &Arc<Api>, cors: Cors) -> Router<Arc<Api>> {
@@ -139,25 +158,25 @@ fn api_routes(api: &Arc<Api>, cors: Cors) -> Router<Arc<Api>> {
         .route("/format_query", get_and_post(parse::format_query))
         .route("/parse_query", get_and_post(parse::parse_query))
         .route("/labels", get_and_post(series::label_names))
-        .route("/label/{name}/values", get(series::label_values))
+        .route("/label/{name}/values", get_only(series::label_values))
         .route("/series", get_and_post(series::series))
-        .route("/scrape_pools", get(targets::scrape_pools))
-        .route("/targets", get(targets::targets))
-        .route("/targets/metadata", get(targets::target_metadata))
-        .route("/targets/relabel_steps", get(targets::relabel_steps))
-        .route("/metadata", get(targets::metadata))
-        .route("/alertmanagers", get(alerting::alertmanagers))
-        .route("/alerts", get(alerting::alerts))
-        .route("/rules", get(alerting::rules))
-        .route("/status/config", get(status::config))
-        .route("/status/runtimeinfo", get(status::runtime_info))
-        .route("/status/buildinfo", get(status::build_info))
-        .route("/status/flags", get(status::flags))
-        .route("/status/tsdb", get(status::tsdb))
-        .route("/status/tsdb/blocks", get(status::blocks))
-        .route("/status/walreplay", get(status::wal_replay))
-        .route("/features", get(features::features))
-        .route("/notifications", get(features::notifications))
+        .route("/scrape_pools", get_only(targets::scrape_pools))
+        .route("/targets", get_only(targets::targets))
+        .route("/targets/metadata", get_only(targets::target_metadata))
+        .route("/targets/relabel_steps", get_only(targets::relabel_steps))
+        .route("/metadata", get_only(targets::metadata))
+        .route("/alertmanagers", get_only(alerting::alertmanagers))
+        .route("/alerts", get_only(alerting::alerts))
+        .route("/rules", get_only(alerting::rules))
+        .route("/status/config", get_only(status::config))
+        .route("/status/runtimeinfo", get_only(status::runtime_info))
+        .route("/status/buildinfo", get_only(status::build_info))
+        .route("/status/flags", get_only(status::flags))
+        .route("/status/tsdb", get_only(status::tsdb))
+        .route("/status/tsdb/blocks", get_only(status::blocks))
+        .route("/status/walreplay", get_only(status::wal_replay))
+        .route("/features", get_only(features::features))
+        .route("/notifications", get_only(features::notifications))
         .route("/admin/tsdb/delete_series", post_and_put(admin::delete_series))
         .route(
             "/admin/tsdb/clean_tombstones",
@@ -166,46 +185,21 @@ fn api_routes(api: &Arc<Api>, cors: Cors) -> Router<Arc<Api>> {
         .route("/admin/tsdb/snapshot", post_and_put(admin::snapshot))
         .fallback(pages::not_found)
         .layer(CompressionLayer::new())
-        .layer(middleware::from_fn(vary_and_methods))
+        .layer(middleware::from_fn(options_and_vary))
         .layer(middleware::from_fn_with_state(api.clone(), only_when_ready))
         .layer(middleware::from_fn_with_state(cors, cors::layer))
 }
 
-/// Answers OPTIONS for every path, adds `Vary`, and words refused methods as the reference does.
-async fn vary_and_methods(request: Request, next: Next) -> Response {
+/// Answers OPTIONS for every path, and adds `Vary`.
+async fn options_and_vary(request: Request, next: Next) -> Response {
     if request.method() == http::Method::OPTIONS {
         return (StatusCode::NO_CONTENT, [(VARY, "Accept-Encoding")]).into_response();
     }
     let mut response = next.run(request).await;
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        let allowed = response
-            .headers()
-            .get(ALLOW)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("")
-            .to_owned();
-        let mut methods: Vec<&str> = allowed
-            .split(',')
-            .filter(|method| !matches!(*method, "" | "HEAD"))
-            .collect();
-        methods.push("OPTIONS");
-        methods.sort_unstable();
-        let allow = HeaderValue::try_from(methods.join(", ")).unwrap_or(HeaderValue::from_static("OPTIONS"));
-        let nosniff = (
-            http::header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
-        return (
-            StatusCode::METHOD_NOT_ALLOWED,
-            [(ALLOW, allow), nosniff],
-            "Method Not Allowed\n",
-        )
-            .into_response();
-    }
-    let headers = response.headers_mut();
-    if !headers.contains_key(VARY) {
-        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
+    response
+        .headers_mut()
+        .entry(VARY)
+        .or_insert(HeaderValue::from_static("Accept-Encoding"));
     response
 }
 
