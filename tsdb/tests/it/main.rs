@@ -10,4 +10,5 @@ mod crash;
 mod isolation;
 mod logs_docs;
 mod model_test;
+mod store;
 mod support;

@@ -1,0 +1,329 @@
+//! What a store does besides taking and giving samples.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Format, Registry};
+use model::columns::Columns;
+use model::labels::Labels;
+use model::matcher::Matcher;
+use model::sample::{Exemplar, Metadata, MetricType};
+use model::storage::{
+    AppendBatch, AppendError, AppendOutcome, Appender, BatchList, ExemplarQueryable, FloatSample, Queryable,
+    Refusal, SelectHints, SeriesError, SeriesRef, TimeRange,
+};
+use narthex_tsdb::db::Db;
+use narthex_tsdb::files::{Files, MemFiles};
+
+use crate::support::{Contents, DIR, everything, open, options, read};
+
+fn labels(i: usize) -> Labels {
+    Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())])
+}
+
+/// One sample for each of `series` series at each of `times`.
+fn fill(db: &Db, series: usize, times: impl Iterator<Item = i64>) {
+    let references: Vec<SeriesRef> = (0..series)
+        .map(|i| db.resolve(&labels(i)).expect("no limit"))
+        .collect();
+    let mut outcome = AppendOutcome::default();
+    for timestamp_ms in times {
+        let floats = references.iter().enumerate().map(|(i, series)| FloatSample {
+            series: *series,
+            timestamp_ms,
+            value: (i as i64 * 1000 + timestamp_ms % 997) as f64,
+        });
+        let batch = AppendBatch {
+            floats: floats.collect(),
+            ..AppendBatch::default()
+        };
+        db.append(&batch, &mut outcome).expect("appends");
+        assert_eq!(outcome.refused, []);
+    }
+}
+
+fn all(db: &Db) -> Contents {
+    read(db, TimeRange::ALL, &everything())
+}
+
+fn samples(contents: &Contents) -> usize {
+    contents.values().map(std::collections::BTreeMap::len).sum()
+}
+
+/// A store with three blocks and a head.
+fn with_blocks() -> (MemFiles, Db) {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    fill(&db, 5, (0..450).map(|step| step * 1000));
+    db.compact().expect("compacts");
+    assert_eq!(db.blocks().len(), 3);
+    (files, db)
+}
+
+#[test]
+fn damage_in_the_log_costs_what_is_damaged() {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    fill(&db, 20, (0..600).map(|step| step * 150));
+    db.close().expect("closes");
+    drop(db);
+    let wal = Path::new(DIR).join("wal");
+    let segments = files.list(&wal).expect("a folder");
+    assert!(segments.len() >= 3, "{segments:?}");
+    let middle = wal.join(&segments[1].name);
+    files.flip(&middle, 20_000, 0x55).expect("a byte");
+    let db = open(&files, options());
+    let [damage] = db.replay_report().damages.as_slice() else {
+        panic!("{:?}", db.replay_report());
+    };
+    assert!(damage.path == middle && damage.offset <= 20_000 && damage.lost_bytes > 0);
+    let found = samples(&all(&db));
+    assert!((6000..12_000).contains(&found), "{found} of 12000 samples");
+    fill(&db, 20, std::iter::once(100_000));
+    drop(db);
+    let db = open(&files.after_kill(), options());
+    assert!(db.replay_report().damages.is_empty(), "it was cut");
+    assert_eq!(samples(&all(&db)), found + 20);
+}
+
+#[test]
+fn a_damaged_block_is_told_and_the_rest_is_served() {
+    let (files, db) = with_blocks();
+    let path: PathBuf = db.blocks()[1].dir().to_owned();
+    drop(db);
+    files.flip(&path.join("index"), 0, 0xff).expect("a byte");
+    let files = files.after_kill();
+    let db = open(&files, options());
+    assert_eq!(
+        db.damaged_blocks().iter().map(|d| &d.path).collect::<Vec<_>>(),
+        [&path]
+    );
+    let times: Vec<i64> = all(&db)[&labels(0)].keys().copied().collect();
+    assert_eq!((times.len(), times[99], times[100]), (350, 99_000, 200_000));
+    assert!(files.exists(&path), "it stays for whoever wants to repair it");
+}
+
+#[test]
+fn a_view_outlives_compaction_and_truncation_waits_for_it() {
+    let files = MemFiles::new();
+    let mut options = options();
+    options.truncation_patience = Duration::ZERO;
+    let db = open(&files, options);
+    fill(&db, 5, (0..350).map(|step| step * 1000));
+    let view = db.querier(TimeRange::ALL).expect("a view");
+    let set = view
+        .select(&SelectHints::default(), &everything())
+        .expect("selects");
+    let mut columns = Columns::default();
+    db.compact().expect("compacts");
+    assert_eq!((db.blocks().len(), db.head().min_ms()), (1, 0), "put off");
+    set.read(3, TimeRange::ALL, &mut columns).expect("reads");
+    assert_eq!(columns.len(), 350);
+    assert_eq!(samples(&all(&db)), 5 * 350);
+    drop((set, view));
+    db.compact().expect("compacts");
+    assert_eq!((db.blocks().len(), db.head().min_ms()), (2, 200_000));
+    assert_eq!(samples(&all(&db)), 5 * 350);
+}
+
+#[test]
+fn old_blocks_go_by_age_and_size() {
+    let (_, db) = with_blocks();
+    db.set_retention(200_000, 0, 0.0);
+    db.compact().expect("compacts");
+    assert_eq!(db.time_range().map(|r| r.min_ms), Some(100_000));
+    db.set_retention(0, 1, 0.0);
+    db.compact().expect("compacts");
+    assert!(db.blocks().is_empty());
+    assert_eq!(samples(&all(&db)), 5 * 150, "the head stays");
+}
+
+#[test]
+fn deleted_samples_leave_the_disk_when_asked() {
+    let (files, db) = with_blocks();
+    let range = TimeRange::new(50_000, 149_999);
+    db.delete(range, &[Matcher::equal("i", "2")]).expect("deletes");
+    let before = all(&db);
+    assert_eq!(samples(&before), 5 * 450 - 100);
+    db.clean_tombstones().expect("cleans");
+    assert!(db.blocks().iter().all(|b| b.tombstones().is_empty()));
+    assert_eq!(
+        db.blocks()
+            .iter()
+            .map(|b| b.meta().stats.num_samples)
+            .sum::<u64>(),
+        5 * 300 - 100
+    );
+    assert!(all(&db) == before);
+    drop(db);
+    assert!(all(&open(&files.after_kill(), options())) == before);
+}
+
+#[test]
+fn a_snapshot_is_a_store_of_its_own() {
+    let (files, db) = with_blocks();
+    let want = all(&db);
+    let dir = Path::new("snapshots/one");
+    db.snapshot(dir, true).expect("a snapshot");
+    fill(&db, 5, std::iter::once(500_000));
+    let files: Arc<dyn Files> = Arc::new(files);
+    let clock = Arc::new(model::clock::ManualClock::new(0));
+    let copy = Db::open(files, dir, options(), clock).expect("opens");
+    assert_eq!(copy.blocks().len(), 4);
+    assert!(all(&copy) == want);
+}
+
+#[test]
+fn a_transaction_with_a_forgotten_series_is_not_applied() {
+    let db = open(&MemFiles::new(), options());
+    let old = db.resolve(&labels(99)).expect("no limit");
+    fill(&db, 1, (0..450).map(|step| step * 1000));
+    db.compact().expect("compacts");
+    let known = db.resolve(&labels(0)).expect("no limit");
+    let float = |series| FloatSample {
+        series,
+        timestamp_ms: 450_000,
+        value: 1.0,
+    };
+    let batch = AppendBatch {
+        floats: vec![float(known), float(old)],
+        ..AppendBatch::default()
+    };
+    let result = db.append(&batch, &mut AppendOutcome::default());
+    assert!(
+        matches!(result, Err(AppendError::UnknownSeries(ref series)) if *series == [old]),
+        "{result:?}"
+    );
+    assert_eq!(samples(&all(&db)), 450);
+    assert_ne!(
+        db.resolve(&labels(99)),
+        Ok(old),
+        "references are not given out again"
+    );
+}
+
+#[test]
+fn refusals_name_their_samples() {
+    let mut options = options();
+    options.head.series_max = 2;
+    options.head.future_margin_ms = Some(1_000_000);
+    let db = open(&MemFiles::new(), options);
+    fill(&db, 2, [100_000, 101_000].into_iter());
+    assert_eq!(db.resolve(&labels(2)), Err(SeriesError::LimitReached));
+    assert_eq!(db.resolve(&Labels::empty()), Err(SeriesError::Empty));
+    let series = db.resolve(&labels(0)).expect("known");
+    let float = |timestamp_ms, value| FloatSample {
+        series,
+        timestamp_ms,
+        value,
+    };
+    let batch = AppendBatch {
+        floats: vec![
+            float(100_500, 1.0),
+            float(101_000, -1.0),
+            float(1000, 1.0),
+            float(2_000_000, 1.0),
+            float(101_000, 101_000.0 % 997.0),
+            float(102_000, 1.0),
+        ],
+        ..AppendBatch::default()
+    };
+    let mut outcome = AppendOutcome::default();
+    db.append(&batch, &mut outcome).expect("appends");
+    let refusals = [
+        Refusal::OutOfOrder,
+        Refusal::DuplicateTimestamp,
+        Refusal::OutOfBounds,
+        Refusal::TooFarInFuture,
+    ];
+    let want: Vec<_> = (0..)
+        .zip(refusals)
+        .map(|(i, r)| (BatchList::Floats, i, r))
+        .collect();
+    assert_eq!((outcome.refused, outcome.accepted), (want, 2));
+}
+
+#[test]
+fn exemplars_and_metadata_survive_a_restart() {
+    let files = MemFiles::new();
+    let mut options = options();
+    options.head.exemplars_max = 10;
+    let db = open(&files, options.clone());
+    let series = db.resolve(&labels(0)).expect("no limit");
+    let metadata = Metadata {
+        metric_type: MetricType::Counter,
+        unit: "seconds".to_owned(),
+        help: "Zeit".to_owned(),
+    };
+    let batch = AppendBatch {
+        floats: vec![FloatSample {
+            series,
+            timestamp_ms: 1000,
+            value: 1.0,
+        }],
+        exemplars: vec![(
+            series,
+            Exemplar {
+                labels: Labels::from_pairs([("trace_id", "a")]),
+                value: 0.5,
+                timestamp_ms: None,
+            },
+        )],
+        metadata: vec![(series, metadata.clone())],
+        ..AppendBatch::default()
+    };
+    db.append(&batch, &mut AppendOutcome::default()).expect("appends");
+    let check = |db: &Db| {
+        let found = db
+            .exemplars(TimeRange::ALL, &[vec![Matcher::equal("i", "0")]])
+            .expect("reads");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].exemplars[0].timestamp_ms, Some(1000), "the sample's");
+        let series = db.resolve(&labels(0)).expect("known");
+        assert_eq!(db.head().metadata(series), Some(metadata.clone()));
+    };
+    check(&db);
+    drop(db);
+    check(&open(&files.after_kill(), options));
+}
+
+#[test]
+fn a_folder_is_held_by_one_store() {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    let again = |files: &MemFiles| {
+        let files: Arc<dyn Files> = Arc::new(files.clone());
+        let clock = Arc::new(model::clock::ManualClock::new(0));
+        Db::open(files, Path::new(DIR), options(), clock).map(|_| ())
+    };
+    assert!(again(&files).is_err());
+    db.close().expect("closes");
+    assert!(again(&files).is_ok());
+}
+
+#[test]
+fn metrics_and_status_tell_what_is_there() {
+    let (_, db) = with_blocks();
+    let registry = Registry::new();
+    db.register_metrics(&registry);
+    let text = registry.render(Format::Text);
+    for line in [
+        "prometheus_tsdb_head_series 5",
+        "prometheus_tsdb_blocks_loaded 3",
+        "prometheus_tsdb_head_samples_appended_total{type=\"float\"} 2250",
+        "prometheus_tsdb_head_max_time 449000",
+        "prometheus_tsdb_lowest_timestamp 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+    }
+    let status = db.head_status("__name__", 2);
+    assert_eq!((status.series, status.label_pairs), (5, 6));
+    assert_eq!(status.series_by_value.len(), 1);
+    let top: Vec<(&str, u64)> = status
+        .values_by_name
+        .iter()
+        .map(|s| (s.name.as_str(), s.value))
+        .collect();
+    assert_eq!(top, [("i", 5), ("__name__", 1)]);
+}
