@@ -73,6 +73,9 @@ fn damage_in_the_log_costs_what_is_damaged() {
     assert!(segments.len() >= 3, "{segments:?}");
     let middle = wal.join(&segments[1].name);
     files.flip(&middle, 20_000, 0x55).expect("a byte");
+    // What full chunks hold would not be missed.
+    let chunks = Path::new(DIR).join("chunks_head");
+    files.remove_dir_all(&chunks).expect("removes");
     let db = open(&files, options());
     let [damage] = db.replay_report().damages.as_slice() else {
         panic!("{:?}", db.replay_report());
