@@ -144,6 +144,7 @@ impl Server {
             None => crate::config::load_default(&own_address)?,
         };
         let db = open_storage(&options, &first.config, clock.clone()).await?;
+        db.register_metrics(&registry);
         let storage: Arc<dyn Queryable> = db.clone();
         let subquery_step_ms = Arc::new(AtomicI64::new(first.config.global.evaluation_interval.as_ms()));
         let engine = Arc::new(Engine::new(engine_options(&options, subquery_step_ms.clone())));
