@@ -230,7 +230,11 @@ impl<'a> Execution<'a> {
                 child,
                 by_labels,
                 descending,
-            } => self.sort(*child, by_labels.as_deref(), *descending, node)?,
+                over_range,
+            } => {
+                let order = by_labels.as_deref();
+                self.sort(*child, order, *descending, *over_range, node)?
+            }
             NodeKind::Buckets {
                 function,
                 child,

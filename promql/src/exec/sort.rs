@@ -14,6 +14,7 @@ impl Execution<'_> {
         child: NodeId,
         by_labels: Option<&[String]>,
         descending: bool,
+        over_range: bool,
         node: &Node,
     ) -> Result<Table, QueryError> {
         let limits = &self.shared.limits;
@@ -23,7 +24,7 @@ impl Execution<'_> {
         if by_labels.is_none() {
             drop_histograms(&mut table.series);
         }
-        if node.steps.count > 1 {
+        if over_range || node.steps.count > 1 {
             self.annotate(|notes| {
                 notes.warn(
                     node.spans.whole,

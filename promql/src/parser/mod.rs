@@ -1,9 +1,9 @@
 //! Text to tree: queries, selectors, metrics and the series notation of tests.
 //!
-//! Words are scanned with nom ([`scan`]). The grammar over words is recursive descent by hand with precedence climbing:
+//! Words are scanned with nom (`scan`). The grammar over words is recursive descent by hand with precedence climbing:
 //! the reference's messages depend on which construct was open when a word did not fit, and a combinator that tries
 //! alternatives forgets just that. Each construct that has words of its own for a misfit puts an unworded
-//! [`Stop::Unexpected`] from below into them; what no construct words, the outermost does.
+//! `Stop::Unexpected` from below into them; what no construct words, the outermost does.
 //!
 //! Invariant: no text, however long or nested, exhausts the stack: recursion is counted ([`NESTING_MAX`]), chains of
 //! operators are built in a loop.

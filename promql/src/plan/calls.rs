@@ -9,6 +9,7 @@ use crate::kernels::{InstantOutput, RangeFunction, range_function};
 use crate::parser::is_label_name;
 use crate::row::Steps;
 
+use super::invariant::is_invariant;
 use super::lower::{Grid, Lowering, spans, unexpected};
 use super::{
     BucketFunction, ByName, Distinct, Info, LabelJoin, LabelReplace, Naming, NodeId, NodeKind, PlanError,
@@ -263,6 +264,7 @@ impl Lowering<'_> {
             child,
             by_labels,
             descending,
+            over_range: !grid.one_time && !is_invariant(expr),
         };
         Ok(self.add(kind, grid, naming, spans(expr, arg)))
     }

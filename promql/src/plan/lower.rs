@@ -3,7 +3,7 @@
 use model::storage::TimeRange;
 
 use crate::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, Grouping, Span, ValueType};
-use crate::parser::is_label_name;
+use crate::parser::{is_label_name, undisguised};
 use crate::row::Steps;
 
 use super::invariant::is_invariant;
@@ -40,6 +40,7 @@ pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, Plan
     };
     let grid = Grid {
         steps,
+        one_time: context.start_ms == context.end_ms,
         counting: Counting {
             times: 1,
             subquery: None,
@@ -48,7 +49,7 @@ pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, Plan
     };
     let inner = expr.without_parens();
     let root = match (value_type, &inner.kind) {
-        (ValueType::String, ExprKind::String(text)) => Root::String(text.clone()),
+        (ValueType::String, ExprKind::String(text)) => Root::String(undisguised(text).into_owned()),
         (ValueType::Scalar, _) => Root::Scalar(lowering.scalar(expr, grid)?),
         (ValueType::Vector, _) => Root::Vector(lowering.vector(expr, grid)?),
         (ValueType::Matrix, ExprKind::Matrix(matrix)) => Root::Samples(lowering.samples(matrix, grid)?),
@@ -71,6 +72,8 @@ pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, Plan
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
     pub(super) steps: Steps,
+    /// The first step is the end, too. A range may have one step only and still not be this.
+    pub(super) one_time: bool,
     pub(super) counting: Counting,
     pub(super) histograms: HistogramUse,
 }
@@ -112,6 +115,7 @@ impl Grid {
                 count: self.steps.count.min(1),
                 ..self.steps
             },
+            one_time: true,
             counting: Counting {
                 times: self
                     .counting

@@ -214,6 +214,8 @@ pub(crate) enum NodeKind {
         by_labels: Option<Vec<String>>,
         /// The largest first.
         descending: bool,
+        /// The result is a matrix, whose order is that of its labels.
+        over_range: bool,
     },
     /// `label_replace`
     LabelReplace(LabelReplace),

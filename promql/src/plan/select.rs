@@ -139,6 +139,7 @@ impl Lowering<'_> {
         });
         let inner = Grid {
             steps,
+            one_time: steps.start_ms == ends.last_ms(),
             histograms: HistogramUse::Whole,
             counting: Counting {
                 subquery: Some(self.subqueries.len() as u32 - 1),

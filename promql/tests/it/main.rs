@@ -6,6 +6,7 @@
 )]
 
 mod conformance;
+mod differential;
 mod engine;
 mod parser;
 mod script;
