@@ -95,6 +95,10 @@ struct Replay<'a> {
     highest: u64,
     /// Newest in-order timestamp so far.
     max_ms: i64,
+    /// The same before the transaction at hand: what its samples were admitted by.
+    admitted_by_ms: i64,
+    /// Place of the last record of samples among those of a transaction.
+    rank: u8,
     /// Whether there is a late log: then samples of the log that were late when they were logged are passed over.
     has_late_log: bool,
     unknown: HashSet<u64>,
@@ -152,6 +156,8 @@ impl Head {
             aliases: HashMap::new(),
             highest: 0,
             max_ms: i64::MIN,
+            admitted_by_ms: i64::MIN,
+            rank: 0,
             has_late_log: !late_sources.is_empty(),
             unknown: HashSet::new(),
             report: ReplayReport {
@@ -393,13 +399,23 @@ impl Replay<'_> {
 
     /// What is older than this was not taken in order when the record was written. Such samples stand in the log as well
     /// as in the late log; some would fit at the end of their series now, and could bring back what was deleted since.
-    fn in_order_from_ms(&self) -> i64 {
-        let recent = self.max_ms.saturating_sub(self.head.options.chunk_range_ms / 2);
-        if self.has_late_log {
-            recent.max(self.min_valid_ms)
-        } else {
-            self.min_valid_ms
+    fn in_order_from_ms(&mut self, kind: u8) -> i64 {
+        if !self.has_late_log {
+            return self.min_valid_ms;
         }
+        // Records of a transaction come in this order; where it is broken, another transaction begins.
+        let rank = [2, 11, 7, 9, 12, 8, 10, 13]
+            .iter()
+            .position(|k| *k == kind)
+            .unwrap_or(0) as u8;
+        if rank <= self.rank {
+            self.admitted_by_ms = self.max_ms;
+        }
+        self.rank = rank;
+        let recent = self
+            .admitted_by_ms
+            .saturating_sub(self.head.options.chunk_range_ms / 2);
+        recent.max(self.min_valid_ms)
     }
 
     /// Applies the floats that have gathered, before anything that depends on them.
@@ -413,7 +429,7 @@ impl Replay<'_> {
         let mut entries = std::mem::take(&mut self.buffers.floats);
         entries.clear();
         let decoded = decode_floats(record, &mut entries);
-        let from_ms = self.in_order_from_ms();
+        let from_ms = self.in_order_from_ms(record[0]);
         for entry in &entries {
             let reference = self.target(entry.series, entry.timestamp_ms);
             if late {
@@ -444,7 +460,7 @@ impl Replay<'_> {
         let mut entries = std::mem::take(&mut self.buffers.histograms);
         entries.clear();
         let decoded = decode_histograms(record, &mut entries);
-        let from_ms = self.in_order_from_ms();
+        let from_ms = self.in_order_from_ms(record[0]);
         for entry in &entries {
             let reference = self.target(entry.series, entry.timestamp_ms);
             if late {
