@@ -1,3 +1,5 @@
+//! XOR2 chunks: round trips, resuming, damage.
+
 use super::*;
 use crate::chunk::testing::{Rng, attack, float_patterns};
 

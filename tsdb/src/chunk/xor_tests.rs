@@ -1,3 +1,5 @@
+//! XOR chunks: round trips, resuming, damage.
+
 use model::columns::Columns;
 
 use super::*;

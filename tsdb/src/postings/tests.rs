@@ -1,3 +1,5 @@
+//! Postings: cursors and set operations against plain sets.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Selecting against a scan of every series.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::labels::Labels;

@@ -1,3 +1,5 @@
+//! Histogram chunks: round trips, appending rules, damage.
+
 use model::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Span};
 use model::sample::stale_nan;
 
