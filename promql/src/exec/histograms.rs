@@ -138,31 +138,47 @@ fn combine_histograms(op: BinaryOp, a: &Shared, b: &Shared) -> Result<(Outcome, 
     Ok((Outcome::Histogram(Arc::new(result)), combined.bounds_reconciled))
 }
 
-/// Says why an operation gave nothing.
-fn note_refusal(
-    refusal: &Refusal,
-    op: BinaryOp,
-    lhs: Operand<'_>,
-    rhs: Operand<'_>,
-    span: Span,
-    notes: &mut Annotations,
-) {
-    let symbol = op.as_str();
-    match refusal {
-        Refusal::Types => notes.info(
-            span,
-            format_args!(
-                "incompatible sample types encountered for binary operator {}: {} {symbol} {}",
-                text::Quoted(symbol),
-                lhs.name(),
-                rhs.name()
+/// What is to be said about an operation on two operands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum PairNote {
+    /// The operator has no meaning for operands of these names.
+    Types(&'static str, &'static str),
+    /// Exponential and custom buckets.
+    Schemas,
+    /// Contradicting hints about counter resets, in an operation of this name.
+    Resets(&'static str),
+    /// Custom bounds were reconciled, in an operation of this name.
+    Reconciled(&'static str),
+}
+
+impl PairNote {
+    /// Why an operation gave nothing.
+    fn of(refusal: &Refusal, lhs: Operand<'_>, rhs: Operand<'_>) -> Self {
+        match refusal {
+            Refusal::Types => PairNote::Types(lhs.name(), rhs.name()),
+            Refusal::Schemas => PairNote::Schemas,
+            Refusal::Resets(name) => PairNote::Resets(name),
+        }
+    }
+
+    /// Adds it to `notes`.
+    pub(super) fn tell(self, op: BinaryOp, span: Span, notes: &mut Annotations) {
+        let symbol = op.as_str();
+        match self {
+            PairNote::Types(lhs, rhs) => notes.info(
+                span,
+                format_args!(
+                    "incompatible sample types encountered for binary operator {}: {lhs} {symbol} {rhs}",
+                    text::Quoted(symbol),
+                ),
             ),
-        ),
-        Refusal::Schemas => notes.warn(
-            span,
-            format_args!("incompatible bucket layout encountered for binary operator {symbol}"),
-        ),
-        Refusal::Resets(name) => notes.warn(span, text::resets_collide(name)),
+            PairNote::Schemas => notes.warn(
+                span,
+                format_args!("incompatible bucket layout encountered for binary operator {symbol}"),
+            ),
+            PairNote::Resets(name) => notes.warn(span, text::resets_collide(name)),
+            PairNote::Reconciled(name) => notes.info(span, text::bounds_reconciled(name)),
+        }
     }
 }
 
@@ -184,7 +200,7 @@ pub(super) fn with_scalar(
         };
         let outcome = match combine(op, lhs, rhs) {
             Ok((outcome, _)) => outcome,
-            Err(refusal) => return note_refusal(&refusal, op, lhs, rhs, operation.span, notes),
+            Err(refusal) => return PairNote::of(&refusal, lhs, rhs).tell(op, operation.span, notes),
         };
         let holds = !matches!(outcome, Outcome::Fails);
         if operation.return_bool {
@@ -215,13 +231,18 @@ fn put(outcome: Outcome, step: usize, row: &mut Row) {
 pub(super) struct RowOperation {
     pub(super) op: BinaryOp,
     pub(super) return_bool: bool,
-    pub(super) span: Span,
 }
 
 impl RowOperation {
     /// Fills `out`, whose present steps are those that both rows have, and gives the steps that had a result before
-    /// comparisons filtered them.
-    pub(super) fn apply(&self, lhs: &Row, rhs: &Row, out: &mut Row, notes: &mut Annotations) -> Bits {
+    /// comparisons filtered them. `note` is told what is to be said about a step.
+    pub(super) fn apply(
+        &self,
+        lhs: &Row,
+        rhs: &Row,
+        out: &mut Row,
+        mut note: impl FnMut(usize, PairNote),
+    ) -> Bits {
         let both = out.present.clone();
         let mut matched = both.clone();
         out.reset(lhs.values.len());
@@ -231,7 +252,7 @@ impl RowOperation {
                 Ok(found) => found,
                 Err(refusal) => {
                     matched.unset(step);
-                    return note_refusal(&refusal, self.op, a, b, self.span, notes);
+                    return note(step, PairNote::of(&refusal, a, b));
                 }
             };
             if reconciled {
@@ -240,7 +261,7 @@ impl RowOperation {
                 } else {
                     "subtraction"
                 };
-                notes.info(self.span, text::bounds_reconciled(name));
+                note(step, PairNote::Reconciled(name));
             }
             if self.return_bool {
                 let holds = !matches!(outcome, Outcome::Fails);

@@ -14,7 +14,7 @@ use crate::row::{Bits, Row};
 use super::Execution;
 use super::absent::union;
 use super::head::is_metadata_label;
-use super::histograms::RowOperation;
+use super::histograms::{PairNote, RowOperation};
 use super::operation;
 use super::signature::Signatures;
 use super::table::{SeriesRow, Table, merge_rows};
@@ -47,6 +47,7 @@ impl Execution<'_> {
             matched: vec![None; signatures.len()],
             results: Results::new(Table::new(&self.shared.limits)),
             scratch: Row::default(),
+            last_notes: Vec::new(),
         };
         work.check_one_side(&sides)?;
         for (index, series) in sides.many.series.iter().enumerate() {
@@ -59,6 +60,7 @@ impl Execution<'_> {
                 work.fill_many(series, sides.one_numbers[index], fill)?;
             }
         }
+        work.tell_last_notes();
         let mut table = work.results.table;
         table.hold_samples()?;
         let rows = lhs.series.len() + rhs.series.len();
@@ -144,6 +146,9 @@ struct Work<'e, 'p> {
     matched: Vec<Option<Matched>>,
     results: Results,
     scratch: Row,
+    /// Compat: of what is to be said about the pairs of a step, the reference tells the last; `tests/it/annotations.rs` pins it.
+    /// One entry a step, once there is one.
+    last_notes: Vec<Option<PairNote>>,
 }
 
 impl Work<'_, '_> {
@@ -269,14 +274,31 @@ impl Work<'_, '_> {
             let pair = RowOperation {
                 op: self.join.op,
                 return_bool,
-                span: self.node.spans.whole,
             };
-            let mut notes = self.execution.annotations.borrow_mut();
-            pair.apply(lhs, rhs, &mut out, &mut notes)
+            let (last_notes, steps) = (&mut self.last_notes, self.steps);
+            pair.apply(lhs, rhs, &mut out, |step, note| {
+                last_notes.resize(steps, None);
+                last_notes[step] = Some(note);
+            })
         };
         let labels = self.result_labels(many_labels, one_labels);
         self.mark(&labels, &matched, number)?;
         self.results.add(labels, return_bool, out)
+    }
+
+    fn tell_last_notes(&self) {
+        let mut told = None;
+        for note in self.last_notes.iter().filter(|note| note.is_some()) {
+            // Most steps say the same as the one before.
+            if told != *note
+                && let Some(note) = note
+            {
+                let span = self.node.spans.whole;
+                self.execution
+                    .annotate(|notes| note.tell(self.join.op, span, notes));
+            }
+            told = *note;
+        }
     }
 
     /// Notes which steps have matched, and refuses steps that have matched before.

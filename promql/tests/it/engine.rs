@@ -488,3 +488,14 @@ fn long_and_deep_queries_need_no_deep_stack() {
         assert_eq!(found, series, "{}", &query[..40]);
     }
 }
+
+#[test]
+fn texts_that_are_no_utf8_answer_with_replacement_characters() {
+    let engine = engine(|_| {});
+    let output = engine.instant(&store(1), r#""a\xff\u00e9""#, 0, &QueryOptions::default());
+    let expected = Value::String {
+        timestamp_ms: 0,
+        value: "a\u{fffd}é".to_owned(),
+    };
+    assert_eq!(output.expect("a text").value, expected);
+}

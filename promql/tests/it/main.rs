@@ -5,6 +5,7 @@
     reason = "tests say what they skip and how scripts fared"
 )]
 
+mod annotations;
 mod conformance;
 mod differential;
 mod engine;

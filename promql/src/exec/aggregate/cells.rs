@@ -169,8 +169,11 @@ impl Cells {
             let step = step as usize;
             row.present.unset(step);
             match self {
-                Cells::Sum { histograms, .. } | Cells::Avg { histograms, .. } => {
-                    histograms.add(step, &histogram, about, notes);
+                Cells::Sum { floats, histograms } => {
+                    histograms.add(step, &histogram, floats.has(step), about.head);
+                }
+                Cells::Avg { floats, histograms } => {
+                    histograms.add(step, &histogram, floats.has(step), about.head);
                 }
                 _ => crate::exec::text::histogram_ignored(notes, about.span, about.op),
             }
@@ -179,7 +182,7 @@ impl Cells {
 
     /// Takes over cells of the same group over rows that follow. Variances are not put together: see
     /// [`super::needs_order`].
-    pub(super) fn merge(&mut self, later: Cells, about: Span, notes: &mut Annotations) {
+    pub(super) fn merge(&mut self, later: Cells) {
         match (self, later) {
             (
                 Cells::Sum { floats, histograms },
@@ -188,8 +191,8 @@ impl Cells {
                     histograms: later_histograms,
                 },
             ) => {
+                histograms.merge(later_histograms, |step| floats.has(step));
                 floats.merge(&later_floats);
-                histograms.merge(later_histograms, about, notes);
             }
             (
                 Cells::Avg { floats, histograms },
@@ -198,10 +201,10 @@ impl Cells {
                     histograms: later_histograms,
                 },
             ) => {
+                histograms.merge(later_histograms, |step| floats.has(step));
                 for (mine, later) in floats.cells.iter_mut().zip(later_floats.cells) {
                     mine.merge(later);
                 }
-                histograms.merge(later_histograms, about, notes);
             }
             (
                 Cells::Extreme { max, values, present },
@@ -306,6 +309,10 @@ fn take_extremes(row: &Row, values: &mut [f64], better: impl Fn(f64, f64) -> boo
 }
 
 impl Sums {
+    fn has(&self, step: usize) -> bool {
+        self.present.get(step)
+    }
+
     fn add(&mut self, row: &Row) {
         if row.present.count() == row.values.len() {
             for ((sum, compensation), value) in
@@ -444,6 +451,10 @@ impl Mean {
 }
 
 impl Means {
+    fn has(&self, step: usize) -> bool {
+        self.cells[step].count > 0.0
+    }
+
     fn finish(self) -> Row {
         row_where(&self.cells, Mean::finish)
     }

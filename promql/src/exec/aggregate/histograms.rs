@@ -8,10 +8,11 @@ use model::histogram::{
 
 use crate::annotations::Annotations;
 use crate::ast::Span;
+use crate::exec::head::Head;
 use crate::exec::text;
 use crate::row::Row;
 
-use super::cells::{About, Shared};
+use super::cells::Shared;
 
 /// What is made of a group's histograms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +32,23 @@ pub(super) struct HistogramCells {
 
 struct Cell {
     state: State,
+    /// Compat: a float came before any histogram. Then the reference does not look at histograms any more, and there is
+    /// nothing to be said about them but that they are there; `tests/it/annotations.rs` pins it.
+    float_first: bool,
     /// Schemas that cannot be added have met: there is no result.
-    incompatible: bool,
+    incompatible: Option<Incompatible>,
+    /// Custom bounds differed and were cut down to those in common.
+    bounds_reconciled: bool,
     reset_seen: bool,
     no_reset_seen: bool,
+}
+
+/// How schemas that cannot be added have met.
+struct Incompatible {
+    /// The metric name of the histogram that did not fit.
+    metric_name: String,
+    /// Compat: floats that come later are not looked at, and so are no mix.
+    before_floats: bool,
 }
 
 enum State {
@@ -52,51 +66,39 @@ impl HistogramCells {
         }
     }
 
-    /// Adds a histogram at `step`.
-    pub(super) fn add(&mut self, step: usize, histogram: &Shared, about: About<'_>, notes: &mut Annotations) {
+    /// Adds a histogram at `step`; `float_seen` says whether the group has a float there already.
+    pub(super) fn add(&mut self, step: usize, histogram: &Shared, float_seen: bool, head: &Head) {
         if self.cells.is_empty() {
             self.cells.resize_with(self.steps, || None);
         }
-        let cell = &mut self.cells[step];
-        let Some(cell) = cell else {
-            *cell = Some(Box::new(Cell::new(self.kind, histogram)));
-            return;
-        };
-        if cell.incompatible {
-            return;
+        match &mut self.cells[step] {
+            Some(cell) => cell.add(histogram, float_seen, head),
+            cell @ None => *cell = Some(Box::new(Cell::new(self.kind, histogram, float_seen))),
         }
-        cell.note_hint(histogram.counter_reset_hint);
-        let added = match &mut cell.state {
-            State::Sum(sum) => sum.add(histogram),
-            State::Mean(all) => {
-                let custom = all.first().is_some_and(|first| first.uses_custom_buckets());
-                match custom == histogram.uses_custom_buckets() {
-                    true => {
-                        all.push(histogram.clone());
-                        Ok(Combined::default())
-                    }
-                    false => Err(IncompatibleSchemas),
-                }
-            }
-        };
-        let name = match about.head.keeps(model::labels::METRIC_NAME) {
-            true => about.head.labels.metric_name(),
-            false => "",
-        };
-        cell.note(added, about.span, name, notes);
     }
 
-    /// Takes over the cells of rows that follow.
-    pub(super) fn merge(&mut self, later: HistogramCells, about: Span, notes: &mut Annotations) {
-        if self.cells.is_empty() {
-            self.cells = later.cells;
+    /// Takes over the cells of rows that follow; `float_seen` says at which steps there are floats before them.
+    pub(super) fn merge(&mut self, later: HistogramCells, float_seen: impl Fn(usize) -> bool) {
+        if later.cells.is_empty() {
             return;
         }
-        for (mine, later) in self.cells.iter_mut().zip(later.cells) {
-            match (mine, later) {
-                (_, None) => {}
-                (mine @ None, later) => *mine = later,
-                (Some(mine), Some(later)) => mine.merge(*later, about, notes),
+        if self.cells.is_empty() {
+            self.cells.resize_with(self.steps, || None);
+        }
+        for (step, (mine, later)) in self.cells.iter_mut().zip(later.cells).enumerate() {
+            let Some(mut later) = later else {
+                continue;
+            };
+            let float_seen = float_seen(step);
+            if let Some(incompatible) = &mut later.incompatible {
+                incompatible.before_floats &= !float_seen;
+            }
+            match mine {
+                Some(mine) => mine.merge(*later, float_seen),
+                mine @ None => {
+                    later.float_first |= float_seen;
+                    *mine = Some(later);
+                }
             }
         }
     }
@@ -107,17 +109,24 @@ impl HistogramCells {
             let Some(cell) = cell else {
                 continue;
             };
+            let (reset_seen, no_reset_seen) = (cell.reset_seen, cell.no_reset_seen);
+            let mixed = cell
+                .incompatible
+                .as_ref()
+                .is_none_or(|found| !found.before_floats);
+            let histogram = cell.finish(about, notes);
             if row.present.get(step) {
-                notes.warn(
-                    about,
-                    "encountered a mix of histograms and floats for aggregation",
-                );
+                if mixed {
+                    notes.warn(
+                        about,
+                        "encountered a mix of histograms and floats for aggregation",
+                    );
+                }
                 row.present.unset(step);
                 row.values[step] = 0.0;
                 continue;
             }
-            let (reset_seen, no_reset_seen) = (cell.reset_seen, cell.no_reset_seen);
-            let Some(mut histogram) = cell.finish(about, notes) else {
+            let Some(mut histogram) = histogram else {
                 continue;
             };
             histogram.compact(0);
@@ -131,13 +140,15 @@ impl HistogramCells {
 }
 
 impl Cell {
-    fn new(kind: Sum, first: &Shared) -> Self {
+    fn new(kind: Sum, first: &Shared, float_first: bool) -> Self {
         let mut cell = Cell {
             state: match kind {
                 Sum::Sum => State::Sum(HistogramSum::new(first)),
                 Sum::Mean => State::Mean(vec![first.clone()]),
             },
-            incompatible: false,
+            float_first,
+            incompatible: None,
+            bounds_reconciled: false,
             reset_seen: false,
             no_reset_seen: false,
         };
@@ -150,55 +161,93 @@ impl Cell {
         self.no_reset_seen |= hint == CounterResetHint::NotReset;
     }
 
-    fn note(
-        &mut self,
-        added: Result<Combined, IncompatibleSchemas>,
-        about: Span,
-        metric_name: &str,
-        notes: &mut Annotations,
-    ) {
-        match added {
-            Err(IncompatibleSchemas) => {
-                self.incompatible = true;
-                notes.warn(about, text::mixed_schemas(metric_name));
+    fn add(&mut self, histogram: &Shared, float_seen: bool, head: &Head) {
+        if self.incompatible.is_some() {
+            return;
+        }
+        self.note_hint(histogram.counter_reset_hint);
+        let added = match &mut self.state {
+            State::Sum(sum) => sum.add(histogram),
+            State::Mean(all) => {
+                let custom = all.first().is_some_and(|first| first.uses_custom_buckets());
+                match custom == histogram.uses_custom_buckets() {
+                    true => {
+                        all.push(histogram.clone());
+                        Ok(Combined::default())
+                    }
+                    false => Err(IncompatibleSchemas),
+                }
             }
-            Ok(Combined {
-                bounds_reconciled: true,
-                ..
-            }) => notes.info(about, text::bounds_reconciled("aggregation")),
-            Ok(_) => {}
+        };
+        let name = match head.keeps(model::labels::METRIC_NAME) {
+            true => head.labels.metric_name(),
+            false => "",
+        };
+        self.note(added, name, float_seen);
+    }
+
+    fn note(&mut self, added: Result<Combined, IncompatibleSchemas>, metric_name: &str, float_seen: bool) {
+        match added {
+            Ok(combined) => self.bounds_reconciled |= combined.bounds_reconciled,
+            Err(IncompatibleSchemas) => {
+                self.incompatible = Some(Incompatible {
+                    metric_name: metric_name.to_owned(),
+                    before_floats: !float_seen,
+                });
+            }
         }
     }
 
-    fn merge(&mut self, later: Cell, about: Span, notes: &mut Annotations) {
+    fn merge(&mut self, later: Cell, float_seen: bool) {
+        if self.incompatible.is_some() {
+            return;
+        }
         self.reset_seen |= later.reset_seen;
         self.no_reset_seen |= later.no_reset_seen;
-        self.incompatible |= later.incompatible;
-        if self.incompatible {
+        self.bounds_reconciled |= later.bounds_reconciled;
+        if later.incompatible.is_some() {
+            self.incompatible = later.incompatible;
             return;
         }
         match (&mut self.state, later.state) {
-            (State::Sum(mine), State::Sum(later)) => {
-                let added = mine.add(&later.finish());
-                self.note(added, about, "", notes);
+            (State::Sum(mine), State::Sum(others)) => {
+                let added = mine.add(&others.finish());
+                self.note(added, "", float_seen || later.float_first);
             }
             (State::Mean(mine), State::Mean(later)) => mine.extend(later),
             _ => unreachable!("cells of one aggregation are of one kind"),
         }
     }
 
+    /// The result, and what is to be said about it.
     fn finish(mut self, about: Span, notes: &mut Annotations) -> Option<FloatHistogram> {
-        let all = match &mut self.state {
-            _ if self.incompatible => return None,
-            State::Sum(sum) => return Some(sum.finish()),
-            State::Mean(all) => std::mem::take(all),
+        if self.float_first {
+            return None;
+        }
+        let result = match &mut self.state {
+            _ if self.incompatible.is_some() => None,
+            State::Sum(sum) => Some(sum.finish()),
+            State::Mean(all) => {
+                let all = std::mem::take(all);
+                self.mean(&all)
+            }
         };
+        if self.bounds_reconciled {
+            notes.info(about, text::bounds_reconciled("aggregation"));
+        }
+        if let Some(found) = &self.incompatible {
+            notes.warn(about, text::mixed_schemas(&found.metric_name));
+        }
+        result
+    }
+
+    fn mean(&mut self, all: &[Shared]) -> Option<FloatHistogram> {
         let (first, others) = all.split_first()?;
         let mut mean = HistogramMean::new(first);
         for histogram in others {
             let added = mean.add(histogram);
-            self.note(added, about, "", notes);
-            if self.incompatible {
+            self.note(added, "", false);
+            if self.incompatible.is_some() {
                 return None;
             }
         }

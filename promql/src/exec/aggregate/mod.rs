@@ -227,7 +227,7 @@ impl Sink for Fold<'_> {
 }
 
 impl Consumer for Fold<'_> {
-    fn merge(&mut self, later: Self, notes: &mut Annotations) -> Result<(), QueryError> {
+    fn merge(&mut self, later: Self, _notes: &mut Annotations) -> Result<(), QueryError> {
         for group in later.folded {
             let (number, new) = self.groups.find_labels(&group.labels);
             if new {
@@ -235,7 +235,7 @@ impl Consumer for Fold<'_> {
             } else {
                 let mine = &mut self.folded[number];
                 mine.drop_name |= group.drop_name;
-                mine.cells.merge(group.cells, self.shape.about, notes);
+                mine.cells.merge(group.cells);
             }
         }
         Ok(())
