@@ -18,7 +18,9 @@ fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
     let mut buffer = vec![0; 4096];
     let mut appender = XorAppender::new();
     for (timestamp_ms, value) in samples {
-        appender.append(&mut buffer, *timestamp_ms, *value).expect("room for 120 samples");
+        appender
+            .append(&mut buffer, *timestamp_ms, *value)
+            .expect("room for 120 samples");
     }
     buffer.truncate(appender.len());
     buffer
@@ -35,8 +37,14 @@ fn chunks(c: &mut Criterion) {
         group.bench_function("decode", |b| {
             b.iter(|| {
                 columns.clear();
-                tsdb::chunk::decode(Encoding::Xor as u8, black_box(&chunk), i64::MIN, i64::MAX, &mut columns)
-                    .expect("a chunk");
+                tsdb::chunk::decode(
+                    Encoding::Xor as u8,
+                    black_box(&chunk),
+                    i64::MIN,
+                    i64::MAX,
+                    &mut columns,
+                )
+                .expect("a chunk");
                 columns.len()
             });
         });
@@ -51,7 +59,8 @@ fn expositions(c: &mut Criterion) {
     group.bench_function("text, 1000 series", |b| {
         b.iter(|| {
             let options = exposition::ParserOptions::default();
-            let mut parser = exposition::Parser::new(exposition::Format::Text, black_box(text.as_bytes()), options);
+            let mut parser =
+                exposition::Parser::new(exposition::Format::Text, black_box(text.as_bytes()), options);
             let mut sum = 0.0;
             while let Some(entry) = parser.next().expect("valid") {
                 if let exposition::Entry::Series(series) = entry {
@@ -67,12 +76,19 @@ fn expositions(c: &mut Criterion) {
 /// A head in memory with `count` series that have one sample each.
 fn head(count: usize) -> (tsdb::db::Db, AppendBatch) {
     let files: Arc<dyn tsdb::files::Files> = Arc::new(tsdb::files::MemFiles::new());
-    let options = tsdb::db::Options { background: false, ..tsdb::db::Options::default() };
+    let options = tsdb::db::Options {
+        background: false,
+        ..tsdb::db::Options::default()
+    };
     let db = tsdb::db::Db::open(files, Path::new("/data"), options, Arc::new(SystemClock)).expect("opens");
     let mut batch = AppendBatch::default();
     for labels in series(count) {
         let series = db.resolve(&labels).expect("no limit");
-        batch.floats.push(FloatSample { series, timestamp_ms: 1_795_400_000_000, value: 1.0 });
+        batch.floats.push(FloatSample {
+            series,
+            timestamp_ms: 1_795_400_000_000,
+            value: 1.0,
+        });
     }
     db.append(&batch, &mut AppendOutcome::default()).expect("appends");
     (db, batch)
@@ -104,7 +120,13 @@ fn postings(c: &mut Criterion) {
     let querier = db.querier(TimeRange::ALL).expect("opens");
     let matcher = |op, name: &str, value: &str| Matcher::new(op, name, value).expect("valid");
     let selections = [
-        ("two values", vec![matcher(MatchOp::Equal, "job", "service-3"), matcher(MatchOp::Equal, "code", "200")]),
+        (
+            "two values",
+            vec![
+                matcher(MatchOp::Equal, "job", "service-3"),
+                matcher(MatchOp::Equal, "code", "200"),
+            ],
+        ),
         (
             "values and a pattern",
             vec![
@@ -117,7 +139,12 @@ fn postings(c: &mut Criterion) {
     let mut group = c.benchmark_group("select from 100000 series");
     for (name, matchers) in selections {
         group.bench_function(name, |b| {
-            b.iter(|| querier.select(&SelectHints::default(), black_box(&matchers)).expect("selects").len());
+            b.iter(|| {
+                querier
+                    .select(&SelectHints::default(), black_box(&matchers))
+                    .expect("selects")
+                    .len()
+            });
         });
     }
     group.finish();
@@ -127,7 +154,9 @@ fn parsing(c: &mut Criterion) {
     let query = "histogram_quantile(0.99, sum by (le, handler) (rate(http_request_duration_seconds_bucket\
                  {job=\"api\", code!~\"5..\"}[5m] offset 1h))) / on (handler) group_left (team) (owner > 0) * 1e3";
     let options = promql::parser::ParseOptions::default();
-    c.bench_function("promql/parse", |b| b.iter(|| promql::parser::parse(black_box(query), &options).expect("valid")));
+    c.bench_function("promql/parse", |b| {
+        b.iter(|| promql::parser::parse(black_box(query), &options).expect("valid"))
+    });
 }
 
 criterion_group!(hot, chunks, expositions, appends, postings, parsing);

@@ -49,7 +49,10 @@ pub fn samples(shape: Shape, count: usize) -> Vec<(i64, f64)> {
                 Shape::Counter => value + (rng.next_u64() % 100) as f64,
                 Shape::Noise => rng.unit() * 1e6,
             };
-            (1_795_400_000_000 + i as i64 * 15_000 + (rng.next_u64() % 3) as i64, value)
+            (
+                1_795_400_000_000 + i as i64 * 15_000 + (rng.next_u64() % 3) as i64,
+                value,
+            )
         })
         .collect()
 }
@@ -77,7 +80,11 @@ pub fn body(series: usize) -> String {
     let mut text = String::new();
     for i in 0..series {
         if i % 20 == 0 {
-            text += &format!("# HELP http_requests_{}_total Requests.\n# TYPE http_requests_{}_total counter\n", i / 20, i / 20);
+            text += &format!(
+                "# HELP http_requests_{}_total Requests.\n# TYPE http_requests_{}_total counter\n",
+                i / 20,
+                i / 20
+            );
         }
         text += &format!(
             "http_requests_{}_total{{code=\"{}\",handler=\"/api/v1/resource{}\",method=\"GET\",zone=\"a\"}} {}\n",

@@ -1,0 +1,69 @@
+//! The HTTP API of a server, as far as comparisons need it.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// A server's API.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Api {
+    /// The API below a URL such as `http://127.0.0.1:9090`.
+    pub(crate) fn new(url: &str) -> Result<Self> {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Api {
+            client,
+            base: url.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// The body of an answer, which must be a success.
+    pub(crate) async fn get(&self, path: &str, pairs: &[(&str, String)]) -> Result<Vec<u8>> {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish();
+        let url = format!("{}{path}?{query}", self.base);
+        let answer = self
+            .client
+            .get(&url)
+            .send()
+            .await
+            .with_context(|| format!("cannot ask {}", self.base))?;
+        let status = answer.status();
+        let body = answer
+            .bytes()
+            .await
+            .with_context(|| format!("{} broke off", self.base))?;
+        if !status.is_success() {
+            bail!(
+                "{}{path}: {status}: {}",
+                self.base,
+                String::from_utf8_lossy(&body[..body.len().min(400)])
+            );
+        }
+        Ok(body.into())
+    }
+
+    /// The `data` of an instant query's answer.
+    pub(crate) async fn instant(&self, expr: &str, at_s: f64) -> Result<Value> {
+        let pairs = [
+            ("query", expr.to_owned()),
+            ("time", format!("{at_s:.3}")),
+            ("nocache", "1".to_owned()),
+        ];
+        let mut answer: Value = serde_json::from_slice(&self.get("/api/v1/query", &pairs).await?)?;
+        Ok(answer["data"].take())
+    }
+
+    /// The value of an instant query whose answer is one element; none when the answer is empty.
+    pub(crate) async fn number(&self, expr: &str, at_s: f64) -> Result<Option<f64>> {
+        let data = self.instant(expr, at_s).await?;
+        let Some(text) = data["result"][0]["value"][1].as_str() else {
+            return Ok(None);
+        };
+        Ok(Some(text.parse()?))
+    }
+}

@@ -1,0 +1,73 @@
+//! Side-by-side runs: Narthex, Prometheus and VictoriaMetrics over the same work, one after the other, as ratios.
+//!
+//! * `compare scrape` starts synthetic targets and each given server in turn, and measures what ingestion costs:
+//!   processor time, memory, disk, restart.
+//! * `compare generate` writes a data set as a block; copies of it are served by the servers that `query` asks.
+//! * `compare query` runs a fixed list of queries against running servers and compares time and answers.
+//!
+//! Servers never run at the same time in `scrape`; in `query` the idle ones must have nothing to do: no targets, and each
+//! its own copy of the data.
+//!
+//! ```text
+//! cargo build --release && cargo build --release -p narthex-benches
+//! target/release/compare scrape --narthex target/release/narthex --prometheus PATH
+//!
+//! target/release/compare generate --out data-p && cp -r data-p data-n && echo 'global: {}' > none.yml
+//! PATH --config.file none.yml --storage.tsdb.path data-p --web.listen-address 127.0.0.1:9091 &
+//! target/release/narthex --config.file none.yml --storage.tsdb.path data-n --web.listen-address 127.0.0.1:9092 &
+//! target/release/compare query --prometheus-url http://127.0.0.1:9091 --narthex-url http://127.0.0.1:9092
+//! ```
+
+mod answers;
+mod api;
+mod generate;
+mod query;
+mod report;
+mod scrape;
+mod server;
+mod targets;
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+/// Compares Narthex with other servers over the same work.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What ingestion costs: processor time, memory, disk, restart time. Starts the servers itself, one by one.
+    Scrape(scrape::Options),
+    /// How fast queries are answered, and whether the answers are the same. Asks servers that run already.
+    Query(query::Options),
+    /// Writes the data set of `query` as a block into a data folder.
+    Generate(generate::Options),
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    // No request here is encrypted, but the client wants a provider before it is built.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let work = async {
+        match Cli::parse().command {
+            Command::Scrape(options) => scrape::run(&options).await,
+            Command::Query(options) => query::run(&options).await,
+            Command::Generate(options) => generate::run(&options),
+        }
+    };
+    // Leaving the work half-way drops its servers and folders: nothing stays behind.
+    tokio::select! {
+        result = work => result,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    }
+}
+
+/// Reads a duration as configurations have it (`15s`, `2m`).
+fn duration(text: &str) -> Result<Duration, model::duration::DurationError> {
+    model::duration::parse_duration(text).map(|ms| Duration::from_millis(ms.unsigned_abs()))
+}

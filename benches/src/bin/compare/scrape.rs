@@ -1,0 +1,355 @@
+//! What ingestion costs: each server scrapes the same targets for the same time, alone on the machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::report::{Table, figure, median, print, progress};
+use crate::server::{Kind, Server, Setup};
+use crate::targets::Targets;
+
+/// Servers and sizes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Program of Narthex
+    #[arg(long)]
+    narthex: PathBuf,
+    /// Program of Prometheus, to which all ratios are
+    #[arg(long)]
+    prometheus: PathBuf,
+    /// Program of VictoriaMetrics (single node)
+    #[arg(long)]
+    victoriametrics: Option<PathBuf>,
+    /// Targets
+    #[arg(long, default_value_t = 500)]
+    targets: usize,
+    /// Series of each target
+    #[arg(long, default_value_t = 1000)]
+    series: usize,
+    /// Scrape interval
+    #[arg(long, default_value = "15s", value_parser = crate::duration)]
+    interval: Duration,
+    /// Scrape intervals before measuring starts: series are made in them
+    #[arg(long, default_value_t = 10)]
+    settle: u32,
+    /// How long to measure
+    #[arg(long, default_value = "2m", value_parser = crate::duration)]
+    measure: Duration,
+    /// Restarts after each signal; 0 leaves them out
+    #[arg(long, default_value_t = 3)]
+    restarts: usize,
+    /// Length of blocks in place of 2h, so that some are cut: bytes per sample in blocks are measured then (short
+    /// blocks hold short chunks: compare them with each other only)
+    #[arg(long, value_parser = crate::duration)]
+    block_duration: Option<Duration>,
+    /// Seed of the values
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The figures of a server, in the order of the table.
+type Figures = Vec<(&'static str, f64)>;
+
+/// Measures each server in turn and prints the table.
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    if options.targets == 0 || options.series == 0 || options.interval.is_zero() {
+        bail!("--targets, --series and --interval must be above zero");
+    }
+    let mut servers = vec![
+        (Kind::Prometheus, &options.prometheus),
+        (Kind::Narthex, &options.narthex),
+    ];
+    servers.extend(
+        options
+            .victoriametrics
+            .iter()
+            .map(|path| (Kind::VictoriaMetrics, path)),
+    );
+    let mut results = Vec::new();
+    for (kind, binary) in servers {
+        // They start in a folder of their own.
+        let binary =
+            fs::canonicalize(binary).with_context(|| format!("no program at {}", binary.display()))?;
+        let figures = measure(kind, binary, options)
+            .await
+            .with_context(|| kind.name())?;
+        results.push((kind, figures));
+    }
+    let about = format!(
+        "{} targets x {} series every {:?}; {} intervals to settle, {:?} measured, {} restarts; seed {}",
+        options.targets,
+        options.series,
+        options.interval,
+        options.settle,
+        options.measure,
+        options.restarts,
+        options.seed
+    );
+    let servers: serde_json::Map<_, _> = results
+        .iter()
+        .map(|(kind, figures)| {
+            let figures: serde_json::Map<_, _> = figures
+                .iter()
+                .map(|(what, v)| ((*what).to_owned(), json!(v)))
+                .collect();
+            (kind.name().to_owned(), figures.into())
+        })
+        .collect();
+    let json = json!({"about": about, "seed": options.seed, "servers": servers});
+    print(options.json, &json, &format!("{about}\n\n{}", table(&results)))
+}
+
+fn table(results: &[(Kind, Figures)]) -> String {
+    let mut head = vec!["what".to_owned()];
+    head.extend(results.iter().map(|(kind, _)| kind.name().to_owned()));
+    head.extend(
+        results
+            .iter()
+            .skip(1)
+            .map(|(kind, _)| format!("{} / Prometheus", kind.name())),
+    );
+    let mut table = Table::new(head);
+    for (row, (what, base)) in results[0].1.iter().enumerate() {
+        let values: Vec<f64> = results.iter().map(|(_, figures)| figures[row].1).collect();
+        if values.iter().all(|v| v.is_nan()) {
+            continue;
+        }
+        let mut cells = vec![(*what).to_owned()];
+        cells.extend(values.iter().map(|v| figure(*v)));
+        cells.extend(values.iter().skip(1).map(|v| figure(v / base)));
+        table.push(cells);
+    }
+    table.render()
+}
+
+async fn measure(kind: Kind, binary: PathBuf, options: &Options) -> Result<Figures> {
+    let folder = tempfile::Builder::new().prefix("narthex-compare-").tempdir()?;
+    let setup = Setup {
+        kind,
+        binary,
+        folder: folder.path().to_owned(),
+        block_duration: options.block_duration,
+    };
+    // Made anew from the seed for each server: all see the same values.
+    let targets = Arc::new(Targets::new(options.targets, options.series, options.seed));
+    let address = Arc::clone(&targets).serve().await?;
+    fs::write(setup.config(), targets.config(address, options.interval))?;
+
+    let mut server = setup.start()?;
+    let settle = options.interval * options.settle;
+    progress(&format!("{}: settles for {settle:?}", kind.name()));
+    tokio::time::sleep(settle).await;
+    server.check_running()?;
+    let (cpu_settled, served_settled) = (server.cpu_seconds()?, targets.served());
+
+    progress(&format!("{}: is measured for {:?}", kind.name(), options.measure));
+    let mut memory = Vec::new();
+    let end = Instant::now() + options.measure;
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        memory.push(server.anonymous_bytes()? as f64);
+    }
+    let (cpu_end, served_end) = (server.cpu_seconds()?, targets.served());
+    let count = Count::take(&server, options).await?;
+    // Not before they are written are files counted with the space that they take.
+    rustix::fs::sync();
+    let disk = Disk::of(&setup.data())?;
+
+    let millions = |samples: u64| samples as f64 / 1e6;
+    let peak = memory.iter().copied().fold(f64::NAN, f64::max);
+    let mut figures = vec![
+        (
+            "CPU s per million samples",
+            (cpu_end - cpu_settled) / millions(served_end - served_settled),
+        ),
+        (
+            "CPU s per million samples, while settling",
+            cpu_settled / millions(served_settled),
+        ),
+        (
+            "anonymous bytes per series, median",
+            median(&memory) / count.series,
+        ),
+        ("anonymous bytes per series, peak", peak / count.series),
+        (
+            "data folder (log, allotted space), bytes per sample",
+            disk.total as f64 / served_end as f64,
+        ),
+        (
+            "blocks, bytes per sample",
+            disk.blocks as f64 / disk.block_samples as f64,
+        ),
+    ];
+    if options.restarts > 0 {
+        figures.extend(restarts(&setup, server, &count, options).await?);
+    }
+    Ok(figures)
+}
+
+/// How many series there were at a moment.
+struct Count {
+    at_s: f64,
+    series: f64,
+}
+
+impl Count {
+    /// Counts all series that carry [`SUITE`].
+    const EXPR: &str = "count({suite=\"compare\"})";
+
+    /// Counts the series now; there must be those of the targets at least.
+    async fn take(server: &Server, options: &Options) -> Result<Self> {
+        let at_s = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)?
+            .as_secs_f64();
+        let series = server.api.number(Self::EXPR, at_s).await?.unwrap_or(0.0);
+        let wanted = options.targets * options.series;
+        if series < wanted as f64 {
+            bail!("{series} series arrived of {wanted}: the machine is too small, or --settle too short");
+        }
+        Ok(Count { at_s, series })
+    }
+}
+
+/// Time until a restarted server answers with all series again, after SIGKILL and after SIGTERM: medians, each restart
+/// from the same copy of the folder. Files are in the page cache.
+async fn restarts(setup: &Setup, server: Server, count: &Count, options: &Options) -> Result<Figures> {
+    let image = setup.folder.join("image");
+    let mut figures = Figures::new();
+    let mut running = server;
+    for (signal, what) in [
+        (Signal::KILL, "restart after SIGKILL, s"),
+        (Signal::TERM, "restart after SIGTERM, s"),
+    ] {
+        progress(&format!("{}: {what}", setup.kind.name()));
+        let stopping = running.stop(signal).await?;
+        replace(&setup.data(), &image)?;
+        let mut seconds = Vec::new();
+        for _ in 0..options.restarts {
+            replace(&image, &setup.data())?;
+            let mut server = setup.start()?;
+            seconds.push(
+                server
+                    .answers(Count::EXPR, count.at_s, count.series)
+                    .await?
+                    .as_secs_f64(),
+            );
+            server.stop(Signal::KILL).await?;
+        }
+        figures.push((what, median(&seconds)));
+        if signal == Signal::TERM {
+            figures.push(("stop after SIGTERM, s", stopping.as_secs_f64()));
+            break;
+        }
+        replace(&image, &setup.data())?;
+        running = setup.start()?;
+        running.answers(Count::EXPR, count.at_s, count.series).await?;
+        // What a server does first after a start is done, and new samples have come in.
+        tokio::time::sleep(options.interval * 2).await;
+    }
+    Ok(figures)
+}
+
+/// Makes `to` a copy of the folder `from`.
+fn replace(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    copy(from, to)?;
+    // The copy is on disk before anything is timed.
+    rustix::fs::sync();
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), target)?;
+        }
+        // Locks may be links: whoever starts makes its own.
+    }
+    Ok(())
+}
+
+/// What lies in a data folder, in bytes of disk in use.
+#[derive(Debug, Default)]
+struct Disk {
+    total: u64,
+    blocks: u64,
+    block_samples: u64,
+}
+
+impl Disk {
+    fn of(data: &Path) -> Result<Self> {
+        let mut disk = Disk::default();
+        for entry in fs::read_dir(data)? {
+            let path = entry?.path();
+            let bytes = bytes_in_use(&path)?;
+            disk.total += bytes;
+            // A block: the reference's format, which VictoriaMetrics does not have.
+            if let Ok(meta) = fs::read(path.join("meta.json")) {
+                let meta: serde_json::Value = serde_json::from_slice(&meta)?;
+                disk.blocks += bytes;
+                disk.block_samples += meta["stats"]["numSamples"].as_u64().unwrap_or(0);
+            }
+        }
+        Ok(disk)
+    }
+}
+
+/// Disk in use by a file or folder. Space that a server allots beforehand counts, holes do not.
+fn bytes_in_use(path: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    // Files come and go while the server runs.
+    let Ok(about) = fs::symlink_metadata(path) else {
+        return Ok(0);
+    };
+    if !about.is_dir() {
+        return Ok(about.len().min(about.blocks() * 512));
+    }
+    let mut sum = 0;
+    for entry in fs::read_dir(path)? {
+        sum += bytes_in_use(&entry?.path())?;
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_names_the_suite() {
+        assert_eq!(
+            Count::EXPR,
+            format!("count({{suite=\"{}\"}})", crate::targets::SUITE)
+        );
+    }
+
+    #[test]
+    fn folders_are_copied_and_weighed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("a"), folder.path().join("b"));
+        fs::create_dir_all(from.join("block")).expect("made");
+        fs::write(from.join("block/meta.json"), r#"{"stats":{"numSamples":10}}"#).expect("written");
+        fs::write(from.join("log"), [1; 100]).expect("written");
+        fs::create_dir_all(to.join("left over")).expect("made");
+        replace(&from, &to).expect("copied");
+        assert!(!to.join("left over").exists());
+        let disk = Disk::of(&to).expect("read");
+        assert_eq!((disk.total, disk.blocks, disk.block_samples), (127, 27, 10));
+    }
+}
