@@ -34,7 +34,11 @@ fn tracked_files(root: &Path) -> Result<Vec<PathBuf>> {
         .output()
         .context("listing files with git")?;
     let text = String::from_utf8(output.stdout).context("file names are UTF-8")?;
-    Ok(text.lines().map(PathBuf::from).filter(|file| root.join(file).is_file()).collect())
+    Ok(text
+        .lines()
+        .map(PathBuf::from)
+        .filter(|file| root.join(file).is_file())
+        .collect())
 }
 
 /// Compares the table of ARCHITECTURE.md with what `cargo metadata` says.
@@ -45,18 +49,33 @@ fn check_arrows(root: &Path, findings: &mut Vec<String>) -> Result<()> {
         .current_dir(root)
         .output()
         .context("running cargo metadata")?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
     for package in metadata["packages"].as_array().into_iter().flatten() {
-        let Some(room) = package["name"].as_str().and_then(|name| name.strip_prefix("narthex-")) else { continue };
+        let Some(room) = package["name"]
+            .as_str()
+            .and_then(|name| name.strip_prefix("narthex-"))
+        else {
+            continue;
+        };
         let Some(allowed) = allowed.get(room) else {
-            findings.push(format!("{room}: has no row in the table of arrows in ARCHITECTURE.md"));
+            findings.push(format!(
+                "{room}: has no row in the table of arrows in ARCHITECTURE.md"
+            ));
             continue;
         };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             // Tests may look further than the code.
-            let Some(other) = dependency["name"].as_str().and_then(|name| name.strip_prefix("narthex-")) else { continue };
+            let Some(other) = dependency["name"]
+                .as_str()
+                .and_then(|name| name.strip_prefix("narthex-"))
+            else {
+                continue;
+            };
             if dependency["kind"].is_null() && !allowed.contains(other) && !allowed.contains("*") {
-                findings.push(format!("{room}: knows {other}, which ARCHITECTURE.md does not allow"));
+                findings.push(format!(
+                    "{room}: knows {other}, which ARCHITECTURE.md does not allow"
+                ));
             }
         }
     }
@@ -67,13 +86,22 @@ fn check_arrows(root: &Path, findings: &mut Vec<String>) -> Result<()> {
 fn edge_table(root: &Path) -> Result<BTreeMap<String, BTreeSet<String>>> {
     let path = root.join("ARCHITECTURE.md");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let section = text.split("\n## Arrows").nth(1).context("ARCHITECTURE.md has no section `Arrows`")?;
-    let rows = section.lines().take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with("| `"));
+    let section = text
+        .split("\n## Arrows")
+        .nth(1)
+        .context("ARCHITECTURE.md has no section `Arrows`")?;
+    let rows = section
+        .lines()
+        .take_while(|line| !line.starts_with("## "))
+        .filter(|line| line.starts_with("| `"));
     Ok(rows
         .filter_map(|row| {
             let mut cells = row.trim_matches('|').split('|');
             let room = cells.next()?.trim().trim_matches('`').to_owned();
-            let knows = cells.next()?.split(',').map(|k| k.trim().trim_matches('`').to_owned());
+            let knows = cells
+                .next()?
+                .split(',')
+                .map(|k| k.trim().trim_matches('`').to_owned());
             Some((room, knows.filter(|k| !k.is_empty()).collect()))
         })
         .collect())
@@ -86,7 +114,10 @@ fn check_source(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<
     }
     let lines = text.lines().count();
     if lines > LINES_MAX {
-        findings.push(format!("{}: {lines} lines are more than {LINES_MAX}; split it by theme", file.display()));
+        findings.push(format!(
+            "{}: {lines} lines are more than {LINES_MAX}; split it by theme",
+            file.display()
+        ));
     }
     Ok(())
 }
@@ -95,7 +126,9 @@ fn check_source(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<
 fn check_links(root: &Path, file: &Path, findings: &mut Vec<String>) -> Result<()> {
     let text = fs::read_to_string(root.join(file)).with_context(|| format!("reading {}", file.display()))?;
     for part in text.split("](").skip(1) {
-        let Some(target) = part.split(')').next() else { continue };
+        let Some(target) = part.split(')').next() else {
+            continue;
+        };
         let target = target.split('#').next().unwrap_or("");
         if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
             continue;

@@ -156,7 +156,7 @@ async fn names(
     };
     match answer.await {
         Ok((found, warnings)) => success(&warnings, |out| {
-            json::strings(out, found.iter().map(String::as_str))
+            json::strings(out, found.iter().map(String::as_str));
         }),
         Err(error) => error.into_response(),
     }

@@ -1,5 +1,7 @@
 //! The server from outside: the real binary, real files, real HTTP.
 
+#![expect(clippy::print_stdout, reason = "tests say what they skip and how much agrees")]
+
 mod commands;
 mod end_to_end;
 mod golden;

@@ -68,7 +68,11 @@ impl Files for DiskFiles {
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
         // The parent of a relative path of one name is the empty path.
-        let dir = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let dir = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
         File::open(dir)
             .and_then(|dir| dir.sync_all())
             .map_err(|e| io_error("sync", path, e))
