@@ -31,7 +31,7 @@ const FIRST_MS: i64 = 100_000_000;
 /// Step of subqueries that name none.
 const DEFAULT_STEP_MS: i64 = 20_000;
 /// Sets of data of a run, and queries over each of them.
-const DATA_SETS: u64 = 200;
+const DATA_SETS: u64 = 300;
 const QUERIES_EACH: u64 = 100;
 
 /// A query and when it is asked.

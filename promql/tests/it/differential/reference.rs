@@ -170,34 +170,7 @@ impl Reference<'_> {
         let name = call.function.name;
         let takes_range = |arg: &&Expr| arg.value_type() == ValueType::Matrix;
         if let Some(range) = call.args.iter().find(takes_range) {
-            let range = range.without_parens();
-            let windows = match &range.kind {
-                ExprKind::Matrix(matrix) => self.windows(matrix, at_ms),
-                ExprKind::Subquery(subquery) => self.subquery(subquery, at_ms)?,
-                other => panic!("no range: {other:?}"),
-            };
-            if name == "absent_over_time" {
-                let empty = windows.series.iter().all(|(_, window)| window.is_empty());
-                let labels = match &range.kind {
-                    ExprKind::Matrix(matrix) => functions::absent_labels(&matrix.selector),
-                    _ => LabelMap::new(),
-                };
-                return Ok(Point::Vector(
-                    empty.then_some((labels, 1.0)).into_iter().collect(),
-                ));
-            }
-            let arg = match name {
-                "quantile_over_time" => self.scalar(&call.args[0], at_ms)?,
-                _ => f64::NAN,
-            };
-            let results = windows.series.iter().filter_map(|(labels, window)| {
-                let value = functions::over_time(name, window, windows.start_ms, windows.end_ms, arg)?;
-                Some((labels.clone(), self.rounded(value)))
-            });
-            return match name {
-                "last_over_time" => Ok(Point::Vector(results.collect())),
-                _ => unnamed(results),
-            };
+            return self.over_range(call, range.without_parens(), at_ms);
         }
         let vector = |arg: usize| self.vector(&call.args[arg], at_ms);
         match name {
@@ -241,6 +214,38 @@ impl Reference<'_> {
                 let each = |(labels, value)| Some((labels, functions::element(name, value, &args)?));
                 unnamed(results.into_iter().filter_map(each))
             }
+        }
+    }
+
+    /// A function of the samples in a range.
+    fn over_range(&self, call: &Call, range: &Expr, at_ms: i64) -> Outcome<Point> {
+        let name = call.function.name;
+        let windows = match &range.kind {
+            ExprKind::Matrix(matrix) => self.windows(matrix, at_ms),
+            ExprKind::Subquery(subquery) => self.subquery(subquery, at_ms)?,
+            other => panic!("no range: {other:?}"),
+        };
+        if name == "absent_over_time" {
+            let empty = windows.series.iter().all(|(_, window)| window.is_empty());
+            let labels = match &range.kind {
+                ExprKind::Matrix(matrix) => functions::absent_labels(&matrix.selector),
+                _ => LabelMap::new(),
+            };
+            return Ok(Point::Vector(
+                empty.then_some((labels, 1.0)).into_iter().collect(),
+            ));
+        }
+        let arg = match name {
+            "quantile_over_time" => self.scalar(&call.args[0], at_ms)?,
+            _ => f64::NAN,
+        };
+        let results = windows.series.iter().filter_map(|(labels, window)| {
+            let value = functions::over_time(name, window, windows.start_ms, windows.end_ms, arg)?;
+            Some((labels.clone(), self.rounded(value)))
+        });
+        match name {
+            "last_over_time" => Ok(Point::Vector(results.collect())),
+            _ => unnamed(results),
         }
     }
 
