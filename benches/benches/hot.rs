@@ -155,7 +155,7 @@ fn parsing(c: &mut Criterion) {
                  {job=\"api\", code!~\"5..\"}[5m] offset 1h))) / on (handler) group_left (team) (owner > 0) * 1e3";
     let options = promql::parser::ParseOptions::default();
     c.bench_function("promql/parse", |b| {
-        b.iter(|| promql::parser::parse(black_box(query), &options).expect("valid"))
+        b.iter(|| promql::parser::parse(black_box(query), &options).expect("valid"));
     });
 }
 
