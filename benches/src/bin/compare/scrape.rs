@@ -73,11 +73,15 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
             .iter()
             .map(|path| (Kind::VictoriaMetrics, path)),
     );
+    // Before the first one runs: a wrong path should not cost its time. Servers start in a folder of their own.
+    let whole =
+        |path: &PathBuf| fs::canonicalize(path).with_context(|| format!("no program at {}", path.display()));
+    let servers = servers
+        .into_iter()
+        .map(|(kind, path)| Ok((kind, whole(path)?)))
+        .collect::<Result<Vec<_>>>()?;
     let mut results = Vec::new();
     for (kind, binary) in servers {
-        // They start in a folder of their own.
-        let binary =
-            fs::canonicalize(binary).with_context(|| format!("no program at {}", binary.display()))?;
         let figures = measure(kind, binary, options)
             .await
             .with_context(|| kind.name())?;
