@@ -149,11 +149,13 @@ impl Server {
         let subquery_step_ms = Arc::new(AtomicI64::new(first.config.global.evaluation_interval.as_ms()));
         let engine = Arc::new(Engine::new(engine_options(&options, subquery_step_ms.clone())));
         let external_url = external_url(&options, &own_address);
+        // Links are this and a path that begins with a slash.
+        let external_text = external_url.as_str().trim_end_matches('/').to_owned();
         let notifier = Arc::new(notify::Notifier::new(notify::NotifierOptions {
             queue_capacity: options.queue_capacity,
             batch_size: options.batch_size,
             drain_on_shutdown: options.drain_on_shutdown,
-            external_url: external_url.to_string().trim_end_matches('/').to_owned(),
+            external_url: external_text.clone(),
             user_agent: USER_AGENT.to_owned(),
             clock: clock.clone(),
         }));
@@ -202,7 +204,7 @@ impl Server {
                 parse: engine.options().features.parse_options(),
                 ..rules::format::FormatOptions::default()
             },
-            external_url: external_url.to_string(),
+            external_url: external_text,
             clock: clock.clone(),
             subquery_step_ms,
         };

@@ -187,6 +187,12 @@ async fn an_alert_goes_from_pending_to_firing_to_resolved_at_a_webhook() {
     assert_eq!(firing["alerts"][0]["labels"]["alertname"], "Broken");
     assert_eq!(firing["alerts"][0]["annotations"]["summary"], "tiny is at 1");
     assert_eq!(firing["status"], "firing");
+    let link = firing["alerts"][0]["generatorURL"].as_str().expect("a link");
+    let (_, path) = link
+        .trim_start_matches("http://")
+        .split_once('/')
+        .expect("a path");
+    assert_eq!(path, "graph?g0.expr=job%3Abroken%3Amax+%3D%3D+1&g0.tab=1");
     assert_eq!(state().await, "firing");
     service.broken.store(false, Ordering::SeqCst);
     let resolved = received.recv().await.expect("resolved");
