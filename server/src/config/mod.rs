@@ -1,7 +1,7 @@
 //! The configuration file: what is in it, how it is read, and the text that says what counts.
 //!
 //! This module puts the sections together; each section's keys, defaults and messages live in the room that they
-//! steer. [`parse`] reads a text, [`load_file`] a file and every scrape configuration file that it names. Nothing is
+//! steer. `parse` reads a text, [`load_file`] a file and every scrape configuration file that it names. Nothing is
 //! applied here: a configuration that does not load leaves everything as it was.
 
 mod elsewhere;

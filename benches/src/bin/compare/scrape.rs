@@ -205,7 +205,7 @@ struct Count {
 }
 
 impl Count {
-    /// Counts all series that carry [`SUITE`].
+    /// Counts all series that carry `SUITE`.
     const EXPR: &str = "count({suite=\"compare\"})";
 
     /// Counts the series now; there must be those of the targets at least.
