@@ -1,6 +1,6 @@
 //! Rules: expressions that are evaluated again and again, to be stored as series or to raise alerts.
 //!
-//! [`format`] reads rule files, [`check`] tells what is wrong with them, [`unit`] runs their tests, [`state`] is the pure
+//! [`mod@format`] reads rule files, [`mod@check`] tells what is wrong with them, [`mod@unit`] runs their tests, [`state`] is the pure
 //! state machine of alerts, and a [`Manager`] evaluates groups at their times. This crate meets storage, the query engine, the clock and whoever
 //! sends alerts only through traits ([`Environment`]); it knows no HTTP and no configuration file but rule files.
 //!
