@@ -1,7 +1,7 @@
 //! Regular expressions in RE2's syntax, as matchers, relabelling and templates use them.
 //!
-//! The syntax is ours ([`syntax`]), the automata are the `regex-automata` crate's. What a pattern comes down to, a list
-//! of words or a prefix say, is found from the same parsed form ([`shape`]): matchers are tried on every value of a
+//! The syntax is ours (`syntax`), the automata are the `regex-automata` crate's. What a pattern comes down to, a list
+//! of words or a prefix say, is found from the same parsed form (`shape`): matchers are tried on every value of a
 //! label, and comparing strings beats any automaton.
 //!
 //! ```
