@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use discovery::Groups;
-use httpclient::HttpClientError;
+use httpclient::{HttpClient, HttpClientError};
 use metrics::{Collected, Kind, Registry};
 use model::clock::Clock;
 use model::labels::Labels;
@@ -180,6 +180,28 @@ impl Manager {
             }
         });
         manager
+    }
+
+    /// Tries everything that can fail in [`Manager::apply`] and changes nothing, so that whoever puts a whole
+    /// configuration in force can refuse it before anything has changed.
+    ///
+    /// # Errors
+    /// When a client cannot be built or a failure log not be opened.
+    pub fn check(configs: &[ScrapeConfig]) -> Result<(), ApplyError> {
+        for config in configs {
+            HttpClient::new(&config.http_client, "").map_err(|source| ApplyError::Client {
+                job: config.job_name.clone(),
+                source,
+            })?;
+            let path = &config.scrape_failure_log_file;
+            if !path.as_os_str().is_empty() {
+                FailureLog::open(path).map_err(|source| ApplyError::FailureLog {
+                    path: path.clone(),
+                    source,
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes a configuration over. Pools whose configuration is the same go on; others restart their loops, with what

@@ -83,7 +83,7 @@ impl Reloader {
         let labels = config.global.external_labels();
         // What can fail comes first, and changes nothing that the rest would contradict: the rules are the last of it,
         // and they exchange themselves as a whole.
-        check_clients(&jobs)?;
+        scraper::Manager::check(&jobs)?;
         let alerts = self
             .notifier
             .prepare(&config.alerting, &labels)
@@ -146,17 +146,6 @@ impl Reloader {
             retention_text: retention_text(&kept).into(),
         }
     }
-}
-
-/// Builds each job's client once for nothing: a certificate that cannot be read must be found before anything changes.
-fn check_clients(jobs: &[scraper::ScrapeConfig]) -> Result<(), scraper::ApplyError> {
-    for job in jobs {
-        httpclient::HttpClient::new(&job.http_client, "").map_err(|source| scraper::ApplyError::Client {
-            job: job.job_name.clone(),
-            source,
-        })?;
-    }
-    Ok(())
 }
 
 /// How long and how much is kept; zero for no limit.

@@ -80,7 +80,10 @@ impl ServeError {
 pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> Result<(), ServeError> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting Narthex");
     for name in &options.features.unknown {
-        tracing::warn!(option = name, "Unknown option for --enable-feature");
+        tracing::warn!(
+            option = name,
+            "Option for --enable-feature is unknown, or not in this version: it has no effect"
+        );
     }
     let mut listeners = Vec::new();
     for address in &options.listen_addresses {

@@ -114,7 +114,7 @@ pub(crate) struct FeatureFlags {
     pub(crate) promql: Features,
     pub(crate) exemplar_storage: bool,
     pub(crate) start_timestamps: bool,
-    /// Names that nobody knows; said in the log, as the reference does.
+    /// Names of no feature, or of one that this version does not have; said in the log.
     pub(crate) unknown: Vec<String>,
 }
 
@@ -239,26 +239,13 @@ impl FeatureFlags {
                 "use-start-timestamps" => flags.promql.use_start_timestamps = true,
                 "exemplar-storage" => flags.exemplar_storage = true,
                 "st-storage" => flags.start_timestamps = true,
-                // Always on, or without a meaning here.
+                // Always on.
                 "promql-at-modifier"
                 | "promql-negative-offset"
                 | "promql-duration-expr"
-                | "native-histograms"
-                | "auto-gomaxprocs"
-                | "auto-gomemlimit"
-                | "auto-reload-config"
-                | "concurrent-rule-eval"
-                | "created-timestamp-zero-ingestion"
-                | "delayed-compaction"
-                | "histograms-st-encoding"
-                | "memory-snapshot-on-shutdown"
-                | "metadata-wal-records"
-                | "old-ui"
-                | "otlp-deltatocumulative"
-                | "otlp-native-delta-ingestion"
-                | "search-api"
-                | "st-synthesis"
-                | "use-uncached-io" => {}
+                | "native-histograms" => {}
+                // There is no Go runtime to steer.
+                "auto-gomaxprocs" | "auto-gomemlimit" => {}
                 other => flags.unknown.push(other.to_owned()),
             }
         }

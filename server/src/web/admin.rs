@@ -9,7 +9,7 @@ use model::storage::{StorageError, TimeRange};
 use serde_json::json;
 
 use super::Api;
-use super::answer::{ApiError, ErrorType, success_json};
+use super::answer::{ApiError, ErrorType, blocking, success_json};
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
 
 fn enabled(api: &Api) -> Result<(), ApiError> {
@@ -20,18 +20,11 @@ fn enabled(api: &Api) -> Result<(), ApiError> {
     }
 }
 
-/// Runs a change of the store off the async threads.
+/// Changes the store; what fails there is our fault, not the request's.
 async fn change<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(ApiError::new(ErrorType::Internal, error)),
-        Err(_) => Err(ApiError::new(
-            ErrorType::Internal,
-            "the change ended unexpectedly",
-        )),
-    }
+    blocking(move || work().map_err(|error| ApiError::new(ErrorType::Internal, error))).await
 }
 
 fn respond(result: Result<(), ApiError>) -> Response {

@@ -11,10 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::Api;
 use super::answer::{ApiError, success_json};
+use super::json::labels_value;
 use super::params::{Params, Quoted};
-
-/// Go's zero time: a rule that was never evaluated.
-const NEVER: &str = "0001-01-01T00:00:00Z";
+use super::status::NEVER;
 
 pub(crate) async fn alertmanagers(State(api): State<Arc<Api>>) -> Response {
     let targets = api.notifier.alertmanagers();
@@ -193,7 +192,7 @@ fn rule_json(rule: &RuleSnapshot, exclude_alerts: bool) -> Value {
     let mut set = |key: &str, value: Value| drop(map.insert(key.to_owned(), value));
     set("name", rule.name.as_str().into());
     set("query", rule.query.as_str().into());
-    set("labels", labels(&rule.labels));
+    set("labels", labels_value(&rule.labels));
     set("health", rule.health.as_str().into());
     if let Some(error) = &rule.last_error {
         set("lastError", error.to_string().into());
@@ -207,7 +206,7 @@ fn rule_json(rule: &RuleSnapshot, exclude_alerts: bool) -> Value {
             set("state", alerting.state.as_str().into());
             set("duration", seconds(alerting.for_ms));
             set("keepFiringFor", seconds(alerting.keep_firing_for_ms));
-            set("annotations", labels(&alerting.annotations));
+            set("annotations", labels_value(&alerting.annotations));
             set("alerts", alerts_json(alerting, exclude_alerts));
         }
     }
@@ -225,8 +224,8 @@ fn alerts_json(alerting: &AlertingSnapshot, exclude: bool) -> Value {
 
 fn alert_json(alert: &AlertSnapshot) -> Value {
     let mut json = json!({
-        "labels": labels(&alert.labels),
-        "annotations": labels(&alert.annotations),
+        "labels": labels_value(&alert.labels),
+        "annotations": labels_value(&alert.annotations),
         "state": alert.state.as_str(),
         "activeAt": time(Some(alert.active_at_ns)),
         "value": alert.value_text(),
@@ -235,15 +234,6 @@ fn alert_json(alert: &AlertSnapshot) -> Value {
         json["keepFiringSince"] = time(Some(since_ns)).into();
     }
     json
-}
-
-fn labels(labels: &Labels) -> Value {
-    Value::Object(
-        labels
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .collect(),
-    )
 }
 
 /// Whole numbers without a fraction, as Go writes floats.

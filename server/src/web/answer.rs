@@ -113,6 +113,19 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Warning of an answer that was cut to `limit`.
+pub(crate) const TRUNCATED: &str = "results truncated due to limit";
+
+/// Runs work that reads or changes the store off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(ApiError::new(ErrorType::Internal, "request ended unexpectedly")),
+    }
+}
+
 /// A response of JSON bytes.
 pub(crate) fn json_response(status: StatusCode, body: impl Into<axum::body::Body>) -> Response {
     let mut response = Response::new(body.into());

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use model::storage::{ExemplarQueryable, SeriesExemplars, TimeRange};
 
 use super::Api;
-use super::answer::{ApiError, ErrorType, success};
+use super::answer::{ApiError, blocking, success};
 use super::json;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
 
@@ -30,10 +30,7 @@ pub(crate) async fn query(State(api): State<Arc<Api>>, params: Params) -> Respon
             .map(|selector| selector.matchers.clone())
             .collect();
         let range = TimeRange::new(start_ms, end_ms);
-        match tokio::task::spawn_blocking(move || api.db.exemplars(range, &selectors)).await {
-            Ok(found) => Ok(found?),
-            Err(_) => Err(ApiError::new(ErrorType::Internal, "request ended unexpectedly")),
-        }
+        blocking(move || Ok(api.db.exemplars(range, &selectors)?)).await
     };
     match found.await {
         Ok(found) => success(&[], |out| write(out, &found)),

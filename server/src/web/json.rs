@@ -50,6 +50,14 @@ pub(crate) fn labels(out: &mut Vec<u8>, labels: &Labels) {
     out.push(b'}');
 }
 
+/// A label set as a JSON value, for answers that are small enough for a tree.
+pub(crate) fn labels_value(labels: &Labels) -> serde_json::Value {
+    labels
+        .iter()
+        .map(|(name, value)| (name.to_owned(), serde_json::Value::from(value)))
+        .collect()
+}
+
 /// Writes a list of strings.
 pub(crate) fn strings<'a>(out: &mut Vec<u8>, items: impl IntoIterator<Item = &'a str>) {
     out.push(b'[');

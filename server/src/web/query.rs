@@ -11,14 +11,13 @@ use promql::value::Value;
 use tokio::sync::oneshot;
 
 use super::Api;
-use super::answer::{ApiError, ErrorType, SUCCESS_HEAD, annotation_texts, json_response, tail};
+use super::answer::{ApiError, ErrorType, SUCCESS_HEAD, TRUNCATED, annotation_texts, json_response, tail};
 use super::chunks::{self, ChunkSink};
 use super::json;
 use super::params::{Params, Quoted};
 
 /// Most steps that a range query may have, the reference's bound.
 const STEPS_MAX: i64 = 11_000;
-const TRUNCATED: &str = "results truncated due to limit";
 
 /// What a request asks for.
 struct Asked {

@@ -10,11 +10,9 @@ use model::matcher::Matcher;
 use model::storage::{Querier, SelectHints, StorageError, TimeRange};
 
 use super::Api;
-use super::answer::{ApiError, ErrorType, success};
+use super::answer::{ApiError, TRUNCATED, blocking, success};
 use super::json;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params, Quoted};
-
-const TRUNCATED: &str = "results truncated due to limit";
 
 /// What the three requests share.
 struct Asked {
@@ -38,16 +36,6 @@ fn asked(params: &Params) -> Result<Asked, ApiError> {
         limit,
         selectors: params.selectors().map_err(ApiError::bad_data)?,
     })
-}
-
-/// Runs index work off the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(ApiError::new(ErrorType::Internal, "request ended unexpectedly")),
-    }
 }
 
 pub(crate) async fn series(State(api): State<Arc<Api>>, params: Params) -> Response {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use tsdb::db::Stat;
 
 use super::Api;
-use super::answer::{ApiError, success_json};
+use super::answer::{ApiError, blocking, success_json};
 use super::params::Params;
 
 /// Largest `limit` of the statistics.
@@ -60,6 +59,9 @@ pub(crate) async fn runtime_info(State(api): State<Arc<Api>>) -> Response {
     }))
 }
 
+/// Go's zero time: what has never happened.
+pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
+
 /// RFC 3339 in UTC, as Go prints times: fractions without trailing zeros.
 pub(crate) fn rfc3339_nanos(ms: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
@@ -75,8 +77,7 @@ fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-pub(crate) async fn wal_replay(State(api): State<Arc<Api>>) -> Response {
-    let _ = api.ready.load(Ordering::Acquire);
+pub(crate) async fn wal_replay() -> Response {
     // The log is replayed before the listener answers.
     success_json(&json!({ "min": 0, "max": 0, "current": 0 }))
 }
@@ -93,13 +94,9 @@ pub(crate) async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Respons
             _ => return ApiError::bad_data("limit must be a positive number").into_response(),
         },
     };
-    match tokio::task::spawn_blocking(move || head_statistics(&api, limit)).await {
+    match blocking(move || Ok(head_statistics(&api, limit))).await {
         Ok(statistics) => success_json(&statistics),
-        Err(_) => ApiError::new(
-            super::answer::ErrorType::Internal,
-            "statistics ended unexpectedly",
-        )
-        .into_response(),
+        Err(error) => error.into_response(),
     }
 }
 

@@ -12,11 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::Api;
 use super::answer::{ApiError, success_json};
+use super::json::labels_value;
 use super::params::Params;
-use super::status::rfc3339_nanos;
-
-/// Go's zero time: a target that was never scraped.
-const NEVER: &str = "0001-01-01T00:00:00Z";
+use super::status::{NEVER, rfc3339_nanos};
 
 pub(crate) async fn scrape_pools(State(api): State<Arc<Api>>) -> Response {
     let names: Vec<String> = api.scraper.targets().into_iter().map(|pool| pool.job).collect();
@@ -42,7 +40,7 @@ pub(crate) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Resp
             dropped.extend(
                 pool.dropped
                     .iter()
-                    .map(|found| json!({ "discoveredLabels": pairs(found), "scrapePool": pool.job })),
+                    .map(|found| json!({ "discoveredLabels": labels_value(found), "scrapePool": pool.job })),
             );
         }
     }
@@ -60,8 +58,8 @@ pub(crate) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Resp
 
 fn active_json(api: &Api, pool: &PoolTargets, target: &ActiveTarget) -> Value {
     json!({
-        "discoveredLabels": pairs(&target.discovered),
-        "labels": pairs(&target.labels),
+        "discoveredLabels": labels_value(&target.discovered),
+        "labels": labels_value(&target.labels),
         "scrapePool": pool.job,
         "scrapeUrl": target.scrape_url,
         "globalUrl": global_url(&target.scrape_url, &api.external_url),
@@ -89,15 +87,6 @@ fn global_url(scrape_url: &str, external: &url::Url) -> String {
         return url.to_string();
     }
     scrape_url.to_owned()
-}
-
-fn pairs(labels: &Labels) -> Value {
-    Value::Object(
-        labels
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.into()))
-            .collect(),
-    )
 }
 
 /// `limit` and its like: any number, negative for none.
@@ -182,7 +171,7 @@ pub(crate) async fn target_metadata(State(api): State<Arc<Api>>, params: Params)
         }
         for (family, said) in said_by(target, wanted) {
             let mut entry = metadata_json(&said);
-            entry["target"] = pairs(&target.labels);
+            entry["target"] = labels_value(&target.labels);
             if wanted.is_empty() {
                 entry["metric"] = family.into();
             }
@@ -221,7 +210,7 @@ fn relabel_each(api: &Api, params: &Params) -> Result<Vec<Value>, ApiError> {
     let steps = pool.config.relabel_configs.iter().map(|rule| {
         keep = keep && rule.apply(&mut labels);
         let output = if keep { labels.build() } else { Labels::empty() };
-        json!({ "rule": rule_json(rule.config()), "output": pairs(&output), "keep": keep })
+        json!({ "rule": rule_json(rule.config()), "output": labels_value(&output), "keep": keep })
     });
     Ok(steps.collect())
 }

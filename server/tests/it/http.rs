@@ -250,6 +250,7 @@ async fn a_bad_new_configuration_leaves_the_old_one_running() {
         "scrape_configs: [{job_name: a}, {job_name: a}]",
         "rule_files: [bad.yml]",
         "global: {scrape_interval: x}",
+        "scrape_configs: [{job_name: a, scrape_failure_log_file: /nowhere/log}]",
         "scrape_configs: [{job_name: a, tls_config: {ca_file: /nowhere/ca.pem}, static_configs: [{targets: [x]}]}]",
     ] {
         std::fs::write(
