@@ -75,7 +75,7 @@ fn stale_like(last: &Histogram, value: f64) -> Histogram {
     }
 }
 
-fn empty_histogram<B, C: Default>(sum: f64) -> Buckets<B, C> {
+pub(super) fn empty_histogram<B, C: Default>(sum: f64) -> Buckets<B, C> {
     Buckets {
         counter_reset_hint: CounterResetHint::Unknown,
         schema: 0,

@@ -36,8 +36,6 @@ pub(crate) struct MappedChunk {
     pub(crate) chunk: u64,
     pub(crate) min_ms: i64,
     pub(crate) max_ms: i64,
-    pub(crate) samples: u16,
-    pub(crate) encoding: u8,
 }
 
 /// A chunk found on disk when the store was opened.
@@ -59,9 +57,16 @@ pub struct ChunkFileDamage {
     pub what: &'static str,
 }
 
-/// Bytes of a chunk, shared with the file's mapping or copied from the buffer.
+/// Bytes of a chunk, and how they are encoded.
 #[derive(Debug)]
-pub(crate) enum ChunkBytes {
+pub(crate) struct ChunkBytes {
+    pub(crate) encoding: u8,
+    data: Data,
+}
+
+/// Shared with the file's mapping, or copied from the buffer.
+#[derive(Debug)]
+enum Data {
     Mapped(Mapped, Range<usize>),
     Owned(Vec<u8>),
 }
@@ -69,9 +74,9 @@ pub(crate) enum ChunkBytes {
 impl std::ops::Deref for ChunkBytes {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        match self {
-            ChunkBytes::Mapped(map, range) => &map[range.clone()],
-            ChunkBytes::Owned(bytes) => bytes,
+        match &self.data {
+            Data::Mapped(map, range) => &map[range.clone()],
+            Data::Owned(bytes) => bytes,
         }
     }
 }
@@ -215,8 +220,6 @@ impl ChunkFiles {
             chunk,
             min_ms,
             max_ms,
-            samples: u16::from_be_bytes([bytes[0], bytes[1]]),
-            encoding,
         }
     }
 
@@ -283,20 +286,23 @@ impl ChunkFiles {
         if let Some(map) = self.mapped.read().get(&number)
             && let Ok(frame) = Frame::parse(map, offset)
         {
-            return Ok(ChunkBytes::Mapped(map.clone(), frame.data));
+            return Ok(frame.mapped(map));
         }
         let writer = self.writer.lock();
         if number == writer.number && offset as u64 >= writer.written {
             let at = offset - writer.written as usize;
             let frame = Frame::parse(&writer.pending, at).map_err(|(_, what)| corrupt(what))?;
-            return Ok(ChunkBytes::Owned(writer.pending[frame.data].to_vec()));
+            return Ok(ChunkBytes {
+                encoding: frame.encoding & !OUT_OF_ORDER,
+                data: Data::Owned(writer.pending[frame.data].to_vec()),
+            });
         }
         // The file has grown since it was mapped, or never was.
         let map = self.files.map(&path())?;
         drop(writer);
         let frame = Frame::parse(&map, offset).map_err(|(_, what)| corrupt(what))?;
         self.mapped.write().insert(number, map.clone());
-        Ok(ChunkBytes::Mapped(map, frame.data))
+        Ok(frame.mapped(&map))
     }
 
     /// Removes files whose numbers are below `number`.
@@ -341,6 +347,14 @@ struct Frame {
 }
 
 impl Frame {
+    /// The chunk, in the map that the frame was parsed from.
+    fn mapped(self, map: &Mapped) -> ChunkBytes {
+        ChunkBytes {
+            encoding: self.encoding & !OUT_OF_ORDER,
+            data: Data::Mapped(map.clone(), self.data),
+        }
+    }
+
     fn end(&self) -> usize {
         self.data.end + CRC_BYTES
     }
@@ -411,8 +425,6 @@ fn scan(
                 chunk: pack(number, at as u64),
                 min_ms: frame.min_ms,
                 max_ms: frame.max_ms,
-                samples: u16::from_be_bytes([file[frame.data.start], file[frame.data.start + 1]]),
-                encoding: frame.encoding & !OUT_OF_ORDER,
             },
         });
         at = frame.end();
@@ -455,7 +467,7 @@ mod tests {
         assert_eq!(&*chunks.read(more).unwrap(), bytes(99));
         let (again, found, damage) = open(&files);
         assert_eq!((found.len(), damage), (10, None));
-        assert!(found[3].out_of_order && found[3].meta.samples == 4 && found[3].meta.encoding == 1);
+        assert!(found[3].out_of_order && again.read(found[3].meta.chunk).unwrap().encoding == 1);
         assert_eq!(&*again.read(found[9].meta.chunk).unwrap(), bytes(99));
         let next = again.write(1, 0, 1, 1, false, &bytes(1)).chunk;
         assert_eq!(file_of(next), file_of(more) + 1);

@@ -83,9 +83,9 @@ impl HeadView {
             .unwrap_or_default();
         let mut pieces = Vec::with_capacity(mapped.len() + 1);
         for chunk in mapped {
-            let bytes = head.chunk_files.read(chunk.chunk)?.to_vec();
+            let bytes = head.chunk_files.read(chunk.chunk)?;
             self.piece(
-                (chunk.min_ms, chunk.max_ms, chunk.encoding, bytes),
+                (chunk.min_ms, chunk.max_ms, bytes.encoding, bytes.to_vec()),
                 &deleted,
                 spare,
                 &mut pieces,
@@ -214,7 +214,7 @@ impl Head {
             let (part, merged) = &mut *spare;
             part.clear();
             let bytes = self.chunk_files.read(late.chunk)?;
-            chunk::decode(late.encoding, &bytes, range.min_ms, range.max_ms, part)
+            chunk::decode(bytes.encoding, &bytes, range.min_ms, range.max_ms, part)
                 .map_err(|e| self.corrupt_chunk(late.chunk, e))?;
             merge_into(columns, part, merged);
         }

@@ -1,9 +1,10 @@
 //! The open histogram chunk of a series, and when it is full.
 
+use model::columns::Columns;
 use model::histogram::Histogram;
 
 use super::series::{ChunkRules, chunk_end, range_end};
-use crate::chunk::{Appended, Encoding, Float, HistogramAppender, Int, Kind};
+use crate::chunk::{Appended, ChunkError, Encoding, Float, HistogramAppender, Int, Kind, decode};
 
 /// Bytes that a histogram chunk should have.
 const BYTES_TARGET: usize = 1024;
@@ -62,6 +63,37 @@ impl OpenHistogram {
             last: histogram.clone(),
             end_computed: false,
         }
+    }
+
+    /// The chunk whose bytes these are, to be continued; `None` where it has no samples.
+    ///
+    /// # Errors
+    /// When `bytes` is not a chunk of histograms.
+    pub(crate) fn resume(
+        encoding: Encoding,
+        bytes: &[u8],
+        end_computed: bool,
+    ) -> Result<Option<Self>, ChunkError> {
+        let start_timestamps = matches!(encoding, Encoding::HistogramSt | Encoding::FloatHistogramSt);
+        let appender = match encoding {
+            Encoding::Histogram | Encoding::HistogramSt => {
+                HistogramAppender::resume(bytes, start_timestamps)?.map(Either::Int)
+            }
+            _ => HistogramAppender::resume(bytes, start_timestamps)?.map(Either::Float),
+        };
+        let mut columns = Columns::default();
+        decode(encoding as u8, bytes, i64::MIN, i64::MAX, &mut columns)?;
+        let last = columns.histograms.pop();
+        Ok(appender.zip(last).map(|(appender, (_, last))| OpenHistogram {
+            appender,
+            last,
+            end_computed,
+        }))
+    }
+
+    /// Whether the chunk's end has been computed from how fast it fills.
+    pub(crate) fn end_computed(&self) -> bool {
+        self.end_computed
     }
 
     pub(crate) fn last_timestamp_ms(&self) -> i64 {

@@ -14,6 +14,7 @@ mod chunk_files;
 mod exemplars;
 mod export;
 mod histograms;
+mod image;
 mod index;
 mod isolation;
 mod late_log;

@@ -296,7 +296,7 @@ impl HeadView {
 
     fn decode(&self, chunk: MappedChunk, min_ms: i64, max_ms: i64, columns: &mut Columns) -> Result<()> {
         let bytes = self.head.chunk_files.read(chunk.chunk)?;
-        chunk::decode(chunk.encoding, &bytes, min_ms, max_ms, columns)
+        chunk::decode(bytes.encoding, &bytes, min_ms, max_ms, columns)
             .map_err(|e| self.corrupt(chunk.chunk, e))
     }
 

@@ -8,9 +8,10 @@ use model::storage::TimeRange;
 
 use super::chunk_files::{ChunkFiles, MappedChunk};
 use super::histograms::OpenHistogram;
+use super::image::OpenImage;
 use super::isolation::{Transaction, Visibility};
 use super::ooo::OutOfOrder;
-use crate::chunk::{ChunkFull, Encoding, Xor2Appender, XorAppender};
+use crate::chunk::{ChunkError, ChunkFull, Encoding, Xor2Appender, XorAppender};
 
 /// An XOR chunk longer than this is full: the next sample might carry it past 1 KiB.
 const XOR_BYTES_MAX: usize = 1024 - 19;
@@ -438,6 +439,53 @@ impl Series {
             ) => Some((open.encoding(), open.bytes())),
             _ => None,
         }
+    }
+
+    /// The open chunk for an image of the series.
+    pub(crate) fn open_image(&self) -> Option<OpenImage<'_>> {
+        let (encoding, bytes) = self.open_chunk()?;
+        let histograms = self.rest().and_then(|r| r.histograms.as_ref());
+        Some(OpenImage {
+            encoding,
+            min_ms: self.open_min_ms,
+            next_at_ms: self.next_at_ms,
+            end_computed: histograms.is_some_and(|h| h.end_computed()),
+            bytes,
+        })
+    }
+
+    /// Goes on with the open chunk of an image.
+    ///
+    /// # Errors
+    /// When its bytes are no chunk of its encoding.
+    pub(crate) fn reopen(&mut self, image: &OpenImage<'_>) -> Result<(), ChunkError> {
+        let open = match image.encoding {
+            Encoding::Xor => {
+                self.xor = XorAppender::resume(image.bytes)?;
+                grow(&mut self.buffer, self.xor.len());
+                self.buffer[..self.xor.len()].copy_from_slice(&image.bytes[..self.xor.len()]);
+                Open::Floats
+            }
+            Encoding::Xor2 => {
+                let open = (Xor2Appender::resume(image.bytes)?, image.bytes.to_vec());
+                self.rest_mut().with_start = Some(Box::new(open));
+                Open::FloatsWithStart
+            }
+            encoding => {
+                let open = OpenHistogram::resume(encoding, image.bytes, image.end_computed)?;
+                self.rest_mut().histograms = open.map(Box::new);
+                Open::Histograms
+            }
+        };
+        let samples = image.encoding.samples(image.bytes)?;
+        self.open = if samples == 0 { Open::Nothing } else { open };
+        (self.open_min_ms, self.next_at_ms) = (image.min_ms, image.next_at_ms);
+        Ok(())
+    }
+
+    /// Adds a full chunk that is newer than those known.
+    pub(crate) fn push_mapped(&mut self, chunk: MappedChunk) {
+        self.rest_mut().mapped.push(chunk);
     }
 
     /// First timestamp of the open chunk.
