@@ -19,7 +19,7 @@ use std::fmt;
 use model::labels::Labels;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample};
 use narthex_promql::ast::{Expr, ExprKind};
-use narthex_promql::engine::{Engine, EngineOptions, QueryError, QueryOptions};
+use narthex_promql::engine::{Engine, EngineOptions, Features, QueryError, QueryOptions};
 use narthex_promql::script::MemoryStore;
 use narthex_promql::value::{SampleValue, Value};
 
@@ -394,6 +394,7 @@ fn the_engine_does_what_the_language_says() {
     let engines = [1, 3].map(|threads| {
         Engine::new(EngineOptions {
             threads,
+            features: Features::all_syntax(),
             default_subquery_step: std::sync::Arc::new(|_| DEFAULT_STEP_MS),
             ..EngineOptions::default()
         })

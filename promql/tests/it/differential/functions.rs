@@ -19,6 +19,35 @@ pub(super) fn absent_labels(selector: &VectorSelector) -> LabelMap {
         .collect()
 }
 
+/// Label `texts[0]` becomes the values of the other labels with `texts[1]` between them.
+pub(super) fn label_join(labels: &mut LabelMap, texts: &[String]) {
+    let value = |name: &String| labels.get(name).cloned().unwrap_or_default();
+    let joined = texts[2..].iter().map(value).collect::<Vec<_>>().join(&texts[1]);
+    set_label(labels, &texts[0], joined);
+}
+
+/// Where the value of label `texts[2]` is matched by `texts[3]`, label `texts[0]` becomes `texts[1]`, in which `$1` stands
+/// for the first group.
+pub(super) fn label_replace(labels: &mut LabelMap, texts: &[String]) {
+    let source = labels.get(&texts[2]).cloned().unwrap_or_default();
+    // Only these patterns are generated.
+    let group = match texts[3].as_str() {
+        "(.*)" => source.clone(),
+        "(.+)" if !source.is_empty() => source.clone(),
+        "([12])" if source == "1" || source == "2" => source.clone(),
+        "p|q" if source == "p" || source == "q" => String::new(),
+        _ => return,
+    };
+    set_label(labels, &texts[0], texts[1].replace("$1", &group));
+}
+
+fn set_label(labels: &mut LabelMap, name: &str, value: String) {
+    match value.is_empty() {
+        true => labels.remove(name),
+        false => labels.insert(name.to_owned(), value),
+    };
+}
+
 /// A function of single samples; `None` where it gives none.
 pub(super) fn element(name: &str, value: f64, args: &[f64]) -> Option<f64> {
     Some(match name {
@@ -27,6 +56,13 @@ pub(super) fn element(name: &str, value: f64, args: &[f64]) -> Option<f64> {
         "floor" => value.floor(),
         "sqrt" => value.sqrt(),
         "exp" => value.exp(),
+        "ln" => value.ln(),
+        "log2" => value.log2(),
+        "log10" => value.log10(),
+        "sin" => value.sin(),
+        "atan" => value.atan(),
+        "deg" => value.to_degrees(),
+        "rad" => value.to_radians(),
         "sgn" if value > 0.0 => 1.0,
         "sgn" if value < 0.0 => -1.0,
         "sgn" => value,
@@ -56,8 +92,15 @@ fn smaller(a: f64, b: f64) -> f64 {
     -larger(-a, -b)
 }
 
-/// A function of the samples of a series in `(start_ms, end_ms]`; `None` where it gives none.
-pub(super) fn over_time(name: &str, window: &Window, start_ms: i64, end_ms: i64, arg: f64) -> Option<f64> {
+/// A function of the samples of a series in `(start_ms, end_ms]`; `None` where it gives none. `at_ms` is the time of the
+/// query's step, and `args` are the scalars beside the range.
+pub(super) fn over_time(
+    name: &str,
+    window: &Window,
+    (start_ms, end_ms): (i64, i64),
+    at_ms: i64,
+    args: &[f64],
+) -> Option<f64> {
     let values: Vec<f64> = window.iter().map(|(_, value)| *value).collect();
     let last = *values.last()?;
     let count = values.len() as f64;
@@ -89,7 +132,24 @@ pub(super) fn over_time(name: &str, window: &Window, start_ms: i64, end_ms: i64,
         "max_over_time" => extreme(&values, |new, old| new > old),
         "stddev_over_time" => variance(&values).sqrt(),
         "stdvar_over_time" => variance(&values),
-        "quantile_over_time" => quantile(arg, &values),
+        "quantile_over_time" => quantile(args[0], &values),
+        "first_over_time" => values[0],
+        "mad_over_time" if values.iter().any(|value| value.is_nan()) => f64::NAN,
+        "mad_over_time" => {
+            let median = quantile(0.5, &values);
+            let distances: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
+            quantile(0.5, &distances)
+        }
+        "ts_of_first_over_time" => seconds(window.first()?.0),
+        "ts_of_last_over_time" => seconds(window.last()?.0),
+        "ts_of_min_over_time" => time_of_extreme(window, |new, old| new <= old),
+        "ts_of_max_over_time" => time_of_extreme(window, |new, old| new >= old),
+        "deriv" => line(window, window.first()?.0)?.0,
+        "predict_linear" => {
+            let (slope, now) = line(window, at_ms)?;
+            slope * args[0] + now
+        }
+        "double_exponential_smoothing" => smoothed(&values, args[0], args[1])?,
         "changes" => pairs(&|old, new| old != new && !(old.is_nan() && new.is_nan())),
         "resets" => pairs(&|old, new| new < old),
         other => panic!("{other} has no definition here"),
@@ -119,6 +179,64 @@ fn extrapolated(window: &Window, start_ms: i64, end_ms: i64, counter: bool) -> O
         to_start = to_start.min(sampled * (first / change));
     }
     Some(change * ((sampled + to_start + reach(end_ms - last_ms)) / sampled))
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// When the newest of the best values was; where one of two is NaN, the number is the better one.
+fn time_of_extreme(window: &Window, better: impl Fn(f64, f64) -> bool) -> f64 {
+    let best = window.iter().copied().reduce(|old, new| {
+        if better(new.1, old.1) || old.1.is_nan() {
+            new
+        } else {
+            old
+        }
+    });
+    best.map_or(f64::NAN, |(time, _)| seconds(time))
+}
+
+/// The line through the samples with the least squares: its slope a second, and its height at `zero_ms`.
+fn line(window: &Window, zero_ms: i64) -> Option<(f64, f64)> {
+    if window.len() < 2 {
+        return None;
+    }
+    let first = window[0].1;
+    if window.iter().all(|(_, value)| *value == first) {
+        return Some(if first.is_infinite() {
+            (f64::NAN, f64::NAN)
+        } else {
+            (0.0, first)
+        });
+    }
+    let count = window.len() as f64;
+    let of = |each: &dyn Fn(f64, f64) -> f64| {
+        let parts: Vec<f64> = window
+            .iter()
+            .map(|(time, value)| each(seconds(time - zero_ms), *value))
+            .collect();
+        sum(&parts)
+    };
+    let (x, y) = (of(&|x, _| x), of(&|_, y| y));
+    let slope = (of(&|x, y| x * y) - x * y / count) / (of(&|x, _| x * x) - x * x / count);
+    Some((slope, y / count - slope * x / count))
+}
+
+/// Level and trend, each smoothed by its own factor.
+fn smoothed(values: &[f64], of_level: f64, of_trend: f64) -> Option<f64> {
+    let [first, second, ..] = *values else {
+        return None;
+    };
+    let (mut level, mut trend) = (first, second - first);
+    for (at, value) in values.iter().enumerate().skip(1) {
+        let next = of_level * value + (1.0 - of_level) * (level + trend);
+        if at + 1 < values.len() {
+            trend = of_trend * (next - level) + (1.0 - of_trend) * trend;
+        }
+        level = next;
+    }
+    Some(level)
 }
 
 /// A sum that does not lose the small beside the large.

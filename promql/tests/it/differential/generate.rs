@@ -241,7 +241,28 @@ fn range_function(random: &mut Random, depth: u64) -> String {
         "stdvar_over_time",
         "changes",
         "resets",
+        "first_over_time",
+        "mad_over_time",
+        "ts_of_first_over_time",
+        "ts_of_last_over_time",
+        "ts_of_min_over_time",
+        "ts_of_max_over_time",
+        "deriv",
     ];
+    if random.once_in(12) {
+        let ahead = random.pick(&["0", "60", "-30", "3600"]);
+        return format!("predict_linear({}, {ahead})", range(random, depth));
+    }
+    if random.once_in(15) {
+        let (level, trend) = (
+            random.pick(&["0.5", "0.1", "1"]),
+            random.pick(&["0.3", "0.9", "0"]),
+        );
+        return format!(
+            "double_exponential_smoothing({}, {level}, {trend})",
+            range(random, depth)
+        );
+    }
     if random.once_in(10) {
         let q = random.pick(&["0.5", "0.9", "0", "1", "-1", "2", "NaN"]);
         return format!("quantile_over_time({q}, {})", range(random, depth));
@@ -328,12 +349,33 @@ fn with_vector(random: &mut Random, depth: u64) -> String {
             false => format!("({one}) {op} on (x) group_right {include} ({lhs})"),
         };
     }
-    format!("({lhs}) {op}{matching} ({rhs})")
+    let fill = match random.below(8) {
+        0 => random.pick(&[" fill (0)", " fill (2)", " fill (NaN)"]),
+        1 => random.pick(&[
+            " fill_left (1)",
+            " fill_right (0)",
+            " fill_left (3) fill_right (1)",
+        ]),
+        _ => "",
+    };
+    format!("({lhs}) {op}{matching}{fill} ({rhs})")
 }
 
 fn element(random: &mut Random, depth: u64) -> String {
     let inner = vector(random, depth);
-    match random.below(5) {
+    match random.below(7) {
+        5 => format!(
+            "label_replace({inner}, \"{}\", \"{}\", \"{}\", \"{}\")",
+            random.pick(&["x", "y", "z", "__name__"]),
+            random.pick(&["$1", "new", "", "is_$1"]),
+            random.pick(&["x", "y", "absent"]),
+            random.pick(&["(.*)", "(.+)", "([12])", "p|q"])
+        ),
+        6 => format!(
+            "label_join({inner}, \"{}\", \"-\", {})",
+            random.pick(&["x", "y", "z"]),
+            random.pick(&["\"x\", \"y\"", "\"y\"", "\"y\", \"absent\", \"x\""])
+        ),
         0 => format!("round({inner}, {})", random.pick(&["1", "0.5", "2", "10"])),
         1 => format!("clamp({inner}, {}, {})", scalar(random, 0), scalar(random, 0)),
         2 => format!(
@@ -343,7 +385,24 @@ fn element(random: &mut Random, depth: u64) -> String {
         ),
         _ => format!(
             "{}({inner})",
-            random.pick(&["abs", "ceil", "floor", "sgn", "sqrt", "exp", "round"])
+            random.pick(&[
+                "abs",
+                "ceil",
+                "floor",
+                "sgn",
+                "sqrt",
+                "exp",
+                "round",
+                "ln",
+                "log2",
+                "log10",
+                "sin",
+                "atan",
+                "deg",
+                "rad",
+                "sort",
+                "sort_desc"
+            ])
         ),
     }
 }

@@ -105,7 +105,8 @@ fn join(
     rhs: Vector,
     value: &dyn Fn(f64, f64) -> Option<f64>,
 ) -> Outcome<Point> {
-    if lhs.is_empty() || rhs.is_empty() {
+    let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+    if !fills && (lhs.is_empty() || rhs.is_empty()) {
         return Ok(Point::Vector(Vec::new()));
     }
     let one_left = matching.cardinality == Cardinality::OneToMany;
@@ -121,11 +122,25 @@ fn join(
     }
     let mut matched = BTreeSet::new();
     let mut results = Vec::new();
+    let mut lonely = partners.clone();
+    // Fills are generated between single partners only, where the many side is the left one.
+    let mut pairs: Vec<(LabelMap, f64, LabelMap, f64)> = Vec::new();
     for (labels, many_value) in many {
         let signature = signature(matching, &labels);
-        let Some((one_labels, one_value)) = partners.get(&signature) else {
-            continue;
-        };
+        lonely.remove(&signature);
+        match (partners.get(&signature), matching.fill_right) {
+            (Some((one_labels, one_value)), _) => {
+                pairs.push((labels, many_value, one_labels.clone(), *one_value));
+            }
+            (None, Some(fill)) => pairs.push((labels, many_value, signature, fill)),
+            (None, None) => {}
+        }
+    }
+    for (signature, (labels, value)) in lonely {
+        pairs.extend(matching.fill_left.map(|fill| (signature, fill, labels, value)));
+    }
+    for (labels, many_value, one_labels, one_value) in pairs {
+        let signature = signature(matching, &labels);
         let mut result = labels;
         if drops_name {
             result.remove("__name__");
@@ -148,8 +163,8 @@ fn join(
             return Err(Wrong::Refused);
         }
         let found = match one_left {
-            false => value(many_value, *one_value),
-            true => value(*one_value, many_value),
+            false => value(many_value, one_value),
+            true => value(one_value, many_value),
         };
         results.extend(found.map(|found| (result, found)));
     }

@@ -198,6 +198,22 @@ impl Reference<'_> {
                 }
                 _ => unnamed(vector(0)?.into_iter().map(|(l, _)| (l, at_ms as f64 / 1000.0))),
             },
+            "label_replace" | "label_join" => {
+                let text = |arg: &Expr| match &arg.without_parens().kind {
+                    ExprKind::String(text) => text.clone(),
+                    other => panic!("a text is expected: {other:?}"),
+                };
+                let texts: Vec<String> = call.args[1..].iter().map(text).collect();
+                let renamed = vector(0)?.into_iter().map(|(mut labels, value)| {
+                    match name {
+                        "label_join" => functions::label_join(&mut labels, &texts),
+                        _ => functions::label_replace(&mut labels, &texts),
+                    }
+                    (labels, value)
+                });
+                distinct(renamed)
+            }
+            "sort" | "sort_desc" => Ok(Point::Vector(vector(0)?)),
             "histogram_quantile" => {
                 let q = self.scalar(&call.args[0], at_ms)?;
                 let quantiles = functions::histogram_quantile(q, vector(1)?);
@@ -235,16 +251,25 @@ impl Reference<'_> {
                 empty.then_some((labels, 1.0)).into_iter().collect(),
             ));
         }
-        let arg = match name {
-            "quantile_over_time" => self.scalar(&call.args[0], at_ms)?,
-            _ => f64::NAN,
-        };
+        let scalars = call
+            .args
+            .iter()
+            .filter(|arg| arg.value_type() == ValueType::Scalar);
+        let args: Vec<f64> = scalars
+            .map(|arg| self.scalar(arg, at_ms))
+            .collect::<Outcome<_>>()?;
+        let some = windows.series.iter().any(|(_, window)| !window.is_empty());
+        let of_smoothing = |factor: &f64| *factor > 0.0 && *factor < 1.0;
+        if name == "double_exponential_smoothing" && some && !args.iter().all(of_smoothing) {
+            return Err(Wrong::Refused);
+        }
+        let range_ms = (windows.start_ms, windows.end_ms);
         let results = windows.series.iter().filter_map(|(labels, window)| {
-            let value = functions::over_time(name, window, windows.start_ms, windows.end_ms, arg)?;
+            let value = functions::over_time(name, window, range_ms, at_ms, &args)?;
             Some((labels.clone(), self.rounded(value)))
         });
         match name {
-            "last_over_time" => Ok(Point::Vector(results.collect())),
+            "last_over_time" | "first_over_time" => Ok(Point::Vector(results.collect())),
             _ => unnamed(results),
         }
     }
