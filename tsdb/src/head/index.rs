@@ -6,6 +6,12 @@
 //!
 //! What removed series leave in the arenas is counted; [`Index::compacted`] builds a fresh index when it is much.
 
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for the snapshot of the head, which follows")
+)]
+mod image;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -18,6 +24,9 @@ use roaring::RoaringBitmap;
 use super::refset::RefSet;
 use crate::postings::Postings;
 use crate::select::{LabelIndex, Visit};
+
+#[cfg_attr(not(test), expect(unused_imports, reason = "the same"))]
+pub(crate) use image::{IndexBuilder, NO_PAIR};
 
 /// Marks a series that does not exist.
 const NO_SET: u32 = u32::MAX;
@@ -64,8 +73,21 @@ struct Pair {
     series: RefSet,
 }
 
+impl Name {
+    fn new(text: &str) -> Self {
+        Name {
+            text: text.into(),
+            by_value: Mutex::default(),
+        }
+    }
+}
+
 fn hash_pair(name: u32, value: &str) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(value.as_bytes(), u64::from(name))
+    hash_bytes(name, value.as_bytes())
+}
+
+fn hash_bytes(name: u32, value: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(value, u64::from(name))
 }
 
 impl Index {
@@ -161,11 +183,7 @@ impl Index {
             self.pairs[pair as usize].series.insert(index);
         }
         self.sets[at] = (self.sets.len() - at - 1) as u32;
-        let (page, slot) = (index as usize / PAGE, index as usize % PAGE);
-        if self.set_of.len() <= page {
-            self.set_of.resize_with(page + 1, || None);
-        }
-        self.set_of[page].get_or_insert_with(|| Box::new([NO_SET; PAGE]))[slot] = at as u32;
+        self.place_set(index, at as u32);
         // The table rehashes by the stored half: the low half only chooses the bucket of a fresh entry, so spread it.
         let key = (hash >> 32) as u32;
         self.series
@@ -174,15 +192,21 @@ impl Index {
         true
     }
 
+    /// Notes where in `sets` the label set of a series lies.
+    fn place_set(&mut self, index: u32, at: u32) {
+        let (page, slot) = (index as usize / PAGE, index as usize % PAGE);
+        if self.set_of.len() <= page {
+            self.set_of.resize_with(page + 1, || None);
+        }
+        self.set_of[page].get_or_insert_with(|| Box::new([NO_SET; PAGE]))[slot] = at;
+    }
+
     fn intern(&mut self, name: &str, value: &str) -> u32 {
         let name_id = match self.name_ids.get(name) {
             Some(id) => *id,
             None => {
                 let id = self.names.len() as u32;
-                self.names.push(Name {
-                    text: name.into(),
-                    by_value: Mutex::default(),
-                });
+                self.names.push(Name::new(name));
                 self.name_ids.insert(name.into(), id);
                 id
             }
@@ -203,8 +227,7 @@ impl Index {
         self.pair_ids.insert_unique(hash, id, |id| {
             let pair = &pairs[*id as usize];
             let start = pair.start as usize;
-            let value = &values[start..start + pair.len as usize];
-            xxhash_rust::xxh3::xxh3_64_with_seed(value, u64::from(pair.name))
+            hash_bytes(pair.name, &values[start..start + pair.len as usize])
         });
         self.names[name_id as usize].by_value.get_mut().fresh.push(id);
         id
@@ -457,5 +480,48 @@ mod tests {
         assert!(index.insert(9000, l.hash64(), &l));
         assert_eq!(index.find(l.hash64(), &l), Some(9000));
         assert_eq!(index.values_from("mod", "").count(), 7);
+    }
+
+    #[test]
+    fn an_index_is_built_from_its_image() {
+        let mut index = built(500);
+        index.remove(
+            &(0..500)
+                .filter(|i| i % 7 == 3)
+                .map(|i| 256 + i)
+                .collect::<Vec<u64>>(),
+        );
+        let mut builder = IndexBuilder::new(256);
+        index.name_texts().for_each(|name| builder.add_name(name));
+        let mut new_places = vec![NO_PAIR; index.pair_places()];
+        for (new, (place, name, value)) in index.used_pairs().enumerate() {
+            new_places[place] = new as u32;
+            assert!(builder.add_pair(name, value));
+        }
+        let keys = index.keys();
+        for (number, reference, set) in index.sets_from(0, 1000) {
+            let set: Vec<u32> = set.iter().map(|p| new_places[*p as usize]).collect();
+            assert!(builder.add_series(reference, keys[number as usize], &set));
+        }
+        assert!(!builder.add_series(256, 0, &[0]), "references ascend");
+        assert!(!builder.add_series(9999, 0, &[NO_PAIR]), "no such pair");
+        let mut copy = builder.finish();
+        assert_eq!((copy.len(), copy.pairs_len()), (index.len(), index.pairs_len()));
+        for i in 0..500 {
+            let l = labels(i);
+            assert_eq!(copy.find(l.hash64(), &l), index.find(l.hash64(), &l));
+            assert_eq!(copy.labels(i), index.labels(i));
+        }
+        for (name, value) in [("mod", "2"), ("i", "7"), ("__name__", "m"), ("mod", "3")] {
+            let both = [&copy, &index].map(|i| i.postings(name, value).unwrap().to_vec());
+            assert_eq!(both[0], both[1]);
+        }
+        assert_eq!(
+            copy.values_from("i", "").count(),
+            index.values_from("i", "").count()
+        );
+        let l = labels(3);
+        assert!(copy.insert(9000, l.hash64(), &l));
+        assert_eq!(copy.find(l.hash64(), &l), Some(9000));
     }
 }

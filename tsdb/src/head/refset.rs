@@ -21,6 +21,16 @@ pub(crate) enum RefSet {
 }
 
 impl RefSet {
+    /// The set of these indexes, which ascend.
+    pub(crate) fn from_sorted(indexes: &[u32]) -> Self {
+        match indexes {
+            [] => RefSet::Empty,
+            [one] => RefSet::One(*one),
+            few if few.len() <= FEW_MAX => RefSet::Few(few.to_vec()),
+            many => RefSet::Many(Arc::new(many.iter().copied().collect())),
+        }
+    }
+
     /// Adds an index; nearly always the largest so far.
     pub(crate) fn insert(&mut self, index: u32) {
         match self {
@@ -123,5 +133,13 @@ mod tests {
             assert!(!set.to_postings().to_vec().contains(i));
         }
         assert!(set.is_empty());
+    }
+
+    #[test]
+    fn a_set_is_made_of_a_sorted_list() {
+        for n in [0, 1, 2, 64, 65, 1000] {
+            let list: Vec<u32> = (0..n).map(|i| i * 3).collect();
+            assert_eq!(RefSet::from_sorted(&list).to_postings().to_vec(), list);
+        }
     }
 }
