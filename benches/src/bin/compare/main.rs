@@ -4,6 +4,7 @@
 //!   processor time, memory, disk, restart.
 //! * `compare generate` writes a data set as a block; copies of it are served by the servers that `query` asks.
 //! * `compare query` runs a fixed list of queries against running servers and compares time and answers.
+//! * `compare profile` runs the same queries inside this process, for profilers.
 //!
 //! Servers never run at the same time in `scrape`; in `query` the idle ones must have nothing to do: no targets, and each
 //! its own copy of the data.
@@ -21,6 +22,7 @@
 mod answers;
 mod api;
 mod generate;
+mod profile;
 mod query;
 mod report;
 mod scrape;
@@ -47,6 +49,8 @@ enum Command {
     Query(query::Options),
     /// Writes the data set of `query` as a block into a data folder.
     Generate(generate::Options),
+    /// The queries of `query` inside this process: time of the engine alone, and of reading samples alone.
+    Profile(profile::Options),
 }
 
 #[tokio::main]
@@ -58,6 +62,7 @@ async fn main() -> Result<()> {
             Command::Scrape(options) => scrape::run(&options).await,
             Command::Query(options) => query::run(&options).await,
             Command::Generate(options) => generate::run(&options),
+            Command::Profile(options) => profile::run(&options),
         }
     };
     // Leaving the work half-way drops its servers and folders: nothing stays behind.

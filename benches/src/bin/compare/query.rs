@@ -37,7 +37,7 @@ pub(crate) struct Options {
 
 /// What is asked. Ranges end with the data.
 #[derive(Clone, Copy, Debug)]
-enum Ask {
+pub(crate) enum Ask {
     Range {
         expr: &'static str,
         hours: i64,
@@ -49,14 +49,14 @@ enum Ask {
 }
 
 /// A query of the list.
-struct Case {
-    name: &'static str,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
     /// How many times faster than Prometheus it is meant to be; none where only the mean counts.
     aim: Option<f64>,
-    ask: Ask,
+    pub(crate) ask: Ask,
 }
 
-const CASES: [Case; 14] = [
+pub(crate) const CASES: [Case; 14] = [
     case(
         "rate by handler",
         Some(25.0),
@@ -151,14 +151,28 @@ const fn range(expr: &'static str, hours: i64, step_s: i64) -> Ask {
 
 /// Time that the data covers, in seconds.
 #[derive(Clone, Copy, Debug)]
-struct Span {
-    start_s: i64,
-    end_s: i64,
+pub(crate) struct Span {
+    pub(crate) start_s: i64,
+    pub(crate) end_s: i64,
 }
 
 impl Span {
-    /// As the first and last samples of one series have it; the end is a multiple of 5 minutes, so that steps are the
-    /// same for servers that align them.
+    /// Of samples from `first_s` to `last_s`; the end is a multiple of 5 minutes, so that steps are the same for servers
+    /// that align them.
+    pub(crate) fn new(first_s: f64, last_s: f64) -> Self {
+        Span {
+            start_s: first_s.ceil() as i64,
+            end_s: last_s as i64 / 300 * 300,
+        }
+    }
+
+    /// First and last step of the last `hours`; short data sets give as much as there is, in whole steps.
+    pub(crate) fn last(self, hours: i64, step_s: i64) -> (i64, i64) {
+        let steps = (hours * 3600).min(self.end_s - self.start_s) / step_s;
+        (self.end_s - steps * step_s, self.end_s)
+    }
+
+    /// As the first and last samples of one series have it.
     async fn of(api: &Api) -> Result<Self> {
         let now_s = std::time::SystemTime::now()
             .duration_since(std::time::SystemTime::UNIX_EPOCH)?
@@ -170,14 +184,11 @@ impl Span {
         let values = values.context("the data set of `compare generate` is not there")?;
         let second = |point: &Value| point[0].as_f64().unwrap_or(0.0);
         let (first, last) = (second(&values[0]), second(&values[values.len() - 1]));
-        let end_s = last as i64 / 300 * 300;
-        if end_s <= first.ceil() as i64 {
+        let span = Span::new(first, last);
+        if span.end_s <= span.start_s {
             bail!("the data covers less than five minutes");
         }
-        Ok(Span {
-            start_s: first.ceil() as i64,
-            end_s,
-        })
+        Ok(span)
     }
 }
 
@@ -187,11 +198,9 @@ impl Ask {
         let mut pairs = vec![("nocache", "1".to_owned())];
         let path = match self {
             Ask::Range { expr, hours, step_s } => {
-                // Short data sets: as much as there is, in whole steps.
-                let steps = (hours * 3600).min(span.end_s - span.start_s) / step_s;
-                let start = (span.end_s - steps * step_s).to_string();
-                pairs.extend([("query", expr.to_owned()), ("start", start)]);
-                pairs.extend([("end", span.end_s.to_string()), ("step", step_s.to_string())]);
+                let (start_s, end_s) = span.last(hours, step_s);
+                pairs.extend([("query", expr.to_owned()), ("start", start_s.to_string())]);
+                pairs.extend([("end", end_s.to_string()), ("step", step_s.to_string())]);
                 "/api/v1/query_range".to_owned()
             }
             Ask::Instant(expr) => {
