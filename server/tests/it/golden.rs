@@ -28,7 +28,7 @@ async fn the_directory_with_deletions_answers_as_recorded() {
 }
 
 /// What the recording server had switched on.
-const EXPERIMENTAL: &[&str] = &[
+pub(crate) const EXPERIMENTAL: &[&str] = &[
     "--enable-feature=exemplar-storage,promql-experimental-functions,promql-extended-range-selectors",
     "--enable-feature=promql-binop-fill-modifiers",
 ];
@@ -40,15 +40,22 @@ async fn check(name: &str, args: &[&str]) {
     copy_folder(&source.join("data"), &folder.path().join("data"));
     let mut args = args.to_vec();
     args.push("--storage.tsdb.retention.time=100y");
-    let config = "storage: {tsdb: {out_of_order_time_window: 2h}}\n";
-    let server = Server::start(folder.path(), config, &args).await;
+    let server = Server::start(folder.path(), CONFIG, &args).await;
+    compare(&server, &source).await;
+}
+
+/// What the recording server was configured with.
+pub(crate) const CONFIG: &str = "storage: {tsdb: {out_of_order_time_window: 2h}}\n";
+
+/// Asks every recorded question of the directory `source`.
+pub(crate) async fn compare(server: &Server, source: &Path) {
     let mut text = String::new();
     let file = std::fs::File::open(source.join("golden.jsonl.gz")).expect("golden answers");
     GzDecoder::new(file).read_to_string(&mut text).expect("gzip");
     let (mut agreed, mut failures) = (0, Vec::new());
     for (index, line) in text.lines().enumerate() {
         let case: Value = serde_json::from_str(line).expect("JSON");
-        match differs(&server, &case).await {
+        match differs(server, &case).await {
             None => agreed += 1,
             Some(why) => failures.push(format!(
                 "line {}: {} {}: {why}",
@@ -58,7 +65,11 @@ async fn check(name: &str, args: &[&str]) {
             )),
         }
     }
-    println!("{name}: {agreed} of {} answers agree", agreed + failures.len());
+    println!(
+        "{}: {agreed} of {} answers agree",
+        source.display(),
+        agreed + failures.len()
+    );
     assert!(
         failures.is_empty(),
         "{} answers differ:\n{}",
@@ -195,7 +206,7 @@ fn same_float(a: &str, b: &str) -> bool {
     a == b || a.is_nan() && b.is_nan() || ((a - b).abs() <= TOLERANCE * a.abs().max(b.abs()) && a.is_finite())
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("folder");
     for entry in std::fs::read_dir(from).expect("folder") {
         let entry = entry.expect("entry");

@@ -17,7 +17,23 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) url: String,
     pub(crate) folder: PathBuf,
+    program: PathBuf,
     args: Vec<String>,
+}
+
+/// Our own binary.
+pub(crate) fn own_program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_narthex"))
+}
+
+/// The reference's server: `$NARTHEX_PROMETHEUS`, or the one that is installed. `None`, said once, where there is none.
+pub(crate) fn reference_program() -> Option<PathBuf> {
+    let program = std::env::var_os("NARTHEX_PROMETHEUS").map_or_else(|| "prometheus".into(), PathBuf::from);
+    let runs = Command::new(&program).arg("--version").output().is_ok();
+    if !runs {
+        println!("skipped: no prometheus here; install one, or set NARTHEX_PROMETHEUS");
+    }
+    runs.then_some(program)
 }
 
 /// A client for plain HTTP; the library wants a TLS provider all the same.
@@ -66,6 +82,16 @@ pub(crate) fn conformance() -> Option<PathBuf> {
 impl Server {
     /// Starts a server with `config` in `folder`, and waits until it is ready.
     pub(crate) async fn start(folder: &Path, config: &str, more_args: &[&str]) -> Server {
+        Server::start_program(own_program(), folder, config, more_args).await
+    }
+
+    /// The same with `program`, which takes our command line.
+    pub(crate) async fn start_program(
+        program: PathBuf,
+        folder: &Path,
+        config: &str,
+        more_args: &[&str],
+    ) -> Server {
         std::fs::write(folder.join("narthex.yml"), config).expect("configuration");
         let port = free_port();
         let mut args: Vec<String> = vec![
@@ -75,9 +101,10 @@ impl Server {
             "--web.enable-lifecycle".to_owned(),
         ];
         args.extend(more_args.iter().map(|arg| (*arg).to_owned()));
-        let child = spawn(&args, folder);
+        let child = spawn(&program, &args, folder);
         let mut server = Server {
             child,
+            program,
             url: format!("http://127.0.0.1:{port}"),
             folder: folder.to_owned(),
             args,
@@ -124,10 +151,31 @@ impl Server {
         self.child.wait().expect("gone");
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn stop(&mut self) {
+        let quit = http_client().post(format!("{}/-/quit", self.url)).send().await;
+        assert!(quit.is_ok_and(|answer| answer.status() == 200), "{}", self.log());
+        let begin = Instant::now();
+        while self.child.try_wait().expect("child").is_none() {
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "the server does not end:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Starts it again on the same folder.
     pub(crate) async fn restart(&mut self) {
-        self.child = spawn(&self.args, &self.folder);
+        self.child = spawn(&self.program, &self.args, &self.folder);
         self.wait_ready().await;
+    }
+
+    /// Starts `program` in the place of the one that has ended.
+    pub(crate) async fn restart_as(&mut self, program: PathBuf) {
+        self.program = program;
+        self.restart().await;
     }
 
     /// Asks for a path; status and body.
@@ -187,13 +235,13 @@ impl Drop for Server {
     }
 }
 
-fn spawn(args: &[String], folder: &Path) -> Child {
+fn spawn(program: &Path, args: &[String], folder: &Path) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(folder.join("log.txt"))
         .expect("log file");
-    Command::new(env!("CARGO_BIN_EXE_narthex"))
+    Command::new(program)
         .args(args)
         .current_dir(folder)
         .stdin(Stdio::null())

@@ -7,3 +7,4 @@ mod end_to_end;
 mod golden;
 mod harness;
 mod http;
+mod swap;
