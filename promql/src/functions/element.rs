@@ -1,6 +1,6 @@
 //! Element-wise functions by name.
 
-use std::f64::consts::PI;
+use std::f64::consts::{LN_2, PI};
 
 use model::histogram::FloatHistogram;
 
@@ -204,13 +204,30 @@ const fn histogram(name: &'static str, f: fn(&FloatHistogram) -> f64) -> Element
     }
 }
 
+/// From here on the square of a number drowns the 1 beside it, and later overflows: cosh and sinh are half of exp.
+const HYPERBOLA_IS_STRAIGHT: f64 = (1 << 28) as f64;
+
+fn acosh(value: f64) -> f64 {
+    if value > HYPERBOLA_IS_STRAIGHT {
+        return value.ln() + LN_2;
+    }
+    value.acosh()
+}
+
+fn asinh(value: f64) -> f64 {
+    if value.abs() > HYPERBOLA_IS_STRAIGHT {
+        return (value.abs().ln() + LN_2).copysign(value);
+    }
+    value.asinh()
+}
+
 /// Sorted by name.
 static FUNCTIONS: &[ElementFunction] = &[
     float("abs", f64::abs),
     float("acos", f64::acos),
-    float("acosh", f64::acosh),
+    float("acosh", acosh),
     float("asin", f64::asin),
-    float("asinh", f64::asinh),
+    float("asinh", asinh),
     float("atan", f64::atan),
     float("atanh", f64::atanh),
     float("ceil", f64::ceil),
