@@ -52,6 +52,13 @@ impl Labels {
         packer.finish()
     }
 
+    /// The set with these packed bytes.
+    pub(crate) fn of_packed(packed: &[u8]) -> Self {
+        Labels {
+            packed: Arc::from(packed),
+        }
+    }
+
     /// Pairs in order of their names.
     pub fn iter(&self) -> LabelsIter<'_> {
         LabelsIter { rest: &self.packed }
@@ -60,7 +67,8 @@ impl Labels {
     /// Value of `name`, if the set has it.
     pub fn get(&self, name: &str) -> Option<&str> {
         // Names are sorted, but sets are small and comparisons of the first byte decide nearly all of them.
-        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+        let (_, value) = self.iter().raw().find(|(n, _)| *n == name.as_bytes())?;
+        Some(as_text(value))
     }
 
     /// Value of `name`, or the empty string: what matchers and relabelling see.
@@ -75,7 +83,7 @@ impl Labels {
 
     /// Number of labels.
     pub fn len(&self) -> usize {
-        self.iter().count()
+        self.iter().raw().count()
     }
 
     /// Whether there is no label at all.
@@ -143,7 +151,7 @@ impl PartialOrd for Labels {
 /// matrices of the HTTP API.
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        self.iter().cmp_texts(other.iter())
     }
 }
 
@@ -188,7 +196,32 @@ pub struct LabelsIter<'a> {
 }
 
 impl<'a> LabelsIter<'a> {
-    fn take_str(&mut self) -> &'a str {
+    /// Pairs of packed bytes.
+    pub(crate) fn of_packed(packed: &'a [u8]) -> Self {
+        LabelsIter { rest: packed }
+    }
+
+    /// The pairs as bytes: to compare or to copy them, nobody need check once more that they are UTF-8.
+    pub fn raw(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut pairs = self;
+        std::iter::from_fn(move || pairs.next_raw())
+    }
+
+    /// By name, then value, pair by pair.
+    pub(crate) fn cmp_texts(self, other: LabelsIter<'_>) -> Ordering {
+        self.raw().cmp(other.raw())
+    }
+
+    #[inline]
+    fn next_raw(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        Some((self.take(), self.take()))
+    }
+
+    #[inline]
+    fn take(&mut self) -> &'a [u8] {
         let (len, head) = match self.rest[0] {
             255 => (
                 usize::from(self.rest[1]) | usize::from(self.rest[2]) << 8 | usize::from(self.rest[3]) << 16,
@@ -198,18 +231,21 @@ impl<'a> LabelsIter<'a> {
         };
         let (text, rest) = self.rest[head..].split_at(len);
         self.rest = rest;
-        std::str::from_utf8(text).expect("packed from &str")
+        text
     }
 }
 
 impl<'a> Iterator for LabelsIter<'a> {
     type Item = (&'a str, &'a str);
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        Some((self.take_str(), self.take_str()))
+        let (name, value) = self.next_raw()?;
+        Some((as_text(name), as_text(value)))
     }
+}
+
+fn as_text(packed: &[u8]) -> &str {
+    std::str::from_utf8(packed).expect("packed from &str")
 }
 
 /// Packs pairs that arrive sorted; reusable, so that a loop over many series allocates once a series.

@@ -24,6 +24,7 @@ pub mod columns;
 pub mod duration;
 pub mod float;
 pub mod histogram;
+pub mod label_table;
 pub mod labels;
 pub mod matcher;
 pub mod regex;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::columns::Columns;
 use crate::histogram::Histogram;
+use crate::label_table::LabelTable;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::sample::{Exemplar, Metadata};
@@ -269,6 +270,12 @@ pub trait SeriesSet: Send + Sync {
 
     /// Labels of series `index`.
     fn labels(&self, index: usize) -> Labels;
+
+    /// The labels of all series as numbers, set `index` being series `index`, where the store has them so: grouping and
+    /// joining then look at each distinct pair once, and [`SeriesSet::labels`] need only be asked for what is shown.
+    fn label_table(&self) -> Option<&LabelTable> {
+        None
+    }
 
     /// Replaces the contents of `columns` with the samples of series `index` in `range`, cut to the view's range:
     /// merged over head and blocks, without duplicates, deleted samples left out, staleness markers included.

@@ -91,6 +91,23 @@ impl<'a> Cursor<'a> {
     /// A base-128 number, low bits first.
     #[inline]
     pub(crate) fn uvarint(&mut self) -> Result<u64, Malformed> {
+        match self.bytes[self.pos..].first_chunk() {
+            Some(word) => {
+                let word = u64::from_le_bytes(*word);
+                // The first byte without its upper bit is the last of the number.
+                let ends = !word & 0x8080_8080_8080_8080;
+                if ends == 0 {
+                    return self.uvarint_long();
+                }
+                let last = ends.trailing_zeros();
+                self.pos += last as usize / 8 + 1;
+                Ok(join_sevens(word & (u64::MAX >> (63 - last))))
+            }
+            None => self.uvarint_long(),
+        }
+    }
+
+    fn uvarint_long(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for (i, byte) in self.bytes[self.pos..].iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * i);
@@ -126,6 +143,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// The lower seven bits of each byte, put together.
+#[inline]
+fn join_sevens(word: u64) -> u64 {
+    let pairs = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+    let quads = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    (quads & 0x0fff_ffff) | (quads & 0x0fff_ffff_0000_0000) >> 4
+}
+
 /// Appends a base-128 number.
 pub(crate) fn put_uvarint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -144,4 +169,30 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: i64) {
 pub(crate) fn put_text(out: &mut Vec<u8>, text: &[u8]) {
     put_uvarint(out, text.len() as u64);
     out.extend_from_slice(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_every_length_are_read_with_and_without_bytes_behind() {
+        let mut values = vec![0, 1, 127, 128, 16383, 16384, u64::MAX];
+        values.extend((0..64).flat_map(|bit| [1u64 << bit, (1u64 << bit) - 1, (1u64 << bit) | 0x55]));
+        for value in values {
+            let mut bytes = Vec::new();
+            put_uvarint(&mut bytes, value);
+            let len = bytes.len();
+            for behind in 0..12 {
+                bytes.resize(len + behind, 0xff);
+                let mut cursor = Cursor::new(&bytes, 0);
+                assert_eq!(cursor.uvarint(), Ok(value));
+                assert_eq!(cursor.position(), len);
+            }
+            for cut in 0..len {
+                assert_eq!(Cursor::new(&bytes[..cut], 0).uvarint(), Err(Malformed));
+            }
+        }
+        assert_eq!(Cursor::new(&[0xff; 20], 0).uvarint(), Err(Malformed));
+    }
 }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::columns::Columns;
+use model::label_table::{LabelPairs, LabelTable};
 use model::labels::Labels;
 use model::matcher::Matcher;
 use model::storage::{StorageError, TimeRange};
 use parking_lot::{Mutex, RwLock};
 
+use super::index::SetReader;
 use super::{BlockMeta, ChunkMeta, IndexReader, Segments, SeriesEntry, Tombstones};
 use crate::chunk::decode;
 use crate::columns::{append_all, remove_deleted};
@@ -17,8 +19,8 @@ use crate::files::Files;
 use crate::select::{label_names, label_values, select};
 
 thread_local! {
-    /// Work space of readers: an entry of the index, and two columns.
-    static SPARE: RefCell<(SeriesEntry, Columns, Columns)> = RefCell::default();
+    /// Work space of readers: chunks of a series, and two columns.
+    static SPARE: RefCell<(Vec<ChunkMeta>, Columns, Columns)> = RefCell::default();
 }
 
 /// An open block. Readers share it from any thread; removing its folder does not disturb them.
@@ -117,15 +119,43 @@ impl Block {
         range: TimeRange,
         matchers: &[Matcher],
     ) -> Result<Vec<(u32, Labels)>, StorageError> {
-        let mut entry = SeriesEntry::default();
+        let mut table = LabelTable::default();
+        let mut pairs = LabelPairs::default();
         let mut found = Vec::new();
+        self.visit_in(range, matchers, &mut pairs, &mut |series, set| {
+            table.push(set);
+            found.push(series);
+            true
+        })?;
+        *table.pairs_mut() = pairs;
+        let labelled = found.into_iter().enumerate();
+        Ok(labelled
+            .map(|(index, series)| (series, table.labels(index)))
+            .collect())
+    }
+
+    /// Shows the series that satisfy all matchers and have a chunk in `range`, in order of their labels, with the numbers
+    /// that `pairs` gives their label pairs, until `each` says false.
+    ///
+    /// # Errors
+    /// See [`Block::select`].
+    pub(crate) fn visit_in(
+        &self,
+        range: TimeRange,
+        matchers: &[Matcher],
+        pairs: &mut LabelPairs,
+        each: &mut dyn FnMut(u32, &[u32]) -> bool,
+    ) -> Result<(), StorageError> {
+        let mut labels = Vec::new();
+        let mut sets = SetReader::new(&self.index);
         for series in self.select(matchers)? {
-            self.index.series(series, &mut entry)?;
-            if entry.chunks.iter().any(|chunk| overlaps(chunk, range)) {
-                found.push((series, self.index.labels_of(series, &entry)?));
+            if self.index.labels_in(series, range, &mut labels)?
+                && !each(series, sets.numbers(series, &labels, pairs)?)
+            {
+                break;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The labels of a series.
@@ -170,13 +200,9 @@ impl Block {
         }
         let tombstones = self.tombstones();
         let deleted = tombstones.of(series.into());
-        SPARE.with_borrow_mut(|(entry, read, spare)| {
-            self.index.series(series, entry)?;
-            let first = entry.chunks.partition_point(|chunk| chunk.max_ms < range.min_ms);
-            for chunk in &entry.chunks[first..] {
-                if chunk.min_ms > range.max_ms {
-                    break;
-                }
+        SPARE.with_borrow_mut(|(chunks, read, spare)| {
+            self.index.chunks_in(series, range, chunks)?;
+            for chunk in chunks {
                 if !deleted
                     .iter()
                     .any(|(min, max)| *min <= chunk.max_ms && chunk.min_ms <= *max)

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::columns::Columns;
-use model::labels::Labels;
+use model::label_table::LabelPairs;
 use model::matcher::Matcher;
 use model::storage::{StorageError, TimeRange};
 use ulid::Ulid;
 
-use super::querier::Source;
+use super::querier::{Each, Source};
 use crate::block::{Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
 use crate::files::{Files, Result};
 
@@ -116,12 +116,15 @@ pub(crate) struct BlockSource {
 }
 
 impl Source for BlockSource {
-    fn select(&self, matchers: &[Matcher]) -> Result<Vec<(u64, Labels)>> {
-        let found = self.block.select_in(self.range, matchers)?;
-        Ok(found
-            .into_iter()
-            .map(|(s, labels)| (u64::from(s), labels))
-            .collect())
+    fn select(&self, matchers: &[Matcher], pairs: &mut LabelPairs, each: &mut Each<'_>) -> Result<()> {
+        self.block
+            .visit_in(self.range, matchers, pairs, &mut |series, set| {
+                each(u64::from(series), set)
+            })
+    }
+
+    fn is_in_order(&self) -> bool {
+        true
     }
 
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()> {

@@ -1,22 +1,30 @@
 //! A view over head and blocks as one: series merged by their labels, samples by time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use model::columns::Columns;
+use model::label_table::{LabelPairs, LabelTable};
 use model::labels::Labels;
 use model::matcher::Matcher;
 use model::storage::{Querier, SelectHints, SeriesSet, StorageError, TimeRange};
-use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::columns::chain;
 use crate::files::Result;
 use crate::head::{HeadSeries, HeadView};
 
+/// What a source shows each selected series to: its handle and the numbers of its label pairs; false ends the showing.
+pub(crate) type Each<'a> = dyn FnMut(u64, &[u32]) -> bool + 'a;
+
 /// Something that holds series: the head at one moment, or a block.
 pub(crate) trait Source: Send + Sync {
-    /// Series that satisfy all matchers and may have samples in the source's range: a handle for each, and its labels.
-    fn select(&self, matchers: &[Matcher]) -> Result<Vec<(u64, Labels)>>;
+    /// Shows the series that satisfy all matchers and may have samples in the source's range; their label pairs are
+    /// numbered by `pairs`.
+    fn select(&self, matchers: &[Matcher], pairs: &mut LabelPairs, each: &mut Each<'_>) -> Result<()>;
+
+    /// Whether series are shown in order of their labels.
+    fn is_in_order(&self) -> bool;
 
     /// Appends the samples of a series in `range` to `columns`, all of whose rows lie before [`Source::begins_ms`].
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()>;
@@ -32,9 +40,12 @@ pub(crate) trait Source: Send + Sync {
 }
 
 impl Source for HeadView {
-    fn select(&self, matchers: &[Matcher]) -> Result<Vec<(u64, Labels)>> {
-        let found = HeadView::select(self, matchers)?;
-        Ok(found.into_iter().map(|(s, labels)| (s.0.0, labels)).collect())
+    fn select(&self, matchers: &[Matcher], pairs: &mut LabelPairs, each: &mut Each<'_>) -> Result<()> {
+        self.visit(matchers, pairs, &mut |series, set| each(series.0.0, set))
+    }
+
+    fn is_in_order(&self) -> bool {
+        false
     }
 
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()> {
@@ -60,18 +71,127 @@ pub(crate) struct MergedQuerier {
     pub(crate) range: TimeRange,
 }
 
-/// Source number and handle of one part of a series.
-type Part = (u32, u64);
+/// One source's share of a series.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    source: u32,
+    handle: u64,
+}
 
-struct MergedSeries {
-    labels: Labels,
-    parts: SmallVec<[Part; 2]>,
+/// Series of several sources, gathered one source after the other.
+#[derive(Default)]
+struct Merge {
+    table: LabelTable,
+    /// Places of label sets in the table; filled only when a second source comes.
+    places: HashTable<usize>,
+    /// Places in the table, and what was found there, by source.
+    found: Vec<(usize, Part)>,
+    /// Sources that gave something.
+    filled: usize,
+}
+
+fn hash_set(set: &[u32]) -> u64 {
+    let mut bytes = smallvec::SmallVec::<[u8; 128]>::new();
+    for number in set {
+        bytes.extend_from_slice(&number.to_ne_bytes());
+    }
+    xxh3_64(&bytes)
+}
+
+impl Merge {
+    /// Adds a source's series; of one that shows them in order, no more than the first `limit`.
+    fn add(&mut self, number: u32, source: &dyn Source, matchers: &[Matcher], limit: usize) -> Result<()> {
+        let limit = if source.is_in_order() { limit } else { usize::MAX };
+        if self.filled == 1 {
+            // Only now is there anything to merge with.
+            for place in 0..self.table.len() {
+                self.keep_place(place);
+            }
+        }
+        let known = self.filled > 0;
+        let before = self.found.len();
+        let mut pairs = std::mem::take(self.table.pairs_mut());
+        let result = source.select(matchers, &mut pairs, &mut |handle, set| {
+            let part = Part {
+                source: number,
+                handle,
+            };
+            let place = match known {
+                true => self.place_of(set),
+                false => self.push(set),
+            };
+            self.found.push((place, part));
+            self.found.len() - before < limit
+        });
+        *self.table.pairs_mut() = pairs;
+        self.filled += usize::from(self.found.len() > before);
+        result
+    }
+
+    fn push(&mut self, set: &[u32]) -> usize {
+        self.table.push(set);
+        self.table.len() - 1
+    }
+
+    fn place_of(&mut self, set: &[u32]) -> usize {
+        let table = &self.table;
+        if let Some(place) = self.places.find(hash_set(set), |place| table.set(*place) == set) {
+            return *place;
+        }
+        let place = self.push(set);
+        self.keep_place(place);
+        place
+    }
+
+    fn keep_place(&mut self, place: usize) {
+        let table = &self.table;
+        self.places
+            .insert_unique(hash_set(table.set(place)), place, |place| {
+                hash_set(table.set(*place))
+            });
+    }
+
+    /// Puts series in order and keeps the first `limit`.
+    fn sort(&mut self, limit: usize) {
+        let mut new = vec![usize::MAX; self.table.len()];
+        for (place, old) in self.table.sort(limit).into_iter().enumerate() {
+            new[old] = place;
+        }
+        for (place, _) in &mut self.found {
+            *place = new[*place];
+        }
+        self.found.retain(|(place, _)| *place != usize::MAX);
+    }
+
+    fn finish(mut self, sources: Arc<[Arc<dyn Source>]>, range: TimeRange) -> MergedSet {
+        // Stable: parts of a series stay in order of the sources.
+        self.found.sort_by_key(|(place, _)| *place);
+        let mut ends = Vec::new();
+        if self.found.len() > self.table.len() {
+            let series = self.found.chunk_by(|a, b| a.0 == b.0);
+            ends.extend(series.scan(0, |end, parts| {
+                *end += parts.len();
+                Some(*end)
+            }));
+        }
+        MergedSet {
+            sources,
+            range,
+            table: self.table,
+            parts: self.found.into_iter().map(|(_, part)| part).collect(),
+            ends,
+        }
+    }
 }
 
 struct MergedSet {
     sources: Arc<[Arc<dyn Source>]>,
     range: TimeRange,
-    series: Vec<MergedSeries>,
+    table: LabelTable,
+    /// Parts of all series, one series behind the other.
+    parts: Vec<Part>,
+    /// Where each series' parts end; empty where each has one.
+    ends: Vec<usize>,
 }
 
 impl Querier for MergedQuerier {
@@ -80,45 +200,21 @@ impl Querier for MergedQuerier {
         hints: &SelectHints,
         matchers: &[Matcher],
     ) -> std::result::Result<Arc<dyn SeriesSet>, StorageError> {
-        let mut series: Vec<MergedSeries> = Vec::new();
-        let mut places: HashMap<Labels, usize, foldhash::fast::RandomState> = HashMap::default();
-        let mut filled = 0;
+        let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
+        let mut merge = Merge::default();
+        let mut in_order = true;
         for (number, source) in self.sources.iter().enumerate() {
-            let found = source.select(matchers)?;
-            if found.is_empty() {
-                continue;
-            }
-            filled += 1;
-            if filled == 2 {
-                // Only now is there anything to merge with.
-                places.extend(series.iter().enumerate().map(|(i, s)| (s.labels.clone(), i)));
-            }
-            for (handle, labels) in found {
-                let part = (number as u32, handle);
-                if filled > 1 {
-                    if let Some(at) = places.get(&labels) {
-                        series[*at].parts.push(part);
-                        continue;
-                    }
-                    places.insert(labels.clone(), series.len());
-                }
-                let parts = SmallVec::from_slice(&[part]);
-                series.push(MergedSeries { labels, parts });
-            }
+            let before = merge.filled;
+            merge.add(number as u32, &**source, matchers, limit)?;
+            // What the only source with series shows in order need not be sorted.
+            in_order &= merge.filled == before || (before == 0 && source.is_in_order());
         }
         // Compat: what comes from several places comes sorted, asked for or not; `limitk` shows it (golden answers of
         // the directory `plain`).
-        if hints.sorted || hints.limit > 0 || self.sources.len() > 1 {
-            series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        if !in_order && (hints.sorted || hints.limit > 0 || self.sources.len() > 1) {
+            merge.sort(limit);
         }
-        if hints.limit > 0 {
-            series.truncate(hints.limit);
-        }
-        Ok(Arc::new(MergedSet {
-            sources: Arc::clone(&self.sources),
-            range: self.range,
-            series,
-        }))
+        Ok(Arc::new(merge.finish(Arc::clone(&self.sources), self.range)))
     }
 
     fn label_names(
@@ -158,11 +254,15 @@ fn union(lists: impl Iterator<Item = Result<Vec<String>>>, limit: usize) -> Resu
 
 impl SeriesSet for MergedSet {
     fn len(&self) -> usize {
-        self.series.len()
+        self.table.len()
     }
 
     fn labels(&self, index: usize) -> Labels {
-        self.series[index].labels.clone()
+        self.table.labels(index)
+    }
+
+    fn label_table(&self) -> Option<&LabelTable> {
+        Some(&self.table)
     }
 
     fn read(
@@ -179,9 +279,9 @@ impl SeriesSet for MergedSet {
         if range.min_ms > range.max_ms {
             return Ok(());
         }
-        let parts = &self.series[index].parts;
-        for (number, (source, handle)) in parts.iter().enumerate() {
-            let source = &self.sources[*source as usize];
+        let parts = self.parts_of(index);
+        for (number, part) in parts.iter().enumerate() {
+            let source = &self.sources[part.source as usize];
             if columns
                 .timestamps_ms
                 .last()
@@ -189,20 +289,28 @@ impl SeriesSet for MergedSet {
             {
                 return self.read_overlapping(&parts[number..], range, columns);
             }
-            source.read(*handle, range, columns)?;
+            source.read(part.handle, range, columns)?;
         }
         Ok(())
     }
 }
 
 impl MergedSet {
+    fn parts_of(&self, index: usize) -> &[Part] {
+        if self.ends.is_empty() {
+            return std::slice::from_ref(&self.parts[index]);
+        }
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.parts[start..self.ends[index]]
+    }
+
     /// Reads parts that overlap in time among themselves or with what `columns` holds.
     #[cold]
     fn read_overlapping(&self, parts: &[Part], range: TimeRange, columns: &mut Columns) -> Result<()> {
         let mut runs = vec![std::mem::take(columns)];
-        for (source, handle) in parts {
+        for part in parts {
             let mut run = Columns::default();
-            self.sources[*source as usize].read(*handle, range, &mut run)?;
+            self.sources[part.source as usize].read(part.handle, range, &mut run)?;
             runs.push(run);
         }
         // Compat: the reference asks the head first, then the blocks, and that decides between samples of one moment.

@@ -38,6 +38,8 @@ const GARBAGE_MIN: usize = 1 << 18;
 /// The label sets of the head's series.
 pub(crate) struct Index {
     base: u64,
+    /// How often the index was built anew: numbers of series and pairs are good within one generation.
+    generation: u64,
     names: Vec<Name>,
     name_ids: HashMap<Box<str>, u32, foldhash::fast::FixedState>,
     pairs: Vec<Pair>,
@@ -95,6 +97,7 @@ impl Index {
     pub(crate) fn new(base: u64) -> Self {
         Index {
             base,
+            generation: 0,
             names: Vec::new(),
             name_ids: HashMap::default(),
             pairs: Vec::new(),
@@ -149,7 +152,13 @@ impl Index {
         equal && set.next().is_none()
     }
 
-    fn set(&self, index: u32) -> &[u32] {
+    /// How often the index was built anew.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The pairs of a series, in order of their names; none for one that does not exist.
+    pub(crate) fn set(&self, index: u32) -> &[u32] {
         let (page, slot) = (index as usize / PAGE, index as usize % PAGE);
         let at = match self.set_of.get(page) {
             Some(Some(page)) => page[slot],
@@ -160,6 +169,12 @@ impl Index {
         }
         let at = at as usize;
         &self.sets[at + 1..at + 1 + self.sets[at] as usize]
+    }
+
+    /// Name and value of a pair.
+    pub(crate) fn pair(&self, pair: u32) -> (&str, &str) {
+        let pair = &self.pairs[pair as usize];
+        (&self.names[pair.name as usize].text, self.value_of(pair))
     }
 
     fn value_of(&self, pair: &Pair) -> &str {
@@ -277,6 +292,7 @@ impl Index {
         }
         let first = self.all.min().map_or(self.base, |i| self.reference_of(i));
         let mut fresh = Index::new(first / PAGE as u64 * PAGE as u64);
+        fresh.generation = self.generation + 1;
         for index in &self.all {
             let labels = self.labels(index);
             fresh.insert(self.reference_of(index), labels.hash64(), &labels);

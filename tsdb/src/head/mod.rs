@@ -25,6 +25,7 @@ mod read;
 mod refset;
 mod replay;
 mod replay_batch;
+mod select;
 mod series;
 mod truncate;
 

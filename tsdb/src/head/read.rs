@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use model::columns::Columns;
-use model::labels::{Labels, LabelsPacker};
+use model::labels::Labels;
 use model::matcher::Matcher;
 use model::storage::{ExemplarQueryable, SeriesExemplars, SeriesRef, StorageError, TimeRange};
 
@@ -12,14 +12,10 @@ use super::Head;
 use super::chunk_files::MappedChunk;
 use super::isolation::Visibility;
 use super::ooo::{Late, OutOfOrder};
-use super::pages::{Page, page_of};
+use super::pages::page_of;
 use crate::chunk::{self, ChunkError};
 use crate::columns::{append_all, chain, remove_deleted};
 use crate::files::Result;
-use crate::select::{label_names, label_values, select};
-
-/// Series whose labels are copied under one lock of the index.
-const LABELS_AT_A_TIME: usize = 4096;
 
 /// A series of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +30,10 @@ impl HeadSeries {
 
 /// The head as it was when the view was opened: later transactions are not seen.
 pub struct HeadView {
-    head: Arc<Head>,
-    range: TimeRange,
+    pub(super) head: Arc<Head>,
+    pub(super) range: TimeRange,
     /// In-order samples before this are in blocks and are read there.
-    in_order_min_ms: i64,
+    pub(super) in_order_min_ms: i64,
     /// Late samples before this have come after the view was opened.
     begins_ms: i64,
     visibility: Visibility,
@@ -93,67 +89,6 @@ impl HeadView {
     /// No sample of the view lies before this.
     pub(crate) fn begins_ms(&self) -> i64 {
         self.begins_ms
-    }
-
-    /// Series that satisfy all matchers and may have samples in the view's range, by reference.
-    ///
-    /// # Errors
-    /// None at present: the index is in memory.
-    pub fn select(&self, matchers: &[Matcher]) -> Result<Vec<(HeadSeries, Labels)>> {
-        let mut found: Vec<u64> = {
-            let index = self.head.index.read();
-            let found = select(&*index, matchers)?;
-            found.into_iter().map(|i| index.reference_of(i)).collect()
-        };
-        self.retain_with_data(&mut found);
-        let mut series = Vec::with_capacity(found.len());
-        let mut packer = LabelsPacker::default();
-        for some in found.chunks(LABELS_AT_A_TIME) {
-            // New series must not wait until the labels of a large selection are all copied.
-            let index = self.head.index.read();
-            for reference in some {
-                let labels = index
-                    .index_of(*reference)
-                    .map(|i| index.labels_with(i, &mut packer));
-                if let Some(labels) = labels.filter(|l| !l.is_empty()) {
-                    series.push((HeadSeries(SeriesRef(*reference)), labels));
-                }
-            }
-        }
-        Ok(series)
-    }
-
-    /// Keeps the series that may have samples in the view's range; `series` is sorted.
-    fn retain_with_data(&self, series: &mut Vec<u64>) {
-        let mut page: Option<(u64, Option<Arc<Page>>)> = None;
-        series.retain(|reference| {
-            let number = page_of(*reference);
-            if page.as_ref().is_none_or(|(n, _)| *n != number) {
-                page = Some((number, self.head.pages.get(number)));
-            }
-            let Some((_, Some(page))) = &page else {
-                return false;
-            };
-            let mut page = page.lock();
-            page.get(*reference)
-                .is_some_and(|s| s.overlaps(self.in_order_min_ms, self.range))
-        });
-    }
-
-    /// Names of the labels of the series that satisfy all matchers, sorted; at most `limit` (0: all).
-    ///
-    /// # Errors
-    /// As [`HeadView::select`].
-    pub fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
-        label_names(&*self.head.index.read(), matchers, limit)
-    }
-
-    /// Values of a label on the series that satisfy all matchers, sorted; at most `limit` (0: all).
-    ///
-    /// # Errors
-    /// As [`HeadView::select`].
-    pub fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
-        label_values(&*self.head.index.read(), name, matchers, limit)
     }
 
     /// Appends the samples of a series in `range` (cut to the view's) to `columns`, in order among themselves.

@@ -3,6 +3,7 @@
 //! The file stays mapped. In memory are only the place of every eighth symbol, and of every 32nd value of each label in
 //! the table of postings; the rest is found by walking a few entries from there.
 
+mod sets;
 mod symbols;
 mod table;
 mod writer;
@@ -11,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use model::labels::{Labels, LabelsPacker};
-use model::storage::StorageError;
+use model::storage::{StorageError, TimeRange};
 
 use super::codec::{Cursor, FilePath, Malformed, crc32c};
 use super::segments::ChunkMeta;
@@ -21,6 +22,7 @@ use crate::select::{LabelIndex, Visit};
 
 use table::{Entries, NameValues, read_names};
 
+pub(crate) use sets::SetReader;
 pub use symbols::Symbols;
 pub use writer::IndexWriter;
 
@@ -203,6 +205,70 @@ impl IndexReader {
     /// # Errors
     /// When there is no such entry or it is damaged.
     pub fn series(&self, series: u32, entry: &mut SeriesEntry) -> Result<(), StorageError> {
+        entry.labels.clear();
+        entry.chunks.clear();
+        let mut content = self.entry(series)?;
+        read_labels(&mut content, &mut entry.labels)
+            .and_then(|()| {
+                visit_chunks(&mut content, |chunk| {
+                    entry.chunks.push(chunk);
+                    true
+                })
+            })
+            .map_err(|Malformed| self.malformed_series(series))
+    }
+
+    /// Reads the label symbols of series number `series` into `labels`, and says whether one of its chunks overlaps
+    /// `range`; reads no further than to the first that does.
+    ///
+    /// # Errors
+    /// As [`IndexReader::series`].
+    pub(crate) fn labels_in(
+        &self,
+        series: u32,
+        range: TimeRange,
+        labels: &mut Vec<(u32, u32)>,
+    ) -> Result<bool, StorageError> {
+        labels.clear();
+        let mut content = self.entry(series)?;
+        let mut overlaps = false;
+        read_labels(&mut content, labels)
+            .and_then(|()| {
+                visit_chunks(&mut content, |chunk| {
+                    overlaps = chunk.min_ms <= range.max_ms && range.min_ms <= chunk.max_ms;
+                    !overlaps && chunk.min_ms <= range.max_ms
+                })
+            })
+            .map_err(|Malformed| self.malformed_series(series))?;
+        Ok(overlaps)
+    }
+
+    /// Replaces `chunks` with those of series number `series` that overlap `range`, in order of time.
+    ///
+    /// # Errors
+    /// As [`IndexReader::series`].
+    pub(crate) fn chunks_in(
+        &self,
+        series: u32,
+        range: TimeRange,
+        chunks: &mut Vec<ChunkMeta>,
+    ) -> Result<(), StorageError> {
+        chunks.clear();
+        let mut content = self.entry(series)?;
+        skip_labels(&mut content)
+            .and_then(|()| {
+                visit_chunks(&mut content, |chunk| {
+                    if chunk.max_ms >= range.min_ms && chunk.min_ms <= range.max_ms {
+                        chunks.push(chunk);
+                    }
+                    chunk.min_ms <= range.max_ms
+                })
+            })
+            .map_err(|Malformed| self.malformed_series(series))
+    }
+
+    /// The bytes of a series' entry, whose checksum is right.
+    fn entry(&self, series: u32) -> Result<Cursor<'_>, StorageError> {
         let at = series as usize * SERIES_ALIGN;
         let range = self.toc.series as usize..self.toc.label_indices as usize;
         if !range.contains(&at) {
@@ -222,12 +288,12 @@ impl IndexReader {
                 .path
                 .corrupt(at, "checksum of the series entry does not match"));
         }
-        entry.labels.clear();
-        entry.chunks.clear();
-        match parse_series(content, entry) {
-            Ok(()) => Ok(()),
-            Err(Malformed) => Err(self.path.corrupt(at, "series entry is malformed")),
-        }
+        Ok(Cursor::new(content, 0))
+    }
+
+    fn malformed_series(&self, series: u32) -> StorageError {
+        let at = series as usize * SERIES_ALIGN;
+        self.path.corrupt(at, "series entry is malformed")
     }
 
     /// The labels of series number `series`.
@@ -330,29 +396,45 @@ impl IndexReader {
     }
 }
 
-fn parse_series(content: &[u8], entry: &mut SeriesEntry) -> Result<(), Malformed> {
-    let mut cursor = Cursor::new(content, 0);
-    for _ in 0..cursor.uvarint()? {
-        entry.labels.push((cursor.uvarint32()?, cursor.uvarint32()?));
+fn read_labels(content: &mut Cursor<'_>, labels: &mut Vec<(u32, u32)>) -> Result<(), Malformed> {
+    for _ in 0..content.uvarint()? {
+        labels.push((content.uvarint32()?, content.uvarint32()?));
     }
-    let chunks = cursor.uvarint()?;
+    Ok(())
+}
+
+fn skip_labels(content: &mut Cursor<'_>) -> Result<(), Malformed> {
+    for _ in 0..content.uvarint()? {
+        content.uvarint32()?;
+        content.uvarint32()?;
+    }
+    Ok(())
+}
+
+/// Shows the chunks of an entry, in order of time, until `visit` says false.
+#[inline]
+fn visit_chunks(content: &mut Cursor<'_>, mut visit: impl FnMut(ChunkMeta) -> bool) -> Result<(), Malformed> {
+    let chunks = content.uvarint()?;
     let (mut end, mut reference) = (0i64, 0u64);
     for i in 0..chunks {
         let min_ms = match i {
-            0 => cursor.varint()?,
-            _ => end.checked_add_unsigned(cursor.uvarint()?).ok_or(Malformed)?,
+            0 => content.varint()?,
+            _ => end.checked_add_unsigned(content.uvarint()?).ok_or(Malformed)?,
         };
-        let max_ms = min_ms.checked_add_unsigned(cursor.uvarint()?).ok_or(Malformed)?;
+        let max_ms = min_ms.checked_add_unsigned(content.uvarint()?).ok_or(Malformed)?;
         reference = match i {
-            0 => cursor.uvarint()?,
-            _ => reference.checked_add_signed(cursor.varint()?).ok_or(Malformed)?,
+            0 => content.uvarint()?,
+            _ => reference.checked_add_signed(content.varint()?).ok_or(Malformed)?,
         };
         end = max_ms;
-        entry.chunks.push(ChunkMeta {
+        let chunk = ChunkMeta {
             min_ms,
             max_ms,
             reference,
-        });
+        };
+        if !visit(chunk) {
+            break;
+        }
     }
     Ok(())
 }

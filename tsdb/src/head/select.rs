@@ -1,0 +1,116 @@
+//! Selecting in the head: series by their labels.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use model::label_table::{LabelPairs, LabelTable};
+use model::labels::Labels;
+use model::matcher::Matcher;
+use model::storage::SeriesRef;
+
+use super::pages::{Page, page_of};
+use super::read::{HeadSeries, HeadView};
+use crate::files::Result;
+use crate::select::{label_names, label_values, select};
+
+/// Series whose labels are read under one lock of the index.
+const LABELS_AT_A_TIME: usize = 4096;
+
+impl HeadView {
+    /// Series that satisfy all matchers and may have samples in the view's range, by reference.
+    ///
+    /// # Errors
+    /// None at present: the index is in memory.
+    pub fn select(&self, matchers: &[Matcher]) -> Result<Vec<(HeadSeries, Labels)>> {
+        let mut table = LabelTable::default();
+        let mut pairs = LabelPairs::default();
+        let mut found = Vec::new();
+        self.visit(matchers, &mut pairs, &mut |series, set| {
+            table.push(set);
+            found.push(series);
+            true
+        })?;
+        *table.pairs_mut() = pairs;
+        let labelled = found.into_iter().enumerate();
+        Ok(labelled
+            .map(|(index, series)| (series, table.labels(index)))
+            .collect())
+    }
+
+    /// Shows the series that satisfy all matchers and may have samples in the view's range, by reference, with the numbers
+    /// that `pairs` gives their label pairs, until `each` says false.
+    ///
+    /// # Errors
+    /// As [`HeadView::select`].
+    pub(crate) fn visit(
+        &self,
+        matchers: &[Matcher],
+        pairs: &mut LabelPairs,
+        each: &mut dyn FnMut(HeadSeries, &[u32]) -> bool,
+    ) -> Result<()> {
+        let mut found: Vec<u64> = {
+            let index = self.head.index.read();
+            let found = select(&*index, matchers)?;
+            found.into_iter().map(|i| index.reference_of(i)).collect()
+        };
+        self.retain_with_data(&mut found);
+        // Numbers of the index' pairs among those of the selection; good for one generation of the index.
+        let mut known: HashMap<u32, u32, FixedState> = HashMap::default();
+        let mut generation = None;
+        let mut set = Vec::new();
+        for some in found.chunks(LABELS_AT_A_TIME) {
+            // New series must not wait until the labels of a large selection are all read.
+            let index = self.head.index.read();
+            if generation.replace(index.generation()) != Some(index.generation()) {
+                known.clear();
+            }
+            for reference in some {
+                set.clear();
+                for pair in index.index_of(*reference).map_or(&[][..], |i| index.set(i)) {
+                    set.push(*known.entry(*pair).or_insert_with(|| {
+                        let (name, value) = index.pair(*pair);
+                        pairs.number(name, value)
+                    }));
+                }
+                if !set.is_empty() && !each(HeadSeries(SeriesRef(*reference)), &set) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the series that may have samples in the view's range; `series` is sorted.
+    fn retain_with_data(&self, series: &mut Vec<u64>) {
+        let mut page: Option<(u64, Option<Arc<Page>>)> = None;
+        series.retain(|reference| {
+            let number = page_of(*reference);
+            if page.as_ref().is_none_or(|(n, _)| *n != number) {
+                page = Some((number, self.head.pages.get(number)));
+            }
+            let Some((_, Some(page))) = &page else {
+                return false;
+            };
+            let mut page = page.lock();
+            page.get(*reference)
+                .is_some_and(|s| s.overlaps(self.in_order_min_ms, self.range))
+        });
+    }
+
+    /// Names of the labels of the series that satisfy all matchers, sorted; at most `limit` (0: all).
+    ///
+    /// # Errors
+    /// As [`HeadView::select`].
+    pub fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
+        label_names(&*self.head.index.read(), matchers, limit)
+    }
+
+    /// Values of a label on the series that satisfy all matchers, sorted; at most `limit` (0: all).
+    ///
+    /// # Errors
+    /// As [`HeadView::select`].
+    pub fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
+        label_values(&*self.head.index.read(), name, matchers, limit)
+    }
+}
