@@ -14,6 +14,7 @@ mod segments;
 mod tombstones;
 mod writer;
 
+pub use crate::chunk::ChunkData;
 pub use compact::compact;
 pub use index::{INDEX_FILE, IndexReader, IndexWriter, SeriesEntry, Symbols, Toc};
 pub use meta::{
@@ -21,6 +22,6 @@ pub use meta::{
     META_FILE,
 };
 pub use reader::Block;
-pub use segments::{CHUNKS_DIR, ChunkData, ChunkMeta, SEGMENT_BYTES_MAX, SegmentWriter, Segments};
+pub use segments::{CHUNKS_DIR, ChunkMeta, SEGMENT_BYTES_MAX, SegmentWriter, Segments};
 pub use tombstones::{TOMBSTONES_FILE, Tombstones};
 pub use writer::{BlockChunk, BlockWriter, TEMPORARY_SUFFIX};

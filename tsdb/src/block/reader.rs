@@ -10,13 +10,17 @@ use model::labels::Labels;
 use model::matcher::Matcher;
 use model::storage::{StorageError, TimeRange};
 use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 
 use super::index::SetReader;
 use super::{BlockMeta, ChunkMeta, IndexReader, Segments, SeriesEntry, Tombstones};
-use crate::chunk::decode;
+use crate::chunk::{ChunkData, decode, decode_all};
 use crate::columns::{append_all, remove_deleted};
 use crate::files::Files;
 use crate::select::{label_names, label_values, select};
+
+/// Chunks of a series that are looked up before they are decoded: a day has about 48.
+const CHUNKS_AT_A_TIME: usize = 64;
 
 thread_local! {
     /// Work space of readers: chunks of a series, and two columns.
@@ -202,21 +206,40 @@ impl Block {
         let deleted = tombstones.of(series.into());
         SPARE.with_borrow_mut(|(chunks, read, spare)| {
             self.index.chunks_in(series, range, chunks)?;
-            for chunk in chunks {
-                if !deleted
-                    .iter()
-                    .any(|(min, max)| *min <= chunk.max_ms && chunk.min_ms <= *max)
-                {
-                    self.read_chunk(chunk, range, columns)?;
-                } else if !covered(chunk, deleted) {
+            let touched = |chunk: &ChunkMeta| {
+                let overlap = |(min, max): &(i64, i64)| *min <= chunk.max_ms && chunk.min_ms <= *max;
+                deleted.iter().any(overlap)
+            };
+            for chunks in chunks.chunk_by(|a, b| !touched(a) && !touched(b)) {
+                if !touched(&chunks[0]) {
+                    self.read_chunks(chunks, range, columns)?;
+                } else if !covered(&chunks[0], deleted) {
                     read.clear();
-                    self.read_chunk(chunk, range, read)?;
+                    self.read_chunks(chunks, range, read)?;
                     remove_deleted(read, deleted, spare);
                     append_all(read, columns);
                 }
             }
             Ok(())
         })
+    }
+
+    /// Appends the samples in `range` of chunks that follow each other in a series to `columns`.
+    fn read_chunks(
+        &self,
+        chunks: &[ChunkMeta],
+        range: TimeRange,
+        columns: &mut Columns,
+    ) -> Result<(), StorageError> {
+        for chunks in chunks.chunks(CHUNKS_AT_A_TIME) {
+            let mut data: SmallVec<[ChunkData<'_>; CHUNKS_AT_A_TIME]> = SmallVec::new();
+            for chunk in chunks {
+                data.push(self.segments.chunk(chunk.reference)?);
+            }
+            decode_all(&data, range.min_ms, range.max_ms, columns)
+                .map_err(|(at, e)| self.segments.corrupt(chunks[at].reference, e.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Appends a chunk's samples in `range` to `columns`.
@@ -227,21 +250,8 @@ impl Block {
         columns: &mut Columns,
     ) -> Result<(), StorageError> {
         let data = self.segments.chunk(chunk.reference)?;
-        let before = columns.len();
         decode(data.encoding, data.bytes, range.min_ms, range.max_ms, columns)
-            .map_err(|e| self.segments.corrupt(chunk.reference, e.to_string()))?;
-        // Chunks of a series are in order by the index; what they hold must agree, since columns ascend.
-        let ascends = before == 0
-            || columns.len() == before
-            || columns.timestamps_ms[before - 1] < columns.timestamps_ms[before];
-        if ascends {
-            Ok(())
-        } else {
-            Err(self.segments.corrupt(
-                chunk.reference,
-                "chunk begins before the end of the one before it",
-            ))
-        }
+            .map_err(|e| self.segments.corrupt(chunk.reference, e.to_string()))
     }
 
     /// Marks the samples in `range` of the series that satisfy all matchers as deleted; gives the number of series

@@ -7,6 +7,7 @@ use model::storage::StorageError;
 
 use super::codec::{Cursor, FilePath, crc32c, put_uvarint};
 use super::output::Output;
+use crate::chunk::ChunkData;
 use crate::files::{Files, Mapped};
 
 /// Name of the folder in a block's folder.
@@ -29,15 +30,6 @@ pub struct ChunkMeta {
     pub max_ms: i64,
     /// Number of the segment (from 0) in the upper half, byte in the segment in the lower.
     pub reference: u64,
-}
-
-/// A chunk's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkData<'a> {
-    /// How it is encoded; any byte, since it is read as it is.
-    pub encoding: u8,
-    /// Sample count and bit stream.
-    pub bytes: &'a [u8],
 }
 
 /// The chunks of a block.

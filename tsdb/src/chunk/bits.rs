@@ -23,6 +23,11 @@ impl<'a> BitReader<'a> {
         }
     }
 
+    /// Starts at bit `pos`, which lies in `bytes`.
+    pub(crate) fn at_bit(bytes: &'a [u8], pos: usize) -> Self {
+        BitReader { bytes, pos }
+    }
+
     /// Bits from the start of the bytes to the next one.
     pub(crate) fn position(&self) -> usize {
         self.pos

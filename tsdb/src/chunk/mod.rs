@@ -6,6 +6,8 @@
 mod bits;
 mod encode;
 mod histogram;
+mod lanes;
+mod lanes_avx2;
 mod st;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -121,6 +123,55 @@ fn sample_count(chunk: &[u8]) -> Result<u16, ChunkError> {
         Some(count) => Ok(u16::from_be_bytes(*count)),
         None => Err(ChunkError::Corrupt("chunk has no sample count")),
     }
+}
+
+/// A chunk's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkData<'a> {
+    /// How it is encoded; any byte, since it is read as it is.
+    pub encoding: u8,
+    /// Sample count and bit stream.
+    pub bytes: &'a [u8],
+}
+
+/// Appends to `columns` the samples in `min_ms..=max_ms` of chunks that follow each other in a series: several at a time
+/// where that is faster (see `lanes`).
+///
+/// # Errors
+/// When one is no chunk of its encoding or does not begin behind the one before it, or behind the rows that were there:
+/// its place in `chunks`, and why. `columns` may then hold the samples before the damage.
+pub fn decode_all(
+    chunks: &[ChunkData<'_>],
+    min_ms: i64,
+    max_ms: i64,
+    columns: &mut Columns,
+) -> Result<(), (usize, ChunkError)> {
+    let mut at = 0;
+    while at < chunks.len() {
+        let mut together: [&[u8]; lanes::LANES] = [&[]; lanes::LANES];
+        let mut count = 0;
+        for (slot, chunk) in together.iter_mut().zip(&chunks[at..]) {
+            if chunk.encoding != Encoding::Xor as u8 || !xor_read::takes_turns(chunk.bytes) {
+                break;
+            }
+            *slot = chunk.bytes;
+            count += 1;
+        }
+        let before = columns.len();
+        if count < 2 || xor_read::decode_together(&together[..count], min_ms, max_ms, columns).is_err() {
+            decode(chunks[at].encoding, chunks[at].bytes, min_ms, max_ms, columns).map_err(|e| (at, e))?;
+            count = 1;
+        }
+        let rows = &columns.timestamps_ms;
+        if before > 0 && rows.get(before).is_some_and(|first| *first <= rows[before - 1]) {
+            return Err((
+                at,
+                ChunkError::Corrupt("it begins before the end of the one before it"),
+            ));
+        }
+        at += count;
+    }
+    Ok(())
 }
 
 /// Appends to `columns` the samples of a chunk whose timestamps lie in `min_ms..=max_ms`.

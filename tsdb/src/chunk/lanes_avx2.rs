@@ -1,0 +1,228 @@
+//! Four lanes in one register: [`Lane::step`](super::lanes::Lane::step) for processors that have AVX2.
+//!
+//! The steps below are that function's, number by number, in the 64-bit elements of vectors; samples that are not usual
+//! in some lane are left to it. Written with intrinsics because the compiler does not find them in a loop over lanes.
+//!
+//! Unsafe: only the call of code that was compiled for AVX2 from code that was not, in [`steps`]. It is sound because the
+//! processor was asked before. All loads and stores are checked slices; there is no pointer in this file.
+
+use std::ops::Range;
+
+use super::lanes::{Bytes, Lane, Odd, Out};
+
+/// Decodes the samples `rows` of four lanes. `None` where the processor cannot; nothing has changed then.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn steps(
+    _: &Bytes,
+    _: &mut [Lane; 4],
+    _: &mut [Out<'_>; 4],
+    _: Range<usize>,
+) -> Option<Result<(), Odd>> {
+    None
+}
+
+/// Decodes the samples `rows` of four lanes. `None` where the processor cannot; nothing has changed then.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "see the top of the file")]
+pub(super) fn steps(
+    bytes: &Bytes,
+    lanes: &mut [Lane; 4],
+    outs: &mut [Out<'_>; 4],
+    rows: Range<usize>,
+) -> Option<Result<(), Odd>> {
+    if !std::arch::is_x86_feature_detected!("avx2") {
+        return None;
+    }
+    // SAFETY: the processor has AVX2, all that the function demands.
+    Some(unsafe { x86::steps(bytes, lanes, outs, rows) })
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::*;
+    use crate::chunk::lanes::{INDEX_MASK, WIDTH_OF_LOAD};
+
+    /// The numbers of four lanes, each in its 64-bit element.
+    #[derive(Clone, Copy)]
+    struct Four {
+        timestamps_ms: __m256i,
+        deltas: __m256i,
+        values: __m256i,
+        pos: __m256i,
+        windows: __m256i,
+        /// See [`Lane::deltas`].
+        all_deltas: __m256i,
+    }
+
+    /// See [`super::steps`].
+    #[target_feature(enable = "avx2")]
+    pub(super) fn steps(
+        bytes: &Bytes,
+        lanes: &mut [Lane; 4],
+        outs: &mut [Out<'_>; 4],
+        rows: Range<usize>,
+    ) -> Result<(), Odd> {
+        let mut four = Four::of(lanes);
+        let [a, b, c, d] = outs.each_mut().map(|out| {
+            (
+                &mut out.timestamps_ms[rows.clone()],
+                &mut out.values[rows.clone()],
+            )
+        });
+        for row in 0..rows.len() {
+            if !four.step(bytes) {
+                four = step_each(four, bytes)?;
+            }
+            let (t, v) = (elements(four.timestamps_ms), elements(four.values));
+            (a.0[row], a.1[row]) = (t[0], f64::from_bits(v[0] as u64));
+            (b.0[row], b.1[row]) = (t[1], f64::from_bits(v[1] as u64));
+            (c.0[row], c.1[row]) = (t[2], f64::from_bits(v[2] as u64));
+            (d.0[row], d.1[row]) = (t[3], f64::from_bits(v[3] as u64));
+        }
+        *lanes = four.lanes();
+        Ok(())
+    }
+
+    /// A sample of each lane, lane by lane.
+    #[cold]
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    fn step_each(four: Four, bytes: &Bytes) -> Result<Four, Odd> {
+        let mut lanes = four.lanes();
+        lanes.iter_mut().try_for_each(|lane| lane.step(bytes))?;
+        Ok(Four::of(&lanes))
+    }
+
+    impl Four {
+        #[target_feature(enable = "avx2")]
+        fn of(lanes: &[Lane; 4]) -> Self {
+            Four {
+                timestamps_ms: vector(lanes.map(|lane| lane.timestamp_ms)),
+                deltas: vector(lanes.map(|lane| lane.delta as i64)),
+                values: vector(lanes.map(|lane| lane.value_bits as i64)),
+                pos: vector(lanes.map(|lane| lane.pos as i64)),
+                windows: vector(lanes.map(|lane| lane.window as i64)),
+                all_deltas: vector(lanes.map(|lane| lane.deltas as i64)),
+            }
+        }
+
+        #[target_feature(enable = "avx2")]
+        fn lanes(self) -> [Lane; 4] {
+            let (timestamps_ms, deltas) = (elements(self.timestamps_ms), elements(self.deltas));
+            let (values, pos) = (elements(self.values), elements(self.pos));
+            let (windows, all_deltas) = (elements(self.windows), elements(self.all_deltas));
+            std::array::from_fn(|i| Lane {
+                timestamp_ms: timestamps_ms[i],
+                delta: deltas[i] as u64,
+                value_bits: values[i] as u64,
+                pos: pos[i] as u64,
+                window: windows[i] as u64,
+                deltas: all_deltas[i] as u64,
+            })
+        }
+
+        /// Decodes a sample of each lane. False where one is not usual; nothing has changed then.
+        #[target_feature(enable = "avx2")]
+        #[inline]
+        fn step(&mut self, bytes: &Bytes) -> bool {
+            let all = |number: i64| _mm256_set1_epi64x(number);
+            let none = _mm256_setzero_si256();
+            let time = peek(bytes, self.pos);
+            let far = _mm256_and_si256(time, _mm256_add_epi64(time, time));
+            let changed = _mm256_cmpgt_epi64(none, time);
+            let used = _mm256_add_epi64(_mm256_and_si256(changed, all(15)), all(1));
+            let code = _mm256_sllv_epi64(time, used);
+            // The sign bit of `fresh` is what counts, that of `code` says that the value differs.
+            let fresh = _mm256_and_si256(code, _mm256_add_epi64(code, code));
+            let window = _mm256_and_si256(_mm256_srli_epi64::<51>(code), all(0x7ff));
+            let window = select(fresh, window, self.windows);
+            // Leading zeros, and the width less one.
+            let leading = _mm256_srli_epi64::<6>(window);
+            let width = _mm256_and_si256(_mm256_sub_epi64(window, all(1)), all(63));
+            // Negative where the window does not fit a value.
+            let trailing = _mm256_sub_epi64(_mm256_sub_epi64(all(63), leading), width);
+            if any_negative(_mm256_or_si256(far, _mm256_and_si256(trailing, code))) {
+                return false;
+            }
+            let pos = _mm256_add_epi64(self.pos, used);
+            let header = _mm256_and_si256(_mm256_cmpgt_epi64(none, fresh), all(11));
+            let at = _mm256_add_epi64(_mm256_add_epi64(pos, all(2)), header);
+            let mut bits = peek(bytes, at);
+            let wide = _mm256_cmpgt_epi64(width, all(WIDTH_OF_LOAD as i64 - 1));
+            if any_negative(_mm256_and_si256(wide, code)) {
+                let rest = _mm256_srli_epi64::<56>(peek(bytes, _mm256_add_epi64(at, all(56))));
+                bits = _mm256_or_si256(_mm256_andnot_si256(all(0xff), bits), rest);
+            }
+            let bits = _mm256_srlv_epi64(bits, _mm256_sub_epi64(all(63), width));
+            let differs = _mm256_cmpgt_epi64(none, code);
+            let xor = _mm256_and_si256(_mm256_sllv_epi64(bits, trailing), differs);
+            // 14 bits, of which numbers above 0x2000 stand for negative ones.
+            let change = _mm256_add_epi64(_mm256_srli_epi64::<48>(time), all(0x1fff));
+            let change = _mm256_sub_epi64(_mm256_and_si256(change, all(0x3fff)), all(0x1fff));
+            self.deltas = _mm256_add_epi64(self.deltas, _mm256_and_si256(change, changed));
+            self.all_deltas = _mm256_or_si256(self.all_deltas, _mm256_sub_epi64(self.deltas, all(1)));
+            self.timestamps_ms = _mm256_add_epi64(self.timestamps_ms, self.deltas);
+            self.values = _mm256_xor_si256(self.values, xor);
+            let end = _mm256_add_epi64(_mm256_add_epi64(at, width), all(1));
+            self.pos = select(code, end, _mm256_add_epi64(pos, all(1)));
+            self.windows = window;
+            true
+        }
+    }
+
+    /// The 57 bits or more from each bit `pos` on, the first one highest.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn peek(bytes: &Bytes, pos: __m256i) -> __m256i {
+        let [a, b, c, d] = elements(_mm256_srli_epi64::<3>(pos));
+        let words = _mm256_set_epi64x(word(bytes, d), word(bytes, c), word(bytes, b), word(bytes, a));
+        let (high, low) = (0x0809_0a0b_0c0d_0e0f, 0x0001_0203_0405_0607);
+        let words = _mm256_shuffle_epi8(words, _mm256_set_epi64x(high, low, high, low));
+        _mm256_sllv_epi64(words, _mm256_and_si256(pos, _mm256_set1_epi64x(7)))
+    }
+
+    /// Eight bytes from byte `at` on, the first one lowest.
+    #[inline(always)]
+    fn word(bytes: &Bytes, at: i64) -> i64 {
+        let word = bytes[at as usize & INDEX_MASK..].first_chunk();
+        word.map_or(0, |word| i64::from_le_bytes(*word))
+    }
+
+    /// Elements of `yes` where those of `sign` are negative, of `no` elsewhere.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn select(sign: __m256i, yes: __m256i, no: __m256i) -> __m256i {
+        let (yes, no) = (_mm256_castsi256_pd(yes), _mm256_castsi256_pd(no));
+        _mm256_castpd_si256(_mm256_blendv_pd(no, yes, _mm256_castsi256_pd(sign)))
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn any_negative(elements: __m256i) -> bool {
+        _mm256_movemask_pd(_mm256_castsi256_pd(elements)) != 0
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn vector(elements: [i64; 4]) -> __m256i {
+        let [a, b, c, d] = elements;
+        _mm256_set_epi64x(d, c, b, a)
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn elements(vector: __m256i) -> [i64; 4] {
+        let (low, high) = (
+            _mm256_castsi256_si128(vector),
+            _mm256_extracti128_si256::<1>(vector),
+        );
+        [
+            _mm_cvtsi128_si64(low),
+            _mm_extract_epi64::<1>(low),
+            _mm_cvtsi128_si64(high),
+            _mm_extract_epi64::<1>(high),
+        ]
+    }
+}
