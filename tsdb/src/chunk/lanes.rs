@@ -108,6 +108,20 @@ const fn windows() -> [WindowEntry; 1 << 11] {
     all
 }
 
+/// A base-128 number off the front of `bytes`.
+fn uvarint(bytes: &mut &[u8]) -> Result<u64, Odd> {
+    let mut number = 0;
+    for i in 0..10 {
+        let (byte, rest) = bytes.split_first().ok_or(Odd)?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << (7 * i);
+        if *byte < 0x80 {
+            return Ok(number);
+        }
+    }
+    Err(Odd)
+}
+
 /// Eight bytes from the one that holds bit `pos` on, the first one highest.
 #[inline(always)]
 fn word(bytes: &Bytes, pos: u64) -> u64 {
@@ -133,35 +147,30 @@ impl Lane {
         deltas: 0,
     };
 
-    /// Behind the first two samples, which have forms of their own; they are written to `out`.
-    fn begin(chunk: &[u8], out: &mut Out<'_>) -> Result<Self, Odd> {
-        let mut bits = BitReader::new(chunk, COUNT_BYTES);
-        let mut state = XorAppender::new();
-        let mut first_ms = 0;
-        for (sample, (t, v)) in out
-            .timestamps_ms
-            .iter_mut()
-            .zip(&mut *out.values)
-            .enumerate()
-            .take(2)
-        {
-            state.read_sample(&mut bits, sample as u16).map_err(|_| Odd)?;
-            first_ms = if sample == 0 { state.timestamp_ms } else { first_ms };
-            *t = state.timestamp_ms;
-            *v = f64::from_bits(state.value_bits);
+    /// Behind the first two samples, which have forms of their own; they are written to `out`. The chunk, or enough of
+    /// it, lies in `bytes` from byte `first` on.
+    fn begin(bytes: &Bytes, first: usize, chunk: &[u8], out: &mut Out<'_>) -> Result<Self, Odd> {
+        let mut rest = chunk.get(COUNT_BYTES..).ok_or(Odd)?;
+        let position = |rest: &[u8]| (first + chunk.len() - rest.len()) as u64 * 8;
+        let mut lane = Lane::NONE;
+        if let (Some(t), Some(v)) = (out.timestamps_ms.first_mut(), out.values.first_mut()) {
+            let zigzag = uvarint(&mut rest)?;
+            lane.timestamp_ms = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+            let (value, after) = rest.split_first_chunk().ok_or(Odd)?;
+            rest = after;
+            lane.value_bits = u64::from_be_bytes(*value);
+            // Timestamps from 2^62 on count as odd, too.
+            lane.deltas = lane.timestamp_ms.unsigned_abs() >> (62 - DELTA_BITS_MAX);
+            (*t, *v) = (lane.timestamp_ms, f64::from_bits(lane.value_bits));
         }
-        Ok(Lane {
-            timestamp_ms: state.timestamp_ms,
-            delta: state.delta,
-            value_bits: state.value_bits,
-            pos: bits.position() as u64,
-            window: state.window.or_whole().header(),
-            deltas: if out.timestamps_ms.len() < 2 {
-                0
-            } else {
-                state.delta.wrapping_sub(1)
-            } | first_ms.unsigned_abs() >> 22,
-        })
+        lane.pos = position(rest);
+        if let (Some(t), Some(v)) = (out.timestamps_ms.get_mut(1), out.values.get_mut(1)) {
+            lane.delta = uvarint(&mut rest)?;
+            let pos = position(rest);
+            lane.value(bytes, pos, peek(bytes, pos))?;
+            (*t, *v) = (lane.timestamp_ms, f64::from_bits(lane.value_bits));
+        }
+        Ok(lane)
     }
 
     /// Decodes one sample.
@@ -249,8 +258,7 @@ impl Buffer {
         for (i, (chunk, out)) in chunks.iter().zip(&mut *outs).enumerate() {
             let first = i * LANE_BYTES_MAX;
             self.0[first..first + chunk.len()].copy_from_slice(chunk);
-            lanes[i] = Lane::begin(chunk, out)?;
-            lanes[i].pos += first as u64 * 8;
+            lanes[i] = Lane::begin(&self.0, first, chunk, out)?;
             ends[i] = (first + chunk.len()) as u64 * 8;
         }
         finish(&self.0, &mut lanes[..chunks.len()], outs, 2)?;
@@ -259,27 +267,31 @@ impl Buffer {
 
     /// Decodes a chunk of any length up to the first sample after `max_ms`; gives the number of samples written.
     pub(super) fn decode_one(&mut self, chunk: &[u8], max_ms: i64, out: &mut Out<'_>) -> Result<usize, Odd> {
-        let samples = out.timestamps_ms.len();
-        let mut lane = Lane::begin(chunk, out)?;
-        let mut written = samples.min(2);
-        while written < samples && lane.timestamp_ms <= max_ms {
-            // What fits into the buffer; of what does not, samples that may reach over its end are left to the next turn.
-            let first = (lane.pos as usize / 8).min(chunk.len());
-            let part = &chunk[first..];
-            let (part, last_start) = match part.get(..BUFFER_BYTES) {
-                Some(part) => (part, (BUFFER_BYTES - XOR_SAMPLE_BYTES_MAX) as u64 * 8),
-                None => (part, (part.len() as u64 * 8).checked_sub(1).ok_or(Odd)?),
-            };
-            self.0[..part.len()].copy_from_slice(part);
-            lane.pos -= first as u64 * 8;
-            if lane.pos > last_start {
-                return Err(Odd);
-            }
+        let mut last_start = self.load(chunk)?;
+        let mut lane = Lane::begin(&self.0, 0, chunk, out)?;
+        let mut written = out.timestamps_ms.len().min(2);
+        let mut rest = chunk;
+        loop {
             lane = self.run(lane, last_start, max_ms, out, &mut written)?;
-            lane.pos += first as u64 * 8;
+            if written == out.timestamps_ms.len() || lane.timestamp_ms > max_ms {
+                lane.check(rest.len() as u64 * 8)?;
+                return Ok(written);
+            }
+            rest = rest.get(lane.pos as usize / 8..).ok_or(Odd)?;
+            lane.pos &= 7;
+            last_start = self.load(rest)?;
         }
-        lane.check(chunk.len() as u64 * 8)?;
-        Ok(written)
+    }
+
+    /// Copies what fits into the buffer; gives the last bit at which a sample may begin. Of what does not fit, samples
+    /// that may reach over the end are left to the next turn.
+    fn load(&mut self, chunk: &[u8]) -> Result<u64, Odd> {
+        let (part, last_start) = match chunk.get(..BUFFER_BYTES) {
+            Some(part) => (part, (BUFFER_BYTES - XOR_SAMPLE_BYTES_MAX) * 8),
+            None => (chunk, (chunk.len() * 8).checked_sub(8).ok_or(Odd)? + 7),
+        };
+        self.0[..part.len()].copy_from_slice(part);
+        Ok(last_start as u64)
     }
 
     /// Decodes samples that begin at `last_start` or before.

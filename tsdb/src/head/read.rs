@@ -7,13 +7,14 @@ use model::columns::Columns;
 use model::labels::Labels;
 use model::matcher::Matcher;
 use model::storage::{ExemplarQueryable, SeriesExemplars, SeriesRef, StorageError, TimeRange};
+use smallvec::SmallVec;
 
 use super::Head;
-use super::chunk_files::MappedChunk;
+use super::chunk_files::{ChunkBytes, MappedChunk};
 use super::isolation::Visibility;
 use super::ooo::{Late, OutOfOrder};
 use super::pages::page_of;
-use crate::chunk::{self, ChunkError};
+use crate::chunk::{self, ChunkData, ChunkError};
 use crate::columns::{append_all, chain, remove_deleted};
 use crate::files::Result;
 
@@ -164,15 +165,26 @@ impl HeadView {
         max_ms: i64,
         columns: &mut Columns,
     ) -> Result<()> {
-        let min_ms = min_ms.max(self.in_order_min_ms);
+        let mut full: SmallVec<[ChunkBytes; 8]> = SmallVec::new();
         for chunk in &copied.mapped {
-            self.decode(*chunk, min_ms, max_ms, columns)?;
+            full.push(self.head.chunk_files.read(chunk.chunk)?);
         }
+        let mut chunks: SmallVec<[ChunkData<'_>; 8]> = SmallVec::new();
+        chunks.extend(full.iter().map(|bytes| ChunkData {
+            encoding: bytes.encoding,
+            bytes,
+        }));
         if !copied.open.is_empty() {
-            chunk::decode(copied.encoding, &copied.open, min_ms, max_ms, columns)
-                .map_err(|e| self.corrupt(0, e))?;
+            chunks.push(ChunkData {
+                encoding: copied.encoding,
+                bytes: &copied.open,
+            });
         }
-        Ok(())
+        let min_ms = min_ms.max(self.in_order_min_ms);
+        chunk::decode_all(&chunks, min_ms, max_ms, columns).map_err(|(at, e)| {
+            let chunk = copied.mapped.get(at).map_or(0, |chunk| chunk.chunk);
+            self.corrupt(chunk, e)
+        })
     }
 
     /// Decodes in-order and late chunks, each whole, and chains those that overlap.
