@@ -221,7 +221,37 @@ pub struct SelectHints {
     pub sorted: bool,
     /// Stop after this many series; 0 means no limit.
     pub limit: usize,
+    /// Is told of what the list of series takes while it grows, and may end that.
+    pub watch: Option<Arc<dyn WatchSelect>>,
 }
+
+impl SelectHints {
+    /// Tells whoever watches that the list has grown by `bytes`. To be called every few hundred series, and now and
+    /// then (with 0) in between when much is looked at and little found.
+    ///
+    /// # Errors
+    /// When the selection is to end.
+    pub fn took(&self, bytes: usize) -> Result<(), StorageError> {
+        match &self.watch {
+            Some(watch) => Ok(watch.took(bytes)?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Watches over a selection.
+pub trait WatchSelect: Send + Sync + std::fmt::Debug {
+    /// The list of series has grown by `bytes`, and keeps that much as long as it lives.
+    ///
+    /// # Errors
+    /// When the selection is to end.
+    fn took(&self, bytes: usize) -> Result<(), Interrupted>;
+}
+
+/// Whoever asked does not want the answer any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
 
 /// Opens consistent views of the stored data.
 pub trait Queryable: Send + Sync {
@@ -331,6 +361,9 @@ pub enum StorageError {
         /// What is wrong.
         what: String,
     },
+    /// Whoever asked does not want the answer any more.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// An earlier failure closed the write path.
     #[error("writes are closed since an earlier failure: {0}")]
     Poisoned(String),

@@ -104,6 +104,17 @@ impl Expr {
         expr
     }
 
+    /// The part of the expression that stands at `span`, the outermost of several.
+    pub(crate) fn part_at(&self, span: Span) -> Option<&Expr> {
+        let mut found = None;
+        self.walk(&mut |part| {
+            if found.is_none() && part.span == span {
+                found = Some(part);
+            }
+        });
+        found
+    }
+
     /// Calls `visit` with this expression and all below it, parents first, operands from left to right.
     pub fn walk<'a>(&'a self, visit: &mut dyn FnMut(&'a Expr)) {
         // A stack of its own: long chains are as deep on the left as they are long.

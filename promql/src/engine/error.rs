@@ -3,8 +3,10 @@
 use model::labels::Labels;
 use model::storage::StorageError;
 
-use crate::ast::Span;
+use crate::ast::{Expr, Span};
 use crate::kernels::KernelError;
+
+use super::memory::{HumanBytes, MemoryLimit};
 
 /// Why a query gave no answer. A server answers with the status in brackets.
 #[derive(Debug, thiserror::Error)]
@@ -35,11 +37,19 @@ pub enum QueryError {
         /// The engine's limit.
         max_samples: usize,
     },
-    /// More bytes in the query's buffers than the engine allows (422, `execution`).
-    #[error("query needs more than its budget of {budget_bytes} bytes of memory")]
+    /// More bytes in buffers than the engine allows (422, `execution`).
+    #[error("{}", too_many_bytes(operator, *needed_bytes, *limit_bytes, *limit))]
     TooManyBytes {
-        /// The budget.
-        budget_bytes: usize,
+        /// Where it went over: the text of that part of the query.
+        operator: String,
+        /// The same as a place.
+        span: Option<Span>,
+        /// What would have been held with what it asked for: by the query, or by all queries.
+        needed_bytes: usize,
+        /// What may be held.
+        limit_bytes: usize,
+        /// By whom.
+        limit: MemoryLimit,
     },
     /// It took too long (503, `timeout`).
     #[error("query timed out in {during}")]
@@ -132,6 +142,23 @@ pub enum ExecutionError {
     ExtendedHistograms(&'static str),
 }
 
+/// Longest text of an operator in a message, in characters.
+const OPERATOR_CHARS_MAX: usize = 200;
+
+fn too_many_bytes(operator: &str, needed_bytes: usize, limit_bytes: usize, limit: MemoryLimit) -> String {
+    let short: String = operator.chars().take(OPERATOR_CHARS_MAX).collect();
+    let dots = if short.len() < operator.len() { "..." } else { "" };
+    let holder = match limit {
+        MemoryLimit::Query => "the query",
+        MemoryLimit::AllQueries => "all running queries together",
+    };
+    let (needed, limit_text, flag) = (HumanBytes(needed_bytes), HumanBytes(limit_bytes), limit.flag());
+    format!(
+        "query processing would take too much memory: at `{short}{dots}` {holder} would need {needed}, \
+         and {flag} allows {limit_text}"
+    )
+}
+
 impl From<ExecutionError> for QueryError {
     fn from(source: ExecutionError) -> Self {
         QueryError::Execution { source, span: None }
@@ -141,8 +168,19 @@ impl From<ExecutionError> for QueryError {
 impl QueryError {
     /// The same error, about `span` unless it knows better.
     pub(crate) fn located(mut self, about: Span) -> Self {
-        if let QueryError::Execution { span, .. } = &mut self {
+        if let QueryError::Execution { span, .. } | QueryError::TooManyBytes { span, .. } = &mut self {
             span.get_or_insert(about);
+        }
+        self
+    }
+
+    /// The same error, which names its place in words: the part of `expr` that stands there.
+    pub(crate) fn worded(mut self, expr: &Expr) -> Self {
+        if let QueryError::TooManyBytes { operator, span, .. } = &mut self {
+            *operator = span
+                .and_then(|span| expr.part_at(span))
+                .unwrap_or(expr)
+                .to_string();
         }
         self
     }

@@ -5,12 +5,19 @@
 //! ```
 
 mod cancel;
+mod crew;
 mod error;
+mod explain;
+mod memory;
 mod options;
 mod stats;
 
 pub use cancel::CancelHandle;
+pub(crate) use crew::Crew;
+use crew::Crews;
 pub use error::{ExecutionError, QueryError};
+pub use explain::{Operator, OperatorStats};
+pub use memory::{MemoryLimit, MemoryPool, Reservation};
 pub use options::{DefaultSubqueryStep, EngineOptions, Features, QueryOptions};
 pub use stats::{QueryStats, StepSamples};
 
@@ -21,7 +28,7 @@ use model::storage::Queryable;
 
 use crate::annotations::Annotations;
 use crate::ast::Expr;
-use crate::exec::{Counts, Execution, Limits, Shared};
+use crate::exec::{Counts, Execution, Limits, Profile, Shared};
 use crate::parser::{ParseError, parse};
 use crate::plan::{self, PlanContext, PlanError};
 use crate::value::Value;
@@ -35,6 +42,10 @@ pub struct QueryOutput {
     pub annotations: Annotations,
     /// What it took.
     pub stats: QueryStats,
+    /// The memory that `value` takes; to be kept as long as that is.
+    pub memory: Reservation,
+    /// The plan and what its operators took, where the query asked for it.
+    pub explained: Option<Operator>,
 }
 
 /// The times at which a query is evaluated.
@@ -62,11 +73,11 @@ const INLINE_SIZE_MAX: usize = 50;
 /// Stack for each node of a large expression. Only what is touched takes memory.
 const STACK_BYTES_EACH: usize = 64 << 10;
 
-/// Runs queries. Holds the thread pool that all queries share.
+/// Runs queries. Holds the threads that queries take in turn, and accounts for the memory that they share.
 pub struct Engine {
     options: EngineOptions,
-    /// Absent where one thread is all there is.
-    pool: Option<Arc<rayon::ThreadPool>>,
+    memory: Arc<MemoryPool>,
+    crews: Arc<Crews>,
 }
 
 impl Engine {
@@ -76,22 +87,22 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let pool = match threads {
-            1 => None,
-            // Without a pool queries run where they are asked.
-            _ => rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|index| format!("query-{index}"))
-                .build()
-                .ok()
-                .map(Arc::new),
-        };
-        Engine { options, pool }
+        let memory = Arc::new(MemoryPool::new(options.total_bytes_max));
+        Engine {
+            options,
+            memory,
+            crews: Crews::new(threads),
+        }
     }
 
     /// The options it was made with.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// What its queries hold.
+    pub fn memory(&self) -> &MemoryPool {
+        &self.memory
     }
 
     /// Reads a query as this engine's features allow.
@@ -160,11 +171,29 @@ impl Engine {
                 .stack_size(stack_bytes)
                 .spawn_scoped(scope, || self.evaluate_here(storage, expr, time, options))
                 .map_err(|_| QueryError::TooManyBytes {
-                    budget_bytes: stack_bytes,
+                    operator: expr.to_string(),
+                    span: Some(expr.span),
+                    needed_bytes: stack_bytes,
+                    limit_bytes: self.options.query_bytes_max,
+                    limit: MemoryLimit::Query,
                 })?
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// How `expr` would be evaluated. Nothing is read.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate), as far as they can be known before.
+    pub fn explain(
+        &self,
+        expr: &Expr,
+        time: EvalTime,
+        options: &QueryOptions,
+    ) -> Result<Operator, QueryError> {
+        let plan = plan::build(expr, &self.plan_context(time, options))?;
+        Ok(explain::tree(expr, &plan, None))
     }
 
     /// Evaluates on this thread.
@@ -184,20 +213,26 @@ impl Engine {
             None => None,
         };
         let by_step = options.per_step_stats && self.options.features.per_step_stats;
+        let profile = options.explain.then(|| Arc::new(Profile::new(&plan)));
         let shared = Shared {
             limits: limits.clone(),
             features: self.options.features,
             no_counts: Counts::new(&plan, by_step),
-            pool: self.pool.clone(),
+            crew: self.crews.crew(started),
+            profile: profile.clone(),
         };
         let prepared = Instant::now();
         let execution = Execution::new(&plan, querier, shared);
-        let value = execution.evaluate(matches!(time, EvalTime::Instant { .. }))?;
+        let (value, held) = execution
+            .evaluate(matches!(time, EvalTime::Instant { .. }))
+            .map_err(|error| error.worded(expr))?;
         let (annotations, counts) = execution.finish();
         let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Ok(QueryOutput {
             value,
             annotations,
+            memory: Reservation::new(held),
+            explained: profile.map(|profile| explain::tree(expr, &plan, Some(&profile))),
             stats: QueryStats {
                 total_queryable_samples: counts.total,
                 total_queryable_samples_per_step: counts.total_by_step(),
@@ -221,6 +256,7 @@ impl Engine {
             options.cancel.clone(),
             self.options.max_samples,
             self.options.query_bytes_max,
+            self.memory.clone(),
         ))
     }
 

@@ -65,6 +65,8 @@ pub struct EngineOptions {
     pub timeout: Duration,
     /// Most bytes that the buffers of one query may take.
     pub query_bytes_max: usize,
+    /// Most bytes that the buffers of all queries may take together, answers that are being sent included.
+    pub total_bytes_max: usize,
     /// Threads for the work of queries; 0 takes one a core.
     pub threads: usize,
     /// Step of subqueries that name none: the global evaluation interval.
@@ -81,6 +83,7 @@ impl Default for EngineOptions {
             max_samples: 50_000_000,
             timeout: Duration::from_secs(120),
             query_bytes_max: 4 << 30,
+            total_bytes_max: usize::MAX,
             threads: 0,
             default_subquery_step: Arc::new(|_| 60_000),
             features: Features::default(),
@@ -95,6 +98,7 @@ impl fmt::Debug for EngineOptions {
             .field("max_samples", &self.max_samples)
             .field("timeout", &self.timeout)
             .field("query_bytes_max", &self.query_bytes_max)
+            .field("total_bytes_max", &self.total_bytes_max)
             .field("threads", &self.threads)
             .field("features", &self.features)
             .finish_non_exhaustive()
@@ -110,6 +114,8 @@ pub struct QueryOptions {
     pub timeout: Option<Duration>,
     /// Count samples step by step too; needs [`Features::per_step_stats`].
     pub per_step_stats: bool,
+    /// Note what each operator takes.
+    pub explain: bool,
     /// Stops the query from outside.
     pub cancel: CancelHandle,
 }

@@ -13,6 +13,7 @@ use crate::row::Row;
 
 use super::Execution;
 use super::head::is_metadata_label;
+use super::limits::float_row_bytes;
 use super::scalar::Scalars;
 use super::table::Table;
 use super::text::{Quoted, invalid_quantile};
@@ -167,6 +168,9 @@ impl Work<'_, '_> {
         let mut buckets = Vec::new();
         for group in &self.groups {
             self.execution.shared.limits.check()?;
+            let rows = 1 + group.native.len();
+            let rows_bytes = rows.saturating_mul(float_row_bytes(steps));
+            self.execution.shared.limits.touch_bytes(rows_bytes)?;
             let mut classic_row = Row::default();
             classic_row.reset(steps);
             let mut native_rows = vec![classic_row.clone(); group.native.len()];

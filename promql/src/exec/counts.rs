@@ -121,7 +121,7 @@ impl Counts {
         }
     }
 
-    /// Counts the samples in `windows` of a series for the steps at `eval`, and gives the size of the largest window.
+    /// Counts the samples in `windows` of a series for the steps at `eval`, and gives their sizes.
     /// `read` says that they were read for these windows.
     pub(crate) fn add_windows(
         &mut self,
@@ -130,12 +130,14 @@ impl Counts {
         windows: Windows,
         eval: Steps,
         read: bool,
-    ) -> usize {
+    ) -> WindowSizes {
         let timestamps = &columns.timestamps_ms;
         let at_once = self.by_step.is_none() && counting.subquery.is_none();
         let (mut total, mut fresh, mut largest) = (0, 0, 0);
+        let mut all = 0;
         let mut count = |step: usize, seen: i64, new: i64| {
             largest = largest.max(seen);
+            all += seen;
             // What the first window holds is new whatever was before it.
             let new = if step == 0 { seen } else { new } * i64::from(read);
             if at_once {
@@ -157,8 +159,20 @@ impl Counts {
         if at_once {
             self.add(counting, eval.start_ms, total, fresh);
         }
-        largest as usize
+        WindowSizes {
+            largest: largest as usize,
+            all: all as usize,
+        }
     }
+}
+
+/// How many samples windows hold.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WindowSizes {
+    /// The one that holds most.
+    pub(crate) largest: usize,
+    /// All together.
+    pub(crate) all: usize,
 }
 
 /// Calls `f` with what each window holds, and what of it the previous one did not hold. `sum` is what lies between two

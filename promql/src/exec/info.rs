@@ -11,6 +11,7 @@ use crate::plan::{Distinct, Info, Node};
 use crate::row::Row;
 
 use super::Execution;
+use super::limits::{float_row_bytes, labels_bytes};
 use super::table::{SeriesRow, Table};
 
 /// Labels by which a series finds its info series.
@@ -131,6 +132,9 @@ impl Execution<'_> {
                 .iter_mut()
                 .for_each(|seconds| *seconds = (*seconds * 1000.0).round());
             if !row.is_empty() {
+                self.held
+                    .borrow_mut()
+                    .add_bytes(float_row_bytes(info.times.count) + 2 * labels_bytes(&labels))?;
                 infos.push(InfoSeries {
                     signature: signature(labels.metric_name(), &labels),
                     labels,

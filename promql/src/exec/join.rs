@@ -15,6 +15,7 @@ use super::Execution;
 use super::absent::union;
 use super::head::is_metadata_label;
 use super::histograms::{PairNote, RowOperation};
+use super::limits::{Held, float_row_bytes, labels_bytes};
 use super::operation;
 use super::signature::Signatures;
 use super::table::{SeriesRow, Table, merge_rows};
@@ -27,9 +28,9 @@ impl Execution<'_> {
 
     fn join_rows(&self, join: &Join, node: &Node) -> Result<Table, QueryError> {
         let (lhs, rhs) = (self.table(join.lhs)?, self.table(join.rhs)?);
-        let mut signatures = Signatures::new(&join.on);
-        let left = signatures.of_rows(&lhs);
-        let right = signatures.of_rows(&rhs);
+        let mut signatures = Signatures::new(&join.on, &self.shared.limits);
+        let left = signatures.of_rows(&lhs)?;
+        let right = signatures.of_rows(&rhs)?;
         // Both fills are written for the sides as they stand in the query; what is called many and one here is swapped
         // for `group_right`.
         let swapped = join.cardinality == Cardinality::OneToMany;
@@ -48,7 +49,10 @@ impl Execution<'_> {
             results: Results::new(Table::new(&self.shared.limits)),
             scratch: Row::default(),
             last_notes: Vec::new(),
+            held: Held::new(&self.shared.limits),
         };
+        // The result that is being computed, what it is computed from, what is said of it.
+        work.held.add_bytes(4 * float_row_bytes(work.steps))?;
         work.check_one_side(&sides)?;
         for (index, series) in sides.many.series.iter().enumerate() {
             self.shared.limits.check()?;
@@ -149,6 +153,8 @@ struct Work<'e, 'p> {
     /// Compat: of what is to be said about the pairs of a step, the reference tells the last; `tests/it/annotations.rs` pins it.
     /// One entry a step, once there is one.
     last_notes: Vec<Option<PairNote>>,
+    /// What is noted of matches.
+    held: Held,
 }
 
 impl Work<'_, '_> {
@@ -164,19 +170,22 @@ impl Work<'_, '_> {
             union(&mut asked, &series.row.present);
         }
         let fills = self.join.fill_left.is_some() || self.join.fill_right.is_some();
-        let conflict = (0..self.steps)
-            .filter(|step| fills || asked.get(*step))
-            .find_map(|step| {
-                let present = |row: &&usize| sides.one.series[**row].row.present.get(step);
-                // Of several conflicts the one that shows first when the one side is walked in its order.
-                shared
-                    .iter()
-                    .filter_map(|rows| {
-                        let mut rows = rows.iter().filter(present);
-                        Some((*rows.next()?, *rows.next()?))
-                    })
-                    .min_by_key(|(_, second)| *second)
-            });
+        let mut conflict = None;
+        for step in (0..self.steps).filter(|step| fills || asked.get(*step)) {
+            self.execution.shared.limits.check()?;
+            let present = |row: &&usize| sides.one.series[**row].row.present.get(step);
+            // Of several conflicts the one that shows first when the one side is walked in its order.
+            conflict = shared
+                .iter()
+                .filter_map(|rows| {
+                    let mut rows = rows.iter().filter(present);
+                    Some((*rows.next()?, *rows.next()?))
+                })
+                .min_by_key(|(_, second)| *second);
+            if conflict.is_some() {
+                break;
+            }
+        }
         let Some((first, second)) = conflict else {
             return Ok(());
         };
@@ -198,6 +207,7 @@ impl Work<'_, '_> {
     fn join_many(&mut self, series: &SeriesRow, number: usize, sides: &Sides<'_>) -> Result<(), QueryError> {
         let mut alone = series.row.present.clone();
         for partner in &sides.one_rows[number] {
+            self.execution.shared.limits.check()?;
             let partner = &sides.one.series[*partner];
             let mut both = series.row.present.clone();
             for ((both, alone), other) in both
@@ -304,6 +314,9 @@ impl Work<'_, '_> {
     /// Notes which steps have matched, and refuses steps that have matched before.
     fn mark(&mut self, labels: &Labels, steps: &Bits, number: usize) -> Result<(), QueryError> {
         let count = self.steps;
+        if self.matched[number].is_none() {
+            self.held.add_bytes(count / 8)?;
+        }
         let matched = self.matched[number].get_or_insert_with(|| {
             let mut matched = Matched::default();
             matched.steps.reset(count);
@@ -317,7 +330,10 @@ impl Work<'_, '_> {
             match matched.by_result.iter_mut().find(|(known, _)| known == labels) {
                 Some((_, known)) if overlap(known, steps) => return Err(ExecutionError::NotUnique.into()),
                 Some((_, known)) => union(known, steps),
-                None => matched.by_result.push((labels.clone(), steps.clone())),
+                None => {
+                    self.held.add_bytes(labels_bytes(labels) + count / 8)?;
+                    matched.by_result.push((labels.clone(), steps.clone()));
+                }
             }
         }
         union(&mut matched.steps, steps);

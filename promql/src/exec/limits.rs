@@ -1,14 +1,21 @@
 //! What a query may take: time, samples, bytes; and what it took.
+//!
+//! Bytes are counted where buffers are made or kept: rows, tables, label sets, accumulators, decoded columns, lists of
+//! series, the answer itself. They count twice: for the query, and for all queries of the engine together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::engine::{CancelHandle, QueryError};
+use model::labels::Labels;
+
+use crate::engine::{CancelHandle, MemoryLimit, MemoryPool, QueryError};
 use crate::row::Row;
 
 /// What the reference calls the place where most queries end early.
 pub(crate) const EVALUATION: &str = "expression evaluation";
+/// What a kept label set takes besides its text: counters, a table's entry.
+const LABELS_OVERHEAD_BYTES: usize = 48;
 
 /// The bounds of one query, shared by all threads that work on it.
 #[derive(Debug)]
@@ -17,6 +24,7 @@ pub(crate) struct Limits {
     cancel: CancelHandle,
     samples: Meter,
     bytes: Meter,
+    all_queries: Arc<MemoryPool>,
 }
 
 #[derive(Debug)]
@@ -35,14 +43,14 @@ impl Meter {
         }
     }
 
-    /// Adds `amount`; false when that is too much.
-    fn add(&self, amount: usize) -> bool {
+    /// Adds `amount`; the new sum.
+    fn add(&self, amount: usize) -> usize {
         let now = self
             .now
             .fetch_add(amount, Ordering::Relaxed)
             .saturating_add(amount);
         self.peak.fetch_max(now, Ordering::Relaxed);
-        now <= self.max
+        now
     }
 
     fn remove(&self, amount: usize) {
@@ -57,22 +65,29 @@ impl Limits {
         cancel: CancelHandle,
         max_samples: usize,
         max_bytes: usize,
+        all_queries: Arc<MemoryPool>,
     ) -> Self {
         Limits {
             deadline,
             cancel,
             samples: Meter::new(max_samples),
             bytes: Meter::new(max_bytes),
+            all_queries,
         }
     }
 
     /// Whether the query may go on.
     pub(crate) fn check(&self) -> Result<(), QueryError> {
+        self.check_at(Instant::now())
+    }
+
+    /// The same for callers that know the time.
+    pub(crate) fn check_at(&self, now: Instant) -> Result<(), QueryError> {
         if self.cancel.is_canceled() {
             return Err(QueryError::Canceled { during: EVALUATION });
         }
         match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(QueryError::Timeout { during: EVALUATION }),
+            Some(deadline) if now >= deadline => Err(QueryError::Timeout { during: EVALUATION }),
             _ => Ok(()),
         }
     }
@@ -87,20 +102,66 @@ impl Limits {
         self.bytes.peak.load(Ordering::Relaxed)
     }
 
+    /// Bytes held now.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.now.load(Ordering::Relaxed)
+    }
+
+    /// Makes the peak what is held now; gives the peak so far, which goes back by
+    /// [`restore_peak`](Self::restore_peak).
+    pub(crate) fn restart_peak(&self) -> usize {
+        self.bytes.peak.swap(self.held_bytes(), Ordering::Relaxed)
+    }
+
+    /// Takes an earlier peak into account again.
+    pub(crate) fn restore_peak(&self, earlier: usize) {
+        self.bytes.peak.fetch_max(earlier, Ordering::Relaxed);
+    }
+
     /// Whether `samples` more could be held for a moment.
     pub(crate) fn touch_samples(&self, samples: usize) -> Result<(), QueryError> {
-        let fits = self.samples.add(samples);
+        let sum = self.samples.add(samples);
         self.samples.remove(samples);
-        match fits {
+        self.judge_samples(sum)
+    }
+
+    fn judge_samples(&self, sum: usize) -> Result<(), QueryError> {
+        match sum <= self.samples.max {
             true => Ok(()),
-            false => Err(self.too_many_samples()),
+            false => Err(QueryError::TooManySamples {
+                max_samples: self.samples.max,
+            }),
         }
     }
 
-    fn too_many_samples(&self) -> QueryError {
-        QueryError::TooManySamples {
-            max_samples: self.samples.max,
-        }
+    /// Whether `bytes` more could be held for a moment.
+    pub(crate) fn touch_bytes(self: &Arc<Self>, bytes: usize) -> Result<(), QueryError> {
+        Held::new(self).add_bytes(bytes)
+    }
+
+    fn take_bytes(&self, bytes: usize) -> Result<(), QueryError> {
+        let own = self.bytes.add(bytes);
+        let all = self.all_queries.add(bytes);
+        let over = if own > self.bytes.max {
+            (own, self.bytes.max, MemoryLimit::Query)
+        } else if all > self.all_queries.max_bytes() {
+            (all, self.all_queries.max_bytes(), MemoryLimit::AllQueries)
+        } else {
+            return Ok(());
+        };
+        let (needed_bytes, limit_bytes, limit) = over;
+        Err(QueryError::TooManyBytes {
+            operator: String::new(),
+            span: None,
+            needed_bytes,
+            limit_bytes,
+            limit,
+        })
+    }
+
+    fn give_bytes(&self, bytes: usize) {
+        self.bytes.remove(bytes);
+        self.all_queries.remove(bytes);
     }
 }
 
@@ -125,10 +186,8 @@ impl Held {
     /// Holds `samples` more.
     pub(crate) fn add_samples(&mut self, samples: usize) -> Result<(), QueryError> {
         self.samples += samples;
-        match self.limits.samples.add(samples) {
-            true => Ok(()),
-            false => Err(self.limits.too_many_samples()),
-        }
+        let sum = self.limits.samples.add(samples);
+        self.limits.judge_samples(sum)
     }
 
     /// Holds `samples` instead of what it held.
@@ -140,13 +199,33 @@ impl Held {
 
     /// Holds `bytes` more.
     pub(crate) fn add_bytes(&mut self, bytes: usize) -> Result<(), QueryError> {
-        self.bytes += bytes;
-        match self.limits.bytes.add(bytes) {
-            true => Ok(()),
-            false => Err(QueryError::TooManyBytes {
-                budget_bytes: self.limits.bytes.max,
-            }),
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.limits.take_bytes(bytes)
+    }
+
+    /// Whether `bytes` more could be held for a moment.
+    pub(crate) fn touch_bytes(&self, bytes: usize) -> Result<(), QueryError> {
+        self.limits.touch_bytes(bytes)
+    }
+
+    /// Holds at least `bytes`: for buffers that only grow.
+    pub(crate) fn grow_bytes(&mut self, bytes: usize) -> Result<(), QueryError> {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) if more > 0 => self.add_bytes(more),
+            _ => Ok(()),
         }
+    }
+
+    /// Holds `bytes` less.
+    pub(crate) fn free_bytes(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.limits.give_bytes(bytes);
+    }
+
+    /// Bytes that it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Takes over what `other` holds.
@@ -159,8 +238,13 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.limits.samples.remove(self.samples);
-        self.limits.bytes.remove(self.bytes);
+        self.limits.give_bytes(self.bytes);
     }
+}
+
+/// Bytes that a row of floats takes at `steps` steps.
+pub(crate) fn float_row_bytes(steps: usize) -> usize {
+    size_of::<Row>().saturating_add(steps.saturating_mul(8).saturating_add(steps / 8))
 }
 
 /// Bytes that a row takes.
@@ -170,7 +254,12 @@ pub(crate) fn row_bytes(row: &Row) -> usize {
         .iter()
         .map(|(_, histogram)| 16 + histogram.size_bytes())
         .sum();
-    size_of::<Row>() + row.values.len() * 8 + row.values.len() / 8 + histograms
+    float_row_bytes(row.values.len()) + histograms
+}
+
+/// Bytes that a kept label set takes.
+pub(crate) fn labels_bytes(labels: &Labels) -> usize {
+    labels.as_bytes().len() + LABELS_OVERHEAD_BYTES
 }
 
 /// Samples that a row counts for: 1 a float, a histogram by its size.

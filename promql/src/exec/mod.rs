@@ -6,6 +6,7 @@
 
 mod absent;
 mod aggregate;
+mod blocks;
 mod buckets;
 mod counts;
 mod group;
@@ -16,8 +17,10 @@ mod join;
 mod limits;
 mod operation;
 mod pipeline;
+mod profile;
 mod root;
 mod scalar;
+mod select_watch;
 mod set;
 mod signature;
 mod smoothed;
@@ -29,9 +32,10 @@ mod table;
 mod text;
 
 pub(crate) use counts::Counts;
-pub(crate) use limits::Limits;
+pub(crate) use limits::{Held, Limits};
 pub(crate) use operation::scalar_operation;
 pub(crate) use pipeline::Shared;
+pub(crate) use profile::{Profile, Took};
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -46,8 +50,9 @@ use crate::engine::{ExecutionError, QueryError};
 use crate::plan::{Node, NodeId, NodeKind, Plan};
 use crate::row::{Row, Steps};
 
-use limits::Held;
+use limits::float_row_bytes;
 use pipeline::{Consumer, Ledger, Pipeline, Sink};
+use select_watch::SelectWatch;
 use source::Source;
 use stage::{ScalarOperation, Stage};
 use table::{Collect, Table};
@@ -64,6 +69,8 @@ pub(crate) struct Execution<'a> {
     selected: RefCell<Vec<Selected>>,
     annotations: RefCell<Annotations>,
     counts: RefCell<Counts>,
+    /// Lists of series, and values of scalars.
+    held: RefCell<Held>,
 }
 
 /// The result of a node that several nodes use.
@@ -88,6 +95,7 @@ impl<'a> Execution<'a> {
             selected: RefCell::new(Vec::new()),
             annotations: RefCell::default(),
             counts: RefCell::new(shared.no_counts.clone()),
+            held: RefCell::new(Held::new(&shared.limits)),
             shared,
         }
     }
@@ -109,17 +117,35 @@ impl<'a> Execution<'a> {
             return Ok(set);
         }
         let set = match &self.querier {
-            Some(querier) => querier.select(&SelectHints::default(), matchers)?,
+            Some(querier) => {
+                let watch = Arc::new(SelectWatch::new(&self.shared.limits));
+                let hints = SelectHints {
+                    watch: Some(watch.clone()),
+                    ..SelectHints::default()
+                };
+                let selected = querier.select(&hints, matchers);
+                let held = watch.finish()?;
+                self.held.borrow_mut().absorb(held);
+                selected?
+            }
             None => Arc::new(NoSeries),
         };
+        self.shared.limits.check()?;
         self.selected.borrow_mut().push((matchers.to_vec(), set.clone()));
+        Ok(set)
+    }
+
+    /// The same for node `id`.
+    fn series_for(&self, id: NodeId, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, QueryError> {
+        let frame = self.enter();
+        let set = self.series(matchers)?;
+        self.leave_selection(frame, id);
         Ok(set)
     }
 
     /// Refuses numbers of steps whose rows alone would not fit.
     fn check_steps(&self, steps: Steps) -> Result<(), QueryError> {
-        let mut held = Held::new(&self.shared.limits);
-        held.add_bytes(steps.count.saturating_mul(size_of::<f64>()))
+        self.shared.limits.touch_bytes(float_row_bytes(steps.count))
     }
 
     /// Sends the rows of node `id` to consumers made by `make`. The samples behind them stay accounted for until the
@@ -134,12 +160,15 @@ impl<'a> Execution<'a> {
         pipeline: &Pipeline<'_>,
         make: impl Fn() -> C + Sync,
     ) -> Result<(C, Held), QueryError> {
+        let frame = self.enter();
         let (consumer, ledger) = pipeline.run(&self.shared, &make)?;
+        self.leave_pipeline(frame, pipeline, &ledger);
         let Ledger {
             annotations,
             counts,
             mut held,
             passed,
+            ..
         } = ledger;
         for (stage, pair) in pipeline.stages.iter().zip(passed.windows(2)) {
             let (input, output) = (pair[0], pair[1]);
@@ -158,10 +187,7 @@ impl<'a> Execution<'a> {
     fn input(&self, id: NodeId) -> Result<Pipeline<'a>, QueryError> {
         let node = self.plan.node(id);
         if node.uses > 1 || node.distinct != crate::plan::Distinct::Sure {
-            return Ok(Pipeline {
-                source: Source::Table(self.table(id)?),
-                stages: Vec::new(),
-            });
+            return Ok(Pipeline::new(Source::Table(self.table(id)?), id, node));
         }
         self.pipeline(id)
     }
@@ -190,6 +216,15 @@ impl<'a> Execution<'a> {
     }
 
     fn new_table(&self, id: NodeId, node: &'a Node) -> Result<Table, QueryError> {
+        let frame = self.enter();
+        let table = self
+            .unlocated_table(id, node)
+            .map_err(|error| error.located(node.spans.whole))?;
+        self.leave_operator(frame, id, &table);
+        Ok(table)
+    }
+
+    fn unlocated_table(&self, id: NodeId, node: &'a Node) -> Result<Table, QueryError> {
         let mut table = match self.operator(node)? {
             Some(table) => table,
             None => {
@@ -201,9 +236,7 @@ impl<'a> Execution<'a> {
                 table
             }
         };
-        table
-            .make_distinct(node.distinct)
-            .map_err(|error| error.located(node.spans.whole))?;
+        table.make_distinct(node.distinct)?;
         Ok(table)
     }
 
@@ -261,24 +294,26 @@ impl<'a> Execution<'a> {
     /// The operators of a node that looks at one row at a time, down to where rows come from.
     fn pipeline(&self, id: NodeId) -> Result<Pipeline<'a>, QueryError> {
         let node = self.plan.node(id);
-        self.check_steps(node.steps)?;
-        if let Some((child, stage)) = self.stage(node)? {
+        let located = |error: QueryError| error.located(node.spans.whole);
+        self.check_steps(node.steps).map_err(located)?;
+        if let Some((child, stage)) = self.stage(node).map_err(located)? {
             let mut pipeline = self.input(child)?;
-            pipeline.stages.push(stage);
+            pipeline.push(stage, id, node);
             return Ok(pipeline);
         }
         let source = match &node.kind {
-            NodeKind::Select(select) => Source::Select(self.series(&select.matchers)?, select, node),
+            NodeKind::Select(select) => {
+                let set = self.series_for(id, &select.matchers).map_err(located)?;
+                Source::Select(set, select, node)
+            }
             NodeKind::Range(select) => {
-                let set = self.series(&select.source.matchers)?;
-                Source::Range(set, select, self.scalars(&select.args, node.steps)?, node)
+                let set = self.series_for(id, &select.source.matchers).map_err(located)?;
+                let args = self.scalars(&select.args, node.steps).map_err(located)?;
+                Source::Range(set, select, args, node)
             }
             _ => Source::Table(self.table(id)?),
         };
-        Ok(Pipeline {
-            source,
-            stages: Vec::new(),
-        })
+        Ok(Pipeline::new(source, id, node))
     }
 
     /// What a node does with each row of its child, if it looks at one row at a time.
@@ -331,6 +366,7 @@ impl<'a> Execution<'a> {
                 let stage = Stage::LabelReplace {
                     destination: &replace.destination,
                     replacement: Template::new(&replace.replacement),
+                    replacement_bytes: replace.replacement.len(),
                     source: &replace.source,
                     pattern,
                 };
@@ -345,6 +381,7 @@ impl<'a> Execution<'a> {
     /// `scalar(vector)` at every step: the value of the only float, NaN where there is none or more than one.
     fn single_values(&self, id: NodeId) -> Result<Vec<f64>, QueryError> {
         let count = self.plan.node(id).steps.count;
+        self.check_steps(self.plan.node(id).steps)?;
         let (single, _held) = self.consume(id, || Single::new(count))?;
         Ok(single.finish())
     }

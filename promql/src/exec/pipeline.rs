@@ -6,16 +6,22 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use std::time::Instant;
+
 use model::columns::Columns;
+use model::histogram::Histogram;
 
 use crate::annotations::Annotations;
-use crate::engine::{Features, QueryError};
+use crate::ast::Span;
+use crate::engine::{Crew, Features, QueryError};
 use crate::kernels::Scratch;
+use crate::plan::{Node, NodeId};
 use crate::row::Row;
 
 use super::counts::Counts;
 use super::head::Head;
-use super::limits::{Held, Limits, row_samples};
+use super::limits::{Held, Limits, float_row_bytes, row_samples};
+use super::profile::{Profile, Stopwatch};
 use super::source::Source;
 use super::stage::Stage;
 use super::table::Collect;
@@ -35,13 +41,35 @@ pub(crate) struct Shared {
     /// Counts to start from.
     pub(crate) no_counts: Counts,
     /// Threads that can help.
-    pub(crate) pool: Option<Arc<rayon::ThreadPool>>,
+    pub(crate) crew: Arc<Crew>,
+    /// Where it is noted what operators take, if somebody wants to know.
+    pub(crate) profile: Option<Arc<Profile>>,
 }
 
 /// A source and what is done with each row.
 pub(crate) struct Pipeline<'p> {
     pub(crate) source: Source<'p>,
     pub(crate) stages: Vec<Stage<'p>>,
+    /// Whose work the source and each stage are.
+    pub(crate) places: Vec<Place>,
+    /// What one thread's rows take.
+    rows_bytes: usize,
+}
+
+/// A node of the plan, as its operator knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) id: NodeId,
+    span: Span,
+}
+
+impl Place {
+    fn of(id: NodeId, node: &Node) -> Self {
+        Place {
+            id,
+            span: node.spans.whole,
+        }
+    }
 }
 
 /// Takes rows.
@@ -118,6 +146,8 @@ pub(crate) struct Ledger {
     pub(crate) held: Held,
     /// What has reached each stage, and the consumer.
     pub(crate) passed: Vec<Passed>,
+    /// Time that the source, each stage and the consumer took, where somebody wants to know.
+    pub(crate) watch: Stopwatch,
 }
 
 impl Ledger {
@@ -129,6 +159,7 @@ impl Ledger {
             all.rows += more.rows;
             all.samples += more.samples;
         }
+        self.watch.absorb(&later.watch);
     }
 }
 
@@ -137,12 +168,33 @@ pub(crate) struct Work<'s> {
     pub(crate) shared: &'s Shared,
     pub(crate) buffers: Buffers,
     pub(crate) ledger: Ledger,
+    /// The rows that the thread works on.
+    rows_held: Held,
+    /// The samples that it reads, and what kernels make of them.
+    columns_held: Held,
 }
 
 impl Work<'_> {
     /// Names go at the end of the query, not where they lose their meaning.
     pub(crate) fn delayed_names(&self) -> bool {
         self.shared.features.delayed_name_removal
+    }
+
+    /// Accounts for the columns, which were just read.
+    pub(crate) fn read_columns(&mut self) -> Result<(), QueryError> {
+        self.ledger.watch.add_decoded(self.buffers.columns.len());
+        self.hold_columns()
+    }
+
+    /// Accounts for the columns as they are now. Kernels keep what they look at in buffers of about that size.
+    pub(crate) fn hold_columns(&mut self) -> Result<(), QueryError> {
+        let columns = &self.buffers.columns;
+        let times = columns.timestamps_ms.capacity() + columns.start_timestamps_ms.capacity();
+        let mut bytes = 2 * 8 * (times + columns.values.capacity());
+        for (_, histogram) in &columns.histograms {
+            bytes += 16 + histogram_bytes(histogram);
+        }
+        self.columns_held.grow_bytes(bytes)
     }
 }
 
@@ -171,7 +223,28 @@ pub(crate) struct Buffers {
     pub(crate) scratch: Scratch,
 }
 
-impl Pipeline<'_> {
+impl<'p> Pipeline<'p> {
+    /// A pipeline of what comes out of `source`, which is the work of node `id`.
+    pub(crate) fn new(source: Source<'p>, id: NodeId, node: &Node) -> Self {
+        Pipeline {
+            source,
+            stages: Vec::new(),
+            places: vec![Place::of(id, node)],
+            rows_bytes: 2 * float_row_bytes(node.steps.count),
+        }
+    }
+
+    /// Adds a stage, which is the work of node `id`.
+    pub(crate) fn push(&mut self, stage: Stage<'p>, id: NodeId, node: &Node) {
+        if let Stage::Subquery { inner, .. } = &stage {
+            // The inner steps become columns, and those are looked at by a kernel.
+            self.rows_bytes += 4 * float_row_bytes(inner.count);
+        }
+        self.rows_bytes = self.rows_bytes.max(2 * float_row_bytes(node.steps.count));
+        self.stages.push(stage);
+        self.places.push(Place::of(id, node));
+    }
+
     /// Sends all rows to consumers made by `make`.
     ///
     /// # Errors
@@ -183,9 +256,11 @@ impl Pipeline<'_> {
     ) -> Result<(C, Ledger), QueryError> {
         let count = self.source.len();
         let run = count.div_ceil(RUNS_MAX).max(RUN_SERIES_MIN);
-        match &shared.pool {
-            Some(pool) if count > run => pool.install(|| self.tree(shared, make, 0..count, run)),
-            _ => self.tree(shared, make, 0..count, run),
+        match count > run {
+            true => shared
+                .crew
+                .install(|helped| self.tree(shared, make, 0..count, run, helped)),
+            false => self.tree(shared, make, 0..count, run, false),
         }
     }
 
@@ -195,20 +270,24 @@ impl Pipeline<'_> {
         make: &(dyn Fn() -> C + Sync),
         series: Range<usize>,
         run: usize,
+        helped: bool,
     ) -> Result<(C, Ledger), QueryError> {
         let runs = series.len().div_ceil(run);
         if runs <= 1 {
             return self.run_one(shared, make(), series);
         }
         let middle = series.start + runs / 2 * run;
-        let first = || self.tree(shared, make, series.start..middle, run);
-        let second = || self.tree(shared, make, middle..series.end, run);
-        let (first, second) = match &shared.pool {
-            Some(_) => rayon::join(first, second),
-            None => (first(), second()),
+        let first = || self.tree(shared, make, series.start..middle, run, helped);
+        let second = || self.tree(shared, make, middle..series.end, run, helped);
+        let (first, second) = match helped {
+            true => rayon::join(first, second),
+            false => (first(), second()),
         };
         let ((mut consumer, mut ledger), (later, later_ledger)) = (first?, second?);
+        shared.limits.check()?;
+        ledger.watch.start();
         consumer.merge(later, &mut ledger.annotations)?;
+        ledger.watch.lap_merge();
         ledger.absorb(later_ledger);
         Ok((consumer, ledger))
     }
@@ -220,6 +299,7 @@ impl Pipeline<'_> {
         series: Range<usize>,
     ) -> Result<(C, Ledger), QueryError> {
         consumer.starts_at(series.start);
+        let stages = self.stages.len();
         let mut work = Work {
             shared,
             buffers: Buffers::default(),
@@ -227,22 +307,38 @@ impl Pipeline<'_> {
                 annotations: Annotations::default(),
                 counts: shared.no_counts.clone(),
                 held: Held::new(&shared.limits),
-                passed: vec![Passed::default(); self.stages.len() + 1],
+                passed: vec![Passed::default(); stages + 1],
+                watch: Stopwatch::new(shared.profile.is_some(), stages + 2),
             },
+            rows_held: Held::new(&shared.limits),
+            columns_held: Held::new(&shared.limits),
         };
-        let mut row = Row::default();
+        work.rows_held
+            .add_bytes(self.rows_bytes)
+            .map_err(|error| error.located(self.widest().span))?;
+        let (mut row, mut made_way) = (Row::default(), false);
         for index in series {
-            shared.limits.check()?;
+            let now = Instant::now();
+            shared.limits.check_at(now)?;
+            shared.crew.make_way(now, &mut made_way);
             if let Some(head) = self.row(index, &mut row, &mut work)? {
                 consumer.take(head, &mut row, &mut work.ledger.annotations)?;
+                work.ledger.watch.lap(stages + 1);
             }
         }
+        work.ledger.watch.stop();
         Ok((consumer, work.ledger))
     }
 
     /// Makes the row of series `index`; nothing where it has no result.
     fn row(&self, index: usize, row: &mut Row, work: &mut Work<'_>) -> Result<Option<Head>, QueryError> {
-        let mut head = self.source.fetch(index, row, work)?;
+        work.ledger.watch.start();
+        let located = |error: QueryError, at: usize| error.located(self.places[at].span);
+        let mut head = self
+            .source
+            .fetch(index, row, work)
+            .map_err(|error| located(error, 0))?;
+        work.ledger.watch.lap(0);
         if row.is_empty() {
             return Ok(None);
         }
@@ -251,12 +347,31 @@ impl Pipeline<'_> {
             work.ledger.held.add_samples(row_samples(row))?;
         }
         for (index, stage) in self.stages.iter().enumerate() {
-            stage.apply(&mut head, row, work)?;
+            stage
+                .apply(&mut head, row, work)
+                .map_err(|error| located(error, index + 1))?;
+            work.ledger.watch.lap(index + 1);
             if row.is_empty() {
                 return Ok(None);
             }
             work.ledger.passed[index + 1].add(row);
         }
         Ok(Some(head))
+    }
+
+    /// The last place: at what it makes of its input the rows are as wide as they get, or it asked for those that are.
+    fn widest(&self) -> Place {
+        self.places[self.places.len() - 1]
+    }
+}
+
+fn histogram_bytes(histogram: &Histogram) -> usize {
+    match histogram {
+        Histogram::Float(histogram) => histogram.size_bytes(),
+        Histogram::Int(histogram) => {
+            let spans = histogram.positive_spans.len() + histogram.negative_spans.len();
+            let buckets = histogram.positive_buckets.len() + histogram.negative_buckets.len();
+            size_of_val(&**histogram) + 8 * (spans + buckets)
+        }
     }
 }

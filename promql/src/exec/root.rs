@@ -15,12 +15,23 @@ use crate::value::{Sample, SampleValue, Series, Value};
 
 use super::Execution;
 use super::head::is_metadata_label;
-use super::limits::{Held, row_samples};
+use super::limits::{Held, float_row_bytes, labels_bytes, row_samples};
+use super::profile::Took;
 use super::table::{Collect, SeriesRow, Table};
 
+/// Rows that are made into series before the query is looked at again.
+const ROWS_UNCHECKED: usize = 1024;
+
 impl Execution<'_> {
-    /// Evaluates the query: to its own type at one point in time, to a matrix over a range.
-    pub(crate) fn evaluate(&self, instant: bool) -> Result<Value, QueryError> {
+    /// Evaluates the query: to its own type at one point in time, to a matrix over a range. What the value takes stays
+    /// accounted for until the second result is dropped.
+    pub(crate) fn evaluate(&self, instant: bool) -> Result<(Value, Held), QueryError> {
+        let mut held = Held::new(&self.shared.limits);
+        let value = self.value(instant, &mut held)?;
+        Ok((value, held))
+    }
+
+    fn value(&self, instant: bool, held: &mut Held) -> Result<Value, QueryError> {
         let steps = self.plan.steps;
         self.shared.limits.check()?;
         match &self.plan.root {
@@ -32,6 +43,7 @@ impl Execution<'_> {
                 self.check_steps(steps)?;
                 let values = self.scalar(scalar, steps)?;
                 self.shared.limits.touch_samples(steps.count)?;
+                held.add_bytes(2 * float_row_bytes(if instant { 1 } else { steps.count }))?;
                 if instant {
                     return Ok(Value::Scalar {
                         timestamp_ms: steps.start_ms,
@@ -49,22 +61,24 @@ impl Execution<'_> {
                 }]))
             }
             Root::Vector(node) => {
-                let series = self.finished(*node)?;
-                Ok(match instant {
-                    true => Value::Vector(series.into_iter().map(|s| sample(s, steps.start_ms)).collect()),
-                    false => matrix(series, steps),
-                })
+                let series = self.finished(*node, held)?;
+                match instant {
+                    true => Ok(Value::Vector(
+                        series.into_iter().map(|s| sample(s, steps.start_ms)).collect(),
+                    )),
+                    false => self.matrix(series, steps, held),
+                }
             }
             Root::Subquery(node) => {
                 let steps = self.plan.node(*node).steps;
-                Ok(matrix(self.finished(*node)?, steps))
+                self.matrix(self.finished(*node, held)?, steps, held)
             }
-            Root::Samples(select) => self.samples(select),
+            Root::Samples(select) => self.samples(select, held),
         }
     }
 
     /// The rows of the outermost node, with the names gone that were to go at the end.
-    fn finished(&self, node: NodeId) -> Result<Vec<SeriesRow>, QueryError> {
+    fn finished(&self, node: NodeId, all: &mut Held) -> Result<Vec<SeriesRow>, QueryError> {
         let table = match self.plan.node(node).distinct {
             Distinct::Sure => {
                 let limits = &self.shared.limits;
@@ -82,30 +96,58 @@ impl Execution<'_> {
             }
             table.make_distinct(Distinct::Merge)?;
         }
-        Ok(std::mem::take(&mut table.series))
+        let (series, held) = table.into_parts();
+        all.absorb(held);
+        Ok(series)
     }
 
     /// The rows of a node, as a table that nobody else has.
     fn owned_table(&self, node: NodeId) -> Result<Table, QueryError> {
         let table = self.table(node)?;
-        Ok(Arc::try_unwrap(table).unwrap_or_else(|shared| {
-            let mut table = Table::new(&self.shared.limits);
-            table.series = shared.series.clone();
-            table
-        }))
+        match Arc::try_unwrap(table) {
+            Ok(table) => Ok(table),
+            Err(shared) => {
+                let mut table = Table::new(&self.shared.limits);
+                for series in &shared.series {
+                    table.push(series.labels.clone(), series.drop_name, series.row.clone())?;
+                }
+                Ok(table)
+            }
+        }
+    }
+
+    /// Rows as series, sorted by their labels.
+    fn matrix(&self, series: Vec<SeriesRow>, steps: Steps, held: &mut Held) -> Result<Value, QueryError> {
+        held.add_bytes(series.len() * size_of::<Series>() + 8 * steps.count)?;
+        let all = times(steps);
+        let mut matrix = Vec::with_capacity(series.len());
+        for (index, series) in series.into_iter().enumerate() {
+            if index % ROWS_UNCHECKED == 0 {
+                self.shared.limits.check()?;
+            }
+            let series = series_of(series, steps, &all);
+            if !Arc::ptr_eq(&series.timestamps_ms, &all) {
+                held.add_bytes(8 * series.timestamps_ms.len())?;
+            }
+            matrix.push(series);
+        }
+        matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(Value::Matrix(matrix))
     }
 
     /// The samples of a range selector, as they are stored.
-    fn samples(&self, select: &SampleSelect) -> Result<Value, QueryError> {
+    fn samples(&self, select: &SampleSelect, held: &mut Held) -> Result<Value, QueryError> {
+        let frame = self.enter();
+        let mut took = Took::default();
         let set = self.series(&select.matchers)?;
         let end_ms = select.windows.ends.start_ms;
         let start_ms = end_ms - select.windows.range_ms;
         let mut all = Vec::new();
-        let mut held = Held::new(&self.shared.limits);
         let mut columns = Columns::default();
         for index in 0..set.len() {
             self.shared.limits.check()?;
             set.read(index, select.range(), &mut columns)?;
+            took.samples_decoded += columns.len() as u64;
             let labels = set.labels(index);
             let (mut floats, histograms) = live_samples(&columns);
             match select.extension {
@@ -130,7 +172,15 @@ impl Execution<'_> {
                 continue;
             }
             held.add_samples(samples)?;
-            held.add_bytes(samples * 16)?;
+            took.series += 1;
+            took.samples += samples as u64;
+            let histogram_bytes: usize = histograms
+                .iter()
+                .map(|(_, histogram)| 16 + histogram.size_bytes())
+                .sum();
+            held.add_bytes(
+                size_of::<Series>() + labels_bytes(&labels) + floats.len() * 16 + histogram_bytes,
+            )?;
             self.counts
                 .borrow_mut()
                 .add_samples(self.plan.steps.start_ms, samples);
@@ -142,6 +192,7 @@ impl Execution<'_> {
             });
         }
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        self.leave_samples(frame, set.len(), &took);
         Ok(Value::Matrix(all))
     }
 }
@@ -184,14 +235,6 @@ fn sample(series: SeriesRow, timestamp_ms: i64) -> Sample {
         timestamp_ms,
         value,
     }
-}
-
-/// Rows as series, sorted by their labels.
-fn matrix(series: Vec<SeriesRow>, steps: Steps) -> Value {
-    let all = times(steps);
-    let mut matrix: Vec<Series> = series.into_iter().map(|s| series_of(s, steps, &all)).collect();
-    matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Value::Matrix(matrix)
 }
 
 fn series_of(series: SeriesRow, steps: Steps, all: &Arc<[i64]>) -> Series {

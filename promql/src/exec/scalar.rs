@@ -73,16 +73,18 @@ impl Execution<'_> {
         Ok(match scalar {
             Scalar::Constant(value) => Scalars::Constant(*value),
             Scalar::Time => {
-                self.check_steps(steps)?;
+                self.held.borrow_mut().add_bytes(8 * steps.count)?;
                 Scalars::Steps((0..steps.count).map(|i| steps.at(i) as f64 / 1000.0).collect())
             }
             Scalar::Negate(operand) => self.scalar(operand, steps)?.map(|value| -value),
             Scalar::Binary { op, lhs, rhs } => {
                 let (lhs, rhs) = (self.scalar(lhs, steps)?, self.scalar(rhs, steps)?);
+                self.free_one(&lhs, &rhs, steps);
                 lhs.zip(rhs, |a, b| scalar_operation(*op, a, b))
             }
             Scalar::MinMax { max, args } => {
                 let (a, b) = (self.scalar(&args[0], steps)?, self.scalar(&args[1], steps)?);
+                self.free_one(&a, &b, steps);
                 match max {
                     true => a.zip(b, crate::functions::go_max),
                     false => a.zip(b, crate::functions::go_min),
@@ -98,10 +100,20 @@ impl Execution<'_> {
                 let values = self.single_values(node)?;
                 match (count, values.first()) {
                     (1, Some(value)) => Scalars::Constant(*value),
-                    _ => Scalars::Steps(values),
+                    _ => {
+                        self.held.borrow_mut().add_bytes(8 * count)?;
+                        Scalars::Steps(values)
+                    }
                 }
             }
         })
+    }
+
+    /// Two become one: where both have values for each step, those of one are dropped.
+    fn free_one(&self, a: &Scalars, b: &Scalars, steps: Steps) {
+        if let (Scalars::Steps(_), Scalars::Steps(_)) = (a, b) {
+            self.held.borrow_mut().free_bytes(8 * steps.count);
+        }
     }
 
     /// All scalars of a node.

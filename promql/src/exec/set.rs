@@ -7,6 +7,7 @@ use crate::row::{Bits, Row};
 
 use super::Execution;
 use super::absent::union;
+use super::limits::Held;
 use super::signature::Signatures;
 use super::table::Table;
 
@@ -20,15 +21,17 @@ impl Execution<'_> {
         node: &Node,
     ) -> Result<Table, QueryError> {
         let (lhs, rhs) = (self.table(lhs)?, self.table(rhs)?);
-        let mut signatures = Signatures::new(on);
-        let left = signatures.of_rows(&lhs);
-        let right = signatures.of_rows(&rhs);
+        let mut signatures = Signatures::new(on, &self.shared.limits);
+        let left = signatures.of_rows(&lhs)?;
+        let right = signatures.of_rows(&rhs)?;
         let steps = node.steps.count;
         let mut table = Table::new(&self.shared.limits);
         let (deciding, numbers) = match op {
             BinaryOp::Or => (&lhs, &left),
             _ => (&rhs, &right),
         };
+        let mut held = Held::new(&self.shared.limits);
+        held.add_bytes(signatures.len().saturating_mul(steps / 8))?;
         let present = presence(deciding, numbers, signatures.len(), steps);
         if op == BinaryOp::Or {
             for series in &lhs.series {

@@ -1,11 +1,18 @@
 //! By which labels rows of two vectors match.
 
+use std::sync::Arc;
+
 use foldhash::{HashMap, HashMapExt};
 use model::labels::{Labels, LabelsPacker, METRIC_NAME};
 
+use crate::engine::QueryError;
 use crate::plan::MatchLabels;
 
+use super::limits::{Held, Limits, labels_bytes};
 use super::table::Table;
+
+/// What operators keep for each signature: the rows that have it, the steps that have found a partner.
+const EACH_BYTES: usize = 128;
 
 /// Numbers for signatures: rows of either side with one number match.
 #[derive(Debug)]
@@ -13,15 +20,17 @@ pub(crate) struct Signatures<'p> {
     on: &'p MatchLabels,
     numbers: HashMap<Labels, usize>,
     packer: LabelsPacker,
+    held: Held,
 }
 
 impl<'p> Signatures<'p> {
     /// No signatures yet.
-    pub(crate) fn new(on: &'p MatchLabels) -> Self {
+    pub(crate) fn new(on: &'p MatchLabels, limits: &Arc<Limits>) -> Self {
         Signatures {
             on,
             numbers: HashMap::new(),
             packer: LabelsPacker::default(),
+            held: Held::new(limits),
         }
     }
 
@@ -31,7 +40,9 @@ impl<'p> Signatures<'p> {
     }
 
     /// The signature's number of each row.
-    pub(crate) fn of_rows(&mut self, table: &Table) -> Vec<usize> {
+    pub(crate) fn of_rows(&mut self, table: &Table) -> Result<Vec<usize>, QueryError> {
+        // The numbers, and lists of the rows that have each.
+        self.held.add_bytes(2 * size_of::<usize>() * table.series.len())?;
         table
             .series
             .iter()
@@ -39,7 +50,7 @@ impl<'p> Signatures<'p> {
             .collect()
     }
 
-    fn of(&mut self, labels: &Labels) -> usize {
+    fn of(&mut self, labels: &Labels) -> Result<usize, QueryError> {
         for (name, value) in labels {
             if self.on.matches_by(name) {
                 self.packer.push(name, value);
@@ -48,11 +59,13 @@ impl<'p> Signatures<'p> {
         if let Some(number) = self.numbers.get(self.packer.as_bytes()) {
             let number = *number;
             self.packer.clear();
-            return number;
+            return Ok(number);
         }
         let number = self.numbers.len();
-        self.numbers.insert(self.packer.finish(), number);
-        number
+        let labels = self.packer.finish();
+        self.held.add_bytes(labels_bytes(&labels) + EACH_BYTES)?;
+        self.numbers.insert(labels, number);
+        Ok(number)
     }
 }
 

@@ -6,14 +6,15 @@ use model::storage::SeriesSet;
 
 use crate::annotations::Annotations;
 use crate::ast::Span;
-use crate::engine::{ExecutionError, QueryError};
-use crate::kernels::{InstantOutput, KernelContext, KernelError, RangeInput, select_instant};
+use crate::engine::QueryError;
+use crate::kernels::{InstantOutput, KernelContext, RangeInput, select_instant};
 use crate::plan::{InstantSelect, Node, RangeSelect};
 use crate::row::Row;
 
+use super::blocks;
 use super::head::{Dropped, Head, TYPE_LABEL};
 use super::pipeline::{Shared, Work};
-use super::scalar::{Scalars, as_args};
+use super::scalar::Scalars;
 use super::statistics::keep_statistics;
 use super::table::Table;
 use super::text::Quoted;
@@ -49,6 +50,7 @@ impl Source<'_> {
             }
             Source::Select(set, select, node) => {
                 set.read(index, select.range(), &mut work.buffers.columns)?;
+                work.read_columns()?;
                 let mut head = Head::new(set.labels(index));
                 select_row(select, node, &head, row, work);
                 if select.output != InstantOutput::Value {
@@ -58,6 +60,7 @@ impl Source<'_> {
             }
             Source::Range(set, select, args, node) => {
                 set.read(index, select.source.range(), &mut work.buffers.columns)?;
+                work.read_columns()?;
                 let mut head = Head::new(set.labels(index));
                 range_row(select, args, node, &head, row, work)?;
                 if !select.function.0.keeps_name {
@@ -109,8 +112,8 @@ fn range_row(
     windows.range_ms += before + after;
     windows.ends.start_ms += after;
     let counts = &mut work.ledger.counts;
-    let largest = counts.add_windows(select.counting, columns, windows, node.steps, true);
-    work.shared.limits.touch_samples(largest)?;
+    let sizes = counts.add_windows(select.counting, columns, windows, node.steps, true);
+    work.shared.limits.touch_samples(sizes.largest)?;
     let mut context = KernelContext::new(
         head.labels.metric_name(),
         node.spans.param,
@@ -118,17 +121,19 @@ fn range_row(
         &mut work.buffers.scratch,
     );
     let function = select.function.0;
-    function
-        .run(&input, &as_args(args), &mut context, row)
-        .map_err(|error| kernel_error(error, node.spans.whole))?;
+    blocks::run(
+        function,
+        &input,
+        args,
+        sizes,
+        &work.shared.limits,
+        &mut context,
+        row,
+    )
+    .map_err(|error| error.located(node.spans.whole))?;
     let notes = &mut work.ledger.annotations;
     note_counter(function.name, head, row, node.spans.param, work.shared, notes);
     Ok(())
-}
-
-/// A failing kernel's error.
-pub(super) fn kernel_error(error: KernelError, span: Span) -> QueryError {
-    QueryError::from(ExecutionError::from(error)).located(span)
 }
 
 /// Says so when `rate` or `increase` is used on what does not look like a counter.

@@ -13,12 +13,13 @@ use crate::kernels::{Extension, KernelContext, RangeInput};
 use crate::plan::{LabelJoin, Node, SubqueryCall};
 use crate::row::{Row, Steps};
 
+use super::blocks;
 use super::head::{Dropped, Head};
 use super::histograms;
 use super::operation;
 use super::pipeline::Work;
 use super::scalar::{Scalars, as_args};
-use super::source::{kernel_error, note_counter};
+use super::source::note_counter;
 
 /// An operator on single rows, ready to run.
 pub(crate) enum Stage<'p> {
@@ -46,6 +47,8 @@ pub(crate) enum Stage<'p> {
     LabelReplace {
         destination: &'p str,
         replacement: Template,
+        /// Length of the replacement's text.
+        replacement_bytes: usize,
         source: &'p str,
         pattern: Regex,
     },
@@ -122,6 +125,7 @@ impl Stage<'_> {
                 node,
             } => {
                 row_to_columns(row, *inner, &mut work.buffers.columns);
+                work.hold_columns()?;
                 subquery_row(call, args, node, head, row, work)?;
                 if !call.function.0.keeps_name {
                     head.drop_metadata(Dropped::Metadata, delayed);
@@ -130,11 +134,16 @@ impl Stage<'_> {
             Stage::LabelReplace {
                 destination,
                 replacement,
+                replacement_bytes,
                 source,
                 pattern,
             } => {
                 head.settle();
-                if let Some(found) = pattern.captures(head.labels.value(source)) {
+                let looked_at = head.labels.value(source);
+                if let Some(found) = pattern.captures(looked_at) {
+                    // Nested replacements can double a value again and again.
+                    let longest = replace_bytes_max(looked_at, *replacement_bytes);
+                    hold_for_label(longest, work)?;
                     let mut value = String::new();
                     found.expand(replacement, &mut value);
                     write_label(head, destination, &value);
@@ -143,6 +152,9 @@ impl Stage<'_> {
             Stage::LabelJoin(join) => {
                 head.settle();
                 let labels = &head.labels;
+                let separators = join.separator.len() * join.sources.len();
+                let texts: usize = join.sources.iter().map(|source| labels.value(source).len()).sum();
+                hold_for_label(texts + separators, work)?;
                 let values: Vec<&str> = join.sources.iter().map(|source| labels.value(source)).collect();
                 let value = values.join(&join.separator);
                 write_label(head, &join.destination, &value);
@@ -179,6 +191,23 @@ fn negate(row: &mut Row) {
     for (_, histogram) in &mut row.histograms {
         *histogram = Arc::new(histograms::scaled(histogram, -1.0));
     }
+}
+
+/// Label values that are shorter are not asked about.
+const LABEL_BYTES_UNASKED: usize = 64 << 10;
+
+/// Refuses a label value that would not fit beside what the query holds.
+fn hold_for_label(bytes: usize, work: &Work<'_>) -> Result<(), QueryError> {
+    match bytes <= LABEL_BYTES_UNASKED {
+        true => Ok(()),
+        // The value, and the label set that is built with it.
+        false => work.shared.limits.touch_bytes(bytes.saturating_mul(2)),
+    }
+}
+
+/// What a replacement of `replacement_bytes` can become at most: every two bytes of it may stand for the whole text.
+fn replace_bytes_max(text: &str, replacement_bytes: usize) -> usize {
+    replacement_bytes.saturating_add((replacement_bytes / 2).saturating_mul(text.len()))
 }
 
 fn write_label(head: &mut Head, name: &str, value: &str) {
@@ -218,8 +247,8 @@ fn subquery_row(
 ) -> Result<(), QueryError> {
     let columns = &work.buffers.columns;
     let counts = &mut work.ledger.counts;
-    let largest = counts.add_windows(call.counting, columns, call.windows, node.steps, false);
-    work.shared.limits.touch_samples(largest)?;
+    let sizes = counts.add_windows(call.counting, columns, call.windows, node.steps, false);
+    work.shared.limits.touch_samples(sizes.largest)?;
     let input = RangeInput {
         columns,
         windows: call.windows,
@@ -233,9 +262,9 @@ fn subquery_row(
     let notes = &mut work.ledger.annotations;
     let mut context = KernelContext::new(name, node.spans.param, notes, &mut work.buffers.scratch);
     let function = call.function.0;
-    function
-        .run(&input, &as_args(args), &mut context, &mut work.buffers.row)
-        .map_err(|error| kernel_error(error, node.spans.whole))?;
+    let (limits, out) = (&work.shared.limits, &mut work.buffers.row);
+    blocks::run(function, &input, args, sizes, limits, &mut context, out)
+        .map_err(|error| error.located(node.spans.whole))?;
     std::mem::swap(row, &mut work.buffers.row);
     if named {
         let notes = &mut work.ledger.annotations;

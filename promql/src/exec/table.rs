@@ -11,7 +11,7 @@ use crate::plan::Distinct;
 use crate::row::Row;
 
 use super::head::Head;
-use super::limits::{Held, Limits, row_bytes};
+use super::limits::{Held, Limits, labels_bytes, row_bytes};
 use super::pipeline::{Consumer, Sink};
 
 /// A row and whose it is.
@@ -47,7 +47,7 @@ impl Table {
         if row.is_empty() {
             return Ok(());
         }
-        self.held.add_bytes(row_bytes(&row))?;
+        self.held.add_bytes(row_bytes(&row) + labels_bytes(&labels))?;
         self.series.push(SeriesRow {
             labels,
             drop_name,
@@ -66,6 +66,11 @@ impl Table {
         self.held.add_samples(samples)
     }
 
+    /// What is held for the rows.
+    pub(crate) fn into_parts(self) -> (Vec<SeriesRow>, Held) {
+        (self.series, self.held)
+    }
+
     /// Takes over what is held for the rows.
     pub(crate) fn absorb(&mut self, held: Held) {
         self.held.absorb(held);
@@ -76,6 +81,9 @@ impl Table {
         if distinct == Distinct::Sure || self.series.len() < 2 {
             return Ok(());
         }
+        // The table of labels, and the second list.
+        let each = size_of::<(Labels, usize)>() * 2 + size_of::<SeriesRow>();
+        self.held.touch_bytes(each.saturating_mul(self.series.len()))?;
         let mut first: HashMap<Labels, usize> = HashMap::with_capacity(self.series.len());
         let mut kept: Vec<SeriesRow> = Vec::with_capacity(self.series.len());
         for series in self.series.drain(..) {

@@ -145,6 +145,8 @@ impl Lowering<'_> {
             // Compat: of equal annotations that of the part evaluated last is shown.
             self.nodes[at].spans = spans;
             self.nodes[at].uses += 1;
+            // The copy was made over the same operands, and counted as one more use of each.
+            kind.for_each_child(&mut |child| self.nodes[child.0 as usize].uses -= 1);
             return NodeId(at as u32);
         }
         self.nodes.push(Node {

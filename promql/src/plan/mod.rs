@@ -8,6 +8,7 @@
 //! them.
 
 mod calls;
+mod children;
 mod duration;
 mod error;
 mod invariant;
@@ -17,6 +18,7 @@ mod select;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use children::of_scalar;
 pub(crate) use error::PlanError;
 pub(crate) use lower::build;
 pub(crate) use naming::drops_name;

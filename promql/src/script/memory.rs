@@ -168,9 +168,11 @@ impl Querier for View {
     fn select(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, StorageError> {
         let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
         let selected = self.matching(matchers).take(limit);
-        let series = selected
-            .map(|(labels, samples)| (labels.clone(), samples.clone()))
-            .collect();
+        let mut series = Vec::new();
+        for (labels, samples) in selected {
+            hints.took(labels.as_bytes().len() + size_of::<(Labels, Samples)>())?;
+            series.push((labels.clone(), samples.clone()));
+        }
         Ok(Arc::new(Selected {
             series,
             range: self.range,

@@ -34,7 +34,7 @@ impl Random {
 }
 
 /// `c_total{i, g}`: counters with resets and gaps; `g{i, g}`: gauges of very different size; `const{g}`.
-fn store(series: usize) -> MemoryStore {
+pub(crate) fn store(series: usize) -> MemoryStore {
     let store = MemoryStore::new();
     let mut random = Random(7);
     let mut batch = AppendBatch::default();
@@ -70,7 +70,7 @@ fn store(series: usize) -> MemoryStore {
     store
 }
 
-fn engine(change: impl FnOnce(&mut EngineOptions)) -> Engine {
+pub(crate) fn engine(change: impl FnOnce(&mut EngineOptions)) -> Engine {
     let mut options = EngineOptions {
         threads: 1,
         features: Features::all_syntax(),
@@ -318,10 +318,13 @@ fn limits_end_the_query_alone() {
         Err(QueryError::TooManySamples { max_samples: 1000 })
     ));
     assert!(range(&few, &store, "sum(g{g=\"0\"})").is_ok());
-    let small = engine(|options| options.query_bytes_max = 10_000);
+    let small = engine(|options| options.query_bytes_max = 20_000);
     assert!(matches!(
         range(&small, &store, "g"),
-        Err(QueryError::TooManyBytes { budget_bytes: 10_000 })
+        Err(QueryError::TooManyBytes {
+            limit_bytes: 20_000,
+            ..
+        })
     ));
     assert!(range(&small, &store, "sum(g)").is_ok());
     // Steps that could never be held are refused before they are.

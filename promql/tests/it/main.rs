@@ -9,6 +9,8 @@ mod annotations;
 mod conformance;
 mod differential;
 mod engine;
+mod explain;
+mod limits;
 mod parser;
 mod script;
 

@@ -133,6 +133,16 @@ impl Cells {
         }
     }
 
+    /// Bytes that adding `row` may cost beyond that.
+    pub(super) fn growth_bytes(&self, row: &Row) -> usize {
+        match self {
+            // Lists double when they are full.
+            Cells::Quantile(_) => 2 * 8 * row.present.count(),
+            Cells::Sum { histograms, .. } | Cells::Avg { histograms, .. } => histograms.growth_bytes(row),
+            _ => 0,
+        }
+    }
+
     /// Adds a row.
     pub(super) fn add(&mut self, row: &mut Row, about: About<'_>, notes: &mut Annotations) {
         match self {

@@ -86,6 +86,7 @@ impl Counting<'_> {
     fn finish(self, limits: &Arc<Limits>) -> Result<Table, QueryError> {
         let mut table = Table::new(limits);
         for (labels, counts) in self.counted {
+            limits.check()?;
             let mut row = Row::default();
             row.reset(self.steps);
             for (step, count) in counts.into_iter().enumerate() {

@@ -66,6 +66,27 @@ impl HistogramCells {
         }
     }
 
+    /// Bytes that adding the histograms of `row` may cost.
+    pub(super) fn growth_bytes(&self, row: &Row) -> usize {
+        if row.histograms.is_empty() {
+            return 0;
+        }
+        let list = match self.cells.is_empty() {
+            true => self.steps * size_of::<Option<Box<Cell>>>(),
+            false => 0,
+        };
+        let cells: usize = row
+            .histograms
+            .iter()
+            .map(|(step, histogram)| match self.cells.get(*step as usize) {
+                // A sum is about as large as what it is made of, with compensations.
+                Some(Some(_)) if self.kind == Sum::Sum => 0,
+                _ => size_of::<Cell>() + 2 * histogram.size_bytes(),
+            })
+            .sum();
+        list + cells
+    }
+
     /// Adds a histogram at `step`; `float_seen` says whether the group has a float there already.
     pub(super) fn add(&mut self, step: usize, histogram: &Shared, float_seen: bool, head: &Head) {
         if self.cells.is_empty() {

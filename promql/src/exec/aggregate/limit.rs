@@ -8,7 +8,7 @@ use crate::engine::{ExecutionError, QueryError};
 use crate::exec::Execution;
 use crate::exec::group::Groups;
 use crate::exec::head::Head;
-use crate::exec::limits::Limits;
+use crate::exec::limits::{Held, Limits};
 use crate::exec::operation::clear_absent;
 use crate::exec::pipeline::{Consumer, Sink};
 use crate::exec::scalar::Scalars;
@@ -72,6 +72,7 @@ struct Sampling<'p> {
     /// How many are kept so far, a group and step, group by group.
     counts: Vec<usize>,
     kept: Table,
+    held: Held,
 }
 
 impl<'p> Sampling<'p> {
@@ -89,6 +90,7 @@ impl<'p> Sampling<'p> {
             steps,
             counts: Vec::new(),
             kept: Table::new(limits),
+            held: Held::new(limits),
         }
     }
 
@@ -98,6 +100,7 @@ impl<'p> Sampling<'p> {
             AggregateOp::LimitK => {
                 let (group, new) = self.groups.find(&head);
                 if new.is_some() {
+                    self.held.add_bytes(size_of::<usize>() * self.steps)?;
                     self.counts.resize(self.counts.len() + self.steps, 0);
                 }
                 for_each_set(&row.present, |step| {

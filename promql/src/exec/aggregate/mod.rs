@@ -19,7 +19,7 @@ use crate::row::Row;
 use super::Execution;
 use super::group::Groups;
 use super::head::Head;
-use super::limits::{Held, Limits};
+use super::limits::{Held, Limits, float_row_bytes, labels_bytes};
 use super::pipeline::{Consumer, InOrder, Sink};
 use super::scalar::Scalars;
 use super::table::Table;
@@ -188,7 +188,7 @@ impl<'p> Fold<'p> {
     }
 
     fn add_group(&mut self, labels: Labels, drop_name: bool, cells: Cells) -> Result<(), QueryError> {
-        self.held.add_bytes(cells.bytes())?;
+        self.held.add_bytes(cells.bytes() + 2 * labels_bytes(&labels))?;
         self.folded.push(Group {
             labels,
             drop_name,
@@ -200,6 +200,7 @@ impl<'p> Fold<'p> {
     fn finish(self, param: &Scalars, notes: &mut Annotations) -> Result<Table, QueryError> {
         let mut table = Table::new(self.shape.limits);
         for group in self.folded {
+            self.shape.limits.check()?;
             let row = group.cells.finish(param, self.shape.about, notes);
             table.push(group.labels, group.drop_name, row)?;
         }
@@ -211,6 +212,8 @@ impl Sink for Fold<'_> {
     fn take(&mut self, head: Head, row: &mut Row, notes: &mut Annotations) -> Result<(), QueryError> {
         let (number, new) = self.groups.find(&head);
         if let Some(labels) = new {
+            // Asked for before it is there.
+            self.held.touch_bytes(float_row_bytes(self.shape.steps))?;
             let cells = Cells::new(self.shape.op, self.shape.steps);
             self.add_group(labels, false, cells)?;
         }
@@ -221,6 +224,7 @@ impl Sink for Fold<'_> {
             op: self.shape.op,
             head: &head,
         };
+        self.held.add_bytes(group.cells.growth_bytes(row))?;
         group.cells.add(row, about, notes);
         Ok(())
     }
@@ -228,11 +232,17 @@ impl Sink for Fold<'_> {
 
 impl Consumer for Fold<'_> {
     fn merge(&mut self, later: Self, _notes: &mut Annotations) -> Result<(), QueryError> {
+        // Also for groups that both have: their cells may hold what both held.
+        self.held.absorb(later.held);
         for group in later.folded {
+            self.shape.limits.check()?;
             let (number, new) = self.groups.find_labels(&group.labels);
             if new {
-                self.add_group(group.labels, group.drop_name, group.cells)?;
+                self.folded.push(group);
             } else {
+                // What has grown with rows goes over; the rest was there twice.
+                self.held
+                    .free_bytes(group.cells.bytes() + 2 * labels_bytes(&group.labels));
                 let mine = &mut self.folded[number];
                 mine.drop_name |= group.drop_name;
                 mine.cells.merge(group.cells);

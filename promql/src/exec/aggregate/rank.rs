@@ -13,7 +13,7 @@ use crate::engine::QueryError;
 use crate::exec::Execution;
 use crate::exec::group::Groups;
 use crate::exec::head::Head;
-use crate::exec::limits::{Held, Limits};
+use crate::exec::limits::{Held, Limits, float_row_bytes, labels_bytes};
 use crate::exec::pipeline::{Consumer, InOrder, Sink};
 use crate::exec::scalar::Scalars;
 use crate::exec::table::Table;
@@ -187,6 +187,10 @@ impl Ranking<'_> {
     fn finish(mut self) -> Result<Table, QueryError> {
         let steps = self.shape.steps;
         let top = self.shape.op == AggregateOp::TopK;
+        // Every series that is in a heap gets a row, until the rows are in the table.
+        let kept: usize = self.heaps.iter().map(|heap| heap.0.len()).sum();
+        let rows_bytes = kept.min(self.series.len()).saturating_mul(float_row_bytes(steps));
+        self.held.touch_bytes(rows_bytes)?;
         let mut rows: Vec<Option<Row>> = Vec::new();
         rows.resize_with(self.series.len(), || None);
         let mut order = Vec::new();
@@ -228,13 +232,21 @@ impl Sink for Ranking<'_> {
             }
         }
         let series = self.series.len() as u32;
+        let mut grown = 0;
         for_each_set(&row.present, |step| {
             let limit = count_of(self.shape.param.at(step));
             let value = row.values[step];
-            self.heap(group, step).offer(Entry { value, series }, limit, top);
+            let heap = self.heap(group, step);
+            let before = heap.0.len();
+            heap.offer(Entry { value, series }, limit, top);
+            grown += heap.0.len() - before;
         });
         let drop_name = head.drop_name;
-        self.series.push((head.into_labels(), drop_name));
+        let labels = head.into_labels();
+        // Lists double when they are full.
+        self.held
+            .add_bytes(2 * size_of::<Entry>() * grown + labels_bytes(&labels))?;
+        self.series.push((labels, drop_name));
         Ok(())
     }
 }

@@ -1,0 +1,211 @@
+//! How a query is executed, and what its parts took: the plan as a tree that people can read.
+
+use std::collections::HashSet;
+
+use crate::ast::{AggregateOp, Cardinality, Expr, Span};
+use crate::exec::{Profile, Took};
+use crate::plan::{BucketFunction, Node, NodeId, NodeKind, Plan, Root, of_scalar};
+
+/// An operator of a query's plan, with what it works on.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Operator {
+    /// What it does, in a few words.
+    pub operation: String,
+    /// Which part of the query it computes.
+    pub query: String,
+    /// At how many steps.
+    pub steps: usize,
+    /// What else there is to know of how it is executed.
+    pub notes: Vec<String>,
+    /// What it took, where the query was executed.
+    pub took: Option<OperatorStats>,
+    /// Where its rows come from. Empty where they are shown elsewhere in the tree already.
+    pub inputs: Vec<Operator>,
+}
+
+/// What an operator took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OperatorStats {
+    /// Series that it was given: by storage, or by its inputs.
+    pub series_in: u64,
+    /// Series that it gave.
+    pub series_out: u64,
+    /// Samples that were decoded for it.
+    pub samples_decoded: u64,
+    /// Samples that it gave, over all steps; a histogram counts by its size.
+    pub samples_out: u64,
+    /// Most bytes that the query held while it worked, beyond what was held when it began.
+    pub peak_bytes: u64,
+    /// From its begin to its end, in nanoseconds. The operators of a chain work in turns, row by row, and share it.
+    pub wall_ns: u64,
+    /// Processor time of its own work, on all threads, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Time for finding its series in the index, in nanoseconds.
+    pub select_ns: u64,
+    /// Parts that its series were cut into; parts can be worked on at the same time.
+    pub parts: u64,
+}
+
+/// The tree of `plan`, which was made from `expr`; with what operators took, if there is a profile.
+pub(crate) fn tree(expr: &Expr, plan: &Plan, profile: Option<&Profile>) -> Operator {
+    let mut tree = Tree {
+        expr,
+        plan,
+        profile,
+        shown: HashSet::new(),
+    };
+    let whole = |operation: &str| Operator {
+        operation: operation.to_owned(),
+        query: expr.to_string(),
+        steps: plan.steps.count,
+        notes: Vec::new(),
+        took: None,
+        inputs: Vec::new(),
+    };
+    match &plan.root {
+        Root::Vector(id) | Root::Subquery(id) => tree.operator(*id),
+        Root::String(_) => whole("text"),
+        Root::Scalar(scalar) => {
+            let mut operator = whole("scalar");
+            of_scalar(scalar, &mut |node| operator.inputs.push(tree.operator(node)));
+            operator
+        }
+        Root::Samples(_) => {
+            let mut operator = whole("samples as they are stored");
+            let took = profile.map(Profile::of_root);
+            operator.took = took.map(|took| stats(&took, took.series_selected));
+            operator
+        }
+    }
+}
+
+struct Tree<'a> {
+    expr: &'a Expr,
+    plan: &'a Plan,
+    profile: Option<&'a Profile>,
+    /// Nodes that are in the tree already.
+    shown: HashSet<NodeId>,
+}
+
+impl Tree<'_> {
+    fn operator(&mut self, id: NodeId) -> Operator {
+        let node = self.plan.node(id);
+        let first = self.shown.insert(id);
+        let took = self.profile.map(|profile| profile.of(id));
+        let inputs = match first {
+            true => self.inputs(node),
+            false => Vec::new(),
+        };
+        let took = took.map(|took| {
+            let from_inputs = || {
+                inputs
+                    .iter()
+                    .filter_map(|input| Some(input.took?.series_out))
+                    .sum()
+            };
+            let series_in = match node.kind {
+                NodeKind::Select(_) | NodeKind::Range(_) => took.series_selected,
+                _ => from_inputs(),
+            };
+            (took, stats(&took, series_in))
+        });
+        Operator {
+            operation: operation(&node.kind),
+            query: self.text(node.spans.whole),
+            steps: node.steps.count,
+            notes: notes(node, first, took.as_ref().map(|(took, _)| took)),
+            took: took.map(|(_, stats)| stats).filter(|_| first),
+            inputs,
+        }
+    }
+
+    /// The text of the part that stands at `span`.
+    fn text(&self, span: Span) -> String {
+        self.expr
+            .part_at(span)
+            .map_or_else(String::new, ToString::to_string)
+    }
+
+    fn inputs(&mut self, node: &Node) -> Vec<Operator> {
+        let mut inputs = Vec::new();
+        node.kind
+            .for_each_child(&mut |child| inputs.push(self.operator(child)));
+        inputs
+    }
+}
+
+fn stats(took: &Took, series_in: u64) -> OperatorStats {
+    OperatorStats {
+        series_in,
+        series_out: took.series,
+        samples_decoded: took.samples_decoded,
+        samples_out: took.samples,
+        peak_bytes: took.peak_bytes,
+        wall_ns: took.wall_ns,
+        cpu_ns: took.cpu_ns,
+        select_ns: took.select_ns,
+        parts: took.parts,
+    }
+}
+
+fn notes(node: &Node, first: bool, took: Option<&Took>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !first {
+        notes.push("computed above, used again".to_owned());
+        return notes;
+    }
+    if node.uses > 1 {
+        notes.push(format!("computed once, used {} times", node.uses));
+    }
+    if let NodeKind::Repeat(_) = node.kind {
+        notes.push("the same at every step: computed at one".to_owned());
+    }
+    if let Some(took) = took {
+        match took.evaluations {
+            0 => notes.push("not needed".to_owned()),
+            _ if took.streamed && !took.kept => notes.push("streamed".to_owned()),
+            _ => notes.push("kept".to_owned()),
+        }
+    }
+    notes
+}
+
+fn operation(kind: &NodeKind) -> String {
+    match kind {
+        NodeKind::Select(select) if select.smoothed => "select, smoothed".to_owned(),
+        NodeKind::Select(_) => "select".to_owned(),
+        NodeKind::Range(select) => format!("select, {}", select.function.0.name),
+        NodeKind::Subquery(call) => format!("subquery, {}", call.function.0.name),
+        NodeKind::Element { function, .. } => function.0.name.to_owned(),
+        NodeKind::StepTime(_) => "timestamp".to_owned(),
+        NodeKind::FromScalar(_) => "vector of scalar".to_owned(),
+        NodeKind::Nothing => "nothing".to_owned(),
+        NodeKind::Negate(_) => "negate".to_owned(),
+        NodeKind::WithScalar { op, .. } => format!("vector {} scalar", op.as_str()),
+        NodeKind::Join(join) => match join.cardinality {
+            Cardinality::ManyToOne | Cardinality::OneToMany => {
+                format!("join {}, many to one", join.op.as_str())
+            }
+            _ => format!("join {}, one to one", join.op.as_str()),
+        },
+        NodeKind::Set { op, .. } => op.as_str().to_owned(),
+        NodeKind::Aggregate { op, .. } => aggregation(*op),
+        NodeKind::Repeat(_) => "repeat".to_owned(),
+        NodeKind::Absent { .. } => "absent".to_owned(),
+        NodeKind::Sort { .. } => "sort".to_owned(),
+        NodeKind::LabelReplace(_) => "label_replace".to_owned(),
+        NodeKind::LabelJoin(_) => "label_join".to_owned(),
+        NodeKind::Buckets { function, .. } => match function {
+            BucketFunction::Quantile => "histogram_quantile".to_owned(),
+            BucketFunction::Quantiles(_) => "histogram_quantiles".to_owned(),
+            BucketFunction::Fraction => "histogram_fraction".to_owned(),
+        },
+        NodeKind::Info(_) => "info".to_owned(),
+    }
+}
+
+fn aggregation(op: AggregateOp) -> String {
+    format!("aggregate, {}", op.as_str())
+}

@@ -1,0 +1,168 @@
+//! Memory: what goes over a limit fails alone, says where and which limit, and gives everything back.
+
+use narthex_promql::engine::{Engine, MemoryLimit, QueryError, QueryOptions, QueryOutput};
+use narthex_promql::script::MemoryStore;
+
+use crate::engine::{engine, store};
+
+/// A range of 2,001 steps.
+fn range(engine: &Engine, store: &MemoryStore, query: &str) -> Result<QueryOutput, QueryError> {
+    engine.range(store, query, 0, 1_000_000, 500, &QueryOptions::default())
+}
+
+#[test]
+fn the_error_names_the_operator_and_the_flag() {
+    let store = store(100);
+    for (query, operator) in [
+        ("g", "g"),
+        ("sum(g) + on () count(c_total * 2)", ""),
+        ("sum by (i) (rate(c_total[5m]))", "sum by (i) (rate(c_total[5m]))"),
+        (
+            "sum(count_values by (i) (\"value\", g))",
+            "count_values by (i) (\"value\", g)",
+        ),
+        ("topk(50, g)", "topk(50, g)"),
+        ("sum(quantile(0.5, g)) + 1", "quantile(0.5, g)"),
+        ("c_total - ignoring (x) g", "c_total"),
+        ("sum(max_over_time(g[50d:1s]))", "g"),
+        (
+            "scalar(sum(max_over_time(vector(time())[50d:1s])))",
+            "vector(time())",
+        ),
+    ] {
+        let engine = engine(|options| options.query_bytes_max = 400_000);
+        match range(&engine, &store, query) {
+            Ok(_) => assert_eq!(operator, "", "{query} fits"),
+            Err(error) => {
+                let text = error.to_string();
+                let QueryError::TooManyBytes {
+                    operator: at,
+                    needed_bytes,
+                    limit_bytes,
+                    limit,
+                    ..
+                } = error
+                else {
+                    panic!("{query}: {text}")
+                };
+                assert_eq!(at, operator, "{query}: {text}");
+                assert!(
+                    needed_bytes > limit_bytes && limit_bytes == 400_000,
+                    "{query}: {text}"
+                );
+                assert_eq!(limit, MemoryLimit::Query);
+                assert!(text.contains("--query.max-memory allows 390.6KiB"), "{text}");
+            }
+        }
+        assert_eq!(engine.memory().held_bytes(), 0, "{query} gives everything back");
+    }
+}
+
+#[test]
+fn queries_share_what_there_is_for_all() {
+    let store = store(100);
+    let alone = range(&engine(|_| {}), &store, "g").expect("fits");
+    let bytes = alone.stats.peak_bytes;
+    let engine = engine(|options| options.total_bytes_max = bytes + bytes / 2);
+    let first = range(&engine, &store, "g").expect("the first fits");
+    assert_eq!(engine.memory().held_bytes(), first.memory.bytes());
+    // The first answer is still there, say on its way to a slow client.
+    let error = range(&engine, &store, "g").expect_err("the second does not fit");
+    assert!(
+        matches!(
+            &error,
+            QueryError::TooManyBytes {
+                limit: MemoryLimit::AllQueries,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("--query.max-total-memory allows"),
+        "{error}"
+    );
+    assert!(range(&engine, &store, "sum(g)").is_ok(), "small ones go on");
+    drop(first);
+    assert_eq!(engine.memory().held_bytes(), 0);
+    range(&engine, &store, "g").expect("there is room again");
+}
+
+#[test]
+fn answers_account_for_what_they_hold() {
+    let store = store(64);
+    let engine = engine(|_| {});
+    for (query, at_least) in [
+        ("g", 64 * 2001 * 8),
+        // Values with gaps have times of their own.
+        ("g > 0", 64 * 200 * 16),
+        ("vector(1)", 2001 * 8),
+        ("time()", 2001 * 8),
+    ] {
+        let output = range(&engine, &store, query).expect(query);
+        assert!(
+            output.memory.bytes() >= at_least,
+            "{query}: {}",
+            output.memory.bytes()
+        );
+        assert_eq!(engine.memory().held_bytes(), output.memory.bytes(), "{query}");
+    }
+}
+
+/// Small texts that ask for much.
+#[test]
+fn blowups_meet_the_limit_before_the_memory() {
+    let store = store(200);
+    let budget = 64 << 20;
+    let double = |depth: usize| {
+        let mut query = "g".to_owned();
+        for _ in 0..depth {
+            query = format!("label_replace({query}, \"i\", \"$1$1$1$1$1$1$1$1\", \"i\", \"(.*)\")");
+        }
+        query
+    };
+    let join = |depth: usize| {
+        let mut query = "g".to_owned();
+        for _ in 0..depth {
+            let sources = ["\"i\""; 20].join(", ");
+            query = format!("label_join({query}, \"i\", \"-\", {sources})");
+        }
+        query
+    };
+    let sum_of_times = format!(
+        "max_over_time(vector({}time(){})[5d:1s])",
+        "time() + (".repeat(50),
+        ")".repeat(50)
+    );
+    for query in [
+        "max_over_time(g[100000d:1ms])",
+        "max_over_time(max_over_time(g[1000d:1s])[1000d:1s])",
+        "count_over_time((g + on (i, g) c_total)[30d:1s])",
+        "g[1000d:1s]",
+        "absent(vector(1))[10000d:1s]",
+        "topk(1000000, max_over_time(g[1s:1s]))[2d:1s]",
+        "quantile(0.5, g offset 5m)[20d:1s]",
+        "count_values(\"v\", vector(time()))[3h:1s]",
+        &double(12),
+        &join(12),
+        &sum_of_times,
+    ] {
+        let engine = engine(|options| {
+            options.query_bytes_max = budget;
+            options.threads = 2;
+        });
+        let result = engine.instant(&store, query, 1_000_000, &QueryOptions::default());
+        let Err(error) = result else {
+            panic!("{query} fits");
+        };
+        assert!(
+            matches!(
+                error,
+                QueryError::TooManyBytes { .. } | QueryError::TooManySamples { .. }
+            ),
+            "{query}: {error}"
+        );
+        assert!(engine.memory().peak_bytes() <= engine.memory().max_bytes());
+        assert_eq!(engine.memory().held_bytes(), 0, "{query}");
+    }
+}
