@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod instrument;
 mod logging;
+mod memory;
 mod reload;
 mod serve;
 mod web;

@@ -384,6 +384,8 @@ fn engine_options(options: &ServeOptions, subquery_step_ms: Arc<AtomicI64>) -> E
     EngineOptions {
         lookback_delta_ms: options.query.lookback.as_millis() as i64,
         max_samples: options.query.max_samples,
+        query_bytes_max: options.query.memory.query_bytes,
+        total_bytes_max: options.query.memory.total_bytes,
         timeout: options.query.timeout,
         default_subquery_step: Arc::new(move |_| subquery_step_ms.load(Ordering::Relaxed)),
         features: options.features.promql,

@@ -94,23 +94,17 @@ impl Tree<'_> {
         let node = self.plan.node(id);
         let first = self.shown.insert(id);
         let took = self.profile.map(|profile| profile.of(id));
+        let took = took.map(|took| {
+            let mut series_in = took.series_selected;
+            node.kind.for_each_child(&mut |child| {
+                series_in += self.profile.map_or(0, |profile| profile.of(child).series);
+            });
+            (took, stats(&took, series_in))
+        });
         let inputs = match first {
             true => self.inputs(node),
             false => Vec::new(),
         };
-        let took = took.map(|took| {
-            let from_inputs = || {
-                inputs
-                    .iter()
-                    .filter_map(|input| Some(input.took?.series_out))
-                    .sum()
-            };
-            let series_in = match node.kind {
-                NodeKind::Select(_) | NodeKind::Range(_) => took.series_selected,
-                _ => from_inputs(),
-            };
-            (took, stats(&took, series_in))
-        });
         Operator {
             operation: operation(&node.kind),
             query: self.text(node.spans.whole),

@@ -90,6 +90,8 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "query.timeout", Text("2m"), "Longest time that a query may take.";
     "query.max-concurrency", Text("20"), "Most queries at the same time.";
     "query.max-samples", Text("50000000"), "Most samples that one query may hold.";
+    "query.max-memory", Text(""), "Most memory that the buffers of one query may take: a size like 2GB, a share like 25% of the machine's or container's memory, or 0 for no limit. A query that needs more fails alone. Default: 25%.";
+    "query.max-total-memory", Text(""), "Most memory that the buffers of all queries may take together, answers that are being sent included; as --query.max-memory. Default: 50%.";
     "enable-feature", Repeated(""), "Comma-separated names of features to turn on: promql-experimental-functions, promql-delayed-name-removal, promql-extended-range-selectors, promql-binop-fill-modifiers, exemplar-storage, and the reference's others.";
     "agent", Switch(false), "Agent mode (not in this version: the server refuses to start with it).";
     "auto-gomaxprocs", Switch(true), "Accepted; there is no Go runtime to steer.";

@@ -7,6 +7,7 @@ use promql::engine::Features;
 use yaml::Bytes;
 
 use super::flags::FlagValues;
+use crate::memory::{MemoryFlag, QueryMemory};
 
 /// Why a flag's value cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +107,7 @@ pub(crate) struct QueryLimits {
     pub(crate) timeout: Duration,
     pub(crate) concurrency: usize,
     pub(crate) max_samples: usize,
+    pub(crate) memory: QueryMemory,
 }
 
 /// What `--enable-feature` names.
@@ -184,6 +186,10 @@ impl ServeOptions {
                 timeout: read.duration("query.timeout")?,
                 concurrency: read.number("query.max-concurrency")?,
                 max_samples: read.number("query.max-samples")?,
+                memory: QueryMemory::new(
+                    read.memory("query.max-memory")?,
+                    read.memory("query.max-total-memory")?,
+                ),
             },
             features: FeatureFlags::new(flags.get("enable-feature")),
             log_level: flags.get("log.level").to_owned(),
@@ -296,6 +302,15 @@ impl Reader<'_> {
         let bytes = Bytes::parse(text).filter(|bytes| bytes.0 >= 0);
         let bytes = bytes.ok_or_else(|| self.error(flag, "a size like 512MB or 10GB"))?;
         Ok(Some(bytes.0 as u64).filter(|bytes| *bytes > 0))
+    }
+
+    fn memory(&self, flag: &'static str) -> Result<Option<MemoryFlag>, OptionError> {
+        match self.text(flag) {
+            "" => Ok(None),
+            text => MemoryFlag::parse(text)
+                .map(Some)
+                .ok_or_else(|| self.error(flag, "a size like 2GB, a share like 25%, or 0 for no limit")),
+        }
     }
 
     fn number(&self, flag: &'static str) -> Result<usize, OptionError> {

@@ -113,6 +113,7 @@ fn asked(params: &Params, time: EvalTime, limit: usize) -> Result<Asked, ApiErro
         lookback_delta_ms: lookback.filter(|ms| *ms > 0),
         timeout,
         per_step_stats: stats == Stats::Steps,
+        explain: false,
         cancel: CancelHandle::new(),
     };
     Ok(Asked {

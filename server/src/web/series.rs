@@ -76,6 +76,7 @@ fn select_series(api: &Api, asked: &Asked) -> Result<(Vec<Labels>, Vec<String>),
     let hints = SelectHints {
         sorted: asked.selectors.len() > 1,
         limit,
+        ..SelectHints::default()
     };
     let mut found: Vec<Labels> = Vec::new();
     if let [matchers] = asked.selectors.as_slice() {

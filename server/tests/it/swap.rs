@@ -17,7 +17,11 @@ async fn serve(scrapes: Arc<AtomicU64>) -> String {
         let many: String = (0..40)
             .map(|i| format!("many_total{{i=\"{i}\"}} {}\n", count * i))
             .collect();
-        let now_and_then = if count.is_multiple_of(4) { "" } else { "flickering 1\n" };
+        let now_and_then = if count.is_multiple_of(4) {
+            ""
+        } else {
+            "flickering 1\n"
+        };
         let buckets = format!(
             "# TYPE took_seconds histogram\ntook_seconds_bucket{{le=\"0.1\"}} {count}\n\
              took_seconds_bucket{{le=\"+Inf\"}} {}\ntook_seconds_sum {count}.5\ntook_seconds_count {}\n",

@@ -1,0 +1,173 @@
+//! How much memory there is, and how much of it queries may take.
+
+use std::path::{Path, PathBuf};
+
+use yaml::Bytes;
+
+/// What all queries may take together where nothing else is said, in percent of the memory there is.
+const ALL_QUERIES_PERCENT: f64 = 50.0;
+/// What one query may take.
+const QUERY_PERCENT: f64 = 25.0;
+/// Where it cannot be found out how much there is.
+const MEMORY_UNKNOWN_BYTES: u64 = 4 << 30;
+
+/// A limit as a flag gives it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum MemoryFlag {
+    /// A share of the memory there is.
+    Percent(f64),
+    /// A size; 0 for no limit.
+    Bytes(u64),
+}
+
+impl MemoryFlag {
+    /// Reads `25%`, `2GB`, `0`; nothing for other texts.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent: f64 = percent.trim().parse().ok()?;
+            return (percent > 0.0 && percent <= 100.0).then_some(MemoryFlag::Percent(percent));
+        }
+        if text == "0" {
+            return Some(MemoryFlag::Bytes(0));
+        }
+        let bytes = Bytes::parse(text)?;
+        u64::try_from(bytes.0).ok().map(MemoryFlag::Bytes)
+    }
+
+    /// In bytes, of a machine or container with `memory_bytes`.
+    fn of(self, memory_bytes: u64) -> usize {
+        let bytes = match self {
+            MemoryFlag::Percent(percent) => (memory_bytes as f64 * percent / 100.0) as u64,
+            MemoryFlag::Bytes(0) => u64::MAX,
+            MemoryFlag::Bytes(bytes) => bytes,
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
+/// What queries may take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueryMemory {
+    /// One.
+    pub(crate) query_bytes: usize,
+    /// All together.
+    pub(crate) total_bytes: usize,
+}
+
+impl QueryMemory {
+    /// As the flags say, on this machine.
+    pub(crate) fn new(query: Option<MemoryFlag>, total: Option<MemoryFlag>) -> Self {
+        QueryMemory::on(memory_bytes().unwrap_or(MEMORY_UNKNOWN_BYTES), query, total)
+    }
+
+    fn on(memory_bytes: u64, query: Option<MemoryFlag>, total: Option<MemoryFlag>) -> Self {
+        let of =
+            |flag: Option<MemoryFlag>, percent| flag.unwrap_or(MemoryFlag::Percent(percent)).of(memory_bytes);
+        let total_bytes = of(total, ALL_QUERIES_PERCENT);
+        QueryMemory {
+            // What one query may not take anyway because all may not is no limit of its own to speak of.
+            query_bytes: of(query, QUERY_PERCENT).min(total_bytes),
+            total_bytes,
+        }
+    }
+}
+
+/// The memory that this process may take: the machine's, or less where a control group or the process's own limit says
+/// so. Nothing where the system does not tell.
+fn memory_bytes() -> Option<u64> {
+    let machine = meminfo_bytes(&std::fs::read_to_string("/proc/meminfo").ok()?);
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = group_limit_bytes(&groups, Path::new("/sys/fs/cgroup"));
+    let own = rustix::process::getrlimit(rustix::process::Resource::As).current;
+    [machine, group, own].into_iter().flatten().min()
+}
+
+/// `MemTotal:       32861536 kB`
+fn meminfo_bytes(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// The least limit of the groups that the process is in and of those around them. `groups` is `/proc/self/cgroup`.
+fn group_limit_bytes(groups: &str, root: &Path) -> Option<u64> {
+    let mut least: Option<u64> = None;
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        let (hierarchy, file) = match controllers {
+            "" => (root.to_owned(), "memory.max"),
+            "memory" => (root.join("memory"), "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        // In a container the path may be that of the machine, and not be there: the root is the container's group then.
+        let mut folder = hierarchy.join(path.trim_start_matches('/'));
+        loop {
+            if let Some(bytes) = read_limit(&folder.join(file)) {
+                least = Some(least.map_or(bytes, |least| least.min(bytes)));
+            }
+            if folder == hierarchy || !folder.pop() {
+                break;
+            }
+        }
+    }
+    least
+}
+
+/// A number, or `max` for none.
+fn read_limit(path: &PathBuf) -> Option<u64> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_shares_or_sizes() {
+        let gib = 1 << 30;
+        let on = |query: &str, total: &str| {
+            QueryMemory::on(8 * gib, MemoryFlag::parse(query), MemoryFlag::parse(total))
+        };
+        assert_eq!(on("", "").query_bytes as u64, 2 * gib);
+        assert_eq!(on("", "").total_bytes as u64, 4 * gib);
+        assert_eq!(on("1GB", "75%").query_bytes as u64, gib);
+        assert_eq!(on("1GB", "75%").total_bytes as u64, 6 * gib);
+        assert_eq!(
+            on("0", "1GB").query_bytes as u64,
+            gib,
+            "the total bounds one, too"
+        );
+        assert_eq!(on("0", "0").total_bytes, usize::MAX);
+        for wrong in ["x", "101%", "-1%", "0%", "-1GB", "1"] {
+            assert_eq!(MemoryFlag::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_least_limit_counts() {
+        assert_eq!(
+            meminfo_bytes("MemTotal:       2048 kB\nMemFree: 1 kB"),
+            Some(2 << 20)
+        );
+        let root = tempfile::tempdir().expect("folder");
+        let inner = root.path().join("pods/one");
+        std::fs::create_dir_all(&inner).expect("folders");
+        std::fs::write(inner.join("memory.max"), "max\n").expect("file");
+        assert_eq!(group_limit_bytes("0::/pods/one\n", root.path()), None);
+        std::fs::write(root.path().join("pods/memory.max"), "1000000\n").expect("file");
+        assert_eq!(group_limit_bytes("0::/pods/one\n", root.path()), Some(1_000_000));
+        assert_eq!(group_limit_bytes("0::/not/here/\n", root.path()), None);
+        std::fs::write(root.path().join("memory.max"), "500\n").expect("file");
+        assert_eq!(group_limit_bytes("0::/not/here/\n", root.path()), Some(500));
+        let old = root.path().join("memory/a");
+        std::fs::create_dir_all(&old).expect("folders");
+        std::fs::write(old.join("memory.limit_in_bytes"), "77\n").expect("file");
+        assert_eq!(
+            group_limit_bytes("4:memory:/a\n3:cpu:/a\n", root.path()),
+            Some(77)
+        );
+    }
+}
