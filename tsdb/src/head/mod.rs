@@ -27,6 +27,7 @@ mod replay;
 mod replay_batch;
 mod select;
 mod series;
+mod stepped;
 mod truncate;
 
 use std::collections::HashMap;
