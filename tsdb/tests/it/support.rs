@@ -85,7 +85,7 @@ pub(crate) fn read(db: &Db, range: TimeRange, matchers: &[Matcher]) -> Contents 
     let querier = db.querier(range).expect("a view");
     let hints = SelectHints {
         sorted: true,
-        limit: 0,
+        ..SelectHints::default()
     };
     let set = querier.select(&hints, matchers).expect("selects");
     let mut contents = Contents::new();
