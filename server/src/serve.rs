@@ -376,6 +376,8 @@ fn storage_options(options: &ServeOptions, config: &crate::config::Config) -> ts
     settings.retention_bytes = retention.bytes;
     settings.retention_percent = retention.percent;
     settings.wal_sync_interval = options.storage.wal_sync_interval;
+    settings.head_snapshot_interval = options.storage.head_snapshot_interval;
+    settings.head.snapshots = !options.storage.head_snapshot_interval.is_zero();
     settings.lock = options.storage.lock;
     settings
 }

@@ -70,6 +70,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "storage.tsdb.wal-compression", Switch(true), "Compress the write-ahead log.";
     "storage.tsdb.wal-compression-type", Text("snappy"), "How to compress the write-ahead log: snappy or zstd.";
     "storage.tsdb.wal-sync-interval", Text("1s"), "How often the write-ahead log is forced to disk: what a loss of power can cost.";
+    "storage.tsdb.head-snapshot-interval", Text("1m"), "How often the head is written beside the write-ahead log, where that has grown: a start after a crash replays no more of the log. 0s for never.";
     "storage.tsdb.allow-overlapping-compaction", Switch(true), "Merge blocks that overlap.";
     "storage.tsdb.delay-compact-file.path", Text(""), "Accepted; blocks are compacted as soon as they can be.";
     "storage.remote.flush-deadline", Text("1m"), "How long stopping waits for remote write (accepted).";

@@ -82,6 +82,8 @@ pub(crate) struct StorageOptions {
     pub(crate) wal_segment_bytes: u64,
     pub(crate) wal_compression: WalCompression,
     pub(crate) wal_sync_interval: Duration,
+    /// Zero for no snapshots.
+    pub(crate) head_snapshot_interval: Duration,
 }
 
 /// How log records are compressed.
@@ -227,6 +229,7 @@ impl StorageOptions {
             wal_segment_bytes: read.optional_bytes("storage.tsdb.wal-segment-size")?.unwrap_or(0),
             wal_compression: compression,
             wal_sync_interval: read.duration("storage.tsdb.wal-sync-interval")?,
+            head_snapshot_interval: read.duration("storage.tsdb.head-snapshot-interval")?,
         })
     }
 }

@@ -77,6 +77,8 @@ impl Shared {
         }
         if cut_head {
             self.late_blocks(pending)?;
+            // The one before is of no use: a checkpoint was written, or late samples were forgotten.
+            self.head_snapshot();
         }
         self.remove_expired()?;
         self.merge_blocks()?;

@@ -346,10 +346,14 @@ fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>> {
             .spawn(move || work(&of_thread))
             .map_err(|e| io_error("start a thread for", &shared.dir, e))
     };
-    Ok(vec![
+    let mut threads = vec![
         spawn("wal-sync", Shared::sync_loop)?,
         spawn("compaction", Shared::compaction_loop)?,
-    ])
+    ];
+    if shared.options.head.snapshots {
+        threads.push(spawn("head-snapshot", Shared::snapshot_loop)?);
+    }
+    Ok(threads)
 }
 
 /// A name that is unique and sorts by time.
@@ -362,6 +366,28 @@ fn random_ulid(now_ms: i64) -> Ulid {
 impl Shared {
     fn blocks(&self) -> Arc<[Arc<Block>]> {
         Arc::clone(&self.state.read().blocks)
+    }
+
+    /// Writes a snapshot of the head, where there are to be any.
+    fn head_snapshot(&self) {
+        if self.options.head.snapshots {
+            let started = Instant::now();
+            // Logged where it happens; without one the next start takes longer.
+            if self.head.write_snapshot().is_ok() {
+                self.observe(|d| d.head_snapshot.observe(started.elapsed().as_secs_f64()));
+            }
+        }
+    }
+
+    fn snapshot_loop(&self) {
+        loop {
+            if self.head.is_snapshot_due() {
+                self.head_snapshot();
+            }
+            if self.stop.wait(self.options.head_snapshot_interval, false) {
+                return;
+            }
+        }
     }
 
     fn sync_loop(&self) {

@@ -21,6 +21,9 @@ pub struct Options {
     pub wal_sync_interval: Duration,
     /// How often compaction looks for work; a full head wakes it earlier.
     pub compaction_interval: Duration,
+    /// How often a snapshot of the head is written, where [`HeadOptions::snapshots`] is set and the logs have grown by a
+    /// quarter of its length meanwhile. It bounds what a start after a crash has to replay.
+    pub head_snapshot_interval: Duration,
     /// How long truncating the head waits for old views before it is put off.
     pub truncation_patience: Duration,
     /// Whether overlapping blocks are merged in the background.
@@ -41,6 +44,7 @@ impl Default for Options {
             retention_percent: 0.0,
             wal_sync_interval: Duration::from_secs(1),
             compaction_interval: Duration::from_secs(60),
+            head_snapshot_interval: Duration::from_secs(60),
             truncation_patience: Duration::from_secs(10),
             merge_overlapping: true,
             lock: true,

@@ -17,6 +17,7 @@ pub(super) struct Durations {
     pub(super) wal_sync: Summary,
     pub(super) garbage_collection: Summary,
     pub(super) wal_truncation: Summary,
+    pub(super) head_snapshot: Summary,
 }
 
 impl Db {
@@ -49,6 +50,11 @@ impl Db {
                 "Duration of writing a checkpoint.",
                 &[],
             ),
+            head_snapshot: registry.summary(
+                "narthex_tsdb_head_snapshot_duration_seconds",
+                "Duration of writing a snapshot of the head.",
+                &[],
+            ),
         };
         // Registering twice keeps the first handles.
         let _ = self.shared.durations.set(durations);
@@ -76,6 +82,13 @@ impl Db {
                 "Damaged head chunk files found at the start.",
                 chunk_corruptions,
             );
+            out.0
+                .family(
+                    "narthex_tsdb_head_snapshot_bytes",
+                    Kind::Gauge,
+                    "Length of the newest snapshot of the head.",
+                )
+                .sample(&[], shared.head.snapshot_bytes() as f64);
             head(&shared, &mut out);
             samples(&shared, &mut out);
             exemplars(&shared, &mut out);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::storage::StorageError;
 use parking_lot::{Mutex, RwLock};
@@ -87,9 +88,13 @@ pub(crate) struct ChunkFiles {
     dir: PathBuf,
     mapped: RwLock<BTreeMap<u32, Mapped>>,
     writer: Mutex<Writer>,
+    /// Whether a chunk was found damaged since the folder was opened.
+    damaged: AtomicBool,
 }
 
 struct Writer {
+    /// Full files that were not synced yet, with their numbers.
+    unsynced: Vec<(u32, Arc<dyn FileWriter>)>,
     /// Number of the file that is being written; the next one where there is no file.
     number: u32,
     file: Option<Arc<dyn FileWriter>>,
@@ -105,7 +110,7 @@ fn pack(file: u32, offset: u64) -> u64 {
     u64::from(file) << 32 | offset
 }
 
-fn unpack(chunk: u64) -> (u32, usize) {
+pub(super) fn unpack(chunk: u64) -> (u32, usize) {
     ((chunk >> 32) as u32, (chunk & 0xffff_ffff) as usize)
 }
 
@@ -115,14 +120,16 @@ pub(crate) fn file_of(chunk: u64) -> u32 {
 }
 
 impl ChunkFiles {
-    /// Opens the folder and hands every whole chunk to `each`, oldest first. Damage ends the list: the damaged file is
-    /// cut there and later files are removed, because chunks of a series are only of use without gaps.
+    /// Opens the folder and hands every whole chunk to `each`, oldest first, but for those at the beginnings of files that
+    /// `covered` tells: they are known. Damage ends the list: the damaged file is cut there and later files are removed,
+    /// because chunks of a series are only of use without gaps.
     ///
     /// # Errors
     /// When the folder cannot be read or a file cannot be cut.
     pub(crate) fn open(
         files: Arc<dyn Files>,
         dir: &Path,
+        covered: &BTreeMap<u32, u64>,
         mut each: impl FnMut(FoundChunk),
     ) -> Result<(Self, Option<ChunkFileDamage>)> {
         files.create_dir_all(dir)?;
@@ -148,7 +155,8 @@ impl ChunkFiles {
                 continue;
             }
             let map = files.map(&path)?;
-            let Err((offset, what)) = scan(&map, *number, &mut each) else {
+            let from = covered.get(number).copied().unwrap_or(0);
+            let Err((offset, what)) = scan(&map, *number, from, &mut each) else {
                 maps.insert(*number, map);
                 continue;
             };
@@ -170,7 +178,9 @@ impl ChunkFiles {
             files,
             dir: dir.to_owned(),
             mapped: RwLock::new(maps),
+            damaged: AtomicBool::new(false),
             writer: Mutex::new(Writer {
+                unsynced: Vec::new(),
                 number,
                 file: None,
                 written: 0,
@@ -250,7 +260,11 @@ impl ChunkFiles {
     /// Ends the current file.
     fn finish(&self, writer: &mut Writer) {
         self.flush_writer(writer);
-        if writer.failed.is_none() && writer.file.take().is_some() {
+        if writer.failed.is_none()
+            && let Some(file) = writer.file.take()
+        {
+            let number = writer.number;
+            writer.unsynced.push((number, file));
             writer.number += 1;
             writer.written = 0;
         }
@@ -266,6 +280,33 @@ impl ChunkFiles {
         writer.failed.clone().map_or(Ok(()), Err)
     }
 
+    /// Makes all chunks so far survive a power cut.
+    ///
+    /// # Errors
+    /// When the disk refuses, now or before.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let (full, current) = {
+            let mut writer = self.writer.lock();
+            self.flush_writer(&mut writer);
+            writer.failed.clone().map_or(Ok(()), Err)?;
+            (std::mem::take(&mut writer.unsynced), writer.file.clone())
+        };
+        let mut files = full.iter().map(|(_, file)| file).chain(&current);
+        files.try_for_each(|file| file.sync())?;
+        self.files.sync_dir(&self.dir)
+    }
+
+    /// Reference that the next chunk gets, unless it begins a file.
+    pub(crate) fn position(&self) -> u64 {
+        let writer = self.writer.lock();
+        pack(writer.number, writer.written + writer.pending.len() as u64)
+    }
+
+    /// Whether a chunk was found damaged: the logs have what it held, and replaying them writes it anew.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
     /// The first write that failed.
     pub(crate) fn failure(&self) -> Option<StorageError> {
         self.writer.lock().failed.clone()
@@ -278,10 +319,13 @@ impl ChunkFiles {
     pub(crate) fn read(&self, chunk: u64) -> Result<ChunkBytes> {
         let (number, offset) = unpack(chunk);
         let path = || file_path(&self.dir, number);
-        let corrupt = |what: &str| StorageError::Corrupt {
-            path: path(),
-            offset: offset as u64,
-            what: what.to_owned(),
+        let corrupt = |what: &str| {
+            self.damaged.store(true, Ordering::Relaxed);
+            StorageError::Corrupt {
+                path: path(),
+                offset: offset as u64,
+                what: what.to_owned(),
+            }
         };
         if let Some(map) = self.mapped.read().get(&number)
             && let Ok(frame) = Frame::parse(map, offset)
@@ -315,6 +359,7 @@ impl ChunkFiles {
             self.finish(&mut writer);
         }
         let number = number.min(writer.number);
+        writer.unsynced.retain(|(n, _)| *n >= number);
         drop(writer);
         for entry in self.files.list(&self.dir)? {
             if entry.name.parse::<u32>().is_ok_and(|n| n < number) {
@@ -325,6 +370,22 @@ impl ChunkFiles {
         Ok(())
     }
 
+    /// Files that have more than `covered` tells.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub(crate) fn uncovered(&self, covered: &BTreeMap<u32, u64>) -> Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in self.files.list(&self.dir)? {
+            if let Ok(number) = entry.name.parse::<u32>()
+                && covered.get(&number).is_none_or(|len| *len < entry.len)
+            {
+                paths.push(self.dir.join(&entry.name));
+            }
+        }
+        Ok(paths)
+    }
+
     /// Bytes that the files take on disk.
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.files
@@ -333,7 +394,7 @@ impl ChunkFiles {
     }
 }
 
-fn file_path(dir: &Path, number: u32) -> PathBuf {
+pub(super) fn file_path(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("{number:06}"))
 }
 
@@ -397,10 +458,11 @@ impl Frame {
     }
 }
 
-/// Hands the chunks of a file to `each`; where and why it cannot be read on.
+/// Hands the chunks of a file from byte `from` on to `each`; where and why it cannot be read on.
 fn scan(
     file: &[u8],
     number: u32,
+    from: u64,
     each: &mut impl FnMut(FoundChunk),
 ) -> std::result::Result<(), (u64, &'static str)> {
     match file.first_chunk::<HEADER_BYTES>() {
@@ -411,7 +473,7 @@ fn scan(
             }
         }
     }
-    let mut at = HEADER_BYTES;
+    let mut at = HEADER_BYTES.max(usize::try_from(from).unwrap_or(usize::MAX));
     while at < file.len() {
         // The reference preallocates files and cuts them when it stops; references start at 1.
         if file[at..].iter().take(24).all(|b| *b == 0) {
@@ -439,11 +501,13 @@ mod tests {
 
     fn open(files: &MemFiles) -> (ChunkFiles, Vec<FoundChunk>, Option<ChunkFileDamage>) {
         let mut found = Vec::new();
-        let (chunk_files, damage) =
-            ChunkFiles::open(Arc::new(files.clone()), Path::new("chunks_head"), |c| {
-                found.push(c);
-            })
-            .unwrap();
+        let (chunk_files, damage) = ChunkFiles::open(
+            Arc::new(files.clone()),
+            Path::new("chunks_head"),
+            &BTreeMap::new(),
+            |c| found.push(c),
+        )
+        .unwrap();
         (chunk_files, found, damage)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::wal::ExemplarEntry;
 use model::labels::Labels;
 use model::sample::Exemplar;
 use model::storage::{Refusal, SeriesExemplars, TimeRange};
@@ -85,6 +86,23 @@ impl ExemplarRing {
             self.next
         };
         self.entries.get(oldest).map(|e| e.timestamp_ms)
+    }
+
+    /// All exemplars, oldest first.
+    pub(crate) fn entries(&self) -> Vec<ExemplarEntry> {
+        let start = if self.entries.len() < self.capacity {
+            0
+        } else {
+            self.next
+        };
+        let (late, early) = self.entries.split_at(start);
+        let entry = |entry: &Entry| ExemplarEntry {
+            series: entry.series,
+            timestamp_ms: entry.timestamp_ms,
+            value: entry.value,
+            labels: entry.labels.clone(),
+        };
+        early.iter().chain(late).map(entry).collect()
     }
 
     /// Whether the exemplar may be added to the series.

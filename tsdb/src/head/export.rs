@@ -230,6 +230,8 @@ impl Head {
     /// When old segments of the log cannot be removed.
     pub(crate) fn forget_late(&self, cut: LateCut) -> Result<()> {
         use std::sync::atomic::Ordering::Release;
+        let mut on_disk = self.on_disk.lock();
+        self.remove_snapshot(&mut on_disk)?;
         let mut range = (i64::MAX, i64::MIN);
         {
             let _gate = self.gate.write();

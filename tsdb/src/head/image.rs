@@ -49,7 +49,6 @@ pub(crate) struct OpenImage<'a> {
 
 impl Locked<'_> {
     /// Appends the image of a series to `out`; false where there is no such series.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the snapshot of the head"))]
     pub(crate) fn write_image(&mut self, reference: u64, out: &mut Vec<u8>) -> bool {
         let Some(series) = self.get(reference) else {
             return false;
@@ -62,7 +61,6 @@ impl Locked<'_> {
     ///
     /// # Errors
     /// When `image` is not an image, whole and nothing else; the series may be there in part then.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the snapshot of the head"))]
     pub(crate) fn insert_image(&mut self, reference: u64, image: &[u8]) -> Result<(), ImageError> {
         self.insert(reference);
         match self.get(reference) {

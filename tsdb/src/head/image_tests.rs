@@ -1,5 +1,6 @@
 //! Images of series: whole, cut and flipped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
@@ -13,7 +14,7 @@ use model::histogram::{FloatHistogram, Histogram};
 
 fn files() -> ChunkFiles {
     let dir = std::path::Path::new("chunks_head");
-    ChunkFiles::open(Arc::new(MemFiles::new()), dir, |_| {})
+    ChunkFiles::open(Arc::new(MemFiles::new()), dir, &BTreeMap::new(), |_| {})
         .unwrap()
         .0
 }

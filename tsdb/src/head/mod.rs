@@ -4,7 +4,7 @@
 //! * Pages hold the series; appending touches nothing else but the log.
 //! * Full chunks go to `chunks_head` and are mapped back.
 //!
-//! Lock order: gate, index, page directory, page, then the leaves (log, chunk files, exemplars, isolation).
+//! Lock order: snapshot, gate, index, page directory, page, then the leaves (log, chunk files, exemplars, isolation).
 //! Invariant: appending holds the gate shared and removing series holds it alone, so a series that a transaction has
 //! checked is there when the transaction is applied.
 
@@ -24,10 +24,9 @@ mod plan;
 mod read;
 mod refset;
 mod replay;
-mod replay_batch;
 mod select;
 mod series;
-mod stepped;
+mod snapshot;
 mod truncate;
 
 use std::collections::HashMap;
@@ -50,11 +49,13 @@ use index::Index;
 use isolation::Isolation;
 use pages::{Pages, page_of};
 use series::ChunkRules;
+use snapshot::OnDisk;
 
 pub use chunk_files::ChunkFileDamage;
 pub(crate) use export::LateCut;
 pub use read::{HeadSeries, HeadView};
-pub use replay::{LogDamage, ReplayReport};
+pub use replay::{LogDamage, ReplayProgress, ReplayReport};
+pub use snapshot::{SnapshotRefusal, SnapshotStats, SnapshotUse};
 pub use truncate::Truncated;
 
 /// References must stay below this: chunk references of the reference pack them into 40 bits.
@@ -87,6 +88,10 @@ pub struct HeadOptions {
     pub wal_segment_bytes: u64,
     /// How the logs are compressed.
     pub wal_compression: Compression,
+    /// Whether snapshots are read, and written when the head is closed. Where not, one that is there is removed.
+    pub snapshots: bool,
+    /// Told how far the replay of the logs has come.
+    pub progress: Arc<ReplayProgress>,
 }
 
 impl Default for HeadOptions {
@@ -102,6 +107,8 @@ impl Default for HeadOptions {
             start_timestamps: false,
             wal_segment_bytes: wal::SEGMENT_BYTES,
             wal_compression: Compression::Snappy,
+            snapshots: true,
+            progress: Arc::default(),
         }
     }
 }
@@ -187,6 +194,11 @@ pub struct Head {
     #[expect(clippy::vec_box, reason = "moved in and out by every transaction, and large")]
     scratch: Mutex<Vec<Box<Scratch>>>,
     poisoned: OnceLock<String>,
+    /// Second references of series that the logs know.
+    aliases: Mutex<HashMap<u64, u64>>,
+    /// The snapshot. Held while one is written and by whatever removes series or samples, which a snapshot must not see
+    /// half of; taken before all other locks.
+    on_disk: Mutex<OnDisk>,
     /// What happened so far.
     pub counters: HeadCounters,
 }
@@ -296,7 +308,12 @@ impl Head {
             self.return_scratch(scratch);
         }
         self.chunk_files.flush()?;
-        self.sync()
+        self.sync()?;
+        if self.options.snapshots {
+            // The logs have everything: without a snapshot the next start takes longer, no more.
+            let _ = self.write_snapshot();
+        }
+        Ok(())
     }
 
     /// Why appending is closed, if it is.

@@ -538,6 +538,24 @@ impl Series {
         awaited.sort_by_key(|c| std::cmp::Reverse(c.min_ms));
     }
 
+    /// Takes chunks found on disk for a series that comes from a snapshot. Some it may have. One that begins where the open
+    /// chunk does was made of it, and has what is in it and more; others are awaited.
+    pub(crate) fn rejoin(&mut self, mut found: Vec<MappedChunk>) {
+        found.retain(|chunk| !self.mapped().iter().any(|c| c.chunk == chunk.chunk));
+        found.sort_by_key(|c| c.chunk);
+        let grown = |chunk: &MappedChunk| {
+            self.open != Open::Nothing && chunk.min_ms == self.open_min_ms && chunk.max_ms >= self.last_ms()
+        };
+        if let Some(at) = found.iter().position(grown) {
+            let chunk = found.remove(at);
+            self.drop_open();
+            self.push_mapped(chunk);
+        }
+        if !found.is_empty() {
+            self.await_chunks(found);
+        }
+    }
+
     /// Takes in awaited chunks that begin at `timestamp_ms` or before: the samples that they hold stand in the log from
     /// here on, and are found to be there already.
     #[inline]

@@ -39,6 +39,7 @@ impl Head {
         if !self.isolation.wait_for_readers(before, min_ms, patience) {
             return Ok(None);
         }
+        let _snapshot = self.on_disk.lock();
         self.min_valid_ms.fetch_max(min_ms, Ordering::AcqRel);
         if self.min_ms() == i64::MAX {
             return Ok(Some(Truncated::default()));
@@ -171,6 +172,7 @@ impl Head {
         if min_ms <= self.wal_truncated_ms.load(Ordering::Acquire) {
             return Ok(None);
         }
+        let mut on_disk = self.on_disk.lock();
         let numbers = segments(&*self.files, self.wal.dir())?;
         self.wal.next_segment()?;
         let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
@@ -190,6 +192,7 @@ impl Head {
         let written = write_checkpoint(&self.files, &self.wal, upto, min_ms, known);
         match &written {
             Ok(_) => {
+                on_disk.is_stale = true;
                 self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
                 self.wal_keep.lock().retain(|_, until| *until >= min_ms);
             }
@@ -207,6 +210,8 @@ impl Head {
     /// When the log cannot be written.
     pub fn delete(&self, min_ms: i64, max_ms: i64, matchers: &[Matcher]) -> Result<u64> {
         self.check_open()?;
+        // A deletion is logged and noted as one, like a transaction.
+        let _gate = self.gate.read();
         let found: Vec<u64> = {
             let index = self.index.read();
             let found = select(&*index, matchers)?;

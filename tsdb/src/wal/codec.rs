@@ -27,6 +27,12 @@ impl<'a> Reader<'a> {
         Ok(self.bytes(1)?[0])
     }
 
+    pub(crate) fn be32(&mut self) -> Result<u32, RecordError> {
+        let (head, rest) = self.rest.split_first_chunk::<4>().ok_or(RecordError::Short)?;
+        self.rest = rest;
+        Ok(u32::from_be_bytes(*head))
+    }
+
     pub(crate) fn be64(&mut self) -> Result<u64, RecordError> {
         let (head, rest) = self.rest.split_first_chunk::<8>().ok_or(RecordError::Short)?;
         self.rest = rest;

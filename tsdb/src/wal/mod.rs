@@ -143,6 +143,12 @@ impl Wal {
         self.queue.lock().segment
     }
 
+    /// Where the next record begins: number of the segment, and bytes from its start. What is queued counts as written.
+    pub(crate) fn position(&self) -> (u64, u64) {
+        let queue = self.queue.lock();
+        (queue.segment, queue.segment_len)
+    }
+
     /// Adds a record to the queue without writing it: it goes out before any record that is framed later.
     pub(crate) fn enqueue(&self, compressor: &mut Compressor, record: &[u8]) {
         let (compression, stored) = compressor.compress(self.compression, record);

@@ -158,10 +158,16 @@ pub struct SegmentReader<'a> {
 impl<'a> SegmentReader<'a> {
     /// A reader of these bytes.
     pub fn new(segment: &'a [u8]) -> Self {
+        SegmentReader::from(segment, 0)
+    }
+
+    /// A reader of the records from byte `offset` on, where one must begin.
+    pub(crate) fn from(segment: &'a [u8], offset: u64) -> Self {
+        let at = usize::try_from(offset).unwrap_or(usize::MAX).min(segment.len());
         SegmentReader {
             segment,
-            at: 0,
-            good: 0,
+            at,
+            good: at,
             joined: Vec::new(),
             plain: Vec::new(),
             snappy: snap::raw::Decoder::new(),

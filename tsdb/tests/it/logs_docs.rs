@@ -84,3 +84,24 @@ fn the_examples_are_read_back() {
     let times: Vec<i64> = contents.values().flat_map(|s| s.keys().copied()).collect();
     assert_eq!(times, [1000, 61_000, 62_000, 100_000]);
 }
+
+#[test]
+fn the_example_of_a_snapshot_is_what_a_store_writes() {
+    let files = MemFiles::new();
+    let mut options = options();
+    options.head.snapshots = true;
+    let db = open(&files, options.clone());
+    append(&db, 1000, 1.0);
+    db.close().expect("closes");
+    drop(db);
+    check("head_snapshot.md", "file", &files, "data/head_snapshot");
+    // And the example is read.
+    files
+        .create(Path::new("data/head_snapshot"))
+        .and_then(|f| f.write_all(&hex_of("head_snapshot.md", "file")))
+        .expect("writes");
+    let db = open(&files, options);
+    let report = db.replay_report();
+    assert_eq!((report.series, report.records), (1, 0), "{report:?}");
+    assert_eq!(read(&db, TimeRange::ALL, &everything()).len(), 1);
+}

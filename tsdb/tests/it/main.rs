@@ -10,5 +10,6 @@ mod crash;
 mod isolation;
 mod logs_docs;
 mod model_test;
+mod snapshot;
 mod store;
 mod support;

@@ -10,8 +10,9 @@ use model::storage::{
 };
 use narthex_tsdb::db::{Db, Options};
 use narthex_tsdb::files::MemFiles;
+use narthex_tsdb::head::{SnapshotRefusal, SnapshotUse};
 
-use crate::support::{Contents, Rng, Value, everything, open, options, read, seeds};
+use crate::support::{Contents, Rng, Value, everything, forget_snapshot, open, options, read, seeds};
 
 struct Run {
     rng: Rng,
@@ -151,8 +152,20 @@ impl Run {
             self.files = self.files.after_kill();
         }
         drop(db);
+        if self.rng.below(3) == 0 {
+            self.log.push("without its snapshot".to_owned());
+            forget_snapshot(&self.files);
+        }
         self.db = Some(open(&self.files, self.options.clone()));
-        assert!(self.db().replay_report().damages.is_empty());
+        let report = self.db().replay_report().clone();
+        assert!(report.damages.is_empty());
+        self.log.push(format!("{:?}", report.snapshot));
+        // A checkpoint may have been written after the last snapshot.
+        assert!(
+            !matches!(report.snapshot, SnapshotUse::Refused(SnapshotRefusal::Damaged(_))),
+            "{:#?}",
+            self.log
+        );
     }
 
     fn range(&mut self) -> TimeRange {
@@ -187,6 +200,12 @@ impl Run {
     fn compact(&mut self) {
         self.log.push("compact".to_owned());
         self.db().compact().expect("compacts");
+    }
+
+    fn snapshot(&mut self) {
+        self.log.push("snapshot".to_owned());
+        let written = self.db().head().write_snapshot().expect("writes");
+        assert!(written.is_some());
     }
 
     fn check(&mut self) {
@@ -230,6 +249,7 @@ fn run(seed: u64, steps: u64, window_ms: i64) {
     options.head.out_of_order_window_ms = window_ms;
     options.head.out_of_order_cap = 4;
     options.block_range_max_ms = 900_000;
+    options.head.snapshots = true;
     let files = MemFiles::new();
     let db = open(&files, options.clone());
     let mut run = Run {
@@ -248,6 +268,7 @@ fn run(seed: u64, steps: u64, window_ms: i64) {
             2 => run.delete(),
             3 | 4 => run.compact(),
             5..=8 => run.check(),
+            9 => run.snapshot(),
             _ => run.append(),
         }
     }

@@ -12,6 +12,7 @@ use model::matcher::{MatchOp, Matcher};
 use model::storage::{Queryable, SelectHints, TimeRange};
 use narthex_tsdb::db::{Db, Options};
 use narthex_tsdb::files::{Files, MemFiles};
+use narthex_tsdb::head::Head;
 
 /// Folder of the store on the memory files.
 pub(crate) const DIR: &str = "data";
@@ -72,12 +73,22 @@ pub(crate) fn options() -> Options {
     };
     options.head.chunk_range_ms = 100_000;
     options.head.wal_segment_bytes = 32 << 10;
+    // Most tests are about what the logs bring back.
+    options.head.snapshots = false;
     options
 }
 
 pub(crate) fn open(files: &MemFiles, options: Options) -> Db {
     let files: Arc<dyn Files> = Arc::new(files.clone());
     Db::open(files, Path::new(DIR), options, Arc::new(ManualClock::new(0))).expect("the store opens")
+}
+
+/// Removes the snapshot of the head, so that the next start reads the whole log.
+pub(crate) fn forget_snapshot(files: &MemFiles) {
+    let path = Path::new(DIR).join(Head::SNAPSHOT_FILE);
+    if files.exists(&path) {
+        files.remove_file(&path).expect("removes");
+    }
 }
 
 /// The samples in `range` of the series that satisfy all matchers.

@@ -14,13 +14,10 @@ impl Index {
         self.names.iter().map(|n| &*n.text)
     }
 
-    /// Pairs that series carry: place among all pairs, number of the name, value.
-    pub(crate) fn used_pairs(&self) -> impl Iterator<Item = (usize, u32, &str)> {
-        let used = self
-            .pairs
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| !p.series.is_empty());
+    /// Up to `most` pairs that series carry, from place `from` on: place among all pairs, number of the name, value.
+    pub(crate) fn used_pairs(&self, from: usize, most: usize) -> impl Iterator<Item = (usize, u32, &str)> {
+        let pairs = self.pairs.iter().enumerate().skip(from);
+        let used = pairs.filter(|(_, p)| !p.series.is_empty()).take(most);
         used.map(|(place, p)| (place, p.name, self.value_of(p)))
     }
 
