@@ -140,6 +140,24 @@ impl Regex {
         &self.inner.shape.prefix
     }
 
+    /// Where matches lie in a sorted list: each is one of the words or starts with one of the prefixes. `None` where all
+    /// texts would have to be looked at.
+    pub fn starts(&self) -> Option<Starts<'_>> {
+        let shape = &self.inner.shape;
+        if let Some(exact) = &shape.exact {
+            let prefixes = exact.glob_prefixes();
+            let narrow = prefixes.first().is_none_or(|first| !first.is_empty());
+            return narrow.then_some(Starts {
+                words: &exact.words,
+                prefixes,
+            });
+        }
+        (!shape.prefix.is_empty()).then(|| Starts {
+            words: &[],
+            prefixes: vec![&shape.prefix],
+        })
+    }
+
     /// A text that every match ends with; empty where none is known.
     pub fn suffix(&self) -> &str {
         &self.inner.shape.suffix
@@ -218,6 +236,15 @@ impl Regex {
             .as_ref()
             .filter(|_| !self.inner.group_names.is_empty())
     }
+}
+
+/// See [`Regex::starts`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Starts<'r> {
+    /// Texts that match, sorted.
+    pub words: &'r [String],
+    /// All other matches start with one of these; sorted, and none is the beginning of another.
+    pub prefixes: Vec<&'r str>,
 }
 
 /// Whether a pattern's groups are recorded, and their names.

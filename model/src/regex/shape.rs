@@ -123,6 +123,15 @@ impl Exact {
         word || self.globs.iter().any(|glob| glob.matches(text))
     }
 
+    /// What texts that fit a glob start with, sorted; none is the beginning of another.
+    pub(super) fn glob_prefixes(&self) -> Vec<&str> {
+        let mut prefixes: Vec<&str> = self.globs.iter().map(|glob| glob.prefix.as_str()).collect();
+        prefixes.sort_unstable();
+        // What begins like the last that was kept lies right behind it.
+        prefixes.dedup_by(|next, kept| next.starts_with(*kept));
+        prefixes
+    }
+
     /// Whether words are all there is.
     pub(super) fn only_words(&self) -> bool {
         self.globs.is_empty()

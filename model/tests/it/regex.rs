@@ -17,7 +17,13 @@ fn facts_hold(regex: &Regex, text: &str, matches: bool) -> bool {
         .is_none_or(|all| all.iter().any(|l| l == text) == matches);
     let all = !regex.matches_everything() || matches;
     let non_empty = !regex.matches_non_empty() || matches != text.is_empty();
-    affixes && literals && all && non_empty
+    let starts = regex.starts().is_none_or(|starts| {
+        let is_word = starts.words.iter().any(|word| word == text);
+        let narrowed = is_word || starts.prefixes.iter().any(|prefix| text.starts_with(prefix));
+        let words_match = starts.words.iter().all(|word| regex.is_match(word));
+        words_match && starts.prefixes.is_sorted() && (narrowed || !matches)
+    });
+    affixes && literals && all && non_empty && starts
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::scalar::{Scalars, as_args};
 /// Samples in the windows of a block: a few milliseconds of work.
 const BLOCK_SAMPLES: usize = 4 << 20;
 
-/// Evaluates `function` into `out`.
+/// Evaluates `function`, which was prepared, into `out`.
 pub(super) fn run(
     function: &RangeFunction,
     input: &RangeInput<'_>,
@@ -31,7 +31,7 @@ pub(super) fn run(
     let steps = input.windows.ends.count;
     let blocks = sizes.all.div_ceil(BLOCK_SAMPLES).min(steps);
     if blocks < 2 {
-        return function.run(input, &args, context, out).map_err(failed);
+        return function.run_prepared(input, &args, context, out).map_err(failed);
     }
     out.reset(steps);
     let (block, mut part) = (steps.div_ceil(blocks), Row::default());

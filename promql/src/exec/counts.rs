@@ -7,8 +7,11 @@ use model::histogram::Histogram;
 use model::sample::is_stale_nan;
 
 use crate::engine::StepSamples;
+use crate::kernels::Bounds;
 use crate::plan::{CountedSubquery, Counting, Plan};
 use crate::row::{Row, Steps, Windows};
+
+use super::aggregate::for_each_set;
 
 /// Samples counted so far.
 #[derive(Debug, Clone)]
@@ -20,6 +23,19 @@ pub(crate) struct Counts {
     pub(crate) read: i64,
     /// Both by step of the query, where somebody wants to know.
     by_step: Option<ByStep>,
+    /// What was asked for last: series of one selector ask for the same.
+    seen: Option<SeenSteps>,
+}
+
+/// What becomes of results inside a subquery.
+#[derive(Debug, Clone)]
+struct SeenSteps {
+    subquery: Option<u32>,
+    eval: Steps,
+    /// A range function looks at them again.
+    consumed: bool,
+    /// Which of them any window holds; nothing where all are held.
+    steps: Option<Arc<[bool]>>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,6 +58,7 @@ impl Counts {
                 total: vec![0; steps.count],
                 read: vec![0; steps.count],
             }),
+            seen: None,
         }
     }
 
@@ -111,6 +128,20 @@ impl Counts {
             self.add(counting, steps.start_ms, samples, samples);
             return;
         }
+        if self.by_step.is_none() && row.histograms.is_empty() {
+            let (seen, count) = (
+                self.seen_steps(counting.subquery, steps),
+                row.present.count() as i64,
+            );
+            if !seen.consumed {
+                self.total += count * i64::from(counting.times);
+            }
+            match &seen.steps {
+                None => self.read += count,
+                Some(steps) => for_each_set(&row.present, |step| self.read += i64::from(steps[step])),
+            }
+            return;
+        }
         for step in 0..steps.count {
             if row.present.get(step) {
                 let samples = row
@@ -122,7 +153,7 @@ impl Counts {
     }
 
     /// Counts the samples in `windows` of a series for the steps at `eval`, and gives their sizes.
-    /// `read` says that they were read for these windows.
+    /// `read` says that they were read for these windows; `bounds` are those of the windows where each row counts 1.
     pub(crate) fn add_windows(
         &mut self,
         counting: Counting,
@@ -130,39 +161,92 @@ impl Counts {
         windows: Windows,
         eval: Steps,
         read: bool,
+        bounds: Option<&Bounds>,
     ) -> WindowSizes {
-        let timestamps = &columns.timestamps_ms;
-        let at_once = self.by_step.is_none() && counting.subquery.is_none();
-        let (mut total, mut fresh, mut largest) = (0, 0, 0);
-        let mut all = 0;
-        let mut count = |step: usize, seen: i64, new: i64| {
-            largest = largest.max(seen);
-            all += seen;
-            // What the first window holds is new whatever was before it.
-            let new = if step == 0 { seen } else { new } * i64::from(read);
-            if at_once {
-                total += seen;
-                fresh += new;
-            } else if seen > 0 {
-                self.add(counting, eval.at(step), seen, new);
-            }
-        };
-        match Weights::of(columns) {
-            Weights::One => scan(
-                timestamps,
-                windows,
-                |from, to| to as i64 - from as i64,
-                &mut count,
-            ),
-            Weights::Sums(sums) => scan(timestamps, windows, |from, to| sums[to] - sums[from], &mut count),
+        if let Some(bounds) = bounds {
+            let rows = |from: u32, to: u32| i64::from(to) - i64::from(from);
+            let total = bounds.total() as i64;
+            self.add_bounds(counting, bounds, (windows, eval), read, total, rows);
+            return WindowSizes {
+                largest: bounds.largest() as usize,
+                all: total as usize,
+            };
         }
-        if at_once {
-            self.add(counting, eval.start_ms, total, fresh);
-        }
+        let sums = weight_sums(columns);
+        let weight = |from: u32, to: u32| sums[to as usize] - sums[from as usize];
+        let mut bounds = Bounds::default();
+        bounds.find(&columns.timestamps_ms, windows);
+        let sizes = || bounds.iter().map(|(from, to)| weight(from, to));
+        let all: i64 = sizes().sum();
+        self.add_bounds(counting, &bounds, (windows, eval), read, all, weight);
         WindowSizes {
-            largest: largest as usize,
+            largest: sizes().max().unwrap_or(0) as usize,
             all: all as usize,
         }
+    }
+
+    /// Counts windows that hold `total`; `sum` is what lies between two rows.
+    fn add_bounds(
+        &mut self,
+        counting: Counting,
+        bounds: &Bounds,
+        (windows, eval): (Windows, Steps),
+        read: bool,
+        total: i64,
+        sum: impl Fn(u32, u32) -> i64,
+    ) {
+        let mut before = 0;
+        // What a window shares with the one before is not new.
+        let mut new = |(from, to): (u32, u32)| {
+            let new = sum(from.max(before), to);
+            before = to;
+            new
+        };
+        if self.by_step.is_some() {
+            for (step, (from, to)) in bounds.iter().enumerate() {
+                let new = if read { new((from, to)) } else { 0 };
+                self.add(counting, eval.at(step), sum(from, to), new);
+            }
+            return;
+        }
+        let seen = self.seen_steps(counting.subquery, eval);
+        if !seen.consumed {
+            self.total += total * i64::from(counting.times);
+        }
+        if !read || eval.count == 0 {
+            return;
+        }
+        let is_gapless = windows.range_ms >= windows.ends.step_ms;
+        self.read += match seen.steps {
+            // Windows that leave nothing out between them, or that share nothing.
+            None if is_gapless => sum(bounds.firsts()[0], bounds.ends()[eval.count - 1]),
+            None => total,
+            Some(steps) => {
+                let seen = bounds.iter().map(new).zip(steps.iter());
+                seen.map(|(new, seen)| if *seen { new } else { 0 }).sum()
+            }
+        };
+    }
+
+    /// What becomes of the times `eval` inside `subquery`.
+    fn seen_steps(&mut self, subquery: Option<u32>, eval: Steps) -> SeenSteps {
+        if let Some(known) = &self.seen
+            && (known.subquery, known.eval) == (subquery, eval)
+        {
+            return known.clone();
+        }
+        let outermost = |step: usize| self.outermost(subquery, eval.at(step));
+        let steps: Arc<[bool]> = (0..eval.count)
+            .map(|step| outermost(step).is_some_and(|(_, _, seen)| seen))
+            .collect();
+        let seen = SeenSteps {
+            subquery,
+            eval,
+            consumed: outermost(0).is_some_and(|(_, consumed, _)| consumed),
+            steps: steps.contains(&false).then_some(steps),
+        };
+        self.seen = Some(seen.clone());
+        seen
     }
 }
 
@@ -173,53 +257,6 @@ pub(crate) struct WindowSizes {
     pub(crate) largest: usize,
     /// All together.
     pub(crate) all: usize,
-}
-
-/// Calls `f` with what each window holds, and what of it the previous one did not hold. `sum` is what lies between two
-/// rows.
-#[inline(always)]
-fn scan(
-    timestamps: &[i64],
-    windows: Windows,
-    sum: impl Fn(usize, usize) -> i64,
-    mut f: impl FnMut(usize, i64, i64),
-) {
-    let (mut low, mut high) = (Boundary::default(), Boundary::default());
-    let mut end = windows.ends.start_ms;
-    for step in 0..windows.ends.count {
-        let before = high.index;
-        high.advance(timestamps, end);
-        low.advance(timestamps, end - windows.range_ms);
-        f(
-            step,
-            sum(low.index, high.index),
-            sum(low.index.max(before), high.index),
-        );
-        end += windows.ends.step_ms;
-    }
-}
-
-/// How many of ascending timestamps are not behind a time that moves forward. Scrapes are regular, so that the next
-/// number is first looked for as far away as the last one was.
-#[derive(Default)]
-struct Boundary {
-    index: usize,
-    stride: usize,
-}
-
-impl Boundary {
-    #[inline]
-    fn advance(&mut self, timestamps: &[i64], time_ms: i64) {
-        let from = self.index;
-        let mut index = from + self.stride;
-        if self.stride == 0 || index > timestamps.len() || timestamps[index - 1] > time_ms {
-            index = from;
-        }
-        while index < timestamps.len() && timestamps[index] <= time_ms {
-            index += 1;
-        }
-        (self.index, self.stride) = (index, index - from);
-    }
 }
 
 impl ByStep {
@@ -256,32 +293,20 @@ fn step_from(steps: Steps, time_ms: i64) -> i64 {
     steps.at(step_index(steps, time_ms))
 }
 
-/// How much each row of a series counts.
-enum Weights {
-    /// 1.
-    One,
-    /// The sums of the first 0, 1, 2 … rows: staleness markers count nothing, histograms by their size.
-    Sums(Vec<i64>),
-}
-
-impl Weights {
-    fn of(columns: &Columns) -> Self {
-        if columns.histograms.is_empty() && !columns.values.iter().any(|value| is_stale_nan(*value)) {
-            return Weights::One;
-        }
-        let mut sums = Vec::with_capacity(columns.len() + 1);
-        let mut sum = 0;
+/// How much the first 0, 1, 2 … rows of a series count: floats 1, staleness markers nothing, histograms by their size.
+fn weight_sums(columns: &Columns) -> Vec<i64> {
+    let mut sums = Vec::with_capacity(columns.len() + 1);
+    let mut sum = 0;
+    sums.push(sum);
+    let mut histograms = columns.histograms.iter().peekable();
+    for (row, value) in columns.values.iter().enumerate() {
+        sum += match histograms.next_if(|(at, _)| *at as usize == row) {
+            Some((_, histogram)) => weight(histogram),
+            None => i64::from(!is_stale_nan(*value)),
+        };
         sums.push(sum);
-        let mut histograms = columns.histograms.iter().peekable();
-        for (row, value) in columns.values.iter().enumerate() {
-            sum += match histograms.next_if(|(at, _)| *at as usize == row) {
-                Some((_, histogram)) => weight(histogram),
-                None => i64::from(!is_stale_nan(*value)),
-            };
-            sums.push(sum);
-        }
-        Weights::Sums(sums)
     }
+    sums
 }
 
 /// Size of a stored histogram in samples of 16 bytes; a staleness marker has none.
@@ -290,50 +315,5 @@ fn weight(histogram: &Histogram) -> i64 {
         stale if is_stale_nan(stale.sum()) => 0,
         Histogram::Float(histogram) => histogram.sample_weight() as i64,
         Histogram::Int(histogram) => histogram.to_float().sample_weight() as i64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_hold_what_lies_between_their_ends() {
-        // Regular, with a gap, and irregular.
-        let mut timestamps: Vec<i64> = (0..40).map(|i| i * 15).collect();
-        timestamps.drain(10..17);
-        timestamps.extend([601, 602, 650, 700, 701]);
-        for (start, step, count, range) in [
-            (0, 60, 14, 60),
-            (33, 7, 90, 100),
-            (-50, 15, 60, 20),
-            (300, 0, 4, 45),
-        ] {
-            let windows = Windows {
-                ends: Steps {
-                    start_ms: start,
-                    step_ms: step,
-                    count,
-                },
-                range_ms: range,
-            };
-            let mut before = i64::MIN;
-            let mut steps = 0;
-            scan(
-                &timestamps,
-                windows,
-                |from, to| to as i64 - from as i64,
-                |step, seen, new| {
-                    let end = windows.ends.at(step);
-                    let inside = |t: &&i64| **t > end - range && **t <= end;
-                    let all = timestamps.iter().filter(inside).count() as i64;
-                    let fresh = timestamps.iter().filter(inside).filter(|t| **t > before).count() as i64;
-                    assert_eq!((seen, new), (all, fresh), "step {step} of {windows:?}");
-                    before = end;
-                    steps += 1;
-                },
-            );
-            assert_eq!(steps, count);
-        }
     }
 }

@@ -6,7 +6,7 @@ use model::labels::{Labels, METRIC_NAME};
 use model::matcher::{MatchOp, Matcher};
 
 use crate::engine::{ExecutionError, QueryError};
-use crate::kernels::{InstantOutput, select_instant};
+use crate::kernels::{InstantOutput, Scratch, select_instant};
 use crate::plan::{Distinct, Info, Node};
 use crate::row::Row;
 
@@ -105,7 +105,7 @@ impl Execution<'_> {
         matchers.extend(names.iter().cloned());
         let set = self.series(&matchers)?;
         let mut infos = Vec::new();
-        let (mut columns, mut row) = (Columns::default(), Row::default());
+        let (mut columns, mut scratch, mut row) = (Columns::default(), Scratch::default(), Row::default());
         for index in 0..set.len() {
             self.shared.limits.check()?;
             set.read(index, info.range(), &mut columns)?;
@@ -115,6 +115,7 @@ impl Execution<'_> {
                 info.times,
                 info.lookback_ms,
                 InstantOutput::Value,
+                &mut scratch,
                 &mut row,
             );
             if !row.histograms.is_empty() {
@@ -126,6 +127,7 @@ impl Execution<'_> {
                 info.times,
                 info.lookback_ms,
                 InstantOutput::Timestamp,
+                &mut scratch,
                 &mut row,
             );
             row.values

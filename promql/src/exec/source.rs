@@ -82,7 +82,15 @@ fn select_row(select: &InstantSelect, node: &Node, head: &Head, row: &mut Row, w
         let notes = &mut work.ledger.annotations;
         return super::smoothed::select(columns, select, node.spans.whole, head, row, notes);
     }
-    select_instant(columns, select.times, select.lookback_ms, select.output, row);
+    let scratch = &mut work.buffers.scratch;
+    select_instant(
+        columns,
+        select.times,
+        select.lookback_ms,
+        select.output,
+        scratch,
+        row,
+    );
     work.ledger.counts.add_row(select.counting, node.steps, row);
 }
 
@@ -107,12 +115,11 @@ fn range_row(
         lookback_ms: select.source.lookback_ms,
         use_start_timestamps: work.shared.features.use_start_timestamps,
     };
-    let (before, after) = RangeInput::reach_ms(input.extension, input.lookback_ms);
-    let mut windows = input.windows;
-    windows.range_ms += before + after;
-    windows.ends.start_ms += after;
+    let (function, scratch) = (select.function.0, &mut work.buffers.scratch);
+    function.prepare(&input, scratch);
+    let (windows, bounds) = (input.reached(), scratch.bounds());
     let counts = &mut work.ledger.counts;
-    let sizes = counts.add_windows(select.counting, columns, windows, node.steps, true);
+    let sizes = counts.add_windows(select.counting, columns, windows, node.steps, true, bounds);
     work.shared.limits.touch_samples(sizes.largest)?;
     let mut context = KernelContext::new(
         head.labels.metric_name(),
@@ -120,7 +127,6 @@ fn range_row(
         &mut work.ledger.annotations,
         &mut work.buffers.scratch,
     );
-    let function = select.function.0;
     blocks::run(
         function,
         &input,

@@ -246,9 +246,6 @@ fn subquery_row(
     work: &mut Work<'_>,
 ) -> Result<(), QueryError> {
     let columns = &work.buffers.columns;
-    let counts = &mut work.ledger.counts;
-    let sizes = counts.add_windows(call.counting, columns, call.windows, node.steps, false);
-    work.shared.limits.touch_samples(sizes.largest)?;
     let input = RangeInput {
         columns,
         windows: call.windows,
@@ -257,11 +254,15 @@ fn subquery_row(
         lookback_ms: 0,
         use_start_timestamps: work.shared.features.use_start_timestamps,
     };
+    let (function, scratch) = (call.function.0, &mut work.buffers.scratch);
+    function.prepare(&input, scratch);
+    let (counts, bounds) = (&mut work.ledger.counts, scratch.bounds());
+    let sizes = counts.add_windows(call.counting, columns, call.windows, node.steps, false, bounds);
+    work.shared.limits.touch_samples(sizes.largest)?;
     let named = head.keeps(METRIC_NAME);
     let name = if named { head.labels.metric_name() } else { "" };
     let notes = &mut work.ledger.annotations;
     let mut context = KernelContext::new(name, node.spans.param, notes, &mut work.buffers.scratch);
-    let function = call.function.0;
     let (limits, out) = (&work.shared.limits, &mut work.buffers.row);
     blocks::run(function, &input, args, sizes, limits, &mut context, out)
         .map_err(|error| error.located(node.spans.whole))?;

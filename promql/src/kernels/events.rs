@@ -6,7 +6,7 @@ use model::histogram::FloatHistogram;
 
 use crate::row::Row;
 
-use super::samples::{Cursor, Samples};
+use super::samples::Samples;
 use super::starts::{self, Times};
 use super::{Extension, KernelError, Run};
 
@@ -78,20 +78,21 @@ fn count(run: &mut Run<'_, '_>, is_event: impl Fn(Sample<'_>, Sample<'_>) -> boo
     } else {
         &times[..]
     };
-    let mut window = Cursor::default();
-    for step in 0..run.steps() {
-        let (start, end) = run.window(step);
-        window.advance(at, start, end);
-        if window.is_empty() {
+    let anchored = run.input.extension == Extension::Anchored;
+    let mut bounds = std::mem::take(&mut run.work.bounds);
+    bounds.find(at, run.input.windows);
+    for (step, (first, end)) in bounds.iter().enumerate() {
+        if first == end {
             continue;
         }
-        let anchor = window.first.checked_sub(1).filter(|before| {
-            run.input.extension == Extension::Anchored
-                && at[*before] > start.saturating_sub(run.input.lookback_ms)
-        });
-        let first = anchor.unwrap_or(window.first);
-        out.set(step, f64::from(events[window.end - 1] - events[first]));
+        let (mut first, end) = (first as usize, end as usize);
+        let oldest = || run.window(step).0.saturating_sub(run.input.lookback_ms);
+        if anchored && first > 0 && at[first - 1] > oldest() {
+            first -= 1;
+        }
+        out.set(step, f64::from(events[end - 1] - events[first]));
     }
+    run.work.bounds = bounds;
     run.work.times = times;
     run.work.indices = events;
 }

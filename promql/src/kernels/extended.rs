@@ -11,28 +11,20 @@ use crate::row::Row;
 use super::histogram_rate::{add, sub};
 use super::notes::{HistogramOperation, Notes};
 use super::rate::Flavour;
-use super::samples::Cursor;
 use super::{Extension, Run};
 
 /// Evaluates all steps. A window is the range and what [`super::RangeInput::reach_ms`] adds to it.
 pub(super) fn evaluate(run: &mut Run<'_, '_>, flavour: Flavour, out: &mut Row) {
     let smoothed = run.input.extension == Extension::Smoothed;
-    let lookback = run.input.lookback_ms;
     let range_seconds = run.range_seconds();
-    let (mut floats, mut histograms) = (Cursor::default(), Cursor::default());
-    for step in 0..run.steps() {
+    let samples = run.samples;
+    run.for_each_window(|run, step, floats, histograms| {
         let (start, end) = run.window(step);
-        let reach = if smoothed { lookback } else { 0 };
-        let (after, until) = (start.saturating_sub(lookback), end.saturating_add(reach));
-        floats.advance(run.samples.float_ts, after, until);
-        histograms.advance(run.samples.histogram_ts, after, until);
         let range = Ends { start, end, smoothed };
         match (floats.is_empty(), histograms.is_empty()) {
-            (true, true) => {}
             (false, false) => run.notes.mixed_floats_and_histograms(),
             (false, true) => {
-                let times = &run.samples.float_ts[floats.first..floats.end];
-                let values = &run.samples.floats[floats.first..floats.end];
+                let (times, values) = (&samples.float_ts[floats.clone()], &samples.floats[floats]);
                 if let Some(change) = float_change(times, values, range, flavour.counter) {
                     out.set(
                         step,
@@ -44,9 +36,8 @@ pub(super) fn evaluate(run: &mut Run<'_, '_>, flavour: Flavour, out: &mut Row) {
                     );
                 }
             }
-            (true, false) => {
-                let window = histograms.first..histograms.end;
-                if let Some(mut change) = histogram_change(run, window, range, flavour) {
+            (true, _) => {
+                if let Some(mut change) = histogram_change(run, histograms, range, flavour) {
                     if flavour.per_second {
                         change.div(range_seconds);
                     }
@@ -56,7 +47,7 @@ pub(super) fn evaluate(run: &mut Run<'_, '_>, flavour: Flavour, out: &mut Row) {
                 }
             }
         }
-    }
+    });
 }
 
 /// The ends of a range and how values there are found.

@@ -400,13 +400,20 @@ fn overlapping_starts_are_counted() {
 #[test]
 fn instant_selectors_share_histograms_between_steps() {
     let (columns, _) = window_of(&[Some(one_bucket(1.0)), Some(one_bucket(2.0)), None]);
-    let mut row = Row::default();
+    let (mut scratch, mut row) = (Scratch::default(), Row::default());
     let steps = Steps {
         start_ms: 14_000,
         step_ms: 8_000,
         count: 6,
     };
-    select_instant(&columns, steps, 300_000, InstantOutput::Value, &mut row);
+    select_instant(
+        &columns,
+        steps,
+        300_000,
+        InstantOutput::Value,
+        &mut scratch,
+        &mut row,
+    );
     let counts: Vec<_> = (0..6)
         .map(|step| row.histogram(step).map(|histogram| histogram.count))
         .collect();

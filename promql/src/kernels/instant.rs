@@ -3,7 +3,9 @@
 use model::columns::Columns;
 use model::sample::is_stale_nan;
 
-use crate::row::{Row, Steps};
+use crate::row::{Row, Steps, Windows};
+
+use super::{Bounds, Scratch};
 
 /// What an instant selector gives for the sample it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,21 +25,59 @@ pub fn select_instant(
     steps: Steps,
     lookback_ms: i64,
     output: InstantOutput,
+    scratch: &mut Scratch,
     out: &mut Row,
 ) {
     out.reset(steps.count);
-    let timestamps = &columns.timestamps_ms;
-    let mut behind = 0;
-    let mut histogram = 0;
-    for step in 0..steps.count {
-        let at = steps.at(step);
-        while behind < timestamps.len() && timestamps[behind] <= at {
-            behind += 1;
+    if columns.is_empty() {
+        return;
+    }
+    let bounds = &mut scratch.float_bounds;
+    let lookback = Windows {
+        ends: steps,
+        range_ms: lookback_ms,
+    };
+    bounds.find(&columns.timestamps_ms, lookback);
+    if columns.histograms.is_empty() && output == InstantOutput::Value {
+        select_floats(&columns.values, bounds, out);
+    } else {
+        select_any(columns, steps, bounds, output, out);
+    }
+}
+
+/// The common case, where nearly all steps find a float.
+fn select_floats(values: &[f64], bounds: &Bounds, out: &mut Row) {
+    let bounds = bounds.firsts().chunks(64).zip(bounds.ends().chunks(64));
+    let slots = out.present.words_mut().iter_mut().zip(out.values.chunks_mut(64));
+    for ((firsts, ends), (word, slots)) in bounds.zip(slots) {
+        for (slot, end) in slots.iter_mut().zip(ends) {
+            *slot = values[(*end as usize).saturating_sub(1)];
         }
-        let Some(row) = behind.checked_sub(1) else {
+        let windows = || firsts.iter().zip(ends);
+        let none_empty = windows().fold(true, |none, (first, end)| none & (first != end));
+        // A staleness marker is a NaN.
+        let none_stale = slots.iter().fold(true, |none, value| none & !value.is_nan());
+        if none_empty && none_stale {
+            *word = u64::MAX >> (64 - slots.len());
             continue;
-        };
-        if timestamps[row] <= at.saturating_sub(lookback_ms) || is_stale_nan(columns.values[row]) {
+        }
+        for (bit, (slot, (first, end))) in slots.iter_mut().zip(windows()).enumerate() {
+            let found = first != end && !is_stale_nan(*slot);
+            *word |= u64::from(found) << bit;
+            *slot = if found { *slot } else { 0.0 };
+        }
+    }
+}
+
+fn select_any(columns: &Columns, steps: Steps, bounds: &Bounds, output: InstantOutput, out: &mut Row) {
+    let timestamps = &columns.timestamps_ms;
+    let mut histogram = 0;
+    for (step, (first, end)) in bounds.iter().enumerate() {
+        if first == end {
+            continue;
+        }
+        let row = end as usize - 1;
+        if is_stale_nan(columns.values[row]) {
             continue;
         }
         while columns

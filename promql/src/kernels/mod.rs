@@ -23,6 +23,7 @@
 //! assert_eq!(row.get(0), Some(6.0));
 //! ```
 
+mod bounds;
 mod events;
 mod extended;
 mod extremes;
@@ -43,6 +44,7 @@ mod sums;
 mod table;
 mod variance;
 
+pub use bounds::Bounds;
 pub use instant::{InstantOutput, select_instant};
 pub use model::histogram::kahan::Kahan;
 pub use notes::HistogramOperation;
@@ -125,6 +127,17 @@ impl<'a> RangeInput<'a> {
         }
     }
 
+    /// The windows with all samples that results may depend on: longer than `windows` where ranges are extended.
+    pub fn reached(&self) -> Windows {
+        let (before, after) = Self::reach_ms(self.extension, self.lookback_ms);
+        let Windows { mut ends, range_ms } = self.windows;
+        ends.start_ms = ends.start_ms.saturating_add(after);
+        Windows {
+            ends,
+            range_ms: range_ms.saturating_add(before).saturating_add(after),
+        }
+    }
+
     /// How many milliseconds before the start and behind the end of a range samples are needed.
     pub fn reach_ms(extension: Extension, lookback_ms: i64) -> (i64, i64) {
         match extension {
@@ -169,12 +182,23 @@ impl<'a> KernelContext<'a> {
 #[derive(Debug, Default)]
 pub struct Scratch {
     samples: SamplesBuffers,
+    float_bounds: Bounds,
+    histogram_bounds: Bounds,
     work: Work,
+}
+
+impl Scratch {
+    /// Where the windows that were prepared last, as [`RangeInput::reached`] gives them, begin and end among the rows of
+    /// their columns; `None` unless each row is a float that counts.
+    pub fn bounds(&self) -> Option<&Bounds> {
+        self.samples.in_place.then_some(&self.float_bounds)
+    }
 }
 
 /// Buffers that single kernels work in; what they hold before and after a call means nothing.
 #[derive(Debug, Default)]
 struct Work {
+    bounds: Bounds,
     indices: Vec<u32>,
     more_indices: Vec<u32>,
     times: Vec<i64>,
@@ -245,13 +269,47 @@ impl RangeFunction {
         context: &mut KernelContext<'_>,
         out: &mut Row,
     ) -> Result<(), KernelError> {
+        self.prepare(input, context.scratch);
+        self.run_prepared(input, args, context, out)
+    }
+
+    /// Finds the samples that count and the bounds of the windows: the first half of [`RangeFunction::run`], for callers
+    /// that look at [`Scratch::bounds`] before the second.
+    pub fn prepare(&self, input: &RangeInput<'_>, scratch: &mut Scratch) {
+        scratch.samples.take(input.columns, self.needs);
+        let samples = scratch.samples.split(input.columns);
+        let windows = input.reached();
+        scratch.float_bounds.find(samples.float_ts, windows);
+        if !samples.histogram_ts.is_empty() {
+            scratch.histogram_bounds.find(samples.histogram_ts, windows);
+        }
+    }
+
+    /// The second half of [`RangeFunction::run`], on the input that was prepared last with the context's scratch.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_prepared(
+        &self,
+        input: &RangeInput<'_>,
+        args: &[ScalarArg<'_>],
+        context: &mut KernelContext<'_>,
+        out: &mut Row,
+    ) -> Result<(), KernelError> {
         out.reset(input.windows.ends.count);
         if input.columns.is_empty() || input.windows.range_ms <= 0 {
             return Ok(());
         }
-        let Scratch { samples, work } = &mut *context.scratch;
+        let Scratch {
+            samples,
+            float_bounds,
+            histogram_bounds,
+            work,
+        } = &mut *context.scratch;
         let mut run = Run {
-            samples: samples.split(input.columns, self.needs),
+            samples: samples.split(input.columns),
+            float_bounds,
+            histogram_bounds,
             input,
             args,
             notes: Notes {

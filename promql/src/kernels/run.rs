@@ -2,15 +2,20 @@
 
 use std::ops::Range;
 
-use crate::row::{Row, Windows};
+use crate::row::Row;
 
+use super::bounds::Bounds;
 use super::notes::Notes;
-use super::samples::{Cursor, Samples};
+use super::samples::Samples;
 use super::{RangeInput, ScalarArg, Work};
 
 /// One evaluation of a range function over one series.
 pub(super) struct Run<'a, 'c> {
     pub(super) samples: Samples<'a>,
+    /// Windows among the floats.
+    pub(super) float_bounds: &'a Bounds,
+    /// Windows among the histograms; means nothing where there are none.
+    pub(super) histogram_bounds: &'a Bounds,
     pub(super) input: &'a RangeInput<'a>,
     pub(super) args: &'a [ScalarArg<'a>],
     pub(super) notes: Notes<'c>,
@@ -18,11 +23,6 @@ pub(super) struct Run<'a, 'c> {
 }
 
 impl Run<'_, '_> {
-    /// Number of steps.
-    pub(super) fn steps(&self) -> usize {
-        self.input.windows.ends.count
-    }
-
     /// Start (excluded) and end (included) of a step's window.
     #[inline]
     pub(super) fn window(&self, step: usize) -> (i64, i64) {
@@ -42,13 +42,17 @@ impl Run<'_, '_> {
         &mut self,
         mut f: impl FnMut(&mut Self, usize, Range<usize>, Range<usize>),
     ) {
-        let (mut floats, mut histograms) = (Cursor::default(), Cursor::default());
-        for step in 0..self.steps() {
-            let (start, end) = self.window(step);
-            floats.advance(self.samples.float_ts, start, end);
-            histograms.advance(self.samples.histogram_ts, start, end);
+        let both = |(first, end): (u32, u32)| first as usize..end as usize;
+        let mut histograms = self.histogram_bounds.iter();
+        let only_floats = self.only_floats();
+        for (step, floats) in self.float_bounds.iter().enumerate() {
+            let histograms = match only_floats {
+                true => 0..0,
+                false => histograms.next().map_or(0..0, both),
+            };
+            let floats = both(floats);
             if !floats.is_empty() || !histograms.is_empty() {
-                f(self, step, floats.range(), histograms.range());
+                f(self, step, floats, histograms);
             }
         }
     }
@@ -90,22 +94,16 @@ impl Run<'_, '_> {
         out: &mut Row,
         mut f: impl FnMut(&mut Self, usize, Range<usize>) -> Option<f64>,
     ) {
-        let timestamps = self.samples.float_ts;
-        let Windows { ends, range_ms } = self.input.windows;
-        let mut cursor = Cursor::default();
-        let (mut step, mut end) = (0, ends.start_ms);
+        let mut windows = self.float_bounds.iter().enumerate();
         for (word, values) in out.present.words_mut().iter_mut().zip(out.values.chunks_mut(64)) {
             let mut present = 0;
-            for (bit, slot) in values.iter_mut().enumerate() {
-                cursor.advance(timestamps, end.saturating_sub(range_ms), end);
-                if !cursor.is_empty()
-                    && let Some(value) = f(self, step, cursor.range())
+            for ((bit, slot), (step, (first, end))) in values.iter_mut().enumerate().zip(&mut windows) {
+                if first < end
+                    && let Some(value) = f(self, step, first as usize..end as usize)
                 {
                     *slot = value;
                     present |= 1 << bit;
                 }
-                step += 1;
-                end = end.saturating_add(ends.step_ms);
             }
             *word = present;
         }

@@ -1,6 +1,5 @@
 //! Columns split into floats and histograms without staleness markers: what range functions walk over.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use model::columns::Columns;
@@ -29,6 +28,8 @@ pub(super) struct Samples<'a> {
 /// Copies for the series that cannot be walked in place.
 #[derive(Debug, Default)]
 pub(super) struct SamplesBuffers {
+    /// Whether nothing had to be copied.
+    pub(super) in_place: bool,
     float_ts: Vec<i64>,
     floats: Vec<f64>,
     float_starts: Vec<i64>,
@@ -38,10 +39,17 @@ pub(super) struct SamplesBuffers {
 }
 
 impl SamplesBuffers {
-    /// Splits `columns`. Series of floats without staleness markers are not copied.
-    pub(super) fn split<'a>(&'a mut self, columns: &'a Columns, needs: Needs) -> Samples<'a> {
-        let stale = has_stale_marker(&columns.values);
-        if columns.histograms.is_empty() && !stale {
+    /// Takes the samples that count out of `columns`, unless all of them are floats that do.
+    pub(super) fn take(&mut self, columns: &Columns, needs: Needs) {
+        self.in_place = columns.histograms.is_empty() && !has_stale_marker(&columns.values);
+        if !self.in_place {
+            self.copy(columns, needs);
+        }
+    }
+
+    /// The samples of `columns`, which were taken.
+    pub(super) fn split<'a>(&'a self, columns: &'a Columns) -> Samples<'a> {
+        if self.in_place {
             return Samples {
                 float_ts: &columns.timestamps_ms,
                 floats: &columns.values,
@@ -51,7 +59,6 @@ impl SamplesBuffers {
                 histogram_starts: &[],
             };
         }
-        self.copy(columns, needs);
         Samples {
             float_ts: &self.float_ts,
             floats: &self.floats,
@@ -90,60 +97,10 @@ impl SamplesBuffers {
     }
 }
 
-/// Whether a staleness marker is among the values. Whole chunks at a time, which processors compare several values of
-/// at once.
+/// Whether a staleness marker is among the values. Whole chunks at a time, of which processors compare several values
+/// at once; that a value is no number is seen sooner than which one it is.
 fn has_stale_marker(values: &[f64]) -> bool {
-    let in_chunk = |chunk: &[f64]| chunk.iter().fold(false, |any, value| any | is_stale_nan(*value));
-    values.chunks(64).any(in_chunk)
-}
-
-/// A window over ascending timestamps that only moves forward: samples `first..end`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cursor {
-    /// Index of the first sample inside.
-    pub(super) first: usize,
-    /// Index behind the last sample inside.
-    pub(super) end: usize,
-    /// By how much both moved last.
-    pace: [usize; 2],
-}
-
-impl Cursor {
-    /// Moves to the samples in `(after_ms, until_ms]`; neither bound may be less than at the last call.
-    #[inline]
-    pub(super) fn advance(&mut self, timestamps: &[i64], after_ms: i64, until_ms: i64) {
-        self.end = behind(timestamps, self.end, &mut self.pace[0], until_ms);
-        self.first = behind(&timestamps[..self.end], self.first, &mut self.pace[1], after_ms);
-    }
-
-    /// The samples inside.
-    #[inline]
-    pub(super) fn range(&self) -> Range<usize> {
-        self.first..self.end
-    }
-
-    /// Whether no sample is inside.
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.first == self.end
-    }
-}
-
-/// Index behind the last timestamp up to `bound`, from `from` on. Steps and scrapes are regular: most often the answer
-/// is as far from `from` as it was the last time, and two comparisons tell.
-#[inline]
-fn behind(timestamps: &[i64], from: usize, pace: &mut usize, bound: i64) -> usize {
-    let guess = from + *pace;
-    if let Some(next) = timestamps.get(guess)
-        && *next > bound
-        && (guess == from || timestamps[guess - 1] <= bound)
-    {
-        return guess;
-    }
-    let mut at = from;
-    while at < timestamps.len() && timestamps[at] <= bound {
-        at += 1;
-    }
-    *pace = at - from;
-    at
+    let has_nan = |chunk: &&[f64]| chunk.iter().fold(false, |any, value| any | value.is_nan());
+    let mut with_nan = values.chunks(64).filter(has_nan);
+    with_nan.any(|chunk| chunk.iter().any(|value| is_stale_nan(*value)))
 }

@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode};
 use model::storage::StorageError;
 use promql::annotations::{Annotations, Severity};
 use promql::engine::QueryError;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::json;
 
@@ -123,6 +124,15 @@ pub(crate) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(ApiError::new(ErrorType::Internal, "request ended unexpectedly")),
+    }
+}
+
+/// Runs work that is short as a rule, as looking into an index is, without handing it to another thread: that alone
+/// takes longer. Other tasks of this worker move to another one meanwhile.
+pub(crate) fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Writing answers as JSON, straight into bytes: query results are too many numbers for a tree in between.
 
 use model::histogram::FloatHistogram;
+use model::label_table::LabelTable;
 use model::labels::Labels;
 use promql::value::{Sample, SampleValue, Series, Value};
 
@@ -8,9 +9,26 @@ use super::chunks::ChunkSink;
 
 /// Writes `text` as a JSON string.
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
+    string_bytes(out, text.as_bytes());
+}
+
+/// Writes bytes that are UTF-8 as a JSON string.
+fn string_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let bytes = text.as_bytes();
+    // Without a branch a byte: nearly all texts have nothing to escape.
+    let plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\');
+    if bytes.iter().fold(true, |all, byte| all & plain(byte)) {
+        out.extend_from_slice(bytes);
+    } else {
+        escaped(out, bytes);
+    }
+    out.push(b'"');
+}
+
+#[cold]
+fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut plain_from = 0;
     for (at, byte) in bytes.iter().copied().enumerate() {
         let escape: &[u8] = match byte {
@@ -33,21 +51,55 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.extend_from_slice(&bytes[plain_from..]);
-    out.push(b'"');
 }
 
 /// Writes a label set as an object.
 pub(crate) fn labels(out: &mut Vec<u8>, labels: &Labels) {
     out.push(b'{');
-    for (index, (name, value)) in labels.iter().enumerate() {
+    for (index, (name, value)) in labels.iter().raw().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        string(out, name);
+        string_bytes(out, name);
         out.push(b':');
-        string(out, value);
+        string_bytes(out, value);
     }
     out.push(b'}');
+}
+
+/// The pairs of a table as JSON, so that its label sets are written by copying.
+pub(crate) struct PairTexts<'t> {
+    table: &'t LabelTable,
+    texts: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl<'t> PairTexts<'t> {
+    pub(crate) fn new(table: &'t LabelTable) -> Self {
+        let (mut texts, mut ends) = (Vec::new(), Vec::with_capacity(table.pairs().len()));
+        for number in 0..table.pairs().len() {
+            let (name, value) = table.pairs().get(number as u32);
+            string(&mut texts, name);
+            texts.push(b':');
+            string(&mut texts, value);
+            ends.push(texts.len());
+        }
+        PairTexts { table, texts, ends }
+    }
+
+    /// Writes set `index` of the table as an object.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, index: usize) {
+        out.push(b'{');
+        for (at, number) in self.table.set(index).iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            let number = *number as usize;
+            let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+            out.extend_from_slice(&self.texts[start..self.ends[number]]);
+        }
+        out.push(b'}');
+    }
 }
 
 /// A label set as a JSON value, for answers that are small enough for a tree.
@@ -189,4 +241,56 @@ fn histogram_point(out: &mut Vec<u8>, timestamp_ms: i64, histogram: &FloatHistog
         out.push(b']');
     }
     out.extend_from_slice(b"}]");
+}
+
+#[cfg(test)]
+mod tests {
+    use model::label_table::LabelPairs;
+
+    use super::*;
+
+    #[test]
+    fn what_json_forbids_is_escaped() {
+        let mut out = Vec::new();
+        for text in [
+            "",
+            "plain é☺",
+            "a\"b",
+            "\\",
+            "tab\tline\nreturn\r",
+            "\u{0}\u{1f}\u{7f}",
+        ] {
+            out.clear();
+            string(&mut out, text);
+            let read: String = serde_json::from_slice(&out).expect("valid JSON");
+            assert_eq!(read, text);
+        }
+        out.clear();
+        string(&mut out, "\u{1}\n");
+        assert_eq!(out, br#""\u0001\n""#);
+    }
+
+    #[test]
+    fn numbered_label_sets_are_written_as_label_sets_are() {
+        let sets = [
+            Labels::from_pairs([("__name__", "up"), ("path", "C:\\\"x\"")]),
+            Labels::empty(),
+            Labels::from_pairs([("path", "C:\\\"x\""), ("zone", "ü")]),
+        ];
+        let mut table = LabelTable::new(LabelPairs::default());
+        for labels in &sets {
+            let set: Vec<u32> = labels
+                .iter()
+                .map(|(name, value)| table.pairs_mut().number(name, value))
+                .collect();
+            table.push(&set);
+        }
+        let texts = PairTexts::new(&table);
+        for (index, set) in sets.iter().enumerate() {
+            let (mut from_table, mut from_labels) = (Vec::new(), Vec::new());
+            texts.write(&mut from_table, index);
+            labels(&mut from_labels, set);
+            assert_eq!(from_table, from_labels);
+        }
+    }
 }

@@ -1,18 +1,22 @@
 //! `/api/v1/series`, `/api/v1/labels`, `/api/v1/label/<name>/values`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use model::labels::Labels;
 use model::matcher::Matcher;
-use model::storage::{Querier, SelectHints, StorageError, TimeRange};
+use model::storage::{Querier, SelectHints, SeriesSet, StorageError, TimeRange};
 
 use super::Api;
-use super::answer::{ApiError, TRUNCATED, blocking, success};
+use super::answer::{ApiError, SUCCESS_HEAD, TRUNCATED, in_place, json_response, success, tail};
+use super::chunks;
 use super::json;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params, Quoted};
+
+/// Series of an answer that is written whole before it is sent; larger ones are sent while they are written.
+const WRITTEN_AT_ONCE_MAX: usize = 10_000;
 
 /// What the three requests share.
 struct Asked {
@@ -39,7 +43,7 @@ fn asked(params: &Params) -> Result<Asked, ApiError> {
 }
 
 pub(crate) async fn series(State(api): State<Arc<Api>>, params: Params) -> Response {
-    let answer = async {
+    let select = || {
         if params.all("match[]").is_empty() {
             return Err(ApiError::bad_data("no match[] parameter provided"));
         }
@@ -52,24 +56,82 @@ pub(crate) async fn series(State(api): State<Arc<Api>>, params: Params) -> Respo
             limit,
             selectors,
         };
-        blocking(move || select_series(&api, &asked)).await
+        in_place(|| select_series(&api, &asked))
     };
-    match answer.await {
-        Ok((found, warnings)) => success(&warnings, |out| {
+    match select() {
+        Ok(found) if found.len() <= WRITTEN_AT_ONCE_MAX => success(&found.warnings, |out| {
+            let texts = found.texts();
             out.push(b'[');
-            for (index, labels) in found.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                json::labels(out, labels);
+            for index in 0..found.len() {
+                found.write(out, index, texts.as_ref());
             }
             out.push(b']');
         }),
+        Ok(found) => streamed(found).await,
         Err(error) => error.into_response(),
     }
 }
 
-fn select_series(api: &Api, asked: &Asked) -> Result<(Vec<Labels>, Vec<String>), ApiError> {
+/// The series of an answer.
+struct Found {
+    series: Series,
+    warnings: Vec<String>,
+}
+
+enum Series {
+    /// The first so many of one selection.
+    One(Arc<dyn SeriesSet>, usize),
+    /// Of several.
+    Merged(Vec<Labels>),
+}
+
+impl Found {
+    fn len(&self) -> usize {
+        match &self.series {
+            Series::One(_, shown) => *shown,
+            Series::Merged(all) => all.len(),
+        }
+    }
+
+    fn texts(&self) -> Option<json::PairTexts<'_>> {
+        match &self.series {
+            Series::One(set, _) => set.label_table().map(json::PairTexts::new),
+            Series::Merged(_) => None,
+        }
+    }
+
+    /// Writes series `index`, behind a comma where it is not the first.
+    fn write(&self, out: &mut Vec<u8>, index: usize, texts: Option<&json::PairTexts<'_>>) {
+        if index > 0 {
+            out.push(b',');
+        }
+        match (&self.series, texts) {
+            (_, Some(texts)) => texts.write(out, index),
+            (Series::One(set, _), None) => json::labels(out, &set.labels(index)),
+            (Series::Merged(all), None) => json::labels(out, &all[index]),
+        }
+    }
+}
+
+/// An answer that is sent while it is written.
+async fn streamed(found: Found) -> Response {
+    let (mut sink, chunks) = chunks::channel();
+    tokio::task::spawn_blocking(move || {
+        let texts = found.texts();
+        sink.extend_from_slice(SUCCESS_HEAD);
+        sink.push(b'[');
+        for index in 0..found.len() {
+            found.write(&mut sink, index, texts.as_ref());
+            sink.flush_full();
+        }
+        sink.push(b']');
+        tail(&mut sink, &found.warnings, &[]);
+        sink.flush();
+    });
+    json_response(StatusCode::OK, chunks.into_body().await)
+}
+
+fn select_series(api: &Api, asked: &Asked) -> Result<Found, ApiError> {
     let querier = api.storage.querier(asked.range)?;
     // One more than asked for tells whether there were more.
     let limit = if asked.limit == 0 { 0 } else { asked.limit + 1 };
@@ -78,27 +140,34 @@ fn select_series(api: &Api, asked: &Asked) -> Result<(Vec<Labels>, Vec<String>),
         limit,
         ..SelectHints::default()
     };
-    let mut found: Vec<Labels> = Vec::new();
     if let [matchers] = asked.selectors.as_slice() {
         let set = querier.select(&hints, matchers)?;
-        found.extend((0..set.len()).map(|index| set.labels(index)));
-    } else {
-        let mut merged = BTreeSet::new();
-        for matchers in &asked.selectors {
-            let set = querier.select(&hints, matchers)?;
-            merged.extend((0..set.len()).map(|index| set.labels(index)));
-        }
-        found.extend(merged);
+        let (shown, warnings) = shown(set.len(), asked.limit);
+        return Ok(Found {
+            series: Series::One(set, shown),
+            warnings,
+        });
     }
-    let warnings = truncate(&mut found, asked.limit);
-    Ok((found, warnings))
+    let mut merged = Vec::new();
+    for matchers in &asked.selectors {
+        let set = querier.select(&hints, matchers)?;
+        merged.extend((0..set.len()).map(|index| set.labels(index)));
+    }
+    // Each selection is sorted: this merges them.
+    merged.sort();
+    merged.dedup();
+    let (shown, warnings) = shown(merged.len(), asked.limit);
+    merged.truncate(shown);
+    Ok(Found {
+        series: Series::Merged(merged),
+        warnings,
+    })
 }
 
 pub(crate) async fn label_names(State(api): State<Arc<Api>>, params: Params) -> Response {
-    names(api, params, |querier, matchers, limit| {
+    names(&api, &params, |querier, matchers, limit| {
         querier.label_names(matchers, limit)
     })
-    .await
 }
 
 pub(crate) async fn label_values(
@@ -111,39 +180,40 @@ pub(crate) async fn label_values(
     if name.is_empty() {
         return ApiError::bad_data(format_args!("invalid label name: {}", Quoted(&name))).into_response();
     }
-    names(api, params, move |querier, matchers, limit| {
+    names(&api, &params, |querier, matchers, limit| {
         querier.label_values(&name, matchers, limit)
     })
-    .await
 }
 
-async fn names(
-    api: Arc<Api>,
-    params: Params,
-    ask: impl Fn(&dyn Querier, &[Matcher], usize) -> Result<Vec<String>, StorageError> + Send + 'static,
+fn names(
+    api: &Api,
+    params: &Params,
+    ask: impl Fn(&dyn Querier, &[Matcher], usize) -> Result<Vec<String>, StorageError>,
 ) -> Response {
-    let answer = async {
-        let asked = asked(&params)?;
-        blocking(move || {
+    let answer = asked(&params).and_then(|asked| {
+        in_place(|| {
             let querier = api.storage.querier(asked.range)?;
             let limit = if asked.limit == 0 { 0 } else { asked.limit + 1 };
             let mut found = match asked.selectors.as_slice() {
                 [] => ask(&*querier, &[], limit)?,
-                [matchers] => ask(&*querier, matchers, limit)?,
                 several => {
-                    let mut merged = BTreeSet::new();
+                    let mut merged = Vec::new();
                     for matchers in several {
-                        merged.extend(ask(&*querier, matchers, limit)?);
+                        merged.append(&mut ask(&*querier, matchers, limit)?);
                     }
-                    merged.into_iter().collect()
+                    if several.len() > 1 {
+                        merged.sort();
+                        merged.dedup();
+                    }
+                    merged
                 }
             };
-            let warnings = truncate(&mut found, asked.limit);
+            let (shown, warnings) = shown(found.len(), asked.limit);
+            found.truncate(shown);
             Ok((found, warnings))
         })
-        .await
-    };
-    match answer.await {
+    });
+    match answer {
         Ok((found, warnings)) => success(&warnings, |out| {
             json::strings(out, found.iter().map(String::as_str));
         }),
@@ -151,12 +221,12 @@ async fn names(
     }
 }
 
-fn truncate<T>(items: &mut Vec<T>, limit: usize) -> Vec<String> {
-    if limit > 0 && items.len() > limit {
-        items.truncate(limit);
-        return vec![TRUNCATED.to_owned()];
+/// How many of `found` items to show, and the warning where that is not all.
+fn shown(found: usize, limit: usize) -> (usize, Vec<String>) {
+    if limit > 0 && found > limit {
+        return (limit, vec![TRUNCATED.to_owned()]);
     }
-    Vec::new()
+    (found, Vec::new())
 }
 
 /// Reads `U__http_2e_status` as `http.status`; any other name is itself.

@@ -90,6 +90,18 @@ struct Merge {
     filled: usize,
 }
 
+/// Series after which whoever watches over a selection is told.
+const WATCHED_EVERY: usize = 256;
+
+/// What a series takes in a list, roughly: its labels' numbers, where they end, and its part.
+fn series_bytes(set: &[u32]) -> usize {
+    size_of_val(set) + size_of::<usize>() + size_of::<(usize, Part)>()
+}
+
+fn limit_of(hints: &SelectHints) -> usize {
+    if hints.limit == 0 { usize::MAX } else { hints.limit }
+}
+
 fn hash_set(set: &[u32]) -> u64 {
     let mut bytes = smallvec::SmallVec::<[u8; 128]>::new();
     for number in set {
@@ -100,8 +112,18 @@ fn hash_set(set: &[u32]) -> u64 {
 
 impl Merge {
     /// Adds a source's series; of one that shows them in order, no more than the first `limit`.
-    fn add(&mut self, number: u32, source: &dyn Source, matchers: &[Matcher], limit: usize) -> Result<()> {
-        let limit = if source.is_in_order() { limit } else { usize::MAX };
+    fn add(
+        &mut self,
+        number: u32,
+        source: &dyn Source,
+        matchers: &[Matcher],
+        hints: &SelectHints,
+    ) -> Result<()> {
+        let limit = if source.is_in_order() {
+            limit_of(hints)
+        } else {
+            usize::MAX
+        };
         if self.filled == 1 {
             // Only now is there anything to merge with.
             for place in 0..self.table.len() {
@@ -110,6 +132,7 @@ impl Merge {
         }
         let known = self.filled > 0;
         let before = self.found.len();
+        let mut watched = hints.took(0);
         let mut pairs = std::mem::take(self.table.pairs_mut());
         let result = source.select(matchers, &mut pairs, &mut |handle, set| {
             let part = Part {
@@ -121,11 +144,15 @@ impl Merge {
                 false => self.push(set),
             };
             self.found.push((place, part));
-            self.found.len() - before < limit
+            let count = self.found.len() - before;
+            if count.is_multiple_of(WATCHED_EVERY) {
+                watched = hints.took(WATCHED_EVERY * series_bytes(set));
+            }
+            watched.is_ok() && count < limit
         });
         *self.table.pairs_mut() = pairs;
         self.filled += usize::from(self.found.len() > before);
-        result
+        result.and(watched)
     }
 
     fn push(&mut self, set: &[u32]) -> usize {
@@ -200,19 +227,18 @@ impl Querier for MergedQuerier {
         hints: &SelectHints,
         matchers: &[Matcher],
     ) -> std::result::Result<Arc<dyn SeriesSet>, StorageError> {
-        let limit = if hints.limit == 0 { usize::MAX } else { hints.limit };
         let mut merge = Merge::default();
         let mut in_order = true;
         for (number, source) in self.sources.iter().enumerate() {
             let before = merge.filled;
-            merge.add(number as u32, &**source, matchers, limit)?;
+            merge.add(number as u32, &**source, matchers, hints)?;
             // What the only source with series shows in order need not be sorted.
             in_order &= merge.filled == before || (before == 0 && source.is_in_order());
         }
         // Compat: what comes from several places comes sorted, asked for or not; `limitk` shows it (golden answers of
         // the directory `plain`).
         if !in_order && (hints.sorted || hints.limit > 0 || self.sources.len() > 1) {
-            merge.sort(limit);
+            merge.sort(limit_of(hints));
         }
         Ok(Arc::new(merge.finish(Arc::clone(&self.sources), self.range)))
     }

@@ -19,7 +19,7 @@ use roaring::RoaringBitmap;
 
 use super::refset::RefSet;
 use crate::postings::Postings;
-use crate::select::{LabelIndex, Visit};
+use crate::select::{LabelIndex, NO_VALUE, Visit};
 
 pub(crate) use image::{IndexBuilder, NO_PAIR};
 
@@ -285,6 +285,11 @@ impl Index {
         if self.garbage < GARBAGE_MIN || self.garbage < self.sets.len() / 2 {
             return None;
         }
+        Some(self.rebuilt())
+    }
+
+    /// The same series in a fresh index.
+    pub(crate) fn rebuilt(&self) -> Index {
         let first = self.all.min().map_or(self.base, |i| self.reference_of(i));
         let mut fresh = Index::new(first / PAGE as u64 * PAGE as u64);
         fresh.generation = self.generation + 1;
@@ -292,7 +297,7 @@ impl Index {
             let labels = self.labels(index);
             fresh.insert(self.reference_of(index), labels.hash64(), &labels);
         }
-        Some(fresh)
+        fresh
     }
 
     /// Labels of a series; empty for one that does not exist.
@@ -311,15 +316,28 @@ impl Index {
 
     /// Values of a label that series carry, sorted, from the first that is not below `from`, with those series.
     fn values_from(&self, name: &str, from: &str) -> impl Iterator<Item = (&str, &RefSet)> {
-        let pairs = self
-            .name_ids
-            .get(name)
-            .map_or_else(Arc::default, |id| self.sorted(*id));
-        let first = pairs.partition_point(|id| self.value_of(&self.pairs[*id as usize]) < from);
+        let pairs = self.pairs_of(name);
+        let first = self.first_from(&pairs, from);
         (first..pairs.len()).filter_map(move |i| {
             let pair = &self.pairs[pairs[i] as usize];
             (!pair.series.is_empty()).then(|| (self.value_of(pair), &pair.series))
         })
+    }
+
+    /// The pairs of a label, sorted by value; some may have no series any more.
+    pub(crate) fn pairs_of(&self, name: &str) -> Arc<Vec<u32>> {
+        let name = self.name_ids.get(name);
+        name.map_or_else(Arc::default, |id| self.sorted(*id))
+    }
+
+    /// The place of the first of `pairs`, sorted by value, whose value is not below `from`.
+    pub(crate) fn first_from(&self, pairs: &[u32], from: &str) -> usize {
+        pairs.partition_point(|id| self.value_of(&self.pairs[*id as usize]) < from)
+    }
+
+    /// The series that carry a pair.
+    pub(crate) fn series_of(&self, pair: u32) -> &RefSet {
+        &self.pairs[pair as usize].series
     }
 
     fn sorted(&self, name: u32) -> Arc<Vec<u32>> {
@@ -327,20 +345,18 @@ impl Index {
         if !by_value.fresh.is_empty() {
             let mut fresh = std::mem::take(&mut by_value.fresh);
             let text = |id: u32| self.value_of(&self.pairs[id as usize]);
-            fresh.sort_unstable_by(|a, b| text(*a).cmp(text(*b)));
+            sort_by_text(&mut fresh, text);
             let old = std::mem::take(&mut by_value.sorted);
             let mut merged = Vec::with_capacity(old.len() + fresh.len());
-            let (mut old, mut fresh) = (old.iter().copied().peekable(), fresh.into_iter().peekable());
-            while let (Some(a), Some(b)) = (old.peek(), fresh.peek()) {
-                let next = if text(*a) < text(*b) {
-                    old.next()
-                } else {
-                    fresh.next()
-                };
-                merged.extend(next);
+            // New values are few as a rule: look for the place of each and copy what lies between.
+            let mut rest = old.as_slice();
+            for id in fresh {
+                let value = text(id);
+                let below = rest.partition_point(|old| text(*old) < value);
+                merged.extend_from_slice(rest.split_off(..below).unwrap_or_default());
+                merged.push(id);
             }
-            merged.extend(old);
-            merged.extend(fresh);
+            merged.extend_from_slice(rest);
             by_value.sorted = Arc::new(merged);
         }
         Arc::clone(&by_value.sorted)
@@ -414,12 +430,40 @@ impl LabelIndex for Index {
         Ok(taken)
     }
 
+    fn values_len(&self, name: &str, prefix: &str) -> Result<usize, StorageError> {
+        let pairs = self.pairs_of(name);
+        let inside = |id: &u32| {
+            let value = self.value_of(&self.pairs[*id as usize]);
+            value < prefix || value.starts_with(prefix)
+        };
+        Ok(match prefix {
+            "" => pairs.len(),
+            _ => pairs.partition_point(inside) - self.first_from(&pairs, prefix),
+        })
+    }
+
+    fn value_numbers(&self, name: &str, series: &[u32]) -> Result<Vec<u32>, StorageError> {
+        let Some(name) = self.name_ids.get(name) else {
+            return Ok(vec![NO_VALUE; series.len()]);
+        };
+        let has_name = |pair: &&u32| self.pairs[**pair as usize].name == *name;
+        let values = series
+            .iter()
+            .map(|index| self.set(*index).iter().find(has_name).copied());
+        Ok(values.map(|pair| pair.unwrap_or(NO_VALUE)).collect())
+    }
+
+    fn value_text(&self, number: u32) -> Result<String, StorageError> {
+        Ok(self.pair(number).1.to_owned())
+    }
+
     fn names(&self) -> Result<Vec<String>, StorageError> {
-        let names = self.names.iter().map(|n| &*n.text);
-        let mut used: Vec<String> = names
-            .filter(|n| self.values_from(n, "").next().is_some())
-            .map(str::to_owned)
-            .collect();
+        let carried = |id: &u32| !self.series_of(*id).is_empty();
+        let names = self.names.iter().filter(|name| {
+            let by_value = name.by_value.lock();
+            by_value.sorted.iter().any(carried) || by_value.fresh.iter().any(carried)
+        });
+        let mut used: Vec<String> = names.map(|name| name.text.to_string()).collect();
         used.sort_unstable();
         Ok(used)
     }
@@ -436,6 +480,29 @@ impl LabelIndex for Index {
         names.sort_unstable();
         Ok(names)
     }
+}
+
+/// Sorts ids by their texts. The eight bytes behind what all texts begin with are fetched once for each and decide nearly
+/// always, so that a million texts are not looked up twenty times each.
+fn sort_by_text<'t>(ids: &mut Vec<u32>, text: impl Fn(u32) -> &'t str) {
+    let Some((first, rest)) = ids.split_first() else {
+        return;
+    };
+    let first = text(*first).as_bytes();
+    let common = rest.iter().fold(first.len(), |common, id| {
+        let pairs = first[..common].iter().zip(text(*id).as_bytes());
+        pairs.take_while(|(a, b)| a == b).count()
+    });
+    let key = |id: u32| {
+        let tail = &text(id).as_bytes()[common..];
+        let mut key = [0; 8];
+        let len = tail.len().min(8);
+        key[..len].copy_from_slice(&tail[..len]);
+        u64::from_be_bytes(key)
+    };
+    let mut keyed: Vec<(u64, u32)> = ids.iter().map(|id| (key(*id), *id)).collect();
+    keyed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| text(a.1).cmp(text(b.1))));
+    *ids = keyed.into_iter().map(|(_, id)| id).collect();
 }
 
 fn spread(key: u32) -> u64 {

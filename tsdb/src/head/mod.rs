@@ -27,6 +27,7 @@ mod replay;
 mod select;
 mod series;
 mod snapshot;
+mod stepped;
 mod truncate;
 
 use std::collections::HashMap;

@@ -103,8 +103,8 @@ impl RefSet {
     pub(crate) fn to_postings(&self) -> Postings {
         match self {
             RefSet::Empty => Postings::Empty,
-            RefSet::One(one) => vec![*one].into(),
-            RefSet::Few(few) => few.clone().into(),
+            RefSet::One(one) => Postings::One(*one),
+            RefSet::Few(few) => Postings::List(Arc::from(few.as_slice())),
             RefSet::Many(bitmap) => Postings::Bitmap(Arc::clone(bitmap)),
         }
     }

@@ -11,6 +11,7 @@ use model::storage::SeriesRef;
 
 use super::pages::{Page, page_of};
 use super::read::{HeadSeries, HeadView};
+use super::stepped::SteppedIndex;
 use crate::files::Result;
 use crate::select::{label_names, label_values, select};
 
@@ -49,11 +50,11 @@ impl HeadView {
         pairs: &mut LabelPairs,
         each: &mut dyn FnMut(HeadSeries, &[u32]) -> bool,
     ) -> Result<()> {
-        let mut found: Vec<u64> = {
-            let index = self.head.index.read();
-            let found = select(&*index, matchers)?;
-            found.into_iter().map(|i| index.reference_of(i)).collect()
-        };
+        let mut found: Vec<u64> = SteppedIndex::ask(&self.head.index, |index| {
+            let found = select(index, matchers)?;
+            let base = index.step(|index| index.reference_of(0));
+            Ok(found.into_iter().map(|i| base + u64::from(i)).collect())
+        })?;
         self.retain_with_data(&mut found);
         // Numbers of the index' pairs among those of the selection; good for one generation of the index.
         let mut known: HashMap<u32, u32, FixedState> = HashMap::default();
@@ -103,7 +104,7 @@ impl HeadView {
     /// # Errors
     /// As [`HeadView::select`].
     pub fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
-        label_names(&*self.head.index.read(), matchers, limit)
+        SteppedIndex::ask(&self.head.index, |index| label_names(index, matchers, limit))
     }
 
     /// Values of a label on the series that satisfy all matchers, sorted; at most `limit` (0: all).
@@ -111,6 +112,8 @@ impl HeadView {
     /// # Errors
     /// As [`HeadView::select`].
     pub fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
-        label_values(&*self.head.index.read(), name, matchers, limit)
+        SteppedIndex::ask(&self.head.index, |index| {
+            label_values(index, name, matchers, limit)
+        })
     }
 }

@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 
 use crate::files::Mapped;
 
-pub use ops::{intersect, intersects, subtract, union};
+pub use ops::{as_bitmap, intersect, intersects, retain, union};
 
 /// A sorted list of series without duplicates.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,8 @@ pub enum Postings {
     /// No series.
     #[default]
     Empty,
+    /// A single series.
+    One(u32),
     /// Big-endian numbers in a mapped file.
     Mapped(MappedPostings),
     /// Numbers in memory.
@@ -73,6 +75,7 @@ impl Postings {
     pub fn len(&self) -> usize {
         match self {
             Postings::Empty => 0,
+            Postings::One(_) => 1,
             Postings::Mapped(mapped) => mapped.count,
             Postings::List(list) => list.len(),
             Postings::Bitmap(bitmap) => bitmap.len() as usize,
@@ -88,6 +91,7 @@ impl Postings {
     pub fn cursor(&self) -> Cursor<'_> {
         match self {
             Postings::Empty => Cursor::Native(&[]),
+            Postings::One(one) => Cursor::Native(std::slice::from_ref(one)),
             Postings::Mapped(mapped) => Cursor::BigEndian(mapped.numbers()),
             Postings::List(list) => Cursor::Native(list),
             Postings::Bitmap(bitmap) => {
@@ -111,6 +115,7 @@ impl Postings {
     pub fn append_to(&self, out: &mut Vec<u32>) {
         match self {
             Postings::Empty => {}
+            Postings::One(one) => out.push(*one),
             Postings::Mapped(mapped) => out.extend(mapped.numbers().iter().map(|n| u32::from_be_bytes(*n))),
             Postings::List(list) => out.extend_from_slice(list),
             Postings::Bitmap(bitmap) => out.extend(bitmap.iter()),

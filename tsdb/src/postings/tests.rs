@@ -35,15 +35,26 @@ fn set_operations_agree_with_sets() {
         let either = sets.iter().fold(BTreeSet::new(), |a, b| &a | b);
         let only = sets.iter().skip(1).fold(sets[0].clone(), |a, b| &a - b);
         let sorted = |set: BTreeSet<u32>| set.into_iter().collect::<Vec<_>>();
-        assert_eq!(intersect(mixed.clone()), sorted(both.clone()), "seed {seed}");
+        assert_eq!(
+            intersect(mixed.clone()).to_vec(),
+            sorted(both.clone()),
+            "seed {seed}"
+        );
         assert_eq!(union(mixed.clone()).to_vec(), sorted(either), "seed {seed}");
+        let others = &mixed[1..];
         let mut rest = lists[0].clone();
-        for list in &mixed[1..] {
-            subtract(&mut rest, list);
-        }
-        assert_eq!(rest, sorted(only), "seed {seed}");
+        retain(&mut rest, others.to_vec(), false);
+        assert_eq!(rest, sorted(only.clone()), "seed {seed}");
+        let mut kept = lists[0].clone();
+        retain(&mut kept, others.to_vec(), true);
+        assert_eq!(kept, sorted(&sets[0] - &only), "seed {seed}");
+        let mut few: Vec<u32> = lists[0].iter().copied().step_by(50).collect();
+        let few_set: BTreeSet<u32> = few.iter().copied().collect();
+        retain(&mut few, others.to_vec(), true);
+        assert_eq!(few, sorted(&few_set - &only), "seed {seed}");
+        assert_eq!(as_bitmap(&mixed[0]).to_vec(), lists[0], "seed {seed}");
         if mixed.len() == 2 {
-            assert_eq!(intersects(&mixed[0], &lists[1]), !both.is_empty(), "seed {seed}");
+            assert_eq!(intersects(&mixed[0], &mixed[1]), !both.is_empty(), "seed {seed}");
         }
     }
 }

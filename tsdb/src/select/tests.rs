@@ -1,11 +1,15 @@
 //! Selecting against a scan of every series.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use model::labels::Labels;
 
 use super::*;
+use crate::block::{ChunkMeta, IndexReader, IndexWriter, SeriesEntry};
 use crate::chunk::testing::Rng;
+use crate::files::{Files, MemFiles};
 
 /// An index made of maps.
 struct Maps {
@@ -58,6 +62,33 @@ impl LabelIndex for Maps {
         Ok(taken)
     }
 
+    fn values_len(&self, name: &str, prefix: &str) -> Result<usize, StorageError> {
+        let values = self.values.get(name).into_iter().flat_map(BTreeMap::keys);
+        Ok(values.filter(|value| value.starts_with(prefix)).count())
+    }
+
+    fn value_numbers(&self, name: &str, series: &[u32]) -> Result<Vec<u32>, StorageError> {
+        let all: Vec<&String> = self
+            .values
+            .get(name)
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .collect();
+        let number = |i: &u32| {
+            let value = self.series[*i as usize].get(name)?;
+            // The place of the value among those of its label, and the label's among all labels.
+            let label = self.values.keys().position(|n| n == name)?;
+            Some((label * 1000 + all.iter().position(|v| *v == value)?) as u32)
+        };
+        Ok(series.iter().map(|i| number(i).unwrap_or(NO_VALUE)).collect())
+    }
+
+    fn value_text(&self, number: u32) -> Result<String, StorageError> {
+        let label = self.values.values().nth(number as usize / 1000);
+        let value = label.and_then(|values| values.keys().nth(number as usize % 1000));
+        Ok(value.cloned().unwrap_or_default())
+    }
+
     fn names(&self) -> Result<Vec<String>, StorageError> {
         Ok(self.values.keys().cloned().collect())
     }
@@ -69,10 +100,11 @@ impl LabelIndex for Maps {
     }
 }
 
-fn index() -> Maps {
-    let mut series = Vec::new();
+pub(crate) fn sets() -> Vec<Labels> {
+    let mut sets = Vec::new();
     for i in 0..60 {
         let (zone, host) = (format!("z{}", i % 4), format!("host-{}", i % 13));
+        let id = format!("{}-{i}", ["a", "b", "ab"][i % 3]);
         let mut pairs = vec![("__name__", ["up", "down", "load"][i % 3])];
         if i % 2 == 0 {
             pairs.push(("zone", &zone));
@@ -80,14 +112,20 @@ fn index() -> Maps {
         if i % 5 != 0 {
             pairs.push(("host", &host));
         }
-        series.push(Labels::from_pairs(pairs));
+        if i % 7 != 0 {
+            pairs.push(("id", &id));
+        }
+        if i == 58 {
+            pairs.push(("rare", "once"));
+        }
+        sets.push(Labels::from_pairs(pairs));
     }
-    Maps::new(series)
+    // The order of a block.
+    sets.sort();
+    sets
 }
 
-#[test]
-fn matchers_find_what_they_match() {
-    let index = index();
+fn random_matchers(rng: &mut Rng) -> Vec<Matcher> {
     let ops = [
         MatchOp::Equal,
         MatchOp::NotEqual,
@@ -112,54 +150,78 @@ fn matchers_find_what_they_match() {
         "host-1|host-2|",
         "z0.?",
         "^$",
+        "a-.*",
+        "a-1|a-3.*|b-.*5|host-1",
+        "ab?-[0-9]+",
+        "once|.*host.*",
     ];
-    for seed in 0..4000 {
+    (0..rng.below(5))
+        .map(|_| {
+            let name = ["__name__", "zone", "host", "id", "rare", "nothing"][rng.below(6)];
+            Matcher::new(ops[rng.below(4)], name, texts[rng.below(texts.len())]).unwrap()
+        })
+        .collect()
+}
+
+/// Compares what an index answers with a look at every series.
+pub(crate) fn check(index: &impl LabelIndex, sets: &[Labels], labels_of: impl Fn(u32) -> Labels, seeds: u64) {
+    for seed in 0..seeds {
         let mut rng = Rng::new(seed);
-        let matchers: Vec<Matcher> = (0..rng.below(4))
-            .map(|_| {
-                let name = ["__name__", "zone", "host", "nothing"][rng.below(4)];
-                Matcher::new(ops[rng.below(4)], name, texts[rng.below(texts.len())]).unwrap()
-            })
-            .collect();
-        let want: Vec<u32> = (0..60)
-            .filter(|i| {
-                matchers
-                    .iter()
-                    .all(|m| m.matches_labels(&index.series[*i as usize]))
-            })
-            .collect();
+        let matchers = random_matchers(&mut rng);
         let shown: Vec<String> = matchers.iter().map(ToString::to_string).collect();
-        assert_eq!(select(&index, &matchers).unwrap(), want, "seed {seed}: {shown:?}");
-        let labels_of = |i: &u32| index.series[*i as usize].clone();
-        for name in ["zone", "host"] {
-            let values: BTreeSet<String> = want
-                .iter()
-                .map(labels_of)
-                .map(|l| l.value(name).to_owned())
-                .collect();
-            let values: Vec<String> = values.into_iter().filter(|v| !v.is_empty()).collect();
-            assert_eq!(
-                label_values(&index, name, &matchers, 0).unwrap(),
-                values,
-                "seed {seed}: {shown:?}"
-            );
-            let limited = label_values(&index, name, &matchers, 2).unwrap();
-            assert_eq!(limited, values[..values.len().min(2)]);
-        }
-        let names: BTreeSet<String> = want
+        let about = format!("seed {seed}: {shown:?}");
+        let want: Vec<&Labels> = sets
             .iter()
-            .flat_map(|i| index.series[*i as usize].iter())
-            .map(|(n, _)| n.to_owned())
+            .filter(|labels| matchers.iter().all(|m| m.matches_labels(labels)))
             .collect();
-        let names: Vec<String> = names.into_iter().collect();
-        assert_eq!(
-            label_names(&index, &matchers, 0).unwrap(),
-            names,
-            "seed {seed}: {shown:?}"
-        );
-        assert_eq!(
-            label_names(&index, &matchers, 1).unwrap(),
-            names[..names.len().min(1)]
-        );
+        let found = select(index, &matchers).unwrap();
+        assert!(found.is_sorted(), "{about}");
+        let found: Vec<Labels> = found.into_iter().map(&labels_of).collect();
+        assert!(found.iter().eq(want.iter().copied()), "{about}");
+        let limit = rng.below(4);
+        let cut =
+            |list: &[String]| list[..list.len().min(if limit == 0 { usize::MAX } else { limit })].to_vec();
+        for name in ["zone", "host", "id", "rare", "nothing"] {
+            let values: BTreeSet<&str> = want.iter().filter_map(|labels| labels.get(name)).collect();
+            let values: Vec<String> = values.into_iter().map(str::to_owned).collect();
+            let found = label_values(index, name, &matchers, limit).unwrap();
+            assert_eq!(found, cut(&values), "{about}, values of {name}, {limit}");
+        }
+        let names: BTreeSet<&str> = want
+            .iter()
+            .flat_map(|labels| labels.iter())
+            .map(|(n, _)| n)
+            .collect();
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        let found = label_names(index, &matchers, limit).unwrap();
+        assert_eq!(found, cut(&names), "{about}, names, {limit}");
     }
+}
+
+#[test]
+fn a_plain_index_finds_what_matches() {
+    let sets = sets();
+    let index = Maps::new(sets.clone());
+    check(&index, &sets, |number| sets[number as usize].clone(), 1500);
+}
+
+#[test]
+fn a_blocks_index_finds_what_matches() {
+    let sets = sets();
+    let (files, dir) = (Arc::new(MemFiles::new()), Path::new("/block"));
+    files.create_dir_all(dir).unwrap();
+    let symbols: BTreeSet<&str> = sets.iter().flatten().flat_map(|(n, v)| [n, v]).collect();
+    let mut writer = IndexWriter::create(files.clone(), dir, symbols).unwrap();
+    let chunk = ChunkMeta {
+        min_ms: 0,
+        max_ms: 9,
+        reference: 8,
+    };
+    for labels in &sets {
+        writer.add(labels, &[chunk]).unwrap();
+    }
+    writer.finish().unwrap();
+    let index = IndexReader::open(&*files, dir).unwrap();
+    let labels_of = |number| index.labels(number, &mut SeriesEntry::default()).unwrap();
+    check(&index, &sets, labels_of, 600);
 }

@@ -185,7 +185,7 @@ fn kernels_agree_with_their_definitions() {
 
 #[test]
 fn instant_selection_agrees_with_its_definition() {
-    let mut row = Row::default();
+    let (mut scratch, mut row) = (Scratch::default(), Row::default());
     for seed in seeds(500) {
         let mut rng = Rng(seed);
         let columns = random_columns(&mut rng);
@@ -195,7 +195,8 @@ fn instant_selection_agrees_with_its_definition() {
             InstantOutput::Timestamp,
             InstantOutput::StartTimestamp,
         ] {
-            select_instant(&columns, windows.ends, windows.range_ms, output, &mut row);
+            let (steps, lookback_ms) = (windows.ends, windows.range_ms);
+            select_instant(&columns, steps, lookback_ms, output, &mut scratch, &mut row);
             for step in 0..windows.ends.count {
                 let at = windows.ends.at(step);
                 let newest = columns.timestamps_ms.iter().rposition(|time| *time <= at);

@@ -18,9 +18,9 @@ use super::codec::{Cursor, FilePath, Malformed, crc32c};
 use super::segments::ChunkMeta;
 use crate::files::{Files, Mapped};
 use crate::postings::{MappedPostings, Postings};
-use crate::select::{LabelIndex, Visit};
+use crate::select::{LabelIndex, NO_VALUE, Visit};
 
-use table::{Entries, NameValues, read_names};
+use table::{Entries, NameValues, VALUES_STEP, read_names};
 
 pub(crate) use sets::SetReader;
 pub use symbols::Symbols;
@@ -352,10 +352,7 @@ impl IndexReader {
 
     /// Walks the postings table of a name from the entry before the first value that is not below `from`.
     fn entries<'a>(&'a self, values: &'a NameValues, from: &str) -> Entries<'a> {
-        let below = values.sampled.partition_point(|at| {
-            let mut entries = Entries::new(&self.file, *at..values.end);
-            matches!(entries.next(), Some(Ok(entry)) if entry.value < from.as_bytes())
-        });
+        let below = values.sampled_below(&self.file, from.as_bytes());
         let start = values.sampled[below.saturating_sub(1)];
         Entries::new(&self.file, start..values.end)
     }
@@ -409,6 +406,18 @@ fn skip_labels(content: &mut Cursor<'_>) -> Result<(), Malformed> {
         content.uvarint32()?;
     }
     Ok(())
+}
+
+/// The symbol of a label's value; [`NO_VALUE`] where there is no such label.
+fn find_label(content: &mut Cursor<'_>, name: u32) -> Result<u32, Malformed> {
+    for _ in 0..content.uvarint()? {
+        let (found, value) = (content.uvarint32()?, content.uvarint32()?);
+        // Symbols are numbered in order of their texts, and labels of a series are in order of their names.
+        if found >= name {
+            return Ok(if found == name { value } else { NO_VALUE });
+        }
+    }
+    Ok(NO_VALUE)
 }
 
 /// Shows the chunks of an entry, in order of time, until `visit` says false.
@@ -487,6 +496,33 @@ impl LabelIndex for IndexReader {
         Ok(taken)
     }
 
+    fn values_len(&self, name: &str, prefix: &str) -> Result<usize, StorageError> {
+        let Some(values) = self.values_of(name).filter(|_| !name.is_empty()) else {
+            return Ok(0);
+        };
+        if prefix.is_empty() {
+            return Ok(values.count);
+        }
+        let (below, inside) = values.sampled_range(&self.file, prefix.as_bytes());
+        Ok(((inside - below + 1) * VALUES_STEP).min(values.count))
+    }
+
+    fn value_numbers(&self, name: &str, series: &[u32]) -> Result<Vec<u32>, StorageError> {
+        let Some(name) = self.symbols.find(name) else {
+            return Ok(vec![NO_VALUE; series.len()]);
+        };
+        let values = series.iter().map(|number| {
+            let mut content = self.entry(*number)?;
+            find_label(&mut content, name).map_err(|Malformed| self.malformed_series(*number))
+        });
+        values.collect()
+    }
+
+    fn value_text(&self, number: u32) -> Result<String, StorageError> {
+        let text = self.symbols.get(number);
+        text.map(str::to_owned).ok_or_else(|| self.no_symbol(0, number))
+    }
+
     fn names(&self) -> Result<Vec<String>, StorageError> {
         let names = self.names.iter().filter(|values| !values.name.is_empty());
         Ok(names.map(|values| values.name.to_string()).collect())
@@ -494,10 +530,12 @@ impl LabelIndex for IndexReader {
 
     fn names_of(&self, series: &[u32]) -> Result<Vec<String>, StorageError> {
         let mut found = BTreeSet::new();
-        let mut entry = SeriesEntry::default();
+        let mut labels = Vec::new();
         for number in series {
-            self.series(*number, &mut entry)?;
-            for (name, _) in &entry.labels {
+            labels.clear();
+            read_labels(&mut self.entry(*number)?, &mut labels)
+                .map_err(|Malformed| self.malformed_series(*number))?;
+            for (name, _) in &labels {
                 if found.insert(*name) && self.label_name(*name).is_none() {
                     return Err(self.no_symbol(*number, *name));
                 }

@@ -8,7 +8,7 @@ use super::TOC_BYTES;
 use crate::block::codec::{Cursor, FilePath, Malformed, crc32c};
 
 /// One of so many values of a label has its place in memory.
-const VALUES_STEP: usize = 32;
+pub(super) const VALUES_STEP: usize = 32;
 
 /// A label name's part of the postings table.
 #[derive(Debug)]
@@ -20,6 +20,26 @@ pub(super) struct NameValues {
     pub(super) count: usize,
     /// Where the name's entries end.
     pub(super) end: usize,
+}
+
+impl NameValues {
+    fn sampled_while(&self, file: &[u8], holds: impl Fn(&[u8]) -> bool) -> usize {
+        self.sampled.partition_point(|at| {
+            let mut entries = Entries::new(file, *at..self.end);
+            matches!(entries.next(), Some(Ok(entry)) if holds(entry.value))
+        })
+    }
+
+    /// How many of the sampled entries have values below `value`.
+    pub(super) fn sampled_below(&self, file: &[u8], value: &[u8]) -> usize {
+        self.sampled_while(file, |sampled| sampled < value)
+    }
+
+    /// How many of the sampled entries have values below `prefix`, and how many below or starting with it.
+    pub(super) fn sampled_range(&self, file: &[u8], prefix: &[u8]) -> (usize, usize) {
+        let inside = |sampled: &[u8]| sampled < prefix || sampled.starts_with(prefix);
+        (self.sampled_below(file, prefix), self.sampled_while(file, inside))
+    }
 }
 
 /// An entry of the postings table.
