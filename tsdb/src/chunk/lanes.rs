@@ -1,4 +1,4 @@
-//! Classic floats decoded without branches, and several chunks of a series in lock-step.
+//! Floats decoded without branches, and several chunks of a series in lock-step: both encodings.
 //!
 //! One sample after the other is a chain: the bits of a sample say where the next one begins. Where those bits cannot
 //! be foretold (scrapes jitter by a millisecond, counters grow by anything) a decoder that branches pays for guessing
@@ -25,8 +25,12 @@
 use std::hint::select_unpredictable;
 use std::ops::Range;
 
+use model::sample::STALE_NAN_BITS;
+
 use super::bits::BitReader;
-use super::xor::{Window, XOR_SAMPLE_BYTES_MAX, XorAppender};
+use super::st::FIRST_KNOWN;
+use super::xor::{Window, XorAppender};
+use super::xor2::{HEADER_BYTES, XOR2_SAMPLE_BYTES_MAX, Xor2Appender};
 use super::{COUNT_BYTES, lanes_avx2};
 
 /// Chunks that are decoded at the same time at most.
@@ -40,6 +44,8 @@ pub(super) const INDEX_MASK: usize = BUFFER_BYTES - 1;
 const SLACK_BYTES: usize = 8;
 /// Widest window that one load of eight bytes holds at any bit.
 pub(super) const WIDTH_OF_LOAD: u64 = 57;
+/// Joint control bits: code of a staleness marker in place of a value.
+const STALE_CODE: u64 = 0b111 << 61;
 /// Timestamp differences from which on sums of 2^16 could overflow are left to the plain reader.
 const DELTA_BITS_MAX: u32 = 40;
 
@@ -68,6 +74,8 @@ pub(super) struct Lane {
     pub(super) pos: u64,
     /// The window by its 11 bits.
     pub(super) window: u64,
+    /// What the last sample is: the value, or a staleness marker, which later values are not compared with.
+    pub(super) sample_bits: u64,
     /// All timestamp differences less one, united: bits beyond the 40th say that one was 0, negative or huge.
     pub(super) deltas: u64,
 }
@@ -108,6 +116,12 @@ const fn windows() -> [WindowEntry; 1 << 11] {
     all
 }
 
+/// A base-128 number with its sign in the lowest bit off the front of `bytes`.
+fn varint(bytes: &mut &[u8]) -> Result<i64, Odd> {
+    let zigzag = uvarint(bytes)?;
+    Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
+}
+
 /// A base-128 number off the front of `bytes`.
 fn uvarint(bytes: &mut &[u8]) -> Result<u64, Odd> {
     let mut number = 0;
@@ -142,23 +156,39 @@ impl Lane {
         timestamp_ms: 0,
         delta: 0,
         value_bits: 0,
+        sample_bits: 0,
         pos: 0,
         window: 0,
         deltas: 0,
     };
 
     /// Behind the first two samples, which have forms of their own; they are written to `out`. The chunk, or enough of
-    /// it, lies in `bytes` from byte `first` on.
-    fn begin(bytes: &Bytes, first: usize, chunk: &[u8], out: &mut Out<'_>) -> Result<Self, Odd> {
-        let mut rest = chunk.get(COUNT_BYTES..).ok_or(Odd)?;
+    /// it, lies in `bytes` from byte `first` on. Gives the start timestamp of all samples, too, 0 where unknown.
+    fn begin<const JOINT: bool>(
+        bytes: &Bytes,
+        first: usize,
+        chunk: &[u8],
+        out: &mut Out<'_>,
+    ) -> Result<(Self, i64), Odd> {
+        let header = if JOINT { HEADER_BYTES } else { COUNT_BYTES };
+        let mut rest = chunk.get(header..).ok_or(Odd)?;
         let position = |rest: &[u8]| (first + chunk.len() - rest.len()) as u64 * 8;
-        let mut lane = Lane::NONE;
+        let (mut lane, mut start_ms) = (Lane::NONE, 0);
         if let (Some(t), Some(v)) = (out.timestamps_ms.first_mut(), out.values.first_mut()) {
-            let zigzag = uvarint(&mut rest)?;
-            lane.timestamp_ms = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+            lane.timestamp_ms = varint(&mut rest)?;
             let (value, after) = rest.split_first_chunk().ok_or(Odd)?;
             rest = after;
             lane.value_bits = u64::from_be_bytes(*value);
+            lane.sample_bits = lane.value_bits;
+            if JOINT {
+                let start = chunk[COUNT_BYTES];
+                if lane.value_bits == STALE_NAN_BITS || start & !FIRST_KNOWN != 0 {
+                    return Err(Odd);
+                }
+                if start != 0 {
+                    start_ms = lane.timestamp_ms.wrapping_sub(varint(&mut rest)?);
+                }
+            }
             // Timestamps from 2^62 on count as odd, too.
             lane.deltas = lane.timestamp_ms.unsigned_abs() >> (62 - DELTA_BITS_MAX);
             (*t, *v) = (lane.timestamp_ms, f64::from_bits(lane.value_bits));
@@ -167,35 +197,63 @@ impl Lane {
         if let (Some(t), Some(v)) = (out.timestamps_ms.get_mut(1), out.values.get_mut(1)) {
             lane.delta = uvarint(&mut rest)?;
             let pos = position(rest);
-            lane.value(bytes, pos, peek(bytes, pos))?;
+            let code = peek(bytes, pos);
+            if JOINT && code >= STALE_CODE {
+                return Err(Odd);
+            }
+            lane.value::<JOINT>(bytes, pos, code, code, u64::MAX)?;
             (*t, *v) = (lane.timestamp_ms, f64::from_bits(lane.value_bits));
         }
-        Ok(lane)
+        Ok((lane, start_ms))
     }
 
-    /// Decodes one sample.
+    /// Decodes one sample: of the encoding with joint control bits or of the classic one.
     #[inline(always)]
-    pub(super) fn step(&mut self, bytes: &Bytes) -> Result<(), Odd> {
-        let word_of_time = peek(bytes, self.pos);
-        if word_of_time >= 0b11 << 62 {
-            return self.step_far(bytes);
-        }
-        // All ones where the difference changes, by 14 bits behind `10`.
-        let changed = (word_of_time as i64 >> 63) as u64;
+    pub(super) fn step<const JOINT: bool>(&mut self, bytes: &Bytes) -> Result<(), Odd> {
+        let time = peek(bytes, self.pos);
+        // All ones where the timestamp difference changes: by 14 bits behind `10`, or 13 behind `110`.
+        let changed = if JOINT {
+            (time & time << 1) as i64 >> 63
+        } else {
+            time as i64 >> 63
+        } as u64;
         let used = (changed & 15) + 1;
-        let change = (((word_of_time << 2).wrapping_sub(1 << 50)) as i64 >> 50) as u64;
-        self.delta = self.delta.wrapping_add(change & changed).wrapping_sub(changed);
-        self.value(bytes, self.pos + used, word_of_time << used)
+        let code = time << used;
+        let far = if JOINT { 0b111 << 61 } else { 0b11 << 62 };
+        if time >= far || JOINT && code & changed >= STALE_CODE {
+            *self = self.step_far::<JOINT>(bytes)?;
+            return Ok(());
+        }
+        let change = if JOINT {
+            ((time << 3) as i64 >> 51) as u64 & changed
+        } else {
+            // One less, since the range is moved up by one.
+            ((((time << 2).wrapping_sub(1 << 50)) as i64 >> 50) as u64 & changed).wrapping_sub(changed)
+        };
+        self.delta = self.delta.wrapping_add(change);
+        // With joint control bits, `0` says that the value is the same, too, and `10` that it is not.
+        let differs = if JOINT { time & (code | !changed) } else { code };
+        self.value::<JOINT>(bytes, self.pos + used, code, differs, changed)
     }
 
-    /// Goes on at bit `pos`, where the value begins; `code` is what is there.
+    /// Goes on at bit `pos`, where a value's code begins, which is `code`. The highest bit of `differs` says whether the
+    /// value does. With joint control bits the code is a bit longer where `changed`.
     #[inline(always)]
-    fn value(&mut self, bytes: &Bytes, pos: u64, code: u64) -> Result<(), Odd> {
-        let differs = (code as i64 >> 63) as u64;
-        let fresh = code >= 0b11 << 62;
-        self.window = select_unpredictable(fresh, code >> 51 & 0x7ff, self.window);
+    fn value<const JOINT: bool>(
+        &mut self,
+        bytes: &Bytes,
+        pos: u64,
+        code: u64,
+        differs: u64,
+        changed: u64,
+    ) -> Result<(), Odd> {
+        let longer = if JOINT { changed & 1 } else { 0 };
+        let fresh = (differs & code << 1) >> 63;
+        let differs = (differs as i64 >> 63) as u64;
+        let header = code << longer >> 51 & 0x7ff;
+        self.window = select_unpredictable(fresh == 1, header, self.window);
         let window = &WINDOWS[(self.window & 0x7ff) as usize];
-        let at = pos + 2 + u64::from(fresh) * 11;
+        let at = pos + 2 + fresh * (11 + longer);
         let mut bits = word(bytes, at).rotate_right(u32::from(window.leading).wrapping_sub((at & 7) as u32));
         if u64::from(window.width) & differs > WIDTH_OF_LOAD {
             if window.width == INVALID {
@@ -204,33 +262,37 @@ impl Lane {
             bits = (peek(bytes, at) & !0xff | peek(bytes, at + 56) >> 56).rotate_right(window.leading.into());
         }
         self.value_bits ^= bits & window.mask & differs;
-        self.pos = select_unpredictable(code >> 63 == 1, at + u64::from(window.width), pos + 1);
+        self.sample_bits = self.value_bits;
+        let same = pos + if JOINT { longer } else { 1 };
+        self.pos = select_unpredictable(differs != 0, at + u64::from(window.width), same);
         self.timestamp_ms = self.timestamp_ms.wrapping_add(self.delta as i64);
         self.deltas |= self.delta.wrapping_sub(1);
         Ok(())
     }
 
-    /// A sample whose timestamp changes by more than jitter does.
+    /// A sample whose timestamp changes by more than jitter does, or a staleness marker.
     #[cold]
     #[inline(never)]
-    fn step_far(&mut self, bytes: &Bytes) -> Result<(), Odd> {
+    fn step_far<const JOINT: bool>(mut self, bytes: &Bytes) -> Result<Self, Odd> {
         let at = self.pos & (BUFFER_BYTES as u64 * 8 - 1);
         let mut bits = BitReader::at_bit(bytes, at as usize);
-        let mut state = XorAppender::new();
-        state.timestamp_ms = self.timestamp_ms;
-        state.delta = self.delta;
-        state.value_bits = self.value_bits;
-        state.window = Window::from_header(self.window).map_err(|_| Odd)?;
-        state.read_sample(&mut bits, 2).map_err(|_| Odd)?;
-        *self = Lane {
-            timestamp_ms: state.timestamp_ms,
-            delta: state.delta,
-            value_bits: state.value_bits,
-            pos: self.pos - at + bits.position() as u64,
-            window: state.window.header(),
-            deltas: self.deltas | state.delta.wrapping_sub(1),
-        };
-        Ok(())
+        let window = Window::from_header(self.window).map_err(|_| Odd)?;
+        if JOINT {
+            let mut state = Xor2Appender::behind(self.timestamp_ms, self.delta, self.value_bits, window);
+            state.read_sample(&mut bits, 2).map_err(|_| Odd)?;
+            (self.timestamp_ms, self.delta, self.window) =
+                (state.timestamp_ms, state.delta, state.window.header());
+            (self.value_bits, self.sample_bits) = (state.base_bits, state.value_bits());
+        } else {
+            let mut state = XorAppender::behind(self.timestamp_ms, self.delta, self.value_bits, window);
+            state.read_sample(&mut bits, 2).map_err(|_| Odd)?;
+            (self.timestamp_ms, self.delta, self.window) =
+                (state.timestamp_ms, state.delta, state.window.header());
+            (self.value_bits, self.sample_bits) = (state.value_bits, state.value_bits);
+        }
+        self.pos = self.pos - at + bits.position() as u64;
+        self.deltas |= self.delta.wrapping_sub(1);
+        Ok(self)
     }
 
     /// Whether all that was read was inside the chunk, which ends at bit `end`, and in order of time.
@@ -251,31 +313,46 @@ impl Default for Buffer {
 
 impl Buffer {
     /// Decodes up to [`LANES`] chunks of at most [`LANE_BYTES_MAX`] bytes, each as a whole to its own `out`, which has
-    /// as many rows as the chunk has samples: more than two.
-    pub(super) fn decode_many(&mut self, chunks: &[&[u8]], outs: &mut [Out<'_>]) -> Result<(), Odd> {
+    /// as many rows as the chunk has samples: more than two. Gives the start timestamp of each chunk's samples.
+    pub(super) fn decode_many<const JOINT: bool>(
+        &mut self,
+        chunks: &[&[u8]],
+        outs: &mut [Out<'_>],
+    ) -> Result<[i64; LANES], Odd> {
         let mut lanes = [Lane::NONE; LANES];
+        let mut starts = [0; LANES];
         let mut ends = [0; LANES];
         for (i, (chunk, out)) in chunks.iter().zip(&mut *outs).enumerate() {
             let first = i * LANE_BYTES_MAX;
             self.0[first..first + chunk.len()].copy_from_slice(chunk);
-            lanes[i] = Lane::begin(&self.0, first, chunk, out)?;
+            (lanes[i], starts[i]) = Lane::begin::<JOINT>(&self.0, first, chunk, out)?;
             ends[i] = (first + chunk.len()) as u64 * 8;
         }
-        finish(&self.0, &mut lanes[..chunks.len()], outs, 2)?;
-        lanes.iter().zip(ends).try_for_each(|(lane, end)| lane.check(end))
+        finish::<JOINT>(&self.0, &mut lanes[..chunks.len()], outs, 2)?;
+        lanes
+            .iter()
+            .zip(ends)
+            .try_for_each(|(lane, end)| lane.check(end))?;
+        Ok(starts)
     }
 
-    /// Decodes a chunk of any length up to the first sample after `max_ms`; gives the number of samples written.
-    pub(super) fn decode_one(&mut self, chunk: &[u8], max_ms: i64, out: &mut Out<'_>) -> Result<usize, Odd> {
+    /// Decodes a chunk of any length up to the first sample after `max_ms`; gives the number of samples written
+    /// and their start timestamp.
+    pub(super) fn decode_one<const JOINT: bool>(
+        &mut self,
+        chunk: &[u8],
+        max_ms: i64,
+        out: &mut Out<'_>,
+    ) -> Result<(usize, i64), Odd> {
         let mut last_start = self.load(chunk)?;
-        let mut lane = Lane::begin(&self.0, 0, chunk, out)?;
+        let (mut lane, start_ms) = Lane::begin::<JOINT>(&self.0, 0, chunk, out)?;
         let mut written = out.timestamps_ms.len().min(2);
         let mut rest = chunk;
         loop {
-            lane = self.run(lane, last_start, max_ms, out, &mut written)?;
+            lane = self.run::<JOINT>(lane, last_start, max_ms, out, &mut written)?;
             if written == out.timestamps_ms.len() || lane.timestamp_ms > max_ms {
                 lane.check(rest.len() as u64 * 8)?;
-                return Ok(written);
+                return Ok((written, start_ms));
             }
             rest = rest.get(lane.pos as usize / 8..).ok_or(Odd)?;
             lane.pos &= 7;
@@ -287,7 +364,7 @@ impl Buffer {
     /// that may reach over the end are left to the next turn.
     fn load(&mut self, chunk: &[u8]) -> Result<u64, Odd> {
         let (part, last_start) = match chunk.get(..BUFFER_BYTES) {
-            Some(part) => (part, (BUFFER_BYTES - XOR_SAMPLE_BYTES_MAX) * 8),
+            Some(part) => (part, (BUFFER_BYTES - XOR2_SAMPLE_BYTES_MAX) * 8),
             None => (chunk, (chunk.len() * 8).checked_sub(8).ok_or(Odd)? + 7),
         };
         self.0[..part.len()].copy_from_slice(part);
@@ -295,7 +372,7 @@ impl Buffer {
     }
 
     /// Decodes samples that begin at `last_start` or before.
-    fn run(
+    fn run<const JOINT: bool>(
         &self,
         mut lane: Lane,
         last_start: u64,
@@ -303,25 +380,26 @@ impl Buffer {
         out: &mut Out<'_>,
         written: &mut usize,
     ) -> Result<Lane, Odd> {
+        // Zeros by which a sample says that nothing has changed.
+        let same_bits = if JOINT { 1 } else { 2 };
         let bytes = &*self.0;
         let (timestamps_ms, values) = (&mut *out.timestamps_ms, &mut *out.values);
         while *written < timestamps_ms.len() && lane.pos <= last_start && lane.timestamp_ms <= max_ms {
             let zeros = peek(bytes, lane.pos).leading_zeros().min(56);
             if zeros < 8 {
-                lane.step(bytes)?;
+                lane.step::<JOINT>(bytes)?;
                 timestamps_ms[*written] = lane.timestamp_ms;
-                values[*written] = f64::from_bits(lane.value_bits);
+                values[*written] = f64::from_bits(lane.sample_bits);
                 *written += 1;
                 continue;
             }
-            // A sample in which nothing changed is two zeros.
-            let run = (zeros as usize / 2).min(timestamps_ms.len() - *written);
+            let run = (zeros as usize / same_bits).min(timestamps_ms.len() - *written);
             for slot in &mut timestamps_ms[*written..*written + run] {
                 lane.timestamp_ms = lane.timestamp_ms.wrapping_add(lane.delta as i64);
                 *slot = lane.timestamp_ms;
             }
             values[*written..*written + run].fill(f64::from_bits(lane.value_bits));
-            lane.pos += 2 * run as u64;
+            lane.pos += (same_bits * run) as u64;
             *written += run;
         }
         Ok(lane)
@@ -329,32 +407,37 @@ impl Buffer {
 }
 
 /// Decodes what is left of all lanes, of which `done` samples are there: together as long as it lasts.
-fn finish(bytes: &Bytes, lanes: &mut [Lane], outs: &mut [Out<'_>], done: usize) -> Result<(), Odd> {
+fn finish<const JOINT: bool>(
+    bytes: &Bytes,
+    lanes: &mut [Lane],
+    outs: &mut [Out<'_>],
+    done: usize,
+) -> Result<(), Odd> {
     let shortest = outs.iter().map(|out| out.timestamps_ms.len()).min().unwrap_or(0);
     let together = done..shortest.max(done);
     let done = together.end;
     if let (Ok(lanes), Ok(outs)) = (lanes.try_into(), outs.try_into())
-        && let Some(result) = lanes_avx2::steps(bytes, lanes, outs, together.clone())
+        && let Some(result) = lanes_avx2::steps::<JOINT>(bytes, lanes, outs, together.clone())
     {
         result?;
     } else if let (Ok(lanes), Ok(outs)) = (lanes.try_into(), outs.try_into()) {
-        steps::<2>(bytes, lanes, outs, together)?;
+        steps::<2, JOINT>(bytes, lanes, outs, together)?;
     } else if let (Ok(lanes), Ok(outs)) = (lanes.try_into(), outs.try_into()) {
-        return steps::<1>(bytes, lanes, outs, together);
+        return steps::<1, JOINT>(bytes, lanes, outs, together);
     } else {
         let (a, b) = lanes.split_at_mut(2.min(lanes.len()));
         let (out_a, out_b) = outs.split_at_mut(a.len());
-        finish(bytes, a, out_a, together.start)?;
-        return finish(bytes, b, out_b, together.start);
+        finish::<JOINT>(bytes, a, out_a, together.start)?;
+        return finish::<JOINT>(bytes, b, out_b, together.start);
     }
     // Chunks of unequal length: the rest one by one.
     let mut rest = lanes.chunks_mut(1).zip(outs.chunks_mut(1));
-    rest.try_for_each(|(lane, out)| finish(bytes, lane, out, done))
+    rest.try_for_each(|(lane, out)| finish::<JOINT>(bytes, lane, out, done))
 }
 
 /// Decodes the samples `rows` of `N` lanes, in turns.
 #[inline(never)]
-fn steps<const N: usize>(
+fn steps<const N: usize, const JOINT: bool>(
     bytes: &Bytes,
     lanes: &mut [Lane; N],
     outs: &mut [Out<'_>; N],
@@ -369,9 +452,9 @@ fn steps<const N: usize>(
     });
     for row in 0..rows.len() {
         for (lane, (timestamps_ms, values)) in now.iter_mut().zip(&mut outs) {
-            lane.step(bytes)?;
+            lane.step::<JOINT>(bytes)?;
             timestamps_ms[row] = lane.timestamp_ms;
-            values[row] = f64::from_bits(lane.value_bits);
+            values[row] = f64::from_bits(lane.sample_bits);
         }
     }
     *lanes = now;

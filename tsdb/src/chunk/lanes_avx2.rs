@@ -12,7 +12,7 @@ use super::lanes::{Bytes, Lane, Odd, Out};
 
 /// Decodes the samples `rows` of four lanes. `None` where the processor cannot; nothing has changed then.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn steps(
+pub(super) fn steps<const JOINT: bool>(
     _: &Bytes,
     _: &mut [Lane; 4],
     _: &mut [Out<'_>; 4],
@@ -24,7 +24,7 @@ pub(super) fn steps(
 /// Decodes the samples `rows` of four lanes. `None` where the processor cannot; nothing has changed then.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "see the top of the file")]
-pub(super) fn steps(
+pub(super) fn steps<const JOINT: bool>(
     bytes: &Bytes,
     lanes: &mut [Lane; 4],
     outs: &mut [Out<'_>; 4],
@@ -34,7 +34,7 @@ pub(super) fn steps(
         return None;
     }
     // SAFETY: the processor has AVX2, all that the function demands.
-    Some(unsafe { x86::steps(bytes, lanes, outs, rows) })
+    Some(unsafe { x86::steps::<JOINT>(bytes, lanes, outs, rows) })
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -58,41 +58,45 @@ mod x86 {
 
     /// See [`super::steps`].
     #[target_feature(enable = "avx2")]
-    pub(super) fn steps(
+    pub(super) fn steps<const JOINT: bool>(
         bytes: &Bytes,
         lanes: &mut [Lane; 4],
         outs: &mut [Out<'_>; 4],
         rows: Range<usize>,
     ) -> Result<(), Odd> {
         let mut four = Four::of(lanes);
-        let [a, b, c, d] = outs.each_mut().map(|out| {
+        let mut outs = outs.each_mut().map(|out| {
             (
                 &mut out.timestamps_ms[rows.clone()],
                 &mut out.values[rows.clone()],
             )
         });
         for row in 0..rows.len() {
-            if !four.step(bytes) {
-                four = step_each(four, bytes)?;
+            if four.step::<JOINT>(bytes) {
+                let (t, v) = (elements(four.timestamps_ms), elements(four.values));
+                for (i, (timestamps_ms, values)) in outs.iter_mut().enumerate() {
+                    (timestamps_ms[row], values[row]) = (t[i], f64::from_bits(v[i] as u64));
+                }
+            } else {
+                let lanes = step_each::<JOINT>(four, bytes)?;
+                four = Four::of(&lanes);
+                for ((timestamps_ms, values), lane) in outs.iter_mut().zip(lanes) {
+                    (timestamps_ms[row], values[row]) = (lane.timestamp_ms, f64::from_bits(lane.sample_bits));
+                }
             }
-            let (t, v) = (elements(four.timestamps_ms), elements(four.values));
-            (a.0[row], a.1[row]) = (t[0], f64::from_bits(v[0] as u64));
-            (b.0[row], b.1[row]) = (t[1], f64::from_bits(v[1] as u64));
-            (c.0[row], c.1[row]) = (t[2], f64::from_bits(v[2] as u64));
-            (d.0[row], d.1[row]) = (t[3], f64::from_bits(v[3] as u64));
         }
         *lanes = four.lanes();
         Ok(())
     }
 
-    /// A sample of each lane, lane by lane.
+    /// Decodes a sample of each lane, lane by lane.
     #[cold]
     #[inline(never)]
     #[target_feature(enable = "avx2")]
-    fn step_each(four: Four, bytes: &Bytes) -> Result<Four, Odd> {
+    fn step_each<const JOINT: bool>(four: Four, bytes: &Bytes) -> Result<[Lane; 4], Odd> {
         let mut lanes = four.lanes();
-        lanes.iter_mut().try_for_each(|lane| lane.step(bytes))?;
-        Ok(Four::of(&lanes))
+        lanes.iter_mut().try_for_each(|lane| lane.step::<JOINT>(bytes))?;
+        Ok(lanes)
     }
 
     impl Four {
@@ -117,6 +121,7 @@ mod x86 {
                 timestamp_ms: timestamps_ms[i],
                 delta: deltas[i] as u64,
                 value_bits: values[i] as u64,
+                sample_bits: values[i] as u64,
                 pos: pos[i] as u64,
                 window: windows[i] as u64,
                 deltas: all_deltas[i] as u64,
@@ -126,47 +131,71 @@ mod x86 {
         /// Decodes a sample of each lane. False where one is not usual; nothing has changed then.
         #[target_feature(enable = "avx2")]
         #[inline]
-        fn step(&mut self, bytes: &Bytes) -> bool {
+        fn step<const JOINT: bool>(&mut self, bytes: &Bytes) -> bool {
             let all = |number: i64| _mm256_set1_epi64x(number);
             let none = _mm256_setzero_si256();
             let time = peek(bytes, self.pos);
-            let far = _mm256_and_si256(time, _mm256_add_epi64(time, time));
-            let changed = _mm256_cmpgt_epi64(none, time);
+            let ones = _mm256_and_si256(time, _mm256_add_epi64(time, time));
+            let changed = _mm256_cmpgt_epi64(none, if JOINT { ones } else { time });
             let used = _mm256_add_epi64(_mm256_and_si256(changed, all(15)), all(1));
             let code = _mm256_sllv_epi64(time, used);
-            // The sign bit of `fresh` is what counts, that of `code` says that the value differs.
-            let fresh = _mm256_and_si256(code, _mm256_add_epi64(code, code));
-            let window = _mm256_and_si256(_mm256_srli_epi64::<51>(code), all(0x7ff));
+            let double = _mm256_add_epi64(code, code);
+            // The sign bits of `far`, `differs` and `fresh` are what counts.
+            let (mut far, mut differs, mut header) = (ones, code, code);
+            if JOINT {
+                let stale =
+                    _mm256_and_si256(_mm256_and_si256(code, double), _mm256_add_epi64(double, double));
+                far = _mm256_and_si256(ones, _mm256_slli_epi64::<2>(time));
+                far = _mm256_or_si256(far, _mm256_and_si256(stale, changed));
+                differs = _mm256_and_si256(time, _mm256_or_si256(code, _mm256_xor_si256(changed, all(-1))));
+                header = select(changed, double, code);
+            }
+            let fresh = _mm256_and_si256(differs, double);
+            let window = _mm256_and_si256(_mm256_srli_epi64::<51>(header), all(0x7ff));
             let window = select(fresh, window, self.windows);
             // Leading zeros, and the width less one.
             let leading = _mm256_srli_epi64::<6>(window);
             let width = _mm256_and_si256(_mm256_sub_epi64(window, all(1)), all(63));
             // Negative where the window does not fit a value.
             let trailing = _mm256_sub_epi64(_mm256_sub_epi64(all(63), leading), width);
-            if any_negative(_mm256_or_si256(far, _mm256_and_si256(trailing, code))) {
+            if any_negative(_mm256_or_si256(far, _mm256_and_si256(trailing, differs))) {
                 return false;
             }
             let pos = _mm256_add_epi64(self.pos, used);
-            let header = _mm256_and_si256(_mm256_cmpgt_epi64(none, fresh), all(11));
+            let longer = _mm256_and_si256(changed, all(1));
+            let header = if JOINT {
+                _mm256_add_epi64(all(11), longer)
+            } else {
+                all(11)
+            };
+            let header = _mm256_and_si256(_mm256_cmpgt_epi64(none, fresh), header);
             let at = _mm256_add_epi64(_mm256_add_epi64(pos, all(2)), header);
             let mut bits = peek(bytes, at);
             let wide = _mm256_cmpgt_epi64(width, all(WIDTH_OF_LOAD as i64 - 1));
-            if any_negative(_mm256_and_si256(wide, code)) {
+            if any_negative(_mm256_and_si256(wide, differs)) {
                 let rest = _mm256_srli_epi64::<56>(peek(bytes, _mm256_add_epi64(at, all(56))));
                 bits = _mm256_or_si256(_mm256_andnot_si256(all(0xff), bits), rest);
             }
             let bits = _mm256_srlv_epi64(bits, _mm256_sub_epi64(all(63), width));
-            let differs = _mm256_cmpgt_epi64(none, code);
-            let xor = _mm256_and_si256(_mm256_sllv_epi64(bits, trailing), differs);
-            // 14 bits, of which numbers above 0x2000 stand for negative ones.
-            let change = _mm256_add_epi64(_mm256_srli_epi64::<48>(time), all(0x1fff));
-            let change = _mm256_sub_epi64(_mm256_and_si256(change, all(0x3fff)), all(0x1fff));
+            let all_differs = _mm256_cmpgt_epi64(none, differs);
+            let xor = _mm256_and_si256(_mm256_sllv_epi64(bits, trailing), all_differs);
+            let change = _mm256_srli_epi64::<48>(time);
+            let change = if JOINT {
+                // 13 bits in two's complement.
+                let moved = _mm256_and_si256(_mm256_add_epi64(change, all(0x1000)), all(0x1fff));
+                _mm256_sub_epi64(moved, all(0x1000))
+            } else {
+                // 14 bits, of which numbers above 0x2000 stand for negative ones.
+                let moved = _mm256_and_si256(_mm256_add_epi64(change, all(0x1fff)), all(0x3fff));
+                _mm256_sub_epi64(moved, all(0x1fff))
+            };
             self.deltas = _mm256_add_epi64(self.deltas, _mm256_and_si256(change, changed));
             self.all_deltas = _mm256_or_si256(self.all_deltas, _mm256_sub_epi64(self.deltas, all(1)));
             self.timestamps_ms = _mm256_add_epi64(self.timestamps_ms, self.deltas);
             self.values = _mm256_xor_si256(self.values, xor);
             let end = _mm256_add_epi64(_mm256_add_epi64(at, width), all(1));
-            self.pos = select(code, end, _mm256_add_epi64(pos, all(1)));
+            let same = _mm256_add_epi64(pos, if JOINT { longer } else { all(1) });
+            self.pos = select(differs, end, same);
             self.windows = window;
             true
         }

@@ -5,6 +5,7 @@
 
 mod bits;
 mod encode;
+mod float_read;
 mod histogram;
 mod lanes;
 mod lanes_avx2;
@@ -15,7 +16,6 @@ pub(crate) mod testing;
 pub mod workload;
 mod xor;
 mod xor2;
-mod xor_read;
 
 use model::columns::Columns;
 
@@ -148,18 +148,26 @@ pub fn decode_all(
 ) -> Result<(), (usize, ChunkError)> {
     let mut at = 0;
     while at < chunks.len() {
+        let encoding = chunks[at].encoding;
         let mut together: [&[u8]; lanes::LANES] = [&[]; lanes::LANES];
         let mut count = 0;
         for (slot, chunk) in together.iter_mut().zip(&chunks[at..]) {
-            if chunk.encoding != Encoding::Xor as u8 || !xor_read::takes_turns(chunk.bytes) {
+            if chunk.encoding != encoding || !float_read::takes_turns(encoding, chunk.bytes) {
                 break;
             }
             *slot = chunk.bytes;
             count += 1;
         }
         let before = columns.len();
-        if count < 2 || xor_read::decode_together(&together[..count], min_ms, max_ms, columns).is_err() {
-            decode(chunks[at].encoding, chunks[at].bytes, min_ms, max_ms, columns).map_err(|e| (at, e))?;
+        let done = match &together[..count] {
+            [] | [_] => Err(lanes::Odd),
+            chunks if encoding == Encoding::Xor2 as u8 => {
+                float_read::decode_together::<true>(chunks, min_ms, max_ms, columns)
+            }
+            chunks => float_read::decode_together::<false>(chunks, min_ms, max_ms, columns),
+        };
+        if done.is_err() {
+            decode(encoding, chunks[at].bytes, min_ms, max_ms, columns).map_err(|e| (at, e))?;
             count = 1;
         }
         let rows = &columns.timestamps_ms;
@@ -186,8 +194,8 @@ pub fn decode(
     columns: &mut Columns,
 ) -> Result<(), ChunkError> {
     match Encoding::from_byte(encoding)? {
-        Encoding::Xor => xor_read::decode(bytes, min_ms, max_ms, columns),
-        Encoding::Xor2 => xor2::decode(bytes, min_ms, max_ms, columns),
+        Encoding::Xor => float_read::decode::<false>(bytes, min_ms, max_ms, columns),
+        Encoding::Xor2 => float_read::decode::<true>(bytes, min_ms, max_ms, columns),
         Encoding::Histogram => histogram::decode::<Int>(bytes, false, min_ms, max_ms, columns),
         Encoding::HistogramSt => histogram::decode::<Int>(bytes, true, min_ms, max_ms, columns),
         Encoding::FloatHistogram => histogram::decode::<Float>(bytes, false, min_ms, max_ms, columns),

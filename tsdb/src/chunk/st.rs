@@ -8,7 +8,8 @@ use super::bits::{BitReader, BitWriter, OutOfBits, varint_bits};
 
 /// Sample at which start timestamps are written even when none has changed: the header byte cannot name later ones.
 const CHANGE_ON_MAX: u16 = 0x7f;
-const FIRST_KNOWN: u8 = 0x80;
+/// Bit of the header byte: sample 0 has a start timestamp.
+pub(super) const FIRST_KNOWN: u8 = 0x80;
 
 /// Where a chunk stands with its start timestamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -149,6 +149,17 @@ impl XorAppender {
         Ok(state)
     }
 
+    /// The state behind some sample, to read on.
+    pub(super) fn behind(timestamp_ms: i64, delta: u64, value_bits: u64, window: Window) -> Self {
+        XorAppender {
+            timestamp_ms,
+            value_bits,
+            delta,
+            window,
+            ..XorAppender::new()
+        }
+    }
+
     /// Reads one sample; `Err(None)` where the bits end.
     pub(super) fn read_sample(
         &mut self,

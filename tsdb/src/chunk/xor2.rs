@@ -21,20 +21,20 @@ use super::st::StartTrack;
 use super::xor::Window;
 use super::{COUNT_BYTES, ChunkError, ChunkFull, sample_count};
 
-const HEADER_BYTES: usize = COUNT_BYTES + 1;
+pub(super) const HEADER_BYTES: usize = COUNT_BYTES + 1;
 /// Most bytes that a sample can add: 10 of a varint or 69 bits of time, 14 + 64 bits of value, 80 bits of start.
 pub const XOR2_SAMPLE_BYTES_MAX: usize = 31;
 
 /// What is needed to add a sample to a chunk whose bytes lie elsewhere; used like [`super::XorAppender`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Xor2Appender {
-    timestamp_ms: i64,
+    pub(super) timestamp_ms: i64,
     /// Last value that was no staleness marker.
-    base_bits: u64,
-    delta: u64,
+    pub(super) base_bits: u64,
+    pub(super) delta: u64,
     start: StartTrack,
     len: u16,
-    window: Window,
+    pub(super) window: Window,
     free: u8,
     stale: bool,
 }
@@ -101,7 +101,7 @@ impl Xor2Appender {
         f64::from_bits(self.value_bits())
     }
 
-    fn value_bits(&self) -> u64 {
+    pub(super) fn value_bits(&self) -> u64 {
         if self.stale {
             STALE_NAN_BITS
         } else {
@@ -215,8 +215,19 @@ impl Xor2Appender {
         out.put(xor >> self.window.trailing, self.window.width());
     }
 
+    /// The state behind some sample of a chunk without start timestamps, to read on.
+    pub(super) fn behind(timestamp_ms: i64, delta: u64, base_bits: u64, window: Window) -> Self {
+        Xor2Appender {
+            timestamp_ms,
+            base_bits,
+            delta,
+            window,
+            ..Xor2Appender::new()
+        }
+    }
+
     /// Reads one sample; `Err(None)` where the bits end.
-    fn read_sample(&mut self, bits: &mut BitReader<'_>, n: u16) -> Result<(), Option<ChunkError>> {
+    pub(super) fn read_sample(&mut self, bits: &mut BitReader<'_>, n: u16) -> Result<(), Option<ChunkError>> {
         let previous_ms = self.timestamp_ms;
         self.stale = false;
         match n {
@@ -289,13 +300,8 @@ fn begin(chunk: &[u8]) -> Result<(u16, Xor2Appender, BitReader<'_>), ChunkError>
     Ok((samples, state, BitReader::new(chunk, HEADER_BYTES)))
 }
 
-/// Appends the samples in `min_ms..=max_ms` of the chunk to `columns`.
-pub(super) fn decode(
-    chunk: &[u8],
-    min_ms: i64,
-    max_ms: i64,
-    columns: &mut Columns,
-) -> Result<(), ChunkError> {
+/// Appends the samples in `min_ms..=max_ms` of the chunk to `columns`, bit by bit: what `float_read` falls back to.
+pub(super) fn plain(chunk: &[u8], min_ms: i64, max_ms: i64, columns: &mut Columns) -> Result<(), ChunkError> {
     let (samples, mut state, mut bits) = begin(chunk)?;
     let has_starts = state.start.header != 0;
     columns.timestamps_ms.reserve(samples.into());

@@ -1,6 +1,7 @@
 //! XOR2 chunks: round trips, resuming, damage.
 
 use super::*;
+use crate::chunk::float_read::decode;
 use crate::chunk::testing::{Rng, attack, float_patterns};
 
 type Sample = (i64, i64, f64);
@@ -23,7 +24,7 @@ fn encode(samples: &[Sample]) -> Vec<u8> {
 
 fn decoded(chunk: &[u8], min_ms: i64, max_ms: i64) -> Result<Vec<(i64, i64, u64)>, ChunkError> {
     let mut columns = Columns::default();
-    decode(chunk, min_ms, max_ms, &mut columns)?;
+    decode::<true>(chunk, min_ms, max_ms, &mut columns)?;
     assert!(columns.start_timestamps_ms.is_empty() || columns.start_timestamps_ms.len() == columns.len());
     let row = |i: usize| {
         let start = columns.start_timestamps_ms.get(i).copied().unwrap_or(0);

@@ -3,8 +3,8 @@
 use model::columns::Columns;
 
 use super::*;
+use crate::chunk::float_read::decode;
 use crate::chunk::testing::{Rng, attack, float_patterns};
-use crate::chunk::xor_read::decode;
 
 fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
     let mut appender = XorAppender::new();
@@ -25,7 +25,7 @@ fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
 
 fn decoded(chunk: &[u8], min_ms: i64, max_ms: i64) -> Result<Vec<(i64, u64)>, ChunkError> {
     let mut columns = Columns::default();
-    decode(chunk, min_ms, max_ms, &mut columns)?;
+    decode::<false>(chunk, min_ms, max_ms, &mut columns)?;
     let values = columns.values.iter().map(|v| v.to_bits());
     Ok(columns.timestamps_ms.iter().copied().zip(values).collect())
 }

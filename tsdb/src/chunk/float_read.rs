@@ -1,4 +1,4 @@
-//! Chunks of classic floats into columns: which decoder a chunk gets, and what falls outside of the range.
+//! Chunks of floats into columns: which decoder a chunk gets, and what falls outside of the range.
 
 use std::cell::RefCell;
 
@@ -6,24 +6,34 @@ use model::columns::Columns;
 
 use super::bits::BitReader;
 use super::lanes::{Buffer, LANE_BYTES_MAX, LANES, Odd, Out};
+use super::st::FIRST_KNOWN;
 use super::xor::XorAppender;
-use super::{COUNT_BYTES, ChunkError, sample_count};
+use super::{COUNT_BYTES, ChunkError, Encoding, sample_count, xor2};
 
-/// Bits a sample from which on taking turns beats counting runs of samples in which nothing changes (two bits each).
+/// Bits a sample from which on taking turns beats counting runs of samples in which nothing changes: those have two bits
+/// each, one with joint control bits.
 const LOCK_STEP_BITS: usize = 7;
 
 thread_local! {
     static BUFFER: RefCell<Buffer> = RefCell::default();
 }
 
-/// Whether a chunk of this encoding is decoded faster together with its neighbours: not when it is mostly runs.
-pub(super) fn takes_turns(chunk: &[u8]) -> bool {
+/// Whether a chunk is decoded faster together with its neighbours of that encoding: not when it is mostly runs.
+pub(super) fn takes_turns(encoding: u8, chunk: &[u8]) -> bool {
+    let suits = match Encoding::from_byte(encoding) {
+        Ok(Encoding::Xor) => true,
+        // Not where each sample has a start timestamp of its own.
+        Ok(Encoding::Xor2) => chunk
+            .get(COUNT_BYTES)
+            .is_some_and(|start| start & !FIRST_KNOWN == 0),
+        _ => false,
+    };
     let samples = usize::from(sample_count(chunk).unwrap_or(0));
-    chunk.len() <= LANE_BYTES_MAX && samples > 2 && chunk.len() * 8 >= samples * LOCK_STEP_BITS
+    suits && chunk.len() <= LANE_BYTES_MAX && samples > 2 && chunk.len() * 8 >= samples * LOCK_STEP_BITS
 }
 
-/// Appends the samples in `min_ms..=max_ms` of the chunk to `columns`.
-pub(super) fn decode(
+/// Appends the samples in `min_ms..=max_ms` of the chunk to `columns`; `JOINT` stands for [`Encoding::Xor2`].
+pub(super) fn decode<const JOINT: bool>(
     chunk: &[u8],
     min_ms: i64,
     max_ms: i64,
@@ -35,15 +45,20 @@ pub(super) fn decode(
         timestamps_ms: &mut columns.timestamps_ms[first..],
         values: &mut columns.values[first..],
     };
-    match BUFFER.with_borrow_mut(|buffer| buffer.decode_one(chunk, max_ms, &mut out)) {
-        Ok(written) => {
+    match BUFFER.with_borrow_mut(|buffer| buffer.decode_one::<JOINT>(chunk, max_ms, &mut out)) {
+        Ok((written, start_ms)) => {
             resize(columns, first + written);
+            set_starts(columns, first, written, start_ms);
             trim(columns, first, min_ms, max_ms);
             Ok(())
         }
         Err(Odd) => {
             resize(columns, first);
-            plain(chunk, min_ms, max_ms, columns)
+            if JOINT {
+                xor2::plain(chunk, min_ms, max_ms, columns)
+            } else {
+                plain(chunk, min_ms, max_ms, columns)
+            }
         }
     }
 }
@@ -52,7 +67,7 @@ pub(super) fn decode(
 ///
 /// # Errors
 /// When one must be decoded on its own; `columns` is as it was.
-pub(super) fn decode_together(
+pub(super) fn decode_together<const JOINT: bool>(
     chunks: &[&[u8]],
     min_ms: i64,
     max_ms: i64,
@@ -71,17 +86,30 @@ pub(super) fn decode_together(
         values: values.split_off_mut(..samples).unwrap_or_default(),
     });
     let outs = &mut outs[..chunks.len()];
-    let done = BUFFER.with_borrow_mut(|buffer| buffer.decode_many(chunks, outs));
+    let done = BUFFER.with_borrow_mut(|buffer| buffer.decode_many::<JOINT>(chunks, outs));
     let ends = |pair: &[Out<'_>]| Some((*pair[0].timestamps_ms.last()?, *pair[1].timestamps_ms.first()?));
     let ascend = outs
         .windows(2)
         .all(|pair| ends(pair).is_some_and(|(end, start)| end < start));
-    if done.is_err() || !ascend {
+    let (Ok(starts), true) = (done, ascend) else {
         resize(columns, first);
         return Err(Odd);
+    };
+    let mut row = first;
+    for (samples, start_ms) in samples.into_iter().zip(starts) {
+        set_starts(columns, row, samples, start_ms);
+        row += samples;
     }
     trim(columns, first, min_ms, max_ms);
     Ok(())
+}
+
+/// Gives `count` rows from `first` on a start timestamp, 0 where it is not known.
+fn set_starts(columns: &mut Columns, first: usize, count: usize, start_ms: i64) {
+    if start_ms != 0 {
+        columns.start_timestamps_ms.resize(columns.timestamps_ms.len(), 0);
+        columns.start_timestamps_ms[first..first + count].fill(start_ms);
+    }
 }
 
 fn resize(columns: &mut Columns, len: usize) {
