@@ -7,7 +7,7 @@ use promql::value::SampleValue;
 use template::alert::{AlertData, FUNCTIONS, PREFIX};
 use template::{CallError, Dialect, Host, ParseError, QuerySample, TemplateSet, Value};
 
-use crate::source::QuerySource;
+use crate::source::{Asker, QuerySource};
 
 /// A label's or annotation's text, ready to be expanded any number of times.
 pub(crate) struct Template {
@@ -60,6 +60,7 @@ impl Template {
 /// What templates of one evaluation share.
 pub(crate) struct Context<'c> {
     pub(crate) source: &'c dyn QuerySource,
+    pub(crate) asker: Asker<'c>,
     pub(crate) at_ms: i64,
     pub(crate) external_url: &'c str,
     pub(crate) external_labels: &'c Value,
@@ -86,7 +87,7 @@ fn to_value(value: &SampleValue) -> Value {
 
 impl Host for Context<'_> {
     fn query(&self, expr: &str) -> Result<Vec<QuerySample>, CallError> {
-        let samples = self.source.query_text(expr, self.at_ms);
+        let samples = self.source.query_text(expr, self.at_ms, self.asker);
         let samples = samples.map_err(|error| CallError::Host(Box::new(error)))?;
         Ok(samples
             .into_iter()

@@ -20,7 +20,7 @@ use crate::expand::Context;
 use crate::instrument::{GroupMetrics, RuleMetrics};
 use crate::rule::{Action, AlertAction, Rule};
 use crate::schedule::Schedule;
-use crate::source::QuerySource;
+use crate::source::{Asker, QuerySource};
 use crate::state::{ActiveAlert, AlertBook, AlertState};
 
 const MS_NS: i64 = 1_000_000;
@@ -83,6 +83,14 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
+    /// Who it is to those that it asks.
+    pub(crate) fn asker(&self) -> Asker<'_> {
+        Asker {
+            file: &self.file,
+            group: &self.name,
+        }
+    }
+
     /// The key under which metrics know the group: names need not be unique across files.
     pub(crate) fn key(&self) -> String {
         format!("{};{}", self.file, self.name)
@@ -300,7 +308,7 @@ impl Group {
     ) -> Result<Vec<Sample>, EvalError> {
         let result = environment
             .source
-            .query(&running.rule.expr, self.query_ms(at_ns))?;
+            .query(&running.rule.expr, self.query_ms(at_ns), self.spec.asker())?;
         match &running.rule.action {
             Action::Record => running.rule.record(result, self.spec.limit),
             Action::Alert(action) => self.alert(running, action, result, at_ns, environment),
@@ -322,6 +330,7 @@ impl Group {
     ) -> Result<Vec<Sample>, EvalError> {
         let context = Context {
             source: &*environment.source,
+            asker: self.spec.asker(),
             at_ms: at_ns.div_euclid(MS_NS),
             external_url: &self.spec.external_url,
             external_labels: &self.external_labels,

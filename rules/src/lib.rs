@@ -46,4 +46,4 @@ pub use load::Settings;
 pub use manager::Manager;
 pub use schedule::Schedule;
 pub use snapshot::{AlertSnapshot, AlertingSnapshot, GroupSnapshot, RuleSnapshot};
-pub use source::{EngineSource, QuerySource};
+pub use source::{Asker, EngineSource, QuerySource, to_vector};

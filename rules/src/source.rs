@@ -10,19 +10,28 @@ use promql::value::{Sample, SampleValue, Value};
 
 use crate::error::EvalError;
 
+/// Which group asks: for logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker<'a> {
+    /// The file that the group stands in.
+    pub file: &'a str,
+    /// Its name.
+    pub group: &'a str,
+}
+
 /// Evaluates expressions. Called from blocking threads.
 pub trait QuerySource: Send + Sync {
     /// The vector that a rule's expression gives at `at_ms`; a scalar counts as one element without labels.
     ///
     /// # Errors
     /// When the query fails, or gives neither a vector nor a scalar.
-    fn query(&self, expr: &Expr, at_ms: i64) -> Result<Vec<Sample>, EvalError>;
+    fn query(&self, expr: &Expr, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError>;
 
     /// The same for the text of a query, as templates have it.
     ///
     /// # Errors
     /// As [`QuerySource::query`], and when the text is no query.
-    fn query_text(&self, text: &str, at_ms: i64) -> Result<Vec<Sample>, EvalError>;
+    fn query_text(&self, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError>;
 }
 
 /// An engine over a store.
@@ -45,7 +54,7 @@ impl EngineSource {
 }
 
 impl QuerySource for EngineSource {
-    fn query(&self, expr: &Expr, at_ms: i64) -> Result<Vec<Sample>, EvalError> {
+    fn query(&self, expr: &Expr, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
         let time = EvalTime::Instant { at_ms };
         to_vector(
             self.engine
@@ -53,7 +62,7 @@ impl QuerySource for EngineSource {
         )
     }
 
-    fn query_text(&self, text: &str, at_ms: i64) -> Result<Vec<Sample>, EvalError> {
+    fn query_text(&self, text: &str, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
         to_vector(
             self.engine
                 .instant(&*self.storage, text, at_ms, &self.options())?,
@@ -61,7 +70,11 @@ impl QuerySource for EngineSource {
     }
 }
 
-fn to_vector(output: QueryOutput) -> Result<Vec<Sample>, EvalError> {
+/// A vector as rules want it; a scalar is one element without labels.
+///
+/// # Errors
+/// When the value is of another type.
+pub fn to_vector(output: QueryOutput) -> Result<Vec<Sample>, EvalError> {
     match output.value {
         Value::Vector(samples) => Ok(samples),
         Value::Scalar { timestamp_ms, value } => Ok(vec![Sample {

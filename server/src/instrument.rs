@@ -54,16 +54,39 @@ fn server(out: &mut Collected, api: &Api) {
         Kind::Gauge,
         "The max number of concurrent queries.",
     )
-    .sample(&[], api.query_slots_max as f64);
+    .sample(&[], api.queries.concurrency() as f64);
     out.family(
         "prometheus_engine_queries",
         Kind::Gauge,
         "The current number of queries being executed or waiting.",
     )
-    .sample(
-        &[],
-        (api.query_slots_max - api.query_slots.available_permits()) as f64,
-    );
+    .sample(&[], api.queries.running() as f64);
+    out.family(
+        "prometheus_engine_query_log_enabled",
+        Kind::Gauge,
+        "State of the query log.",
+    )
+    .sample(&[], f64::from(u8::from(api.queries.log.is_on())));
+    let memory = api.engine.memory();
+    for (name, help, bytes) in [
+        (
+            "narthex_query_memory_bytes",
+            "Memory that the buffers of queries take, answers that are being sent included.",
+            memory.held_bytes(),
+        ),
+        (
+            "narthex_query_memory_peak_bytes",
+            "Most memory that the buffers of queries have taken at a time.",
+            memory.peak_bytes(),
+        ),
+        (
+            "narthex_query_memory_max_bytes",
+            "Most memory that the buffers of queries may take together.",
+            memory.max_bytes(),
+        ),
+    ] {
+        out.family(name, Kind::Gauge, help).sample(&[], bytes as f64);
+    }
 }
 
 /// A metric of every destination: name, kind, help, value.

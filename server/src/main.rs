@@ -6,9 +6,11 @@
 mod cli;
 mod config;
 mod demo;
+mod explain;
 mod instrument;
 mod logging;
 mod memory;
+mod queries;
 mod reload;
 mod serve;
 mod web;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::cli::serve_options::StorageOptions;
 use crate::config::{self, Config, ConfigError, Loaded};
+use crate::queries::{Queries, QueryLog};
 use crate::web::ConfigStatus;
 
 /// What is kept when nothing says otherwise.
@@ -28,6 +29,14 @@ pub(crate) enum ReloadError {
     /// A client for alerts cannot be built.
     #[error("alerting: {0}")]
     Notifier(#[source] httpclient::HttpClientError),
+    /// The query log cannot be opened.
+    #[error("query_log_file {}: {source}", path.display())]
+    QueryLog {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A scrape pool cannot be built.
     #[error("{0}")]
     Scrape(#[from] scraper::ApplyError),
@@ -59,6 +68,7 @@ pub(crate) struct Reloader {
     pub(crate) external_url: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) subquery_step_ms: Arc<AtomicI64>,
+    pub(crate) queries: Arc<Queries>,
 }
 
 impl Reloader {
@@ -84,12 +94,18 @@ impl Reloader {
         // What can fail comes first, and changes nothing that the rest would contradict: the rules are the last of it,
         // and they exchange themselves as a whole.
         scraper::Manager::check(&jobs)?;
+        let log_path = &config.global.query_log_file;
+        let query_log = QueryLog::open(log_path).map_err(|source| ReloadError::QueryLog {
+            path: log_path.clone(),
+            source,
+        })?;
         let alerts = self
             .notifier
             .prepare(&config.alerting, &labels)
             .map_err(ReloadError::Notifier)?;
         self.rules.load(self.rule_settings(&config)).await?;
         self.notifier.apply(alerts);
+        self.queries.log.set(query_log);
         let found_by = jobs
             .iter()
             .map(|job| (job.job_name.clone(), job.discovery.list()))

@@ -13,13 +13,14 @@ use parking_lot::Mutex;
 use promql::engine::{CancelHandle, Engine, EngineOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::serve_options::{ServeOptions, StorageOptions, WalCompression};
 use crate::config::ConfigError;
 use crate::instrument;
 use crate::logging::LoggingError;
+use crate::queries::{Queries, RuleQueries};
 use crate::reload::{ReloadError, Reloader, retention};
 use crate::web::{self, Api, ConfigStatus, Cors, listener};
 
@@ -151,6 +152,12 @@ impl Server {
         let storage: Arc<dyn Queryable> = db.clone();
         let subquery_step_ms = Arc::new(AtomicI64::new(first.config.global.evaluation_interval.as_ms()));
         let engine = Arc::new(Engine::new(engine_options(&options, subquery_step_ms.clone())));
+        let queries = Arc::new(Queries::new(
+            engine.clone(),
+            storage.clone(),
+            options.query.concurrency,
+            &options.storage.path,
+        ));
         let external_url = external_url(&options, &own_address);
         // Links are this and a path that begins with a slash.
         let external_text = external_url.as_str().trim_end_matches('/').to_owned();
@@ -165,11 +172,7 @@ impl Server {
         let rule_queries = CancelHandle::new();
         let rules = Arc::new(rules::Manager::new(
             rules::Environment {
-                source: Arc::new(rules::EngineSource {
-                    engine: engine.clone(),
-                    storage: storage.clone(),
-                    cancel: rule_queries.clone(),
-                }),
+                source: Arc::new(RuleQueries::new(queries.clone(), rule_queries.clone())),
                 appender: db.clone(),
                 storage: storage.clone(),
                 sink: notifier.clone(),
@@ -210,13 +213,13 @@ impl Server {
             external_url: external_text,
             clock: clock.clone(),
             subquery_step_ms,
+            queries: queries.clone(),
         };
         let status = reloader.reload().await?;
         let (reload, reloads) = mpsc::channel(RELOADS_WAITING);
         let api = Arc::new(Api {
             storage,
-            query_slots: Arc::new(Semaphore::new(options.query.concurrency.max(1))),
-            query_slots_max: options.query.concurrency.max(1),
+            queries,
             metrics: registry.clone(),
             status: ArcSwap::from_pointee(status),
             flags: options.flags.clone(),

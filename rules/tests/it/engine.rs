@@ -80,7 +80,11 @@ async fn rules_build_on_each_other() {
     };
     manager.load(settings).await.unwrap();
     let query = |text: &str, at_ms| -> Vec<(String, f64)> {
-        let samples = source.query_text(text, at_ms).unwrap();
+        let asker = narthex_rules::Asker {
+            file: "rules.yml",
+            group: "g",
+        };
+        let samples = source.query_text(text, at_ms, asker).unwrap();
         let shown = samples.into_iter().map(|sample| match sample.value {
             SampleValue::Float(value) => (sample.labels.to_string(), value),
             SampleValue::Histogram(_) => panic!("a histogram"),

@@ -9,7 +9,7 @@ use model::alert::{Alert, AlertSink};
 use model::clock::Clock;
 use model::labels::Labels;
 use narthex_rules::{
-    AlertOptions, Environment, EvalError, GroupSnapshot, LoadError, Manager, QuerySource, RuleMetrics,
+    AlertOptions, Asker, Environment, EvalError, GroupSnapshot, LoadError, Manager, QuerySource, RuleMetrics,
     Settings,
 };
 use promql::ast::Expr;
@@ -58,11 +58,11 @@ impl Queries {
 }
 
 impl QuerySource for Queries {
-    fn query(&self, expr: &Expr, at_ms: i64) -> Result<Vec<Sample>, EvalError> {
-        self.query_text(&expr.to_string(), at_ms)
+    fn query(&self, expr: &Expr, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
+        self.query_text(&expr.to_string(), at_ms, asker)
     }
 
-    fn query_text(&self, text: &str, at_ms: i64) -> Result<Vec<Sample>, EvalError> {
+    fn query_text(&self, text: &str, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
         self.asked.lock().unwrap().push((text.to_owned(), at_ms));
         assert!(text != "panics", "as prepared");
         let answer = self

@@ -28,6 +28,11 @@ impl ChunkSink {
         }
     }
 
+    /// Whether the client is gone: what is still to be written need not be.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Hands on what there is.
     pub(crate) fn flush(&mut self) {
         let next = Vec::with_capacity(if self.closed { 0 } else { CHUNK_BYTES + 1024 });

@@ -110,6 +110,14 @@ pub(crate) fn labels_value(labels: &Labels) -> serde_json::Value {
         .collect()
 }
 
+/// Writes what serialises itself.
+pub(crate) fn serialized(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    if let Err(error) = serde_json::to_writer(out, value) {
+        // Only maps with keys that are no texts can fail, and there are none.
+        tracing::error!(%error, "A part of an answer cannot be written as JSON");
+    }
+}
+
 /// Writes a list of strings.
 pub(crate) fn strings<'a>(out: &mut Vec<u8>, items: impl IntoIterator<Item = &'a str>) {
     out.push(b'[');
@@ -149,6 +157,9 @@ pub(crate) fn query_value(out: &mut ChunkSink, value: &Value) {
         Value::Matrix(list) => {
             out.extend_from_slice(b"\"matrix\",\"result\":[");
             for (index, item) in list.iter().enumerate() {
+                if out.is_closed() {
+                    break;
+                }
                 separate(out, index);
                 series(out, item);
             }

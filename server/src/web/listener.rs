@@ -1,9 +1,11 @@
 //! Accepting connections: our own loop, because limits, timeouts and an orderly end are out of reach otherwise.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -11,11 +13,16 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapRequest;
 
 /// How long a request that is being answered may go on once the server stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause after the system refused a connection, as it does when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who sent a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Bounds of the listener.
 #[derive(Clone, Debug)]
@@ -72,9 +79,9 @@ async fn accept(
             () = stop.cancelled() => break,
         };
         let Ok(slot) = slot else { break };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "Connection refused by the system");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -84,7 +91,14 @@ async fn accept(
             () = stop.cancelled() => break,
         };
         no_delay(&stream);
-        let service = TowerToHyperService::new(router.clone());
+        let peer = Peer(peer.ip());
+        let service = TowerToHyperService::new(MapRequest::new(
+            router.clone(),
+            move |mut request: http::Request<Incoming>| {
+                request.extensions_mut().insert(peer);
+                request
+            },
+        ));
         let connection = http
             .serve_connection_with_upgrades(TokioIo::new(stream), service)
             .into_owned();

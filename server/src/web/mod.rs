@@ -30,12 +30,13 @@ use http::header::{ALLOW, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use model::clock::Clock;
 use model::storage::Queryable;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::cli::flags::FlagValues;
+use crate::queries::Queries;
 use crate::reload::ReloadError;
 pub(crate) use cors::Cors;
 
@@ -63,10 +64,7 @@ pub(crate) struct Api {
     pub(crate) db: Arc<tsdb::db::Db>,
     pub(crate) storage: Arc<dyn Queryable>,
     pub(crate) engine: Arc<promql::engine::Engine>,
-    /// Queries that may run at the same time.
-    pub(crate) query_slots: Arc<Semaphore>,
-    /// How many there are.
-    pub(crate) query_slots_max: usize,
+    pub(crate) queries: Arc<Queries>,
     pub(crate) scraper: Arc<scraper::Manager>,
     pub(crate) rules: Arc<rules::Manager>,
     pub(crate) notifier: Arc<notify::Notifier>,

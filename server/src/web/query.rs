@@ -1,20 +1,27 @@
 //! `/api/v1/query` and `/api/v1/query_range`.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, OriginalUri, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use promql::engine::{CancelHandle, EvalTime, QueryOptions, QueryOutput, QueryStats, StepSamples};
+use http::request::Parts;
+use promql::engine::{CancelHandle, EvalTime, QueryError, QueryOptions, QueryOutput};
 use promql::value::Value;
 use tokio::sync::oneshot;
 
 use super::Api;
-use super::answer::{ApiError, ErrorType, SUCCESS_HEAD, TRUNCATED, annotation_texts, json_response, tail};
+use super::answer::{
+    ApiError, ErrorType, SUCCESS_HEAD, TRUNCATED, annotation_texts, json_response, success_json, tail,
+};
 use super::chunks::{self, ChunkSink};
 use super::json;
+use super::listener::Peer;
 use super::params::{Params, Quoted};
+use crate::explain::Explained;
+use crate::queries::{Origin, QueryTimes, Question, StatsJson, Turn};
 
 /// Most steps that a range query may have, the reference's bound.
 const STEPS_MAX: i64 = 11_000;
@@ -26,6 +33,17 @@ struct Asked {
     options: QueryOptions,
     limit: usize,
     stats: Stats,
+    explain: Explain,
+}
+
+/// What the answer tells of the way to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Explain {
+    Nothing,
+    /// The plan, without executing it.
+    Plan,
+    /// The plan, and what its parts took.
+    Analyze,
 }
 
 /// Which statistics the answer carries.
@@ -46,12 +64,27 @@ impl Drop for CancelOnDrop {
     }
 }
 
-pub(crate) async fn instant(State(api): State<Arc<Api>>, params: Params) -> Response {
-    respond(api, asked_instant, params).await
+pub(crate) async fn instant(State(api): State<Arc<Api>>, origin: Origin, params: Params) -> Response {
+    respond(api, asked_instant, origin, params).await
 }
 
-pub(crate) async fn range(State(api): State<Arc<Api>>, params: Params) -> Response {
-    respond(api, asked_range, params).await
+pub(crate) async fn range(State(api): State<Arc<Api>>, origin: Origin, params: Params) -> Response {
+    respond(api, asked_range, origin, params).await
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<Peer>();
+        // Inside of nested routers the path has lost its beginning.
+        let whole = parts.extensions.get::<OriginalUri>();
+        Ok(Origin::Request {
+            client: peer.map_or_else(String::new, |peer| peer.0.to_string()),
+            method: parts.method.to_string(),
+            path: whole.map_or(&parts.uri, |uri| &uri.0).path().to_owned(),
+        })
+    }
 }
 
 fn asked_instant(api: &Api, params: &Params) -> Result<Asked, ApiError> {
@@ -109,11 +142,20 @@ fn asked(params: &Params, time: EvalTime, limit: usize) -> Result<Asked, ApiErro
         "all" => Stats::Steps,
         _ => Stats::Totals,
     };
+    let explain = match params.get("explain") {
+        "" => Explain::Nothing,
+        "plan" => Explain::Plan,
+        "analyze" => Explain::Analyze,
+        _ => {
+            let what = "must be \"plan\" or \"analyze\"";
+            return Err(ApiError::parameter("explain", what));
+        }
+    };
     let options = QueryOptions {
         lookback_delta_ms: lookback.filter(|ms| *ms > 0),
         timeout,
         per_step_stats: stats == Stats::Steps,
-        explain: false,
+        explain: explain == Explain::Analyze,
         cancel: CancelHandle::new(),
     };
     Ok(Asked {
@@ -122,42 +164,50 @@ fn asked(params: &Params, time: EvalTime, limit: usize) -> Result<Asked, ApiErro
         options,
         limit,
         stats,
+        explain,
     })
 }
 
 async fn respond(
     api: Arc<Api>,
     read: fn(&Api, &Params) -> Result<Asked, ApiError>,
+    origin: Origin,
     params: Params,
 ) -> Response {
     let asked = match read(&api, &params) {
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
+    if asked.explain == Explain::Plan {
+        return planned(&api, &asked).unwrap_or_else(IntoResponse::into_response);
+    }
     let stats_warning = deprecated_stats(params.get("stats"));
     let _hung_up = CancelOnDrop(asked.options.cancel.clone());
-    let queued = Instant::now();
-    let Ok(slot) = api.query_slots.clone().acquire_owned().await else {
-        return ApiError::new(ErrorType::Internal, "server is stopping").into_response();
+    let turn = match api
+        .queries
+        .turn(&asked.query, &origin, asked.options.timeout)
+        .await
+    {
+        Ok(turn) => turn,
+        Err(error) => return ApiError::from(error).into_response(),
     };
-    let waited = queued.elapsed();
     let (mut sink, chunks) = chunks::channel();
     let (answer, answered) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let begin = Instant::now();
-        let (output, truncated) = match evaluate(&api, &asked) {
+        let (output, truncated) = match evaluate(&api, &asked, &turn, &origin) {
             Ok(evaluated) => evaluated,
             Err(error) => return drop(answer.send(Err(error))),
         };
+        let times = QueryTimes {
+            waited: turn.waited,
+            total: turn.waited + begin.elapsed(),
+        };
         // Evaluation is what the slots are for; a client that reads slowly does not hold one.
-        drop(slot);
+        drop(turn);
         if answer.send(Ok(())).is_err() {
             return;
         }
-        let times = Times {
-            waited,
-            total: begin.elapsed(),
-        };
         let warnings = [truncated.then(|| TRUNCATED.to_owned()), stats_warning]
             .into_iter()
             .flatten();
@@ -171,26 +221,31 @@ async fn respond(
     }
 }
 
-/// The answer, cut to the limit, and whether it was cut.
-fn evaluate(api: &Api, asked: &Asked) -> Result<(QueryOutput, bool), ApiError> {
-    let mut output = match asked.time {
-        EvalTime::Instant { at_ms } => {
-            api.engine
-                .instant(&*api.storage, &asked.query, at_ms, &asked.options)?
-        }
-        EvalTime::Range {
-            start_ms,
-            end_ms,
-            step_ms,
-        } => api.engine.range(
-            &*api.storage,
-            &asked.query,
-            start_ms,
-            end_ms,
-            step_ms,
-            &asked.options,
-        )?,
+/// The plan of a query, beside an empty answer of the right form.
+fn planned(api: &Api, asked: &Asked) -> Result<Response, ApiError> {
+    let expr = api.engine.parse(&asked.query).map_err(QueryError::from)?;
+    let plan = api.engine.explain(&expr, asked.time, &asked.options)?;
+    let result_type = match asked.time {
+        EvalTime::Instant { .. } => "vector",
+        EvalTime::Range { .. } => "matrix",
     };
+    Ok(success_json(&serde_json::json!({
+        "resultType": result_type,
+        "result": [],
+        "explain": Explained::planned(&plan),
+    })))
+}
+
+/// The answer, cut to the limit, and whether it was cut.
+fn evaluate(api: &Api, asked: &Asked, turn: &Turn, origin: &Origin) -> Result<(QueryOutput, bool), ApiError> {
+    let question = Question {
+        text: &asked.query,
+        expr: None,
+        time: asked.time,
+        options: asked.options.clone(),
+        origin,
+    };
+    let mut output = api.queries.run(turn, question)?;
     let truncated = asked.limit > 0
         && match &mut output.value {
             Value::Vector(samples) => cut(samples, asked.limit),
@@ -206,17 +261,11 @@ fn cut<T>(items: &mut Vec<T>, limit: usize) -> bool {
     over
 }
 
-/// Times outside the engine.
-struct Times {
-    waited: Duration,
-    total: Duration,
-}
-
 fn write(
     sink: &mut ChunkSink,
     asked: &Asked,
     output: &QueryOutput,
-    times: &Times,
+    times: &QueryTimes,
     extra_warnings: Vec<String>,
 ) {
     sink.extend_from_slice(SUCCESS_HEAD);
@@ -224,51 +273,16 @@ fn write(
     json::query_value(sink, &output.value);
     if asked.stats != Stats::None {
         sink.extend_from_slice(b",\"stats\":");
-        let stats = stats_json(&output.stats, times, asked.options.per_step_stats);
-        sink.extend_from_slice(stats.to_string().as_bytes());
+        json::serialized(sink, &StatsJson::new(&output.stats, times));
+    }
+    if let Some(explained) = Explained::executed(output) {
+        sink.extend_from_slice(b",\"explain\":");
+        json::serialized(sink, &explained);
     }
     sink.push(b'}');
     let (mut warnings, infos) = annotation_texts(&output.annotations, &asked.query);
     warnings.extend(extra_warnings);
     tail(sink, &warnings, &infos);
-}
-
-fn stats_json(stats: &QueryStats, times: &Times, per_step: bool) -> serde_json::Value {
-    let seconds = |ns: u64| ns as f64 / 1e9;
-    let mut samples = serde_json::json!({
-        "totalQueryableSamples": stats.total_queryable_samples,
-        "samplesRead": stats.samples_read,
-        "peakSamples": stats.peak_samples,
-    });
-    if per_step {
-        let list = |steps: &Option<Vec<StepSamples>>| -> Option<Vec<serde_json::Value>> {
-            let steps = steps.as_ref()?;
-            Some(
-                steps
-                    .iter()
-                    .map(|step| serde_json::json!([step.timestamp_ms as f64 / 1000.0, step.samples]))
-                    .collect(),
-            )
-        };
-        if let Some(steps) = list(&stats.total_queryable_samples_per_step) {
-            samples["totalQueryableSamplesPerStep"] = steps.into();
-        }
-        if let Some(steps) = list(&stats.samples_read_per_step) {
-            samples["samplesReadPerStep"] = steps.into();
-        }
-    }
-    serde_json::json!({
-        "timings": {
-            "evalTotalTime": seconds(stats.prepare_ns + stats.eval_ns),
-            // Answers come out of the evaluation in order.
-            "resultSortTime": 0,
-            "queryPreparationTime": seconds(stats.prepare_ns),
-            "innerEvalTime": seconds(stats.eval_ns),
-            "execQueueTime": times.waited.as_secs_f64(),
-            "execTotalTime": times.total.as_secs_f64(),
-        },
-        "samples": samples,
-    })
 }
 
 /// Compat: any text turns statistics on, and the reference warns of those that it will refuse one day.

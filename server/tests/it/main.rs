@@ -7,4 +7,5 @@ mod end_to_end;
 mod golden;
 mod harness;
 mod http;
+mod limits;
 mod swap;

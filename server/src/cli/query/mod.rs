@@ -8,6 +8,8 @@ use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::client::{self, Answer, Client, ClientError};
+use crate::explain::Explained;
+
 use super::render::{err, mark_in_query, out};
 use print::{Data, Format, Series};
 
@@ -34,8 +36,24 @@ pub(crate) struct QueryArgs {
 enum Question {
     Instant { query: String, time: Option<String> },
     Range { query: String, step: Option<String> },
+    Explain(Explain),
     Series { matchers: Vec<String> },
     Labels { name: String, matchers: Vec<String> },
+}
+
+/// A query whose plan is asked for.
+struct Explain {
+    query: String,
+    time: Option<String>,
+    step: Option<String>,
+    /// Only what would be done.
+    plan_only: bool,
+}
+
+/// The part of an answer that is about the way to it.
+#[derive(serde::Deserialize)]
+struct ExplainData {
+    explain: Explained,
 }
 
 /// What cannot be asked like that.
@@ -108,6 +126,32 @@ pub(crate) fn command() -> Command {
                     "Time between two values; a 250th of the range by default",
                 )),
         )
+        .subcommand(
+            Command::new("explain")
+                .about("Show how a query is executed, and what each of its parts takes")
+                .long_about(
+                    "Executes the query and shows its plan as a tree: for each operator the series and samples that go \
+                     in and out, the memory that was held, and time. Asks about a range where --start is given, else \
+                     about one time.",
+                )
+                .args([server(), expr(), header(), start(), end()])
+                .arg(flag(
+                    "time",
+                    "TIME",
+                    "When: RFC 3339 or seconds since 1970; now by default",
+                ))
+                .arg(flag(
+                    "step",
+                    "DURATION",
+                    "Time between two values; a 250th of the range by default",
+                ))
+                .arg(
+                    Arg::new("plan")
+                        .long("plan")
+                        .help("Only show the plan, without executing it")
+                        .action(ArgAction::SetTrue),
+                ),
+        )
         .subcommand(Command::new("series").about("Ask which series there are").args([
             server(),
             matcher().required(true),
@@ -152,6 +196,12 @@ pub(crate) fn args(matches: &ArgMatches) -> QueryArgs {
             query,
             step: text("step"),
         },
+        "explain" => Question::Explain(Explain {
+            query,
+            time: text("time"),
+            step: text("step"),
+            plan_only: matches.get_flag("plan"),
+        }),
         "series" => Question::Series {
             matchers: all("match"),
         },
@@ -197,6 +247,10 @@ pub(crate) async fn run(args: QueryArgs) -> Result<u8> {
             let answer = client.api_post("api/v1/query_range", &params, TIMEOUT).await;
             answer.map(|answer| out(said::<Data>(answer).print(args.format)))
         }
+        Question::Explain(explain) => {
+            let answer = explained(&client, &args, explain, now).await?;
+            answer.map(|answer| print_explained(&said(answer).explain, args.format))
+        }
         Question::Series { matchers } => {
             let params = look_params(&args, matchers, now)?;
             let answer = client.api_get("api/v1/series", &params, TIMEOUT).await;
@@ -215,6 +269,35 @@ pub(crate) async fn run(args: QueryArgs) -> Result<u8> {
         }
     };
     Ok(printed.map_or_else(|error| refuse(&args.question, &error), |()| 0))
+}
+
+async fn explained(
+    client: &Client,
+    args: &QueryArgs,
+    explain: &Explain,
+    now: f64,
+) -> Result<Result<Answer<ExplainData>, ClientError>, ArgError> {
+    let (path, mut params) = match args.start {
+        Some(_) => {
+            let params = range_params(args, &explain.query, explain.step.as_deref(), now)?;
+            ("api/v1/query_range", params.to_vec())
+        }
+        None => {
+            let time = seconds(explain.time.as_ref(), "evaluation", now)?;
+            let params = vec![("query", explain.query.clone()), ("time", number(time))];
+            ("api/v1/query", params)
+        }
+    };
+    let how = if explain.plan_only { "plan" } else { "analyze" };
+    params.push(("explain", how.to_owned()));
+    Ok(client.api_post(path, &params, TIMEOUT).await)
+}
+
+fn print_explained(explained: &Explained, format: Format) {
+    match format {
+        Format::Json => out(serde_json::to_string(explained).unwrap_or_default()),
+        Format::Promql => out(explained.render().trim_end()),
+    }
 }
 
 /// The data of an answer; its remarks go to standard error.
@@ -238,6 +321,7 @@ fn refuse(question: &Question, error: &ClientError) -> u8 {
     err(format_args!("query error: {error}"));
     let text = match question {
         Question::Instant { query, .. } | Question::Range { query, .. } => Some(query.as_str()),
+        Question::Explain(explain) => Some(explain.query.as_str()),
         Question::Series { matchers } | Question::Labels { matchers, .. } => match matchers.as_slice() {
             [only] => Some(only.as_str()),
             _ => None,

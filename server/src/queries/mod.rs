@@ -1,0 +1,179 @@
+//! Queries of all kinds on their way to the engine: who may run, which are running, and the log of those that ran.
+//!
+//! Requests wait for one of `--query.max-concurrency` slots. Rules have as many of their own, so that they never wait
+//! behind dashboards.
+
+mod active;
+mod log;
+mod rules;
+mod stats;
+
+pub(crate) use log::QueryLog;
+pub(crate) use rules::RuleQueries;
+pub(crate) use stats::{QueryTimes, StatsJson};
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::storage::Queryable;
+use promql::ast::Expr;
+use promql::engine::{Engine, EvalTime, QueryError, QueryOptions, QueryOutput};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use active::{ActiveEntry, ActiveQueries};
+
+/// What a query was doing when its time was over before it began.
+const QUEUE: &str = "query queue";
+
+/// Runs queries.
+pub(crate) struct Queries {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) storage: Arc<dyn Queryable>,
+    pub(crate) log: QueryLog,
+    lanes: [Lane; 2],
+    active: Arc<ActiveQueries>,
+}
+
+/// Slots for one kind of query.
+struct Lane {
+    slots: Arc<Semaphore>,
+    slots_max: usize,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// A request to the API.
+    Request {
+        /// Address of the client, without the port; empty where it is not known.
+        client: String,
+        method: String,
+        path: String,
+    },
+    /// A rule, or a template of one.
+    Rule {
+        /// File of the group.
+        file: String,
+        /// Name of the group.
+        group: String,
+    },
+}
+
+/// A query that may run: to be kept while it does.
+pub(crate) struct Turn {
+    _slot: OwnedSemaphorePermit,
+    _entry: Option<ActiveEntry>,
+    /// How long it has waited.
+    pub(crate) waited: Duration,
+}
+
+/// A query.
+pub(crate) struct Question<'q> {
+    pub(crate) text: &'q str,
+    /// The same, where it was parsed already.
+    pub(crate) expr: Option<&'q Expr>,
+    pub(crate) time: EvalTime,
+    pub(crate) options: QueryOptions,
+    pub(crate) origin: &'q Origin,
+}
+
+impl Queries {
+    /// `concurrency` queries of each kind at a time. Tells in the log which queries did not finish when the program
+    /// ran on `data` last.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        storage: Arc<dyn Queryable>,
+        concurrency: usize,
+        data: &Path,
+    ) -> Self {
+        let concurrency = concurrency.max(1);
+        let lane = || Lane {
+            slots: Arc::new(Semaphore::new(concurrency)),
+            slots_max: concurrency,
+        };
+        Queries {
+            engine,
+            storage,
+            log: QueryLog::default(),
+            lanes: [lane(), lane()],
+            active: Arc::new(ActiveQueries::open(data, 2 * concurrency)),
+        }
+    }
+
+    /// Most requests at a time.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.lanes[0].slots_max
+    }
+
+    /// Queries that run now.
+    pub(crate) fn running(&self) -> usize {
+        let taken = |lane: &Lane| lane.slots_max - lane.slots.available_permits();
+        self.lanes.iter().map(taken).sum()
+    }
+
+    /// Waits until the query may run.
+    ///
+    /// # Errors
+    /// When its time is over before that.
+    pub(crate) async fn turn(
+        &self,
+        text: &str,
+        origin: &Origin,
+        timeout: Option<Duration>,
+    ) -> Result<Turn, QueryError> {
+        let longest = self.engine.options().timeout;
+        let timeout = timeout.map_or(longest, |timeout| timeout.min(longest));
+        let lane = match origin {
+            Origin::Request { .. } => &self.lanes[0],
+            Origin::Rule { .. } => &self.lanes[1],
+        };
+        let queued = Instant::now();
+        let slot = tokio::time::timeout(timeout, lane.slots.clone().acquire_owned()).await;
+        let slot = match slot {
+            Ok(Ok(slot)) => slot,
+            Ok(Err(_)) => return Err(QueryError::Canceled { during: QUEUE }),
+            Err(_) => return Err(QueryError::Timeout { during: QUEUE }),
+        };
+        Ok(Turn {
+            _slot: slot,
+            _entry: self.active.enter(text),
+            waited: queued.elapsed(),
+        })
+    }
+
+    /// Evaluates a query whose turn it is. Time in the queue counts as its own.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub(crate) fn run(&self, turn: &Turn, question: Question<'_>) -> Result<QueryOutput, QueryError> {
+        let begin = Instant::now();
+        let expr;
+        let parsed = match question.expr {
+            Some(expr) => expr,
+            None => {
+                // Compat: what is no query is not logged.
+                expr = self.engine.parse(question.text)?;
+                &expr
+            }
+        };
+        let longest = self.engine.options().timeout;
+        let timeout = question
+            .options
+            .timeout
+            .map_or(longest, |timeout| timeout.min(longest));
+        let options = QueryOptions {
+            timeout: Some(timeout.saturating_sub(turn.waited)),
+            ..question.options.clone()
+        };
+        let result = self
+            .engine
+            .evaluate(&*self.storage, parsed, question.time, &options);
+        let times = QueryTimes {
+            waited: turn.waited,
+            total: turn.waited + begin.elapsed(),
+        };
+        self.log.write(&question, &result, &times);
+        result
+    }
+}
