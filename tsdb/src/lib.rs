@@ -45,4 +45,5 @@ pub mod files;
 pub mod head;
 pub mod postings;
 pub mod select;
+pub mod verify;
 pub mod wal;

@@ -4,6 +4,7 @@
 //! durable and then renamed, so a folder with a block's name is a whole block; it is never changed afterwards, but for
 //! tombstones and marks in the meta file, both replaced atomically.
 
+mod build;
 pub(crate) mod codec;
 mod compact;
 mod index;
@@ -15,6 +16,7 @@ mod tombstones;
 mod writer;
 
 pub use crate::chunk::ChunkData;
+pub use build::{BuildError, write_series};
 pub use compact::compact;
 pub use index::{INDEX_FILE, IndexReader, IndexWriter, SeriesEntry, Symbols, Toc};
 pub use meta::{

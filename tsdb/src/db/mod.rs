@@ -5,6 +5,7 @@ mod compaction;
 mod options;
 mod plan;
 mod querier;
+mod read_only;
 mod retention;
 mod status;
 mod telemetry;
@@ -37,6 +38,7 @@ use telemetry::Durations;
 pub use blocks::DamagedBlock;
 pub use compaction::CompactionCounters;
 pub use options::Options;
+pub use read_only::{ReadOnly, SeriesVisitor};
 pub use status::{HeadStatus, Stat};
 
 /// A store in a folder. Stops its threads when closed or dropped.
@@ -356,8 +358,8 @@ fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>> {
     Ok(threads)
 }
 
-/// A name that is unique and sorts by time.
-fn random_ulid(now_ms: i64) -> Ulid {
+/// A name for a block that is unique and sorts by time.
+pub fn random_ulid(now_ms: i64) -> Ulid {
     let half = || RandomState::new().hash_one(now_ms);
     let random = u128::from(half()) << 64 | u128::from(half());
     Ulid::from_parts(now_ms.max(0) as u64, random)

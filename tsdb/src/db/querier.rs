@@ -305,19 +305,9 @@ impl SeriesSet for MergedSet {
         if range.min_ms > range.max_ms {
             return Ok(());
         }
-        let parts = self.parts_of(index);
-        for (number, part) in parts.iter().enumerate() {
-            let source = &self.sources[part.source as usize];
-            if columns
-                .timestamps_ms
-                .last()
-                .is_some_and(|last| *last >= source.begins_ms())
-            {
-                return self.read_overlapping(&parts[number..], range, columns);
-            }
-            source.read(part.handle, range, columns)?;
-        }
-        Ok(())
+        let parts = self.parts_of(index).iter();
+        let parts = parts.map(|part| (&*self.sources[part.source as usize], part.handle));
+        read_parts(parts, range, columns)
     }
 }
 
@@ -329,19 +319,42 @@ impl MergedSet {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.parts[start..self.ends[index]]
     }
+}
 
-    /// Reads parts that overlap in time among themselves or with what `columns` holds.
-    #[cold]
-    fn read_overlapping(&self, parts: &[Part], range: TimeRange, columns: &mut Columns) -> Result<()> {
-        let mut runs = vec![std::mem::take(columns)];
-        for part in parts {
-            let mut run = Columns::default();
-            self.sources[part.source as usize].read(part.handle, range, &mut run)?;
-            runs.push(run);
+/// Appends the samples in `range` of one series, whose parts come from several sources, oldest first.
+pub(crate) fn read_parts<'a>(
+    mut parts: impl Iterator<Item = (&'a dyn Source, u64)> + Clone,
+    range: TimeRange,
+    columns: &mut Columns,
+) -> Result<()> {
+    loop {
+        let rest = parts.clone();
+        let Some((source, handle)) = parts.next() else {
+            return Ok(());
+        };
+        let last = columns.timestamps_ms.last();
+        if last.is_some_and(|last| *last >= source.begins_ms()) {
+            return read_overlapping(rest, range, columns);
         }
-        // Compat: the reference asks the head first, then the blocks, and that decides between samples of one moment.
-        runs.rotate_right(1);
-        chain(&runs, range.min_ms, range.max_ms, columns);
-        Ok(())
+        source.read(handle, range, columns)?;
     }
+}
+
+/// Reads parts that overlap in time among themselves or with what `columns` holds.
+#[cold]
+fn read_overlapping<'a>(
+    parts: impl Iterator<Item = (&'a dyn Source, u64)>,
+    range: TimeRange,
+    columns: &mut Columns,
+) -> Result<()> {
+    let mut runs = vec![std::mem::take(columns)];
+    for (source, handle) in parts {
+        let mut run = Columns::default();
+        source.read(handle, range, &mut run)?;
+        runs.push(run);
+    }
+    // Compat: the reference asks the head first, then the blocks, and that decides between samples of one moment.
+    runs.rotate_right(1);
+    chain(&runs, range.min_ms, range.max_ms, columns);
+    Ok(())
 }

@@ -1,13 +1,15 @@
 //! The seam through which all of tsdb touches the disk.
 //!
 //! [`DiskFiles`] is the real thing. [`MemFiles`] is its twin in memory for tests: it counts calls, fails on demand, and
-//! remembers what would survive a killed process and what a power cut.
+//! remembers what would survive a killed process and what a power cut. [`Overlay`] shows other files and keeps every
+//! change to itself: tools read through it.
 //!
 //! Every error is a [`StorageError::Io`] that names the path and the action.
 
 mod disk;
 mod map;
 mod mem;
+mod overlay;
 
 use std::fmt;
 use std::io;
@@ -19,6 +21,7 @@ use model::storage::StorageError;
 pub use disk::DiskFiles;
 pub use map::Mapped;
 pub use mem::{Fault, MemFiles};
+pub use overlay::Overlay;
 
 /// What file operations return.
 pub type Result<T> = std::result::Result<T, StorageError>;

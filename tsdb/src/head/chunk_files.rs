@@ -458,6 +458,25 @@ impl Frame {
     }
 }
 
+/// What a file of head chunks holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChunkFileCheck {
+    /// Whole chunks.
+    pub chunks: u64,
+    /// Where and why the file cannot be read on.
+    pub damage: Option<(u64, &'static str)>,
+}
+
+/// Reads a file of head chunks from front to back and checks every checksum.
+pub fn check_chunk_file(file: &[u8]) -> ChunkFileCheck {
+    let mut chunks = 0;
+    let scanned = scan(file, 0, 0, &mut |_| chunks += 1);
+    ChunkFileCheck {
+        chunks,
+        damage: scanned.err(),
+    }
+}
+
 /// Hands the chunks of a file from byte `from` on to `each`; where and why it cannot be read on.
 fn scan(
     file: &[u8],

@@ -52,7 +52,7 @@ use pages::{Pages, page_of};
 use series::ChunkRules;
 use snapshot::OnDisk;
 
-pub use chunk_files::ChunkFileDamage;
+pub use chunk_files::{ChunkFileCheck, ChunkFileDamage, check_chunk_file};
 pub(crate) use export::LateCut;
 pub use read::{HeadSeries, HeadView};
 pub use replay::{LogDamage, ReplayProgress, ReplayReport};
