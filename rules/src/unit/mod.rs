@@ -3,12 +3,14 @@
 //! A test file gives input series and what alerts and expressions must be at some times. Each of its tests runs in a
 //! store of its own, to which samples come as time goes by, so that no rule sees the future.
 
+mod diff;
 mod file;
 mod run;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use model::labels::Labels;
 use model::regex::Regex;
@@ -28,6 +30,8 @@ pub struct UnitOptions {
     pub features: Features,
     /// Only tests whose name matches somewhere.
     pub run: Option<Regex>,
+    /// Whether [`UnitTest::dump`] is wanted.
+    pub dump: bool,
 }
 
 /// What became of a test file.
@@ -48,6 +52,19 @@ pub struct UnitTest {
     pub name: String,
     /// What failed.
     pub failures: Vec<UnitFailure>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// All samples at its end, input and results of rules, where that was asked for and the test came so far.
+    pub dump: Option<UnitDump>,
+}
+
+/// The samples of a test's store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitDump {
+    /// From the start up to here, in milliseconds from the start.
+    pub until_ms: i64,
+    /// Series by series: labels, then a line for each sample.
+    pub text: String,
 }
 
 /// Something that failed. Displayed, it is the reference's message, which may have several lines.
@@ -206,6 +223,11 @@ impl UnitReport {
 
     /// What goes to standard error.
     pub fn stderr(&self) -> String {
+        self.stderr_with(None)
+    }
+
+    /// What goes to standard error, with [`UnitFailure::diff`] where `diff` says whether in colours.
+    pub fn stderr_with(&self, diff: Option<bool>) -> String {
         let warnings = self.unmatched.iter();
         let mut out: String = warnings
             .map(|pattern| format!("  WARNING: no file match pattern {pattern}\n"))
@@ -214,7 +236,11 @@ impl UnitReport {
             out.push_str("  FAILED:\n");
         }
         for failure in self.failures() {
-            out.push_str(&format!("{failure}\n"));
+            match diff {
+                Some(color) => out.push_str(&failure.diff(color)),
+                None => out.push_str(&failure.to_string()),
+            }
+            out.push('\n');
         }
         out
     }

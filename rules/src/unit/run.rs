@@ -1,8 +1,10 @@
 //! Runs the tests of a file.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use metrics::Registry;
 use model::alert::{Alert, AlertSink};
@@ -18,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::file::{AlertCase, ExpectedSample, QueryCase, Test, TestFile};
 use super::{
-    FiringAlert, QueryFailure, UnitFailure, UnitOptions, UnitReport, UnitSample, UnitTest, annotations,
+    FiringAlert, QueryFailure, UnitDump, UnitFailure, UnitOptions, UnitReport, UnitSample, UnitTest,
+    annotations,
 };
 use crate::format::RuleFile;
 use crate::group::{AlertOptions, Environment, Group};
@@ -71,11 +74,21 @@ pub(super) fn run(file: &TestFile, path: &Path, options: &UnitOptions, report: &
             external_url: test.external_url.clone(),
             ..settings.clone()
         };
-        let failures = match Bench::new(file, test, &settings, &rules, options) {
-            Ok(mut bench) => bench.run(),
-            Err(failure) => vec![failure],
+        let started = Instant::now();
+        let (failures, dump) = match Bench::new(file, test, &settings, &rules, options) {
+            Ok(mut bench) => {
+                let (failures, whole) = bench.run();
+                let dump = (options.dump && whole).then(|| bench.dump()).flatten();
+                (failures, dump)
+            }
+            Err(failure) => (vec![failure], None),
         };
-        report.tests.push(UnitTest { name, failures });
+        report.tests.push(UnitTest {
+            name,
+            failures,
+            elapsed: started.elapsed(),
+            dump,
+        });
     }
 }
 
@@ -157,25 +170,26 @@ impl<'t> Bench<'t> {
         })
     }
 
-    fn run(&mut self) -> Vec<UnitFailure> {
+    /// What failed, and whether the test was run to its end.
+    fn run(&mut self) -> (Vec<UnitFailure>, bool) {
         if let Some(case) = self.test.alerts.iter().find(|case| case.alert.is_empty()) {
-            return vec![UnitFailure::NoAlertName {
+            let failure = UnitFailure::NoAlertName {
                 eval_time_ms: case.eval_time_ms,
                 test: self.test.name.clone(),
-            }];
+            };
+            return (vec![failure], false);
         }
         let mut failures = Vec::new();
         let step_ms = self.file.evaluation_interval_ms.max(1);
         let alert_times: BTreeSet<i64> = self.test.alerts.iter().map(|case| case.eval_time_ms).collect();
-        let query_times = self.test.queries.iter().map(|case| case.eval_time_ms);
-        let last_ms = alert_times.iter().copied().chain(query_times).max().unwrap_or(0);
+        let last_ms = self.last_ms();
         let mut since_ms = 0;
         while since_ms <= last_ms {
             self.append_until(since_ms);
             let failed = self.evaluate(since_ms);
             if !failed.is_empty() {
                 failures.extend(failed);
-                return failures;
+                return (failures, false);
             }
             // Times between two evaluations see what the earlier one gave.
             for time_ms in alert_times.range(since_ms..since_ms.saturating_add(step_ms)) {
@@ -189,7 +203,40 @@ impl<'t> Bench<'t> {
             since_ms = since_ms.saturating_add(step_ms);
         }
         failures.extend(self.test.queries.iter().filter_map(|case| self.check_query(case)));
-        failures
+        (failures, true)
+    }
+
+    /// The last time that is looked at, in milliseconds from the start.
+    fn last_ms(&self) -> i64 {
+        let alerts = self.test.alerts.iter().map(|case| case.eval_time_ms);
+        let queries = self.test.queries.iter().map(|case| case.eval_time_ms);
+        alerts.chain(queries).max().unwrap_or(0)
+    }
+
+    /// Everything in the store up to the end of the second in which the last look lies.
+    fn dump(&self) -> Option<UnitDump> {
+        let until_ms = (self.last_ms() / 1000).saturating_add(1).saturating_mul(1000);
+        let query = format!("{{__name__=~\".+\"}}[{until_ms}ms]");
+        let at_ms = self.test.start_ms.saturating_add(until_ms);
+        let output = self
+            .engine
+            .instant(&*self.store, &query, at_ms, &QueryOptions::default());
+        let Ok(Value::Matrix(series)) = output.map(|output| output.value) else {
+            return None;
+        };
+        let mut text = String::new();
+        for (number, series) in series.iter().enumerate() {
+            let separator = if number > 0 { "\n" } else { "" };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{separator}{} =>", series.labels);
+            for (timestamp_ms, value) in series.timestamps_ms.iter().zip(&series.values) {
+                let _ = write!(text, "\n{} @[{timestamp_ms}]", model::float::format_float(*value));
+            }
+            for (timestamp_ms, histogram) in &series.histograms {
+                let _ = write!(text, "\n{histogram} @[{timestamp_ms}]");
+            }
+        }
+        Some(UnitDump { until_ms, text })
     }
 
     /// Appends the samples of the input series up to `since_ms` after the start.
