@@ -63,6 +63,9 @@ fn run(action: Action) -> Result<u8> {
         Action::CheckDiscovery(args) => Ok(cli::check::discovery(&args)),
         Action::CheckServer(args) => Ok(runtime()?.block_on(cli::check::server(&args))),
         Action::Query(args) => runtime()?.block_on(cli::query::run(args)),
+        Action::Tsdb(args) => Ok(runtime()?.block_on(cli::tsdb::run(&args))),
+        Action::Promql(args) => Ok(cli::promql::run(&args)),
+        Action::Test(args) => Ok(cli::test::run(&args)),
     }
 }
 

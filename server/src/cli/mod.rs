@@ -4,9 +4,16 @@ pub(crate) mod check;
 mod client;
 pub(crate) mod flags;
 mod metrics_lint;
+mod progress;
+pub(crate) mod promql;
+mod promtool;
 pub(crate) mod query;
 mod render;
 pub(crate) mod serve_options;
+pub(crate) mod test;
+pub(crate) mod tsdb;
+
+use std::path::Path;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -30,12 +37,41 @@ pub(crate) enum Action {
     CheckServer(check::ServerArgs),
     /// Ask a server.
     Query(query::QueryArgs),
+    /// Format or edit a query.
+    Promql(promql::PromqlArgs),
+    /// Run unit tests of rules.
+    Test(test::TestArgs),
+    /// Work on a data folder.
+    Tsdb(tsdb::TsdbArgs),
 }
 
-/// Reads the command line; clap prints help and errors, and ends the process then.
+/// Reads the command line; clap prints help and errors, and ends the process then. Called by the name of one of the
+/// reference's programs, it takes that program's command line.
 pub(crate) fn parse() -> Action {
-    let matches = command().get_matches();
-    action(&matches)
+    let called = std::env::args_os().next().unwrap_or_default();
+    match Path::new(&called).file_stem().and_then(|name| name.to_str()) {
+        Some("promtool") => promtool::parse(std::env::args_os()),
+        Some("prometheus") => action(&flags::add_to(named(Command::new("prometheus"))).get_matches()),
+        _ => action(&command().get_matches()),
+    }
+}
+
+/// What every program says of itself.
+fn named(command: Command) -> Command {
+    command
+        .about("Scrapes metrics, stores them, answers PromQL, evaluates rules and sends alerts.")
+        .version(env!("CARGO_PKG_VERSION"))
+        .max_term_width(110)
+}
+
+/// `--experimental`: nothing here needs it, and command lines that have it go on working.
+fn experimental_arg() -> Arg {
+    Arg::new("experimental")
+        .long("experimental")
+        .help("Accepted; nothing needs it")
+        .action(ArgAction::SetTrue)
+        .hide(true)
+        .global(true)
 }
 
 fn command() -> Command {
@@ -48,15 +84,15 @@ fn command() -> Command {
              them, and prints each alert as it fires and resolves. Data goes to a temporary folder.",
         )
         .arg(listen_arg());
-    flags::add_to(Command::new("narthex"))
-        .about("Scrapes metrics, stores them, answers PromQL, evaluates rules and sends alerts.")
-        .version(env!("CARGO_PKG_VERSION"))
+    flags::add_to(named(Command::new("narthex")))
         .args_conflicts_with_subcommands(true)
-        .max_term_width(110)
         .subcommand(flags::add_to(serve))
         .subcommand(demo)
         .subcommand(check::command())
         .subcommand(query::command())
+        .subcommand(tsdb::command())
+        .subcommand(promql::command())
+        .subcommand(test::command())
 }
 
 fn listen_arg() -> Arg {
@@ -81,6 +117,9 @@ fn action(matches: &ArgMatches) -> Action {
         }
         Some(("check", matches)) => check::action(matches),
         Some(("query", matches)) => Action::Query(query::args(matches)),
+        Some(("tsdb", matches)) => Action::Tsdb(tsdb::args(matches)),
+        Some(("promql", matches)) => Action::Promql(promql::args(matches)),
+        Some(("test", matches)) => Action::Test(test::args(matches)),
         _ => Action::Serve(FlagValues::from_matches(matches)),
     }
 }

@@ -21,6 +21,11 @@ pub(crate) fn err(line: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
+/// Prints a text on standard error as it is.
+pub(crate) fn err_text(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Whether standard error shows colours: a terminal, unless `NO_COLOR` says otherwise.
 pub(crate) fn color() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

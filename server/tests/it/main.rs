@@ -9,3 +9,4 @@ mod harness;
 mod http;
 mod limits;
 mod swap;
+mod tools;

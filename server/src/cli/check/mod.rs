@@ -21,7 +21,7 @@ pub(crate) use server::{ServerArgs, server};
 pub(crate) use targets::{DiscoveryArgs, discovery};
 
 /// Something is wrong.
-const FAILURE: u8 = 1;
+pub(super) const FAILURE: u8 = 1;
 /// Nothing is wrong, but lints were found, and they count.
 const LINT: u8 = 3;
 
@@ -40,15 +40,7 @@ pub(crate) fn command() -> Command {
             .default_value("5m")
             .global(true),
         )
-        .arg(
-            text(
-                "enable-feature",
-                "NAMES",
-                "Features of PromQL that rules may use, with commas",
-            )
-            .action(ArgAction::Append)
-            .global(true),
-        )
+        .arg(enable_feature_arg())
         .subcommand(config::command())
         .subcommand(rules::command())
         .subcommand(metrics::command())
@@ -72,15 +64,15 @@ fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
-fn switch(name: &'static str, help: &'static str) -> Arg {
+pub(super) fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
 }
 
-fn files(matches: &ArgMatches) -> Vec<PathBuf> {
+pub(super) fn files(matches: &ArgMatches) -> Vec<PathBuf> {
     matches.get_many("files").into_iter().flatten().cloned().collect()
 }
 
-fn files_arg(help: &'static str) -> Arg {
+pub(super) fn files_arg(help: &'static str) -> Arg {
     Arg::new("files")
         .value_name("FILE")
         .help(help)
@@ -92,11 +84,26 @@ fn word<'m>(matches: &'m ArgMatches, name: &str) -> &'m str {
     matches.get_one::<String>(name).map_or("", String::as_str)
 }
 
-/// How rule files are read, as the command line has it.
-fn rule_format(matches: &ArgMatches) -> ::rules::format::FormatOptions {
+/// `--enable-feature`, for a command and what is below it.
+pub(super) fn enable_feature_arg() -> Arg {
+    let help = "Features of PromQL that rules may use, with commas";
+    text("enable-feature", "NAMES", help)
+        .action(ArgAction::Append)
+        .global(true)
+}
+
+/// Names of the features that are turned on.
+pub(super) fn features(matches: &ArgMatches) -> impl Iterator<Item = &str> {
+    // Commands without the flag have it only where the whole program has it.
+    let lists = matches.try_get_many::<String>("enable-feature").ok().flatten();
+    let lists = lists.into_iter().flatten();
+    lists.flat_map(|list| list.split(',')).map(str::trim)
+}
+
+/// What the parser accepts by the features that are turned on; unknown ones are said.
+pub(super) fn parse_options(matches: &ArgMatches) -> ParseOptions {
     let mut parse = ParseOptions::default();
-    let features = matches.get_many::<String>("enable-feature").into_iter().flatten();
-    for name in features.flat_map(|list| list.split(',')).map(str::trim) {
+    for name in features(matches) {
         match name {
             "promql-experimental-functions" => parse.experimental_functions = true,
             "promql-extended-range-selectors" => parse.extended_range_selectors = true,
@@ -107,9 +114,14 @@ fn rule_format(matches: &ArgMatches) -> ::rules::format::FormatOptions {
             )),
         }
     }
+    parse
+}
+
+/// How rule files are read, as the command line has it.
+fn rule_format(matches: &ArgMatches) -> ::rules::format::FormatOptions {
     ::rules::format::FormatOptions {
         ignore_unknown_fields: matches.get_flag("ignore-unknown-fields"),
-        parse,
+        parse: parse_options(matches),
         ..::rules::format::FormatOptions::default()
     }
 }

@@ -8,9 +8,8 @@ use anyhow::Result;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::client::{self, Answer, Client, ClientError};
+use super::render::{err, err_text, mark_in_query, out};
 use crate::explain::Explained;
-
-use super::render::{err, mark_in_query, out};
 use print::{Data, Format, Series};
 
 /// A server that needs longer has other problems.
@@ -58,7 +57,7 @@ struct ExplainData {
 
 /// What cannot be asked like that.
 #[derive(Debug, thiserror::Error)]
-enum ArgError {
+pub(crate) enum ArgError {
     #[error("error parsing {what} time: cannot parse {text:?} to a valid timestamp")]
     Time { what: &'static str, text: String },
     #[error("start time is not before end time")]
@@ -328,9 +327,16 @@ fn refuse(question: &Question, error: &ClientError) -> u8 {
         },
     };
     if let ClientError::Refused { message, .. } = error
-        && let Some(marked) = text.and_then(|text| mark_in_query(text, message))
+        && let Some(text) = text
+        && let Some(marked) = mark_in_query(text, message)
     {
-        err(marked);
+        // Our own parser knows where the place ends, and which name may have been meant.
+        match promql::parser::parse(text, &promql::parser::ParseOptions::ALL) {
+            Err(own) if message.ends_with(&own.first().problem.to_string()) => {
+                err_text(own.render().split_once('\n').map_or("", |(_, marked)| marked));
+            }
+            _ => err(marked),
+        }
     }
     1
 }
@@ -373,7 +379,7 @@ fn look_params(
 }
 
 /// Seconds since 1970, from such a number or from RFC 3339.
-fn seconds(text: Option<&String>, what: &'static str, default: f64) -> Result<f64, ArgError> {
+pub(super) fn seconds(text: Option<&String>, what: &'static str, default: f64) -> Result<f64, ArgError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(default);
     };
@@ -388,7 +394,7 @@ fn seconds(text: Option<&String>, what: &'static str, default: f64) -> Result<f6
 }
 
 /// Seconds of a step: a duration, or one with fractions as Go writes them.
-fn step_seconds(text: &str) -> Option<f64> {
+pub(super) fn step_seconds(text: &str) -> Option<f64> {
     if let Ok(ms) = model::duration::parse_duration(text) {
         return Some(ms as f64 / 1e3);
     }
