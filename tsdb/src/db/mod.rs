@@ -41,6 +41,9 @@ pub use options::Options;
 pub use read_only::{ReadOnly, SeriesVisitor};
 pub use status::{HeadStatus, Stat};
 
+/// Longest time after which a thread that waits for full chunks looks whether it is to end.
+const CHUNK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A store in a folder. Stops its threads when closed or dropped.
 pub struct Db {
     shared: Arc<Shared>,
@@ -298,6 +301,7 @@ impl Db {
     /// When the disk refuses.
     pub fn close(&self) -> Result<()> {
         self.shared.stop.stop();
+        self.shared.head.set_chunk_writer(false);
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a background thread of the store has panicked");
@@ -348,8 +352,10 @@ fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>> {
             .spawn(move || work(&of_thread))
             .map_err(|e| io_error("start a thread for", &shared.dir, e))
     };
+    shared.head.set_chunk_writer(true);
     let mut threads = vec![
         spawn("wal-sync", Shared::sync_loop)?,
+        spawn("chunk-writer", Shared::chunk_loop)?,
         spawn("compaction", Shared::compaction_loop)?,
     ];
     if shared.options.head.snapshots {
@@ -389,6 +395,12 @@ impl Shared {
             if self.stop.wait(self.options.head_snapshot_interval, false) {
                 return;
             }
+        }
+    }
+
+    fn chunk_loop(&self) {
+        while !self.stop.is_stopping() {
+            self.head.write_chunks(CHUNK_PATIENCE);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Full chunks on disk: the files of `chunks_head`, mapped back. Layout: `tsdb/docs/head_chunks.md`.
 //!
-//! Writing a chunk is a copy into a buffer; the buffer goes to the file when it is large enough. What is lost with it
-//! in a crash is in the write-ahead log. Files are numbered without gaps and only the oldest are ever removed.
+//! Writing a chunk is a copy into a buffer ([`ChunkQueue`]); the buffer goes to the file when it is large enough. What is
+//! lost with it in a crash is in the write-ahead log. Files are numbered without gaps and only the oldest are ever removed.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::storage::StorageError;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
-use crate::files::{FileWriter, Files, Mapped, Result};
+use super::chunk_queue::ChunkQueue;
+use crate::files::{Files, Mapped, Result};
 use crate::wal::codec::put_uvarint;
 
 const MAGIC: u32 = 0x0130_bc91;
@@ -25,10 +26,11 @@ const CRC_BYTES: usize = 4;
 const FRAME_BYTES_MAX: usize = FIXED_BYTES + 5 + CRC_BYTES;
 /// Bit of the encoding byte that marks chunks of out-of-order samples.
 const OUT_OF_ORDER: u8 = 0x80;
-/// Bytes after which a file is full.
-const FILE_BYTES_MAX: u64 = 128 << 20;
-/// Bytes that are gathered before they are written.
-const BUFFER_BYTES: usize = 128 << 10;
+/// What a file begins with.
+const FILE_HEADER: [u8; HEADER_BYTES] = {
+    let [a, b, c, d] = MAGIC.to_be_bytes();
+    [a, b, c, d, VERSION, 0, 0, 0]
+};
 
 /// A full chunk, without its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,23 +89,9 @@ pub(crate) struct ChunkFiles {
     files: Arc<dyn Files>,
     dir: PathBuf,
     mapped: RwLock<BTreeMap<u32, Mapped>>,
-    writer: Mutex<Writer>,
+    queue: ChunkQueue,
     /// Whether a chunk was found damaged since the folder was opened.
     damaged: AtomicBool,
-}
-
-struct Writer {
-    /// Full files that were not synced yet, with their numbers.
-    unsynced: Vec<(u32, Arc<dyn FileWriter>)>,
-    /// Number of the file that is being written; the next one where there is no file.
-    number: u32,
-    file: Option<Arc<dyn FileWriter>>,
-    /// Bytes of the file that are written.
-    written: u64,
-    /// Bytes that follow.
-    pending: Vec<u8>,
-    /// Set when a write failed: from then on everything stays in `pending`.
-    failed: Option<StorageError>,
 }
 
 fn pack(file: u32, offset: u64) -> u64 {
@@ -175,18 +163,11 @@ impl ChunkFiles {
         }
         let number = maps.last_key_value().map_or(1, |(last, _)| last + 1);
         let chunk_files = ChunkFiles {
+            queue: ChunkQueue::new(Arc::clone(&files), dir.to_owned(), number),
             files,
             dir: dir.to_owned(),
             mapped: RwLock::new(maps),
             damaged: AtomicBool::new(false),
-            writer: Mutex::new(Writer {
-                unsynced: Vec::new(),
-                number,
-                file: None,
-                written: 0,
-                pending: Vec::new(),
-                failed: None,
-            }),
         };
         Ok((chunk_files, damage))
     }
@@ -202,72 +183,28 @@ impl ChunkFiles {
         out_of_order: bool,
         bytes: &[u8],
     ) -> MappedChunk {
-        let mut writer = self.writer.lock();
-        let len = writer.written + writer.pending.len() as u64;
-        if len + (bytes.len() + FRAME_BYTES_MAX) as u64 > FILE_BYTES_MAX && writer.failed.is_none() {
-            self.finish(&mut writer);
-        }
-        if writer.written + writer.pending.len() as u64 == 0 {
-            writer.pending.extend_from_slice(&MAGIC.to_be_bytes());
-            writer.pending.extend_from_slice(&[VERSION, 0, 0, 0]);
-        }
-        let offset = writer.written + writer.pending.len() as u64;
-        let start = writer.pending.len();
-        let pending = &mut writer.pending;
-        pending.extend_from_slice(&series.to_be_bytes());
-        pending.extend_from_slice(&min_ms.to_be_bytes());
-        pending.extend_from_slice(&max_ms.to_be_bytes());
-        pending.push(encoding | if out_of_order { OUT_OF_ORDER } else { 0 });
-        put_uvarint(pending, bytes.len() as u64);
-        pending.extend_from_slice(bytes);
-        let crc = crc_fast::crc32_iscsi(&pending[start..]);
-        pending.extend_from_slice(&crc.to_be_bytes());
-        let chunk = pack(writer.number, offset);
-        if writer.pending.len() >= BUFFER_BYTES {
-            self.flush_writer(&mut writer);
-        }
+        let len_max = bytes.len() + FRAME_BYTES_MAX;
+        let (number, offset) = self.queue.push(&FILE_HEADER, len_max, |buffer| {
+            let start = buffer.len();
+            buffer.extend_from_slice(&series.to_be_bytes());
+            buffer.extend_from_slice(&min_ms.to_be_bytes());
+            buffer.extend_from_slice(&max_ms.to_be_bytes());
+            buffer.push(encoding | if out_of_order { OUT_OF_ORDER } else { 0 });
+            put_uvarint(buffer, bytes.len() as u64);
+            buffer.extend_from_slice(bytes);
+            let crc = crc_fast::crc32_iscsi(&buffer[start..]);
+            buffer.extend_from_slice(&crc.to_be_bytes());
+        });
         MappedChunk {
-            chunk,
+            chunk: pack(number, offset),
             min_ms,
             max_ms,
         }
     }
 
-    fn flush_writer(&self, writer: &mut Writer) {
-        if writer.pending.is_empty() || writer.failed.is_some() {
-            return;
-        }
-        let result = match &writer.file {
-            Some(file) => file.write_all(&writer.pending),
-            None => self
-                .files
-                .create(&file_path(&self.dir, writer.number))
-                .and_then(|file| {
-                    let written = file.write_all(&writer.pending);
-                    writer.file = Some(file);
-                    written
-                }),
-        };
-        match result {
-            Ok(()) => {
-                writer.written += writer.pending.len() as u64;
-                writer.pending.clear();
-            }
-            Err(error) => writer.failed = Some(error),
-        }
-    }
-
-    /// Ends the current file.
-    fn finish(&self, writer: &mut Writer) {
-        self.flush_writer(writer);
-        if writer.failed.is_none()
-            && let Some(file) = writer.file.take()
-        {
-            let number = writer.number;
-            writer.unsynced.push((number, file));
-            writer.number += 1;
-            writer.written = 0;
-        }
+    /// What is full and not in the files yet. A thread may write it: see [`ChunkQueue::set_has_writer`].
+    pub(super) fn queue(&self) -> &ChunkQueue {
+        &self.queue
     }
 
     /// Writes what is gathered, so that a clean stop leaves whole files.
@@ -275,9 +212,7 @@ impl ChunkFiles {
     /// # Errors
     /// When a write failed, now or before.
     pub(crate) fn flush(&self) -> Result<()> {
-        let mut writer = self.writer.lock();
-        self.flush_writer(&mut writer);
-        writer.failed.clone().map_or(Ok(()), Err)
+        self.queue.flush()
     }
 
     /// Makes all chunks so far survive a power cut.
@@ -285,21 +220,13 @@ impl ChunkFiles {
     /// # Errors
     /// When the disk refuses, now or before.
     pub(crate) fn sync(&self) -> Result<()> {
-        let (full, current) = {
-            let mut writer = self.writer.lock();
-            self.flush_writer(&mut writer);
-            writer.failed.clone().map_or(Ok(()), Err)?;
-            (std::mem::take(&mut writer.unsynced), writer.file.clone())
-        };
-        let mut files = full.iter().map(|(_, file)| file).chain(&current);
-        files.try_for_each(|file| file.sync())?;
-        self.files.sync_dir(&self.dir)
+        self.queue.sync()
     }
 
     /// Reference that the next chunk gets, unless it begins a file.
     pub(crate) fn position(&self) -> u64 {
-        let writer = self.writer.lock();
-        pack(writer.number, writer.written + writer.pending.len() as u64)
+        let (number, offset) = self.queue.position();
+        pack(number, offset)
     }
 
     /// Whether a chunk was found damaged: the logs have what it held, and replaying them writes it anew.
@@ -309,7 +236,7 @@ impl ChunkFiles {
 
     /// The first write that failed.
     pub(crate) fn failure(&self) -> Option<StorageError> {
-        self.writer.lock().failed.clone()
+        self.queue.failure()
     }
 
     /// Bytes of a chunk.
@@ -332,18 +259,18 @@ impl ChunkFiles {
         {
             return Ok(frame.mapped(map));
         }
-        let writer = self.writer.lock();
-        if number == writer.number && offset as u64 >= writer.written {
-            let at = offset - writer.written as usize;
-            let frame = Frame::parse(&writer.pending, at).map_err(|(_, what)| corrupt(what))?;
-            return Ok(ChunkBytes {
+        let waiting = self.queue.read(number, offset as u64, |bytes| {
+            let frame = Frame::parse(bytes, 0).map_err(|(_, what)| corrupt(what))?;
+            Ok(ChunkBytes {
                 encoding: frame.encoding & !OUT_OF_ORDER,
-                data: Data::Owned(writer.pending[frame.data].to_vec()),
-            });
+                data: Data::Owned(bytes[frame.data].to_vec()),
+            })
+        });
+        if let Some(chunk) = waiting {
+            return chunk;
         }
         // The file has grown since it was mapped, or never was.
         let map = self.files.map(&path())?;
-        drop(writer);
         let frame = Frame::parse(&map, offset).map_err(|(_, what)| corrupt(what))?;
         self.mapped.write().insert(number, map.clone());
         Ok(frame.mapped(&map))
@@ -354,13 +281,7 @@ impl ChunkFiles {
     /// # Errors
     /// When a file cannot be removed.
     pub(crate) fn remove_before(&self, number: u32) -> Result<()> {
-        let mut writer = self.writer.lock();
-        if number > writer.number {
-            self.finish(&mut writer);
-        }
-        let number = number.min(writer.number);
-        writer.unsynced.retain(|(n, _)| *n >= number);
-        drop(writer);
+        let number = self.queue.end_before(number);
         for entry in self.files.list(&self.dir)? {
             if entry.name.parse::<u32>().is_ok_and(|n| n < number) {
                 self.files.remove_file(&self.dir.join(&entry.name))?;
@@ -556,6 +477,38 @@ mod tests {
         assert_eq!(file_of(next), file_of(more) + 1);
         again.remove_before(file_of(next)).unwrap();
         assert!(again.read(refs[0]).is_err());
+    }
+
+    #[test]
+    fn full_buffers_wait_for_their_writer_and_are_read_meanwhile() {
+        let files = MemFiles::new();
+        let (chunks, ..) = open(&files);
+        chunks.queue().set_has_writer(true);
+        let on_disk = |chunks: &ChunkFiles| chunks.disk_bytes();
+        let body = |i: u64| vec![(i % 251) as u8; 1000];
+        let refs: Vec<u64> = (0..400)
+            .map(|i| chunks.write(i, 0, 1, 1, false, &body(i)).chunk)
+            .collect();
+        assert_eq!(on_disk(&chunks), 0, "who appends does not write");
+        for (i, chunk) in refs.iter().enumerate() {
+            assert_eq!(&*chunks.read(*chunk).unwrap(), body(i as u64));
+        }
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| chunks.queue().write_next(std::time::Duration::from_secs(60)));
+            writer
+                .join()
+                .expect("it writes what waits, and does not wait for more");
+        });
+        assert!(on_disk(&chunks) > 300_000);
+        // Nobody takes more away: who appends writes in the end, and memory stays bounded.
+        for i in 0..20_000 {
+            chunks.write(i, 0, 1, 1, false, &body(i));
+        }
+        assert!(on_disk(&chunks) > 10_000_000);
+        chunks.flush().unwrap();
+        let (_, found, damage) = open(&files);
+        assert_eq!((found.len(), damage), (20_400, None));
+        assert_eq!(found[7].meta.chunk, refs[7]);
     }
 
     #[test]

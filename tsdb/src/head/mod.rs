@@ -11,6 +11,7 @@
 mod admission;
 mod append;
 mod chunk_files;
+mod chunk_queue;
 mod exemplars;
 mod export;
 mod histograms;
@@ -34,6 +35,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use model::clock::Clock;
 use model::labels::Labels;
@@ -315,6 +317,17 @@ impl Head {
             let _ = self.write_snapshot();
         }
         Ok(())
+    }
+
+    /// Says that a thread calls [`Head::write_chunks`] again and again from now on, so that who appends need not write
+    /// full chunks to disk; or that it no longer does, and wakes it.
+    pub fn set_chunk_writer(&self, is_there: bool) {
+        self.chunk_files.queue().set_has_writer(is_there);
+    }
+
+    /// Waits for full chunks, `patience` at most, and writes them. What fails shows in [`Head::sync`].
+    pub fn write_chunks(&self, patience: Duration) {
+        self.chunk_files.queue().write_next(patience);
     }
 
     /// Why appending is closed, if it is.
