@@ -383,11 +383,9 @@ impl<'a> Absorb<'a> {
     /// Adds an exemplar, unless the target has sent the same one before.
     fn exemplar(&mut self, place: &Place, text: &ExemplarText<'_>) -> Result<(), ScrapeError> {
         let fingerprint = fingerprint(text);
-        let line = self.table.line_mut(place.line);
-        if line.exemplar == fingerprint {
+        if !self.table.note_exemplar(place.line, fingerprint) {
             return Ok(());
         }
-        line.exemplar = fingerprint;
         let read = text.parse().map_err(SampleError::from)?;
         let exemplar = Exemplar {
             timestamp_ms: Some(read.timestamp_ms.unwrap_or(place.timestamp_ms)),
@@ -428,11 +426,11 @@ fn note_start(starts_ms: &mut Vec<i64>, items: usize, start_ms: i64) {
     }
 }
 
-/// Tells exemplars apart; never 0.
+/// Tells exemplars apart.
 fn fingerprint(exemplar: &ExemplarText<'_>) -> u32 {
     let time = exemplar.timestamp_ms.unwrap_or(i64::MIN) as u64;
     let seed = exemplar.value.to_bits() ^ time.rotate_left(32);
-    (xxhash_rust::xxh3::xxh3_64_with_seed(exemplar.text, seed) as u32).max(1)
+    xxhash_rust::xxh3::xxh3_64_with_seed(exemplar.text, seed) as u32
 }
 
 /// Finest schema whose buckets grow by at least `factor`; the finest of all where no factor is set.

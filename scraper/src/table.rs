@@ -7,24 +7,37 @@
 //! Scrapes are numbered. A *pass* reads a body; it ends with [`Table::complete`], or is abandoned, which leaves nothing
 //! behind but a higher number. Whether a series has to be marked stale follows from comparing numbers, so that no
 //! second set of series is built.
+//!
+//! A line takes 24 bytes, and the map is there only while bodies surprise.
+
+use std::collections::HashMap;
 
 use hashbrown::HashTable;
 use model::storage::SeriesRef;
 
+/// Bits of a line's `series` that hold the reference, or one of the next two; storage gives out less than 2^40.
+const SERIES: u64 = (1 << 56) - 1;
 /// Stands for the series of a line that relabelling drops.
-const DROPPED: SeriesRef = SeriesRef(u64::MAX);
+const DROPPED: u64 = SERIES;
 /// Stands for a series that storage has not been asked for yet, or has forgotten.
-const UNRESOLVED: SeriesRef = SeriesRef(u64::MAX - 1);
+const UNRESOLVED: u64 = SERIES - 1;
+/// Samples are native histograms.
+const HISTOGRAM: u64 = 1 << 56;
+/// The pass `seen` had a sample that a staleness marker would have to follow.
+const TRACKED: u64 = 1 << 57;
+/// The last complete pass before `seen` had one.
+const TRACKED_BEFORE: u64 = 1 << 58;
+/// Passes without a surprise after which the map goes.
+const QUIET_PASSES: u8 = 2;
 
-/// 128 bits over a series text.
+/// 64 bits over a series text; texts of one length count as the same where these are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TextHash([u64; 2]);
+pub(crate) struct TextHash(u64);
 
 impl TextHash {
     #[inline]
     pub(crate) fn of(text: &[u8]) -> Self {
-        let hash = xxhash_rust::xxh3::xxh3_128(text);
-        TextHash([hash as u64, (hash >> 64) as u64])
+        TextHash(xxhash_rust::xxh3::xxh3_64(text))
     }
 }
 
@@ -32,32 +45,34 @@ impl TextHash {
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     hash: TextHash,
-    series: SeriesRef,
+    /// [`SERIES`] and flags.
+    series: u64,
     /// Length of the text in bytes.
     pub(crate) length: u32,
     /// Pass that saw it last.
     seen: u32,
-    /// Fingerprint of the exemplar that was sent last; 0 for none.
-    pub(crate) exemplar: u32,
-    flags: u8,
 }
-
-/// Samples are native histograms.
-const HISTOGRAM: u8 = 1;
-/// The pass `seen` had a sample that a staleness marker would have to follow.
-const TRACKED: u8 = 2;
-/// The last complete pass before `seen` had one.
-const TRACKED_BEFORE: u8 = 4;
 
 impl Line {
     /// Whether relabelling drops the series.
     pub(crate) fn is_dropped(&self) -> bool {
-        self.series == DROPPED
+        self.series & SERIES == DROPPED
     }
 
     /// The series, if storage knows it.
     pub(crate) fn series(&self) -> Option<SeriesRef> {
-        (self.series != UNRESOLVED && self.series != DROPPED).then_some(self.series)
+        match self.series & SERIES {
+            UNRESOLVED | DROPPED => None,
+            series => Some(SeriesRef(series)),
+        }
+    }
+
+    fn set_series(&mut self, series: u64) {
+        self.series = self.series & !SERIES | series & SERIES;
+    }
+
+    fn has(&self, flag: u64) -> bool {
+        self.series & flag != 0
     }
 }
 
@@ -73,7 +88,12 @@ pub(crate) struct Touched {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     lines: Vec<Line>,
-    by_hash: HashTable<u32>,
+    /// Lines by hash; built when a line is looked up.
+    by_hash: Option<HashTable<u32>>,
+    /// Complete passes in a row that looked nothing up.
+    quiet: u8,
+    /// Fingerprints of the exemplars that were sent last.
+    exemplars: HashMap<u32, u32, foldhash::fast::RandomState>,
     /// The last complete pass.
     complete: u32,
     /// The pass at work, or the last abandoned one.
@@ -123,12 +143,16 @@ impl Table {
     }
 
     /// The line with this text, by its hash.
-    pub(crate) fn find(&self, hash: TextHash, length: usize) -> Option<u32> {
+    pub(crate) fn find(&mut self, hash: TextHash, length: usize) -> Option<u32> {
+        self.quiet = 0;
+        if self.by_hash.is_none() {
+            self.index();
+        }
         let same = |index: &u32| {
             let line = &self.lines[*index as usize];
             line.hash == hash && line.length as usize == length
         };
-        self.by_hash.find(hash.0[0], same).copied()
+        self.by_hash.as_ref()?.find(hash.0, same).copied()
     }
 
     /// Notes that the body has line `index` next.
@@ -147,11 +171,11 @@ impl Table {
         }
         if was_tracked(line, complete) {
             self.still_tracked += 1;
-            line.flags |= TRACKED_BEFORE;
+            line.series |= TRACKED_BEFORE;
         } else {
-            line.flags &= !TRACKED_BEFORE;
+            line.series &= !TRACKED_BEFORE;
         }
-        line.flags &= !TRACKED;
+        line.series &= !TRACKED;
         line.seen = pass;
         if self.in_order && index != self.touched {
             self.in_order = false;
@@ -175,12 +199,11 @@ impl Table {
             series: UNRESOLVED,
             length: length as u32,
             seen: 0,
-            exemplar: 0,
-            flags: 0,
         });
         let lines = &self.lines;
-        self.by_hash
-            .insert_unique(hash.0[0], index, |index| lines[*index as usize].hash.0[0]);
+        if let Some(by_hash) = &mut self.by_hash {
+            by_hash.insert_unique(hash.0, index, |index| lines[*index as usize].hash.0);
+        }
         index
     }
 
@@ -190,9 +213,9 @@ impl Table {
         &self.lines[index as usize]
     }
 
-    /// Line `index`, to be changed.
-    pub(crate) fn line_mut(&mut self, index: u32) -> &mut Line {
-        &mut self.lines[index as usize]
+    /// Notes the fingerprint of an exemplar of line `index`; false where it is that of the last one.
+    pub(crate) fn note_exemplar(&mut self, index: u32, fingerprint: u32) -> bool {
+        self.exemplars.insert(index, fingerprint) != Some(fingerprint)
     }
 
     /// Whether this pass has added line `index`.
@@ -202,30 +225,30 @@ impl Table {
 
     /// Notes that relabelling drops the series of line `index`.
     pub(crate) fn drop_line(&mut self, index: u32) {
-        self.lines[index as usize].series = DROPPED;
+        self.lines[index as usize].set_series(DROPPED);
     }
 
     /// Notes the series of line `index`.
     pub(crate) fn resolve(&mut self, index: u32, series: SeriesRef) {
-        self.lines[index as usize].series = series;
+        self.lines[index as usize].set_series(series.0);
     }
 
     /// Notes that line `index` had a sample that a staleness marker has to follow once it is gone.
     #[inline]
     pub(crate) fn track(&mut self, index: u32, histogram: bool) {
         let line = &mut self.lines[index as usize];
-        if line.flags & TRACKED == 0 {
+        if !line.has(TRACKED) {
             self.tracked_now += 1;
         }
-        line.flags = line.flags & !HISTOGRAM | TRACKED | if histogram { HISTOGRAM } else { 0 };
+        line.series = line.series & !HISTOGRAM | TRACKED | if histogram { HISTOGRAM } else { 0 };
     }
 
     /// Takes back [`Table::track`]: storage refused the sample.
     pub(crate) fn untrack(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
-        if line.flags & TRACKED != 0 {
+        if line.has(TRACKED) {
             self.tracked_now -= 1;
-            line.flags &= !TRACKED;
+            line.series &= !TRACKED;
         }
     }
 
@@ -234,8 +257,8 @@ impl Table {
         let gone: std::collections::HashSet<SeriesRef, foldhash::fast::RandomState> =
             gone.iter().copied().collect();
         for line in &mut self.lines {
-            if gone.contains(&line.series) {
-                line.series = UNRESOLVED;
+            if line.series().is_some_and(|series| gone.contains(&series)) {
+                line.set_series(UNRESOLVED);
             }
         }
     }
@@ -252,7 +275,7 @@ impl Table {
                 && was_tracked(line, self.complete)
                 && let Some(series) = line.series()
             {
-                out.push((series, line.flags & HISTOGRAM != 0));
+                out.push((series, line.has(HISTOGRAM)));
             }
         }
         // Another text may stand for the same series now: labels in another order, or a bound written differently.
@@ -260,8 +283,12 @@ impl Table {
             out.iter().map(|(series, _)| *series).collect();
         let mut alive = std::collections::HashSet::with_hasher(foldhash::fast::RandomState::default());
         for line in &self.lines {
-            if line.seen == self.pass && line.flags & TRACKED != 0 && gone.contains(&line.series) {
-                alive.insert(line.series);
+            if line.seen == self.pass
+                && line.has(TRACKED)
+                && let Some(series) = line.series()
+                && gone.contains(&series)
+            {
+                alive.insert(series);
             }
         }
         if !alive.is_empty() {
@@ -277,6 +304,11 @@ impl Table {
         if flush && !unchanged {
             self.rebuild();
         }
+        self.quiet = (self.quiet + 1).min(QUIET_PASSES);
+        if self.quiet == QUIET_PASSES && self.by_hash.take().is_some() {
+            self.lines.shrink_to_fit();
+            self.order = Vec::new();
+        }
     }
 
     /// Forgets the lines that this pass added, and abandons it.
@@ -284,7 +316,8 @@ impl Table {
         let known = self.known as usize;
         if self.lines.len() > known {
             self.lines.truncate(known);
-            self.index();
+            self.exemplars.retain(|line, _| (*line as usize) < known);
+            self.by_hash = None;
         }
     }
 
@@ -292,23 +325,26 @@ impl Table {
         if self.in_order {
             self.order.extend(0..self.touched);
         }
-        self.lines = self
-            .order
-            .iter()
-            .map(|index| self.lines[*index as usize].clone())
-            .collect();
+        let lines = self.order.iter().map(|index| self.lines[*index as usize].clone());
+        self.lines = lines.collect();
+        if !self.exemplars.is_empty() {
+            let old = std::mem::take(&mut self.exemplars);
+            let kept = self.order.iter().zip(0..);
+            let kept = kept.filter_map(|(before, now)| Some((now, *old.get(before)?)));
+            self.exemplars = kept.collect();
+        }
         self.order = Vec::new();
-        self.index();
+        self.by_hash = None;
     }
 
     fn index(&mut self) {
         let lines = &self.lines;
-        let hash_of = |index: &u32| lines[*index as usize].hash.0[0];
-        self.by_hash.clear();
-        self.by_hash.shrink_to(lines.len(), hash_of);
+        let hash_of = |index: &u32| lines[*index as usize].hash.0;
+        let mut by_hash = HashTable::with_capacity(lines.len());
         for (index, line) in lines.iter().enumerate() {
-            self.by_hash.insert_unique(line.hash.0[0], index as u32, hash_of);
+            by_hash.insert_unique(line.hash.0, index as u32, hash_of);
         }
+        self.by_hash = Some(by_hash);
     }
 }
 
@@ -316,9 +352,9 @@ impl Table {
 #[inline]
 fn was_tracked(line: &Line, complete: u32) -> bool {
     if line.seen == complete {
-        line.flags & TRACKED != 0
+        line.has(TRACKED)
     } else {
         // An abandoned pass has touched it since.
-        line.seen > complete && line.flags & TRACKED_BEFORE != 0
+        line.seen > complete && line.has(TRACKED_BEFORE)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use model::clock::Clock;
 use parking_lot::Mutex;
 
-use crate::cli::serve_options::StorageOptions;
+use crate::cli::serve_options::{FeatureFlags, StorageOptions};
 use crate::config::{self, Config, ConfigError, Loaded};
 use crate::queries::{Queries, QueryLog};
 use crate::web::ConfigStatus;
@@ -37,10 +37,21 @@ pub(crate) enum ReloadError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The encoding of floats does not fit what is stored.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
     /// A scrape pool cannot be built.
     #[error("{0}")]
     Scrape(#[from] scraper::ApplyError),
 }
+
+/// XOR chunks are configured, and start timestamps are to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "float chunk encoding \"xor\" is incompatible with start-timestamp storage; XOR chunks do not store start timestamps, \
+     use \"xor2\""
+)]
+pub(crate) struct EncodingError;
 
 impl ReloadError {
     /// The place in a file with a mark under it, where there is one; with colours if `color`.
@@ -64,6 +75,7 @@ pub(crate) struct Reloader {
     pub(crate) scrape_discovery: Mutex<discovery::Manager>,
     pub(crate) notify_discovery: Mutex<discovery::Manager>,
     pub(crate) storage: StorageOptions,
+    pub(crate) features: FeatureFlags,
     pub(crate) rule_format: rules::format::FormatOptions,
     pub(crate) external_url: String,
     pub(crate) clock: Arc<dyn Clock>,
@@ -99,6 +111,7 @@ impl Reloader {
             path: log_path.clone(),
             source,
         })?;
+        let xor2_floats = xor2_floats(&config, &self.features)?;
         let alerts = self
             .notifier
             .prepare(&config.alerting, &labels)
@@ -112,6 +125,7 @@ impl Reloader {
             .collect();
         self.scraper.apply(jobs, &labels).await?;
         self.apply_storage(&config);
+        self.db.head().set_xor2_floats(xor2_floats);
         self.subquery_step_ms
             .store(config.global.evaluation_interval.as_ms(), Ordering::Relaxed);
         self.scrape_discovery.lock().apply(found_by);
@@ -147,6 +161,8 @@ impl Reloader {
         head.set_exemplars_max(storage.exemplars.max_exemplars.max(0) as usize);
         let kept = retention(config, &self.storage);
         self.db.set_retention(kept.time_ms, kept.bytes, kept.percent);
+        self.db
+            .set_stale_series_threshold(storage.tsdb.stale_series_compaction_threshold);
     }
 
     fn status(&self, config: &Config) -> ConfigStatus {
@@ -162,6 +178,21 @@ impl Reloader {
             retention_text: retention_text(&kept).into(),
         }
     }
+}
+
+/// Whether floats are encoded as XOR2: the configuration's word, else the feature flag's.
+///
+/// # Errors
+/// Where they are not, and start timestamps are to be stored.
+pub(crate) fn xor2_floats(config: &Config, features: &FeatureFlags) -> Result<bool, EncodingError> {
+    let xor2 = match config.storage.tsdb.chunk_encoding.floats.as_str() {
+        "" => features.xor2_floats,
+        name => name == "xor2",
+    };
+    if features.start_timestamps && !xor2 {
+        return Err(EncodingError);
+    }
+    Ok(xor2)
 }
 
 /// How long and how much is kept; zero for no limit.

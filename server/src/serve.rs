@@ -21,7 +21,7 @@ use crate::config::ConfigError;
 use crate::instrument;
 use crate::logging::LoggingError;
 use crate::queries::{Queries, RuleQueries};
-use crate::reload::{ReloadError, Reloader, retention};
+use crate::reload::{ReloadError, Reloader, retention, xor2_floats};
 use crate::web::{self, Api, ConfigStatus, Cors, listener};
 
 /// Sent with every request of ours.
@@ -206,6 +206,7 @@ impl Server {
             scrape_discovery: Mutex::default(),
             notify_discovery: Mutex::default(),
             storage: options.storage.clone(),
+            features: options.features.clone(),
             rule_format: rules::format::FormatOptions {
                 parse: engine.options().features.parse_options(),
                 ..rules::format::FormatOptions::default()
@@ -328,7 +329,9 @@ async fn open_storage(
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<tsdb::db::Db>, ServeError> {
     let path = options.storage.path.clone();
-    let settings = storage_options(options, config);
+    let xor2_floats = xor2_floats(config, &options.features).map_err(ReloadError::from)?;
+    let mut settings = storage_options(options, config);
+    settings.head.xor2_floats = xor2_floats;
     let opening = tokio::task::spawn_blocking({
         let path = path.clone();
         move || tsdb::db::Db::open(Arc::new(tsdb::files::DiskFiles), &path, settings, clock)
@@ -375,6 +378,7 @@ fn storage_options(options: &ServeOptions, config: &crate::config::Config) -> ts
         settings.head.wal_segment_bytes = options.storage.wal_segment_bytes;
     }
     settings.block_range_max_ms = max_block.map_or(customary_ms, |max| max.as_millis() as i64);
+    settings.stale_series_threshold = config.storage.tsdb.stale_series_compaction_threshold;
     settings.retention_ms = retention.time_ms;
     settings.retention_bytes = retention.bytes;
     settings.retention_percent = retention.percent;

@@ -118,6 +118,8 @@ pub(crate) struct FeatureFlags {
     pub(crate) promql: Features,
     pub(crate) exemplar_storage: bool,
     pub(crate) start_timestamps: bool,
+    /// Floats are encoded as XOR2 where the configuration names no encoding.
+    pub(crate) xor2_floats: bool,
     /// Names of no feature, or of one that this version does not have; said in the log.
     pub(crate) unknown: Vec<String>,
 }
@@ -248,6 +250,7 @@ impl FeatureFlags {
                 "use-start-timestamps" => flags.promql.use_start_timestamps = true,
                 "exemplar-storage" => flags.exemplar_storage = true,
                 "st-storage" => flags.start_timestamps = true,
+                "xor2-encoding" => flags.xor2_floats = true,
                 // Always on.
                 "promql-at-modifier"
                 | "promql-negative-offset"

@@ -24,7 +24,8 @@ use crate::select::LabelIndex;
 /// (everything was deleted). Where two blocks have a sample for one timestamp, the one of the chunk that begins first
 /// counts, then of the one that ends first, then of the block that stands first in `blocks`.
 ///
-/// `go_on` is asked before every series.
+/// Chunks that do not overlap are copied as they are; where some are merged, floats are encoded as `floats` says, if they
+/// have no start timestamps. `go_on` is asked before every series.
 ///
 /// # Errors
 /// [`StorageError::Closed`] when `go_on` says no; else when a block is damaged or the system refuses. Nothing is left of
@@ -34,6 +35,7 @@ pub fn compact(
     parent: &Path,
     blocks: &[Arc<Block>],
     ulid: Ulid,
+    floats: Encoding,
     go_on: &dyn Fn() -> bool,
 ) -> Result<Option<BlockMeta>, StorageError> {
     let metas: Vec<Arc<BlockMeta>> = blocks.iter().map(|block| block.meta()).collect();
@@ -67,7 +69,7 @@ pub fn compact(
                 input.advance()?;
             }
         }
-        merger.merge_overlapping(blocks)?;
+        merger.merge_overlapping(blocks, floats)?;
         let chunks: Vec<_> = merger.pieces.iter().map(Piece::as_chunk).collect();
         writer.add_pairs(&labels, &chunks)?;
     }
@@ -224,7 +226,7 @@ struct Merger<'a> {
 
 impl Merger<'_> {
     /// Orders the chunks by time, drops copies, and merges those that overlap.
-    fn merge_overlapping(&mut self, blocks: &[Arc<Block>]) -> Result<(), StorageError> {
+    fn merge_overlapping(&mut self, blocks: &[Arc<Block>], floats: Encoding) -> Result<(), StorageError> {
         // Stable: of equal ones the first block's stands first.
         self.pieces.sort_by_key(Piece::ends);
         self.pieces.dedup_by(|next, before| {
@@ -243,7 +245,7 @@ impl Merger<'_> {
                 (1, Some(alone)) => self.pieces.push(alone),
                 (_, Some(last)) => {
                     group.push(last);
-                    self.merge_group(&group, blocks)?;
+                    self.merge_group(&group, blocks, floats)?;
                 }
                 (_, None) => {}
             }
@@ -251,7 +253,12 @@ impl Merger<'_> {
         Ok(())
     }
 
-    fn merge_group(&mut self, group: &[Piece<'_>], blocks: &[Arc<Block>]) -> Result<(), StorageError> {
+    fn merge_group(
+        &mut self,
+        group: &[Piece<'_>],
+        blocks: &[Arc<Block>],
+        floats: Encoding,
+    ) -> Result<(), StorageError> {
         self.merged.clear();
         for piece in group {
             let chunk = piece.as_chunk();
@@ -272,7 +279,11 @@ impl Merger<'_> {
             merge(&self.merged, &self.read, &mut self.spare);
             std::mem::swap(&mut self.merged, &mut self.spare);
         }
-        let encoded = encode(&self.merged, &EncodeOptions::default());
+        let options = EncodeOptions {
+            floats,
+            ..EncodeOptions::default()
+        };
+        let encoded = encode(&self.merged, &options);
         self.pieces.extend(encoded.into_iter().map(Piece::Fresh));
         Ok(())
     }

@@ -95,7 +95,24 @@ impl BlockWriter {
     /// # Errors
     /// As [`BlockWriter::add`].
     pub fn add_samples(&mut self, labels: &Labels, columns: &Columns) -> Result<(), StorageError> {
-        let encoded = encode(columns, &EncodeOptions::default());
+        self.add_encoded(labels, columns, Encoding::Xor)
+    }
+
+    /// [`BlockWriter::add_samples`] with floats that have no start timestamp encoded as `floats`.
+    ///
+    /// # Errors
+    /// As [`BlockWriter::add`].
+    pub fn add_encoded(
+        &mut self,
+        labels: &Labels,
+        columns: &Columns,
+        floats: Encoding,
+    ) -> Result<(), StorageError> {
+        let options = EncodeOptions {
+            floats,
+            ..EncodeOptions::default()
+        };
+        let encoded = encode(columns, &options);
         let chunks: Vec<_> = encoded.iter().map(BlockChunk::from).collect();
         self.add(labels, &chunks)
     }

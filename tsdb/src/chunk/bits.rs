@@ -176,42 +176,32 @@ pub struct BitWriter {
     free: u8,
 }
 
-impl BitWriter {
-    /// Continues `bytes`, of whose last byte `free` bits are unused.
-    pub(crate) fn resume(bytes: Vec<u8>, free: u8) -> Self {
-        BitWriter { bytes, free }
-    }
+/// Where bits can be added.
+pub(crate) trait PutBits {
+    /// Adds the low `n` bits (1 to 120); the others must be 0.
+    fn put_wide(&mut self, bits: u128, n: u32);
 
     /// Adds the low `n` bits (0 to 64).
     #[inline]
-    pub(crate) fn put(&mut self, bits: u64, n: u32) {
-        if n == 0 {
-            return;
+    fn put(&mut self, bits: u64, n: u32) {
+        if n > 0 {
+            self.put_wide(u128::from(bits) & (u128::MAX >> (128 - n)), n);
         }
-        self.put_wide(u128::from(bits) & (u128::MAX >> (128 - n)), n);
-    }
-
-    /// Adds the low `n` bits (1 to 120); the others must be 0.
-    #[inline]
-    pub(crate) fn put_wide(&mut self, bits: u128, n: u32) {
-        let mut len = self.bytes.len();
-        self.bytes.resize(len + 16, 0);
-        put(&mut self.bytes, &mut len, &mut self.free, bits, n);
-        self.bytes.truncate(len);
     }
 
     /// Adds a number in the variable code of histograms: see [`VARBIT_WIDTHS`].
-    pub(crate) fn put_varbit(&mut self, x: i64) {
+    fn put_varbit(&mut self, x: i64) {
         let class = VARBIT_WIDTHS.iter().position(|n| fits(x, *n));
         self.put_class(x == 0, class, x as u64);
     }
 
     /// Adds a number without sign in the variable code of histograms.
-    pub(crate) fn put_varbit_unsigned(&mut self, x: u64) {
+    fn put_varbit_unsigned(&mut self, x: u64) {
         let class = VARBIT_WIDTHS.iter().position(|n| x >> n == 0);
         self.put_class(x == 0, class, x);
     }
 
+    /// Adds a number of this class of the variable code.
     fn put_class(&mut self, zero: bool, class: Option<usize>, x: u64) {
         match class {
             _ if zero => self.put(0, 1),
@@ -226,10 +216,12 @@ impl BitWriter {
             }
         }
     }
+}
 
-    /// Unused bits of the last byte.
-    pub(crate) fn free(&self) -> u8 {
-        self.free
+impl BitWriter {
+    /// Continues `bytes`, of whose last byte `free` bits are unused.
+    pub(crate) fn resume(bytes: Vec<u8>, free: u8) -> Self {
+        BitWriter { bytes, free }
     }
 
     /// The bytes so far.
@@ -245,6 +237,57 @@ impl BitWriter {
     /// The finished bytes.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+}
+
+impl PutBits for BitWriter {
+    #[inline]
+    fn put_wide(&mut self, bits: u128, n: u32) {
+        let mut len = self.bytes.len();
+        self.bytes.resize(len + 16, 0);
+        put(&mut self.bytes, &mut len, &mut self.free, bits, n);
+        self.bytes.truncate(len);
+    }
+}
+
+/// Bits of one sample, on the stack: 47 bytes at most.
+#[derive(Debug)]
+pub(crate) struct SampleBits {
+    bytes: [u8; 64],
+    len: usize,
+    free: u8,
+}
+
+impl SampleBits {
+    /// Continues a stream whose last byte is `last` with `free` (0 to 7) unused bits; 0 means that it ended before.
+    #[inline]
+    pub(crate) fn behind(last: u8, free: u8) -> Self {
+        let mut bytes = [0; 64];
+        bytes[0] = last;
+        SampleBits {
+            bytes,
+            len: usize::from(free > 0),
+            free,
+        }
+    }
+
+    /// The bytes so far, the continued one included.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Unused bits of the last byte.
+    #[inline]
+    pub(crate) fn free(&self) -> u8 {
+        self.free
+    }
+}
+
+impl PutBits for SampleBits {
+    #[inline]
+    fn put_wide(&mut self, bits: u128, n: u32) {
+        put(&mut self.bytes, &mut self.len, &mut self.free, bits, n);
     }
 }
 

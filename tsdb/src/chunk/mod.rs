@@ -21,6 +21,8 @@ use model::columns::Columns;
 
 pub use encode::{CHUNK_SAMPLES, EncodeOptions, EncodedChunk, encode};
 pub use histogram::{Appended, CounterReset, Float, HistogramAppender, Int, Kind};
+pub(crate) use st::StartTrack;
+pub(crate) use xor::Window;
 pub use xor::{XOR_SAMPLE_BYTES_MAX, XorAppender};
 pub use xor2::{XOR2_SAMPLE_BYTES_MAX, Xor2Appender};
 

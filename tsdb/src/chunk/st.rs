@@ -4,7 +4,7 @@
 //! more number behind each sample. Sample 0 stores `timestamp - start`; sample `n` stores `timestamp of n-1 - start`, as
 //! the number itself at the first change and as the change of that number from then on.
 
-use super::bits::{BitReader, BitWriter, OutOfBits, varint_bits};
+use super::bits::{BitReader, OutOfBits, PutBits, varint_bits};
 
 /// Sample at which start timestamps are written even when none has changed: the header byte cannot name later ones.
 const CHANGE_ON_MAX: u16 = 0x7f;
@@ -37,7 +37,7 @@ impl StartTrack {
     /// Writes what sample `n` needs; the caller stores the header byte.
     pub(crate) fn write(
         &mut self,
-        out: &mut BitWriter,
+        out: &mut impl PutBits,
         n: u16,
         time_ms: i64,
         previous_ms: i64,

@@ -27,12 +27,12 @@ pub const XOR_SAMPLE_BYTES_MAX: usize = 19;
 /// The caller owns the buffer and passes the same bytes every time; it may move them to a larger buffer in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XorAppender {
-    pub(super) timestamp_ms: i64,
-    pub(super) value_bits: u64,
-    pub(super) delta: u64,
-    len: u16,
-    pub(super) window: Window,
-    free: u8,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) value_bits: u64,
+    pub(crate) delta: u64,
+    pub(crate) len: u16,
+    pub(crate) window: Window,
+    pub(crate) free: u8,
 }
 
 /// The stretch of bits in which recent values differed.

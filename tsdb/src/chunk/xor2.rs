@@ -16,7 +16,7 @@
 use model::columns::Columns;
 use model::sample::STALE_NAN_BITS;
 
-use super::bits::{BitReader, BitWriter, OutOfBits, uvarint_bits, varint_bits};
+use super::bits::{BitReader, OutOfBits, PutBits, SampleBits, uvarint_bits, varint_bits};
 use super::st::StartTrack;
 use super::xor::Window;
 use super::{COUNT_BYTES, ChunkError, ChunkFull, sample_count};
@@ -28,15 +28,15 @@ pub const XOR2_SAMPLE_BYTES_MAX: usize = 31;
 /// What is needed to add a sample to a chunk whose bytes lie elsewhere; used like [`super::XorAppender`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Xor2Appender {
-    pub(super) timestamp_ms: i64,
+    pub(crate) timestamp_ms: i64,
     /// Last value that was no staleness marker.
-    pub(super) base_bits: u64,
-    pub(super) delta: u64,
-    start: StartTrack,
-    len: u16,
-    pub(super) window: Window,
-    free: u8,
-    stale: bool,
+    pub(crate) base_bits: u64,
+    pub(crate) delta: u64,
+    pub(crate) start: StartTrack,
+    pub(crate) len: u16,
+    pub(crate) window: Window,
+    pub(crate) free: u8,
+    pub(crate) stale: bool,
 }
 
 impl Default for Xor2Appender {
@@ -131,10 +131,8 @@ impl Xor2Appender {
         let mut next = *self;
         // The sample's bits, behind a copy of the last byte where that one is not full.
         let kept = self.len().max(HEADER_BYTES) - usize::from(self.free > 0);
-        let mut out = match self.free {
-            0 => BitWriter::default(),
-            free => BitWriter::resume(vec![buf[kept]], free),
-        };
+        let last = if self.free > 0 { buf[kept] } else { 0 };
+        let mut out = SampleBits::behind(last, self.free);
         next.write_sample(&mut out, count, start_ms, timestamp_ms, value);
         let needed = kept + out.bytes().len();
         if needed > buf.len() {
@@ -149,7 +147,7 @@ impl Xor2Appender {
         Ok(())
     }
 
-    fn write_sample(&mut self, out: &mut BitWriter, n: u16, start_ms: i64, timestamp_ms: i64, value: f64) {
+    fn write_sample(&mut self, out: &mut SampleBits, n: u16, start_ms: i64, timestamp_ms: i64, value: f64) {
         let stale = value.to_bits() == STALE_NAN_BITS;
         let (previous_ms, xor) = (self.timestamp_ms, value.to_bits() ^ self.base_bits);
         let delta = timestamp_ms.wrapping_sub(previous_ms) as u64;
@@ -195,7 +193,7 @@ impl Xor2Appender {
         }
     }
 
-    fn write_value(&mut self, out: &mut BitWriter, xor: u64, stale: bool) {
+    fn write_value(&mut self, out: &mut SampleBits, xor: u64, stale: bool) {
         if stale {
             out.put(0b111, 3);
         } else if xor == 0 {
@@ -206,7 +204,7 @@ impl Xor2Appender {
     }
 
     /// Writes a value that differs by `xor`: behind `reuse` when the window holds it, else a new window behind `fresh`.
-    fn write_window(&mut self, out: &mut BitWriter, xor: u64, reuse: (u64, u32), fresh: (u64, u32)) {
+    fn write_window(&mut self, out: &mut SampleBits, xor: u64, reuse: (u64, u32), fresh: (u64, u32)) {
         if self.window.holds(xor) {
             out.put(reuse.0, reuse.1);
         } else {

@@ -15,7 +15,7 @@ use super::telemetry::Durations;
 use super::{Shared, random_ulid};
 use crate::block::{self, Block, BlockMeta, BlockWriter, HINT_OUT_OF_ORDER};
 use crate::files::Result;
-use crate::head::LateCut;
+use crate::head::{LateCut, StaleSeries};
 
 /// What compaction has done since the store was opened.
 #[derive(Debug, Default)]
@@ -32,6 +32,10 @@ pub struct CompactionCounters {
     pub age_retentions: AtomicU64,
     /// Times that size made blocks go.
     pub size_retentions: AtomicU64,
+    /// Times that stale series were moved into blocks, or should have been.
+    pub stale_rounds: AtomicU64,
+    /// Times that this failed.
+    pub stale_failed: AtomicU64,
     /// Times that a truncation was put off because of old views.
     pub put_off: AtomicU64,
 }
@@ -43,6 +47,8 @@ pub(super) struct Pending {
     truncate_ms: Option<i64>,
     /// Late samples that are in blocks and not forgotten yet.
     forget: Option<LateCut>,
+    /// Stale series that are in blocks and not out of the head yet.
+    pub(super) evict: Vec<StaleSeries>,
 }
 
 impl Shared {
@@ -86,7 +92,7 @@ impl Shared {
     }
 
     /// Finishes what was put off; false where old views still hinder it.
-    fn settle(&self, pending: &mut Pending) -> Result<bool> {
+    pub(super) fn settle(&self, pending: &mut Pending) -> Result<bool> {
         if let Some(min_ms) = pending.truncate_ms {
             let started = Instant::now();
             if self
@@ -113,6 +119,13 @@ impl Shared {
             }
             self.head.forget_late(cut)?;
             pending.forget = None;
+        }
+        if !pending.evict.is_empty() {
+            if !self.head.wait_for_views(self.options.truncation_patience) {
+                self.counters.put_off.fetch_add(1, Ordering::Relaxed);
+                return Ok(false);
+            }
+            self.head.evict(&std::mem::take(&mut pending.evict))?;
         }
         Ok(true)
     }
@@ -191,7 +204,7 @@ impl Shared {
             self.head
                 .read_late(series, range, cut.chunk, &mut columns, &mut spare)?;
             if !columns.is_empty() {
-                writer.add_samples(&labels, &columns)?;
+                writer.add_encoded(&labels, &columns, self.head.float_encoding())?;
             }
         }
         writer.finish()
@@ -226,7 +239,8 @@ impl Shared {
     pub(super) fn merge(&self, parents: &[Arc<Block>]) -> Result<()> {
         let started = Instant::now();
         let go_on = || !self.stop.is_stopping();
-        let merged = block::compact(&self.files, &self.dir, parents, self.new_ulid(), &go_on);
+        let floats = self.head.float_encoding();
+        let merged = block::compact(&self.files, &self.dir, parents, self.new_ulid(), floats, &go_on);
         let merged = match merged {
             Ok(merged) => merged,
             Err(StorageError::Closed) => return Err(StorageError::Closed),
@@ -328,6 +342,7 @@ impl Shared {
         while !self.stop.wait(self.options.compaction_interval, true) {
             // Logged and counted where it happens; the next round tries again.
             let _ = self.compact();
+            let _ = self.compact_stale();
         }
     }
 
@@ -352,6 +367,6 @@ impl Shared {
 }
 
 /// End of the aligned range that holds `timestamp_ms`.
-fn range_end(timestamp_ms: i64, range_ms: i64) -> i64 {
+pub(super) fn range_end(timestamp_ms: i64, range_ms: i64) -> i64 {
     (timestamp_ms / range_ms) * range_ms + range_ms
 }

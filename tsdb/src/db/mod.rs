@@ -7,12 +7,14 @@ mod plan;
 mod querier;
 mod read_only;
 mod retention;
+mod stale;
 mod status;
 mod telemetry;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -64,6 +66,8 @@ struct Shared {
     /// Age in milliseconds, bytes, percent of the disk.
     retention: Mutex<(i64, u64, f64)>,
     counters: CompactionCounters,
+    /// Share of stale series at which they leave the head, as bits.
+    stale_threshold: AtomicU64,
     /// Set when metrics are registered.
     durations: OnceLock<Durations>,
     stop: Stop,
@@ -155,6 +159,7 @@ impl Db {
             options.retention_bytes,
             options.retention_percent,
         );
+        let stale_threshold = AtomicU64::new(options.stale_series_threshold.to_bits());
         let shared = Arc::new(Shared {
             files,
             dir: dir.to_owned(),
@@ -167,6 +172,7 @@ impl Db {
             }),
             compacting: Mutex::default(),
             retention: Mutex::new(retention),
+            stale_threshold,
             counters: CompactionCounters::default(),
             durations: OnceLock::new(),
             stop: Stop::default(),

@@ -17,6 +17,8 @@ pub struct Options {
     pub retention_bytes: u64,
     /// The same as a percentage of the file system's size; goes before `retention_bytes`. 0 for no limit.
     pub retention_percent: f64,
+    /// Share of stale series in the head, 0 to 1, at which they are moved into blocks early; 0 for never.
+    pub stale_series_threshold: f64,
     /// How often the logs are synced; what a power cut can cost at most.
     pub wal_sync_interval: Duration,
     /// How often compaction looks for work; a full head wakes it earlier.
@@ -42,6 +44,7 @@ impl Default for Options {
             retention_ms: 15 * 24 * 60 * 60 * 1000,
             retention_bytes: 0,
             retention_percent: 0.0,
+            stale_series_threshold: 0.0,
             wal_sync_interval: Duration::from_secs(1),
             compaction_interval: Duration::from_secs(60),
             head_snapshot_interval: Duration::from_secs(60),

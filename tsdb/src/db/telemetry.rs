@@ -14,6 +14,7 @@ const PREFIX: &str = "prometheus_tsdb_";
 pub(super) struct Durations {
     pub(super) compaction: Histogram,
     pub(super) tombstone_cleanup: Histogram,
+    pub(super) stale_series: Histogram,
     pub(super) wal_sync: Summary,
     pub(super) garbage_collection: Summary,
     pub(super) wal_truncation: Summary,
@@ -34,6 +35,11 @@ impl Db {
                 &name("tombstone_cleanup_seconds"),
                 "Duration of rewriting blocks without deleted samples.",
                 &[],
+            ),
+            stale_series: registry.histogram(
+                &name("stale_series_compaction_duration_seconds"),
+                "Duration of moving stale series into blocks.",
+                &exponential_buckets(1.0, 2.0, 14),
             ),
             wal_sync: registry.summary(
                 &name("wal_fsync_duration_seconds"),
@@ -367,6 +373,16 @@ fn blocks(shared: &Shared, out: &mut Out<'_>) {
         "compactions_failed_total",
         "Rounds of compaction that failed.",
         &counters.failed,
+    );
+    out.count(
+        "stale_series_compactions_triggered_total",
+        "Times that stale series were moved into blocks, or should have been.",
+        &counters.stale_rounds,
+    );
+    out.count(
+        "stale_series_compactions_failed_total",
+        "Times that moving stale series into blocks failed.",
+        &counters.stale_failed,
     );
     let written = load(&counters.head_blocks) + load(&counters.merged_blocks);
     out.counter("compactions_total", "Blocks written.", written);

@@ -84,7 +84,7 @@ impl Bounds {
         &self,
         timestamp_ms: i64,
         value: f64,
-        series: &Series,
+        series: &Series<'_>,
     ) -> Result<Verdict, Refusal> {
         self.check(timestamp_ms, series.last(), |last| match last {
             Last::Float(_, old) => old.to_bits() == value.to_bits(),
@@ -99,7 +99,7 @@ impl Bounds {
         &self,
         timestamp_ms: i64,
         value: &Histogram,
-        series: &Series,
+        series: &Series<'_>,
     ) -> Result<Verdict, Refusal> {
         self.check(timestamp_ms, series.last(), |last| match last {
             Last::Float(..) | Last::Nothing => false,

@@ -21,9 +21,10 @@ use super::admission::{Bounds, Verdict};
 use super::isolation::Transaction;
 use super::late_log::LateLog;
 use super::ooo::{Inserted, Late, LateValue};
+use super::open::ChunkRules;
 use super::pages::PageSet;
 use super::plan::Plan;
-use super::series::{ChunkRules, Last, Series};
+use super::series::{Last, Series};
 use crate::wal::{
     Compressor, ExemplarEntry, FloatEntry, HistogramEntry, MarkerEntry, encode_exemplars, encode_floats,
     encode_floats_with_start, encode_histograms, encode_metadata,
@@ -210,7 +211,7 @@ impl Head {
                 return;
             };
             touched ^= series.touch();
-            match bounds.check_float(sample.timestamp_ms, sample.value, series) {
+            match bounds.check_float(sample.timestamp_ms, sample.value, &series) {
                 Ok(verdict) => verdicts[i] = verdict,
                 Err(refusal) => outcome.refused.push((BatchList::Floats, i as u32, refusal)),
             }
@@ -249,7 +250,7 @@ impl Head {
                 Histogram::Float(h) => is_stale_nan(h.sum) || h.validate().is_ok(),
             };
             let checked = if valid {
-                bounds.check_histogram(sample.timestamp_ms, &sample.histogram, series)
+                bounds.check_histogram(sample.timestamp_ms, &sample.histogram, &series)
             } else {
                 Err(Refusal::InvalidHistogram)
             };
@@ -385,7 +386,7 @@ impl Head {
             let sample = &batch.floats[i];
             let start_ms = batch.float_starts_ms.get(i).copied().unwrap_or(0);
             let (reference, timestamp_ms) = (sample.series.0, sample.timestamp_ms);
-            let (Some(series), verdict) = (series, plan.verdicts[i]) else {
+            let (Some(mut series), verdict) = (series, plan.verdicts[i]) else {
                 return;
             };
             match verdict {
@@ -393,7 +394,7 @@ impl Head {
                 Verdict::Known => applied.accepted += 1,
                 Verdict::InOrder => {
                     let added = self.append_in_order(
-                        series,
+                        &mut series,
                         transaction,
                         reference,
                         start_ms,
@@ -416,7 +417,7 @@ impl Head {
                         timestamp_ms,
                         value,
                     };
-                    self.insert_late(series, rules, reference, sample, late, &mut applied);
+                    self.insert_late(&mut series, rules, reference, sample, late, &mut applied);
                 }
             }
         });
@@ -426,7 +427,7 @@ impl Head {
             let sample = &batch.histograms[i];
             let start_ms = batch.histogram_starts_ms.get(i).copied().unwrap_or(0);
             let (reference, timestamp_ms) = (sample.series.0, sample.timestamp_ms);
-            let (Some(series), verdict) = (series, plan.verdicts[i]) else {
+            let (Some(mut series), verdict) = (series, plan.verdicts[i]) else {
                 return;
             };
             match verdict {
@@ -450,7 +451,7 @@ impl Head {
                         timestamp_ms,
                         value,
                     };
-                    self.insert_late(series, rules, reference, sample, late, &mut applied);
+                    self.insert_late(&mut series, rules, reference, sample, late, &mut applied);
                 }
             }
         });
@@ -461,7 +462,7 @@ impl Head {
     #[inline]
     fn append_in_order(
         &self,
-        series: &mut Series,
+        series: &mut Series<'_>,
         transaction: Transaction,
         reference: u64,
         start_ms: i64,
@@ -479,7 +480,7 @@ impl Head {
 
     fn insert_late(
         &self,
-        series: &mut Series,
+        series: &mut Series<'_>,
         rules: ChunkRules<'_>,
         reference: u64,
         sample: Late,
@@ -531,7 +532,7 @@ impl Head {
     fn apply_rest(&self, batch: &AppendBatch, scratch: &Scratch) {
         for (series, metadata) in &batch.metadata {
             if let Some(page) = self.pages.get(super::pages::page_of(series.0))
-                && let Some(series) = page.lock().get(series.0)
+                && let Some(mut series) = page.lock().get(series.0)
             {
                 series.rest_mut().metadata = Some(Box::new(metadata.clone()));
             }
@@ -609,7 +610,7 @@ impl Head {
 
 /// Adds a float to the end of a series; a staleness marker for a series of histograms becomes one of their kind.
 pub(crate) fn append_float(
-    series: &mut Series,
+    series: &mut Series<'_>,
     rules: ChunkRules<'_>,
     transaction: Option<Transaction>,
     reference: u64,
@@ -621,11 +622,7 @@ pub(crate) fn append_float(
         let marker = stale_like(last, value);
         return series.append_histogram(rules, transaction, reference, (start_ms, timestamp_ms, &marker));
     }
-    if rules.start_timestamps {
-        series.append_float_with_start(rules, transaction, reference, (start_ms, timestamp_ms, value))
-    } else {
-        series.append_float(rules, transaction, reference, timestamp_ms, value)
-    }
+    series.append_float(rules, transaction, reference, (start_ms, timestamp_ms, value))
 }
 
 impl Applied {

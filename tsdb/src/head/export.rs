@@ -7,6 +7,7 @@ use model::labels::Labels;
 use model::storage::TimeRange;
 
 use super::chunk_files::MappedChunk;
+use super::ooo::OutOfOrder;
 use super::pages::page_of;
 use super::read::HeadView;
 use super::{Head, HeadSeries};
@@ -68,8 +69,8 @@ impl HeadView {
             let Some(series) = page.get(reference) else {
                 return Ok(());
             };
-            let overlaps = |c: &&MappedChunk| c.min_ms <= range.max_ms && c.max_ms >= range.min_ms;
-            let mapped: Vec<MappedChunk> = series.mapped().iter().filter(overlaps).copied().collect();
+            let overlaps = |c: &MappedChunk| c.min_ms <= range.max_ms && c.max_ms >= range.min_ms;
+            let mapped: Vec<MappedChunk> = series.mapped().filter(overlaps).collect();
             let open = series
                 .open_chunk()
                 .map(|(encoding, bytes)| (series.open_min_ms(), series.last_ms(), encoding, bytes.to_vec()));
@@ -161,10 +162,10 @@ impl Head {
         let rules = self.rules();
         let (mut newest, mut range) = (0, (i64::MAX, i64::MIN));
         for (number, page) in self.pages.all() {
-            for series in page.lock().iter_mut() {
-                let reference = number * super::pages::PAGE_SERIES + u64::from(series.low);
+            page.lock().for_each(|mut series| {
+                let reference = number * super::pages::PAGE_SERIES + u64::from(series.low());
                 let Some(ooo) = series.late_mut() else {
-                    continue;
+                    return;
                 };
                 ooo.write_open(rules, reference);
                 if let Some(chunk) = ooo.mapped.iter().map(|c| c.chunk).max() {
@@ -173,7 +174,7 @@ impl Head {
                 if let Some((min_ms, max_ms)) = ooo.range() {
                     range = (range.0.min(min_ms), range.1.max(max_ms));
                 }
-            }
+            });
         }
         if newest == 0 {
             return Ok(None);
@@ -205,7 +206,8 @@ impl Head {
                 return Ok(());
             };
             let mut page = page.lock();
-            let late = page.get(reference).and_then(|s| s.late_mut());
+            let series = page.get(reference);
+            let late = series.as_ref().and_then(|s| s.late());
             late.map_or_else(Vec::new, |o| o.mapped.clone())
         };
         let wanted =
@@ -236,12 +238,12 @@ impl Head {
         {
             let _gate = self.gate.write();
             for (_, page) in self.pages.all() {
-                for series in page.lock().iter_mut() {
+                page.lock().for_each(|mut series| {
                     series.forget_late(cut.chunk);
-                    if let Some((min_ms, max_ms)) = series.late_mut().and_then(|o| o.range()) {
+                    if let Some((min_ms, max_ms)) = series.late().and_then(OutOfOrder::range) {
                         range = (range.0.min(min_ms), range.1.max(max_ms));
                     }
-                }
+                });
             }
             self.late_min_ms.store(range.0, Release);
             self.late_max_ms.store(range.1, Release);

@@ -3,7 +3,7 @@
 use model::columns::Columns;
 use model::histogram::Histogram;
 
-use super::series::{ChunkRules, chunk_end, range_end};
+use super::open::{ChunkRules, chunk_end, range_end};
 use crate::chunk::{Appended, ChunkError, Encoding, Float, HistogramAppender, Int, Kind, decode};
 
 /// Bytes that a histogram chunk should have.

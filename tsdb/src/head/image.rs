@@ -53,7 +53,7 @@ impl Locked<'_> {
         let Some(series) = self.get(reference) else {
             return false;
         };
-        write(series, out);
+        write(&series, out);
         true
     }
 
@@ -64,14 +64,15 @@ impl Locked<'_> {
     pub(crate) fn insert_image(&mut self, reference: u64, image: &[u8]) -> Result<(), ImageError> {
         self.insert(reference);
         match self.get(reference) {
-            Some(series) => read(series, image),
+            Some(mut series) => read(&mut series, image),
             None => Ok(()),
         }
     }
 }
 
-fn write(series: &Series, out: &mut Vec<u8>) {
-    write_chunks(series.mapped(), out);
+fn write(series: &Series<'_>, out: &mut Vec<u8>) {
+    let mapped: Vec<MappedChunk> = series.mapped().collect();
+    write_chunks(&mapped, out);
     match series.open_image() {
         None => out.push(0),
         Some(open) => {
@@ -83,7 +84,7 @@ fn write(series: &Series, out: &mut Vec<u8>) {
             out.extend_from_slice(open.bytes);
         }
     }
-    let late = series.rest().and_then(|r| r.ooo.as_deref());
+    let late = series.late();
     write_chunks(late.map_or(&[], |o| &o.mapped), out);
     let mut columns = Columns::default();
     OutOfOrder::read_open(late.map_or(&[], |o| &o.open), i64::MIN, i64::MAX, &mut columns);
@@ -102,10 +103,10 @@ fn write(series: &Series, out: &mut Vec<u8>) {
     out.extend_from_slice(&record);
 }
 
-fn read(series: &mut Series, image: &[u8]) -> Result<(), ImageError> {
+fn read(series: &mut Series<'_>, image: &[u8]) -> Result<(), ImageError> {
     let mut reader = Reader::new(image);
     for chunk in read_chunks(&mut reader)? {
-        series.push_mapped(chunk);
+        series.push_mapped(&chunk);
     }
     if let Some(encoding) = read_encoding(&mut reader)? {
         let min_ms = reader.varint()?;

@@ -53,6 +53,11 @@ pub(crate) struct Visibility {
 }
 
 impl Visibility {
+    /// The newest transaction when the reader came.
+    pub(crate) fn newest(&self) -> u64 {
+        self.last
+    }
+
     /// Whether the transaction's samples may be seen.
     pub(crate) fn sees(&self, number: u64) -> bool {
         number <= self.last && self.open.binary_search(&number).is_err()
@@ -64,6 +69,10 @@ impl Isolation {
     pub(crate) fn begin(&self) -> Transaction {
         let mut state = self.state.lock();
         state.last += 1;
+        if state.last as u32 == 0 {
+            // Series keep the low half of a number, and 0 is for none.
+            state.last += 1;
+        }
         let number = state.last;
         state.open.push(number);
         let lowest_read = state.readers.values().map(|(low, _)| *low).min();

@@ -10,6 +10,7 @@
 
 mod admission;
 mod append;
+mod arena;
 mod chunk_files;
 mod chunk_queue;
 mod exemplars;
@@ -19,7 +20,9 @@ mod image;
 mod index;
 mod isolation;
 mod late_log;
+mod mapped;
 mod ooo;
+mod open;
 mod pages;
 mod plan;
 mod read;
@@ -28,6 +31,7 @@ mod replay;
 mod select;
 mod series;
 mod snapshot;
+mod stale;
 mod stepped;
 mod truncate;
 
@@ -43,6 +47,7 @@ use model::sample::Metadata;
 use model::storage::{SeriesError, SeriesRef, StorageError};
 use parking_lot::{Mutex, RwLock};
 
+use crate::chunk::Encoding;
 use crate::files::{Files, Result};
 use crate::wal::{self, Compression, RecordType, Wal};
 use append::Scratch;
@@ -50,8 +55,8 @@ use chunk_files::ChunkFiles;
 use exemplars::ExemplarRing;
 use index::Index;
 use isolation::Isolation;
+use open::ChunkRules;
 use pages::{Pages, page_of};
-use series::ChunkRules;
 use snapshot::OnDisk;
 
 pub use chunk_files::{ChunkFileCheck, ChunkFileDamage, check_chunk_file};
@@ -59,6 +64,7 @@ pub(crate) use export::LateCut;
 pub use read::{HeadSeries, HeadView};
 pub use replay::{LogDamage, ReplayProgress, ReplayReport};
 pub use snapshot::{SnapshotRefusal, SnapshotStats, SnapshotUse};
+pub(crate) use stale::StaleSeries;
 pub use truncate::Truncated;
 
 /// References must stay below this: chunk references of the reference pack them into 40 bits.
@@ -85,7 +91,9 @@ pub struct HeadOptions {
     pub exemplars_max: usize,
     /// Series that may be active; 0 for no limit.
     pub series_max: usize,
-    /// Whether start timestamps are stored (in the log and in chunks).
+    /// Whether floats are encoded as [`Encoding::Xor2`] instead of [`Encoding::Xor`].
+    pub xor2_floats: bool,
+    /// Whether start timestamps are stored (in the log and in chunks); floats are encoded as [`Encoding::Xor2`] then.
     pub start_timestamps: bool,
     /// Bytes of a log segment.
     pub wal_segment_bytes: u64,
@@ -107,6 +115,7 @@ impl Default for HeadOptions {
             future_margin_ms: None,
             exemplars_max: 0,
             series_max: 0,
+            xor2_floats: false,
             start_timestamps: false,
             wal_segment_bytes: wal::SEGMENT_BYTES,
             wal_compression: Compression::Snappy,
@@ -191,6 +200,7 @@ pub struct Head {
     min_valid_ms: AtomicI64,
     out_of_order_window_ms: AtomicI64,
     series_max: AtomicUsize,
+    xor2_floats: AtomicBool,
     /// References of removed series whose records the log must keep, and until what time.
     wal_keep: Mutex<HashMap<u64, i64>>,
     wal_truncated_ms: AtomicI64,
@@ -264,6 +274,11 @@ impl Head {
         self.out_of_order_window_ms.store(window_ms, Ordering::Relaxed);
     }
 
+    /// Changes how floats are encoded; open chunks are filled as they began.
+    pub fn set_xor2_floats(&self, xor2: bool) {
+        self.xor2_floats.store(xor2, Ordering::Relaxed);
+    }
+
     /// Changes how many exemplars are kept.
     pub fn set_exemplars_max(&self, exemplars: usize) {
         self.exemplars.lock().resize(exemplars);
@@ -284,7 +299,8 @@ impl Head {
     pub fn metadata(&self, reference: SeriesRef) -> Option<Metadata> {
         let page = self.pages.get(page_of(reference.0))?;
         let mut page = page.lock();
-        page.get(reference.0)?.rest()?.metadata.as_deref().cloned()
+        let series = page.get(reference.0)?;
+        series.rest()?.metadata.as_deref().cloned()
     }
 
     /// Makes everything committed so far survive a power cut. Called in the background, about every second.
@@ -353,7 +369,17 @@ impl Head {
             files: &self.chunk_files,
             range_ms: self.options.chunk_range_ms,
             samples: self.options.samples_per_chunk,
+            floats: self.float_encoding(),
             start_timestamps: self.options.start_timestamps,
+        }
+    }
+
+    /// How new chunks of floats are encoded.
+    pub(crate) fn float_encoding(&self) -> Encoding {
+        if self.options.start_timestamps || self.xor2_floats.load(Ordering::Relaxed) {
+            Encoding::Xor2
+        } else {
+            Encoding::Xor
         }
     }
 
@@ -441,13 +467,15 @@ impl Head {
     pub fn census(&self) -> Census {
         let mut census = Census::default();
         for (_, page) in self.pages.all() {
-            for series in page.lock().iter_mut() {
+            let mut page = page.lock();
+            census.bytes += page.bytes().0;
+            page.for_each(|series| {
                 census.series += 1;
                 census.chunks += series.chunks();
                 census.stale += usize::from(series.is_stale());
-                census.histograms += usize::from(series.open == series::Open::Histograms);
-                census.bytes += std::mem::size_of_val(series) + series.heap_bytes();
-            }
+                census.histograms += usize::from(series.open() == series::Open::Histograms);
+                census.bytes += series.rest_bytes();
+            });
         }
         census
     }

@@ -4,7 +4,7 @@ use model::columns::Columns;
 use model::histogram::Histogram;
 
 use super::chunk_files::MappedChunk;
-use super::series::ChunkRules;
+use super::open::ChunkRules;
 use crate::chunk::{EncodeOptions, encode};
 
 /// What a late sample holds.
@@ -72,7 +72,11 @@ impl OutOfOrder {
         let before = self.mapped.len();
         let mut columns = Columns::default();
         Self::read_open(&samples, i64::MIN, i64::MAX, &mut columns);
-        for chunk in encode(&columns, &EncodeOptions::default()) {
+        let options = EncodeOptions {
+            floats: rules.floats,
+            ..EncodeOptions::default()
+        };
+        for chunk in encode(&columns, &options) {
             let encoding = chunk.encoding as u8;
             let written = rules.files.write(
                 reference,

@@ -9,67 +9,97 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::series::Series;
+use super::arena::Arena;
+use super::series::{Series, State};
 
 /// References in a page.
 pub(crate) const PAGE_SERIES: u64 = 256;
 
 /// A page.
 #[derive(Debug, Default)]
-pub(crate) struct Page {
-    series: Mutex<Vec<Series>>,
+pub(crate) struct Page(Mutex<Contents>);
+
+/// What is in a page.
+#[derive(Debug, Default)]
+struct Contents {
+    series: Vec<State>,
+    /// Has as many strings as there are series.
+    arena: Arena,
 }
 
 /// The series of a page, locked.
-pub(crate) struct Locked<'a>(MutexGuard<'a, Vec<Series>>);
+pub(crate) struct Locked<'a>(MutexGuard<'a, Contents>);
 
 impl Page {
     pub(crate) fn lock(&self) -> Locked<'_> {
-        Locked(self.series.lock())
+        Locked(self.0.lock())
     }
 }
 
 impl Locked<'_> {
     /// The series with this reference, whose page this is.
     #[inline]
-    pub(crate) fn get(&mut self, reference: u64) -> Option<&mut Series> {
+    pub(crate) fn get(&mut self, reference: u64) -> Option<Series<'_>> {
         let at = self.position(reference)?;
-        self.0.get_mut(at)
+        let Contents { series, arena } = &mut *self.0;
+        let state = series.get_mut(at)?;
+        Some(Series { state, arena, at })
     }
 
     #[inline]
     fn position(&self, reference: u64) -> Option<usize> {
         let low = reference as u8;
-        match self.0.get(usize::from(low)) {
-            Some(series) if series.low == low => Some(usize::from(low)),
-            _ => self.0.binary_search_by_key(&low, |s| s.low).ok(),
+        let series = &self.0.series;
+        match series.get(usize::from(low)) {
+            Some(state) if state.low == low => Some(usize::from(low)),
+            _ => series.binary_search_by_key(&low, |s| s.low).ok(),
         }
     }
 
     /// Adds a series; nothing happens where there is one.
     pub(crate) fn insert(&mut self, reference: u64) {
         let low = reference as u8;
-        if let Err(at) = self.0.binary_search_by_key(&low, |s| s.low) {
-            if self.0.capacity() == 0 {
-                self.0.reserve_exact(PAGE_SERIES as usize);
+        let Contents { series, arena } = &mut *self.0;
+        if let Err(at) = series.binary_search_by_key(&low, |s| s.low) {
+            if series.capacity() == 0 {
+                series.reserve_exact(PAGE_SERIES as usize);
+                arena.reserve_places(PAGE_SERIES as usize);
             }
-            self.0.insert(at, Series::new(low));
+            series.insert(at, State::new(low));
+            arena.insert(at);
         }
     }
 
-    /// All series of the page.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Series> {
-        self.0.iter_mut()
+    /// Hands all series of the page to `each`.
+    pub(crate) fn for_each(&mut self, mut each: impl FnMut(Series<'_>)) {
+        let Contents { series, arena } = &mut *self.0;
+        for (at, state) in series.iter_mut().enumerate() {
+            each(Series { state, arena, at });
+        }
     }
 
     /// Removes the series for which `keep` does not hold, and gives their memory back.
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&Series) -> bool) {
-        self.0.retain(keep);
-        self.0.shrink_to_fit();
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Series<'_>) -> bool) {
+        let Contents { series, arena } = &mut *self.0;
+        let mut kept = Vec::with_capacity(series.len());
+        for (at, state) in series.iter_mut().enumerate() {
+            kept.push(keep(&Series { state, arena, at }));
+        }
+        arena.retain(|at| kept[at]);
+        let mut kept = kept.into_iter();
+        series.retain(|_| kept.next().unwrap_or(true));
+        series.shrink_to_fit();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.series.is_empty()
+    }
+
+    /// Bytes of memory that all series take alike: structs and arena; and of these what chunks and lists really hold.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let Contents { series, arena } = &*self.0;
+        let states = series.capacity() * std::mem::size_of::<State>();
+        (states + arena.allocated_bytes(), arena.used_bytes())
     }
 }
 

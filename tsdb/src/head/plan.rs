@@ -56,7 +56,7 @@ impl Plan {
         places: &[u32],
         pages: &PageSet,
         reference: impl Fn(usize) -> u64,
-        mut each: impl FnMut(usize, Option<&mut Series>),
+        mut each: impl FnMut(usize, Option<Series<'_>>),
     ) {
         let mut rest = order;
         while let Some(first) = rest.first() {

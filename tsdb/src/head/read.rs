@@ -23,6 +23,11 @@ use crate::files::Result;
 pub struct HeadSeries(pub(crate) SeriesRef);
 
 impl HeadSeries {
+    /// Its reference.
+    pub(crate) fn reference(self) -> u64 {
+        self.0.0
+    }
+
     /// The handle that [`HeadSeries`] stands for, as a number.
     pub(crate) fn from_handle(handle: u64) -> Self {
         HeadSeries(SeriesRef(handle))
@@ -142,8 +147,8 @@ impl HeadView {
         };
         let overlaps = |c: &&MappedChunk| c.min_ms <= max_ms && c.max_ms >= min_ms;
         let in_order_min_ms = min_ms.max(self.in_order_min_ms);
-        let recent = |c: &&MappedChunk| c.min_ms <= max_ms && c.max_ms >= in_order_min_ms;
-        copied.mapped.extend(series.mapped().iter().filter(recent));
+        let recent = |c: &MappedChunk| c.min_ms <= max_ms && c.max_ms >= in_order_min_ms;
+        copied.mapped.extend(series.mapped().filter(recent));
         if series.open_min_ms() <= max_ms
             && series.last_ms() >= in_order_min_ms
             && let Some((encoding, bytes)) = series.open_chunk()
@@ -151,7 +156,7 @@ impl HeadView {
             copied.encoding = encoding as u8;
             copied.open.extend_from_slice(bytes);
         }
-        if let Some(ooo) = series.rest().and_then(|r| r.ooo.as_deref()) {
+        if let Some(ooo) = series.late() {
             copied.late_mapped.extend(ooo.mapped.iter().filter(overlaps));
             copied.late.extend_from_slice(&ooo.open);
         }

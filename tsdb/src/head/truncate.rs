@@ -8,6 +8,7 @@ use model::matcher::Matcher;
 
 use super::Head;
 use super::chunk_files::file_of;
+use super::ooo::OutOfOrder;
 use super::pages::{PAGE_SERIES, page_of};
 use crate::columns::add_range;
 use crate::files::Result;
@@ -63,10 +64,10 @@ impl Head {
         for (number, page) in self.pages.all() {
             let mut page = page.lock();
             let mut empty = false;
-            for series in page.iter_mut() {
+            page.for_each(|mut series| {
                 truncated.chunks += series.truncate(min_ms) as u64;
                 empty |= series.is_empty();
-            }
+            });
             if empty {
                 has_empty.push(number);
             }
@@ -99,7 +100,7 @@ impl Head {
             page.lock().retain(|series| {
                 let keep = !series.is_empty();
                 if !keep {
-                    dead.push(number * PAGE_SERIES + u64::from(series.low));
+                    dead.push(number * PAGE_SERIES + u64::from(series.low()));
                 }
                 keep
             });
@@ -111,7 +112,7 @@ impl Head {
         dead
     }
 
-    fn forget_series(&self, dead: &[u64], min_ms: i64) {
+    pub(super) fn forget_series(&self, dead: &[u64], min_ms: i64) {
         let fresh = self.index.read().compacted();
         if fresh.is_some() {
             // Built again under the lock that keeps new series out; the first pass told that it is worth it.
@@ -150,16 +151,15 @@ impl Head {
     fn remaining(&self) -> (u32, i64) {
         let (mut file, mut first_ms) = (u32::MAX, i64::MAX);
         for (_, page) in self.pages.all() {
-            for series in page.lock().iter_mut() {
-                let ooo = series.rest().and_then(|r| r.ooo.as_deref());
-                let late = ooo.map_or(&[][..], |o| &o.mapped);
-                for chunk in series.mapped().iter().take(1).chain(late) {
+            page.lock().for_each(|series| {
+                let late = series.late().map_or(&[][..], |o| &o.mapped);
+                for chunk in series.mapped().take(1).chain(late.iter().copied()) {
                     file = file.min(file_of(chunk.chunk));
                 }
                 if let Some((min_ms, _)) = series.in_order_range() {
                     first_ms = first_ms.min(min_ms);
                 }
-            }
+            });
         }
         (file, first_ms)
     }
@@ -223,7 +223,7 @@ impl Head {
                 continue;
             };
             let range = page.lock().get(reference).and_then(|series| {
-                let late = series.rest().and_then(|r| r.ooo.as_ref()).and_then(|o| o.range());
+                let late = series.late().and_then(OutOfOrder::range);
                 let all = series.in_order_range().into_iter().chain(late);
                 all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
             });

@@ -329,7 +329,7 @@ fn merged_blocks_hold_what_their_parts_held() {
         if blocks.is_empty() {
             continue;
         }
-        let merged = compact(&files, &parent, &blocks, ulid(99), &|| true).unwrap();
+        let merged = compact(&files, &parent, &blocks, ulid(99), Encoding::Xor, &|| true).unwrap();
         let Some(meta) = merged else {
             assert!(want.is_empty(), "seed {seed}");
             continue;
@@ -388,7 +388,7 @@ fn reference_blocks_merge_into_one_with_the_same_samples() {
     }
     for (store, blocks) in by_store {
         let target = tempfile::tempdir().unwrap();
-        let meta = compact(&disk, target.path(), &blocks, ulid(7), &|| true)
+        let meta = compact(&disk, target.path(), &blocks, ulid(7), Encoding::Xor, &|| true)
             .unwrap()
             .unwrap();
         let merged = open(&disk, &target.path().join(meta.ulid.to_string()));

@@ -11,5 +11,6 @@ mod isolation;
 mod logs_docs;
 mod model_test;
 mod snapshot;
+mod stale;
 mod store;
 mod support;

@@ -1,7 +1,7 @@
 //! How one number of a histogram is stored from sample to sample.
 
 use crate::chunk::ChunkError;
-use crate::chunk::bits::{BitReader, BitWriter, OutOfBits};
+use crate::chunk::bits::{BitReader, BitWriter, OutOfBits, PutBits};
 use crate::chunk::xor::{Window, read_xor};
 
 /// `None` where the bits end.

@@ -7,7 +7,7 @@ use model::histogram::{Buckets, CUSTOM_BUCKETS_SCHEMA, Span};
 use super::Kind;
 use super::cells::{CellError, ended};
 use crate::chunk::ChunkError;
-use crate::chunk::bits::{BitReader, BitWriter};
+use crate::chunk::bits::{BitReader, BitWriter, PutBits};
 
 /// Schemas that a chunk may have: finer ones than 8 are reduced when read.
 const SCHEMAS: std::ops::RangeInclusive<i64> = -9..=52;

@@ -113,7 +113,7 @@ impl<'a> Replay<'a> {
             };
             let mut page = page.lock();
             match page.get(*reference) {
-                Some(series) => series.rejoin(std::mem::take(chunks)),
+                Some(mut series) => series.rejoin(std::mem::take(chunks)),
                 None => return true,
             }
             false
@@ -276,7 +276,7 @@ impl<'a> Replay<'a> {
             let mut page = page.lock();
             page.insert(target);
             if let Some(found) = found
-                && let Some(series) = page.get(target)
+                && let Some(mut series) = page.get(target)
             {
                 series.await_chunks(found);
             }
@@ -299,15 +299,15 @@ impl<'a> Replay<'a> {
     }
 
     /// Runs `apply` on a series; counts the entry where there is no such series.
-    fn with_series(&mut self, reference: u64, apply: impl FnOnce(&Head, &mut Series)) {
+    fn with_series(&mut self, reference: u64, apply: impl FnOnce(&Head, &mut Series<'_>)) {
         let number = page_of(reference);
         if self.page.as_ref().is_none_or(|(n, _)| *n != number) {
             self.page = self.head.pages.get(number).map(|page| (number, page));
         }
         if let Some((_, page)) = &self.page
-            && let Some(series) = page.lock().get(reference)
+            && let Some(mut series) = page.lock().get(reference)
         {
-            apply(self.head, series);
+            apply(self.head, &mut series);
             return;
         }
         self.unknown.insert(reference);
@@ -433,7 +433,7 @@ impl<'a> Replay<'a> {
 
     fn remove(&mut self, reference: u64) {
         if let Some(page) = self.head.pages.get(page_of(reference)) {
-            page.lock().retain(|s| s.low != reference as u8);
+            page.lock().retain(|s| s.low() != reference as u8);
             self.head.index.write().remove(&[reference]);
         }
     }

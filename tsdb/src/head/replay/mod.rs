@@ -28,6 +28,7 @@ use super::chunk_files::{ChunkFileDamage, ChunkFiles, FoundChunk, MappedChunk};
 use super::exemplars::ExemplarRing;
 use super::index::Index;
 use super::isolation::Isolation;
+use super::ooo::OutOfOrder;
 use super::pages::{PAGE_SERIES, Pages};
 use super::snapshot::{self, Loaded, OnDisk, SnapshotUse};
 use super::{Head, HeadCounters, HeadOptions, open_wbl};
@@ -209,6 +210,7 @@ impl Head {
             min_valid_ms: AtomicI64::new(min_valid_ms),
             out_of_order_window_ms: AtomicI64::new(options.out_of_order_window_ms),
             series_max: AtomicUsize::new(options.series_max),
+            xor2_floats: AtomicBool::new(options.xor2_floats),
             wal_keep: Mutex::default(),
             wal_truncated_ms: AtomicI64::new(i64::MIN),
             scratch: Mutex::default(),
@@ -225,17 +227,17 @@ impl Head {
         let join = |all: &mut (i64, i64), (a, b): (i64, i64)| *all = (all.0.min(a), all.1.max(b));
         let (mut in_order, mut late) = ((i64::MAX, i64::MIN), (i64::MAX, i64::MIN));
         for (number, page) in self.pages.all() {
-            for series in page.lock().iter_mut() {
-                let reference = number * PAGE_SERIES + u64::from(series.low);
+            page.lock().for_each(|mut series| {
+                let reference = number * PAGE_SERIES + u64::from(series.low());
                 series.catch_up(&self.chunk_files, reference, i64::MAX);
                 series.truncate(min_valid_ms);
                 if let Some(range) = series.in_order_range() {
                     join(&mut in_order, range);
                 }
-                if let Some(range) = series.late_mut().and_then(|o| o.range()) {
+                if let Some(range) = series.late().and_then(OutOfOrder::range) {
                     join(&mut late, range);
                 }
-            }
+            });
         }
         self.late_min_ms.store(late.0, Release);
         self.late_max_ms.store(late.1, Release);

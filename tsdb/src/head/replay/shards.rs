@@ -192,7 +192,7 @@ fn apply(head: &Head, samples: &[Sample], order: &[u32], unknown: &mut Unknown) 
         let mut page = page.as_ref().map(|page| page.lock());
         for i in of_page {
             let sample = &samples[*i as usize];
-            let Some(series) = page.as_mut().and_then(|page| page.get(sample.series)) else {
+            let Some(mut series) = page.as_mut().and_then(|page| page.get(sample.series)) else {
                 unknown.series.insert(sample.series);
                 unknown.entries += 1;
                 continue;
@@ -202,7 +202,13 @@ fn apply(head: &Head, samples: &[Sample], order: &[u32], unknown: &mut Unknown) 
             let (start_ms, timestamp_ms) = (sample.start_ms, sample.timestamp_ms);
             match &sample.value {
                 Value::Float(value) => {
-                    append_float(series, rules, None, reference, (start_ms, timestamp_ms, *value));
+                    append_float(
+                        &mut series,
+                        rules,
+                        None,
+                        reference,
+                        (start_ms, timestamp_ms, *value),
+                    );
                 }
                 Value::Histogram(histogram) => {
                     series.append_histogram(rules, None, reference, (start_ms, timestamp_ms, histogram));

@@ -301,7 +301,8 @@ impl Head {
 fn put_page(out: &mut Vec<u8>, number: u64, page: &Page, next_reference: u64) -> usize {
     let mut page = page.lock();
     let first = number * PAGE_SERIES;
-    let lows: Vec<u8> = page.iter_mut().map(|series| series.low).collect();
+    let mut lows = Vec::with_capacity(PAGE_SERIES as usize);
+    page.for_each(|series| lows.push(series.low()));
     let old = lows
         .into_iter()
         .filter(|low| first + u64::from(*low) < next_reference);

@@ -1,0 +1,126 @@
+//! Stale series leave the head early: where many have ended (a deployment replaced all its pods), waiting for their two
+//! hours to become a block would keep their memory for nothing.
+//!
+//! They are written into blocks of their own, one for each range, with a hint that says so: such a block does not tell up
+//! to when the head as a whole is in blocks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use model::columns::Columns;
+use model::labels::Labels;
+use model::storage::{StorageError, TimeRange};
+
+use super::compaction::{Pending, range_end};
+use super::{Db, Shared};
+use crate::block::{BlockMeta, BlockWriter, HINT_STALE_SERIES};
+use crate::files::Result;
+use crate::head::{HeadSeries, StaleSeries};
+
+/// The next block of the whole head must be further away than this.
+const SOON_MS: i64 = 10 * 60 * 1000;
+
+impl Db {
+    /// Changes the share of stale series in the head (0 to 1) at which they are moved into blocks; 0 for never.
+    pub fn set_stale_series_threshold(&self, share: f64) {
+        self.shared
+            .stale_threshold
+            .store(share.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Moves stale series from the head into blocks if they are enough (see [`Db::set_stale_series_threshold`]); returns
+    /// how many left. In the background this happens with every round of compaction.
+    ///
+    /// # Errors
+    /// When files cannot be read or written; the series stay in the head then.
+    pub fn compact_stale_series(&self) -> Result<u64> {
+        self.shared.compact_stale()
+    }
+}
+
+impl Shared {
+    pub(super) fn compact_stale(&self) -> Result<u64> {
+        let threshold = f64::from_bits(self.stale_threshold.load(Ordering::Relaxed));
+        if threshold <= 0.0 {
+            return Ok(0);
+        }
+        let mut pending = self.compacting.lock();
+        if !self.settle(&mut pending)? || self.head_block_is_soon() {
+            return Ok(0);
+        }
+        let (series, share) = self.head.stale_series();
+        if share < threshold || series.is_empty() {
+            return Ok(0);
+        }
+        let started = Instant::now();
+        self.counters.stale_rounds.fetch_add(1, Ordering::Relaxed);
+        let before = self.head.series_len();
+        let moved = self.move_stale(series, &mut pending).inspect_err(|error| {
+            self.counters.stale_failed.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(%error, "moving stale series into blocks failed");
+        })?;
+        self.observe(|d| d.stale_series.observe(started.elapsed().as_secs_f64()));
+        tracing::info!(
+            series = moved,
+            of = before,
+            took_ms = started.elapsed().as_millis() as u64,
+            "moved stale series into blocks"
+        );
+        Ok(moved)
+    }
+
+    /// Whether the head as a whole is about to become a block anyway.
+    fn head_block_is_soon(&self) -> bool {
+        let (min_ms, max_ms) = (self.head.min_ms(), self.head.max_ms());
+        let range_ms = self.options.head.chunk_range_ms;
+        max_ms
+            .saturating_sub(min_ms)
+            .saturating_add(SOON_MS.min(range_ms / 2))
+            > range_ms / 2 * 3
+    }
+
+    fn move_stale(&self, series: Vec<StaleSeries>, pending: &mut Pending) -> Result<u64> {
+        let (min_ms, max_ms) = (self.head.min_ms(), self.head.max_ms());
+        let range_ms = self.options.head.chunk_range_ms;
+        let mut fresh = Vec::new();
+        let mut end_ms = range_end(min_ms, range_ms);
+        while end_ms - range_ms <= max_ms {
+            let mut meta = BlockMeta::of_head(self.new_ulid(), end_ms - range_ms, end_ms);
+            meta.compaction.add_hint(HINT_STALE_SERIES);
+            fresh.extend(self.write_stale(&series, meta)?.map(|meta| meta.ulid));
+            end_ms += range_ms;
+        }
+        self.add_blocks(&fresh, &[])?;
+        pending.evict = series;
+        let before = self.head.series_len();
+        self.settle(pending)?;
+        Ok(before.saturating_sub(self.head.series_len()) as u64)
+    }
+
+    /// Writes the samples of these series that lie in the block's range.
+    fn write_stale(&self, series: &[StaleSeries], meta: BlockMeta) -> Result<Option<BlockMeta>> {
+        let range = TimeRange::new(meta.min_time, meta.max_time - 1);
+        let view = self.head.view(range, i64::MIN);
+        let mut chosen: Vec<(HeadSeries, Labels)> = view.all_sorted()?;
+        chosen.retain(|(own, _)| {
+            let reference = own.reference();
+            series.binary_search_by_key(&reference, |s| s.reference).is_ok()
+        });
+        let symbols: BTreeSet<&str> = chosen
+            .iter()
+            .flat_map(|(_, labels)| labels.iter().flat_map(|(name, value)| [name, value]))
+            .collect();
+        let symbols: Vec<&str> = symbols.into_iter().collect();
+        let mut writer = BlockWriter::create(Arc::clone(&self.files), &self.dir, meta, symbols)?;
+        let mut spare = (Columns::default(), Columns::default());
+        for (series, labels) in &chosen {
+            if self.stop.is_stopping() {
+                return Err(StorageError::Closed);
+            }
+            view.write_in_order(*series, labels, &mut writer, &mut spare)?;
+        }
+        writer.finish()
+    }
+}
