@@ -19,6 +19,7 @@ mod operation;
 mod pipeline;
 mod profile;
 mod root;
+mod samples;
 mod scalar;
 mod select_watch;
 mod set;

@@ -2,21 +2,16 @@
 
 use std::sync::Arc;
 
-use model::columns::Columns;
-use model::histogram::Histogram;
 use model::labels::Labels;
-use model::sample::is_stale_nan;
 
-use crate::engine::{ExecutionError, QueryError};
-use crate::kernels::Extension;
-use crate::plan::{Distinct, NodeId, Root, SampleSelect};
+use crate::engine::QueryError;
+use crate::plan::{Distinct, NodeId, Root};
 use crate::row::{Row, Steps};
 use crate::value::{Sample, SampleValue, Series, Value};
 
 use super::Execution;
 use super::head::is_metadata_label;
-use super::limits::{Held, float_row_bytes, labels_bytes, row_samples};
-use super::profile::Took;
+use super::limits::{Held, float_row_bytes, row_samples};
 use super::table::{Collect, SeriesRow, Table};
 
 /// Rows that are made into series before the query is looked at again.
@@ -134,90 +129,6 @@ impl Execution<'_> {
         matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(Value::Matrix(matrix))
     }
-
-    /// The samples of a range selector, as they are stored.
-    fn samples(&self, select: &SampleSelect, held: &mut Held) -> Result<Value, QueryError> {
-        let frame = self.enter();
-        let mut took = Took::default();
-        let set = self.series(&select.matchers)?;
-        let end_ms = select.windows.ends.start_ms;
-        let start_ms = end_ms - select.windows.range_ms;
-        let mut all = Vec::new();
-        let mut columns = Columns::default();
-        for index in 0..set.len() {
-            self.shared.limits.check()?;
-            set.read(index, select.range(), &mut columns)?;
-            took.samples_decoded += columns.len() as u64;
-            let labels = set.labels(index);
-            let (mut floats, histograms) = live_samples(&columns);
-            match select.extension {
-                Extension::None => {}
-                Extension::Anchored if !histograms.is_empty() => {
-                    return Err(ExecutionError::ExtendedHistograms("anchored").into());
-                }
-                Extension::Smoothed if !histograms.is_empty() => {
-                    return Err(ExecutionError::ExtendedHistograms("smoothed").into());
-                }
-                extension => {
-                    let smoothed = extension == Extension::Smoothed;
-                    floats = super::smoothed::extend(&floats, start_ms, end_ms, smoothed);
-                }
-            }
-            let weight: usize = histograms
-                .iter()
-                .map(|(_, histogram)| histogram.sample_weight())
-                .sum();
-            let samples = floats.len() + weight;
-            if samples == 0 {
-                continue;
-            }
-            held.add_samples(samples)?;
-            took.series += 1;
-            took.samples += samples as u64;
-            let histogram_bytes: usize = histograms
-                .iter()
-                .map(|(_, histogram)| 16 + histogram.size_bytes())
-                .sum();
-            held.add_bytes(
-                size_of::<Series>() + labels_bytes(&labels) + floats.len() * 16 + histogram_bytes,
-            )?;
-            self.counts
-                .borrow_mut()
-                .add_samples(self.plan.steps.start_ms, samples);
-            all.push(Series {
-                labels,
-                timestamps_ms: floats.iter().map(|(time_ms, _)| *time_ms).collect(),
-                values: floats.iter().map(|(_, value)| *value).collect(),
-                histograms,
-            });
-        }
-        all.sort_by(|a, b| a.labels.cmp(&b.labels));
-        self.leave_samples(frame, set.len(), &took);
-        Ok(Value::Matrix(all))
-    }
-}
-
-type LiveSamples = (Vec<(i64, f64)>, Vec<(i64, Arc<model::histogram::FloatHistogram>)>);
-
-/// Floats and histograms that are no staleness markers.
-fn live_samples(columns: &Columns) -> LiveSamples {
-    let mut floats = Vec::with_capacity(columns.len());
-    let mut found = Vec::with_capacity(columns.histograms.len());
-    let mut histograms = columns.histograms.iter().peekable();
-    for (row, (time_ms, value)) in columns.timestamps_ms.iter().zip(&columns.values).enumerate() {
-        if let Some((_, histogram)) = histograms.next_if(|(at, _)| *at as usize == row) {
-            let histogram = match histogram {
-                Histogram::Float(histogram) => histogram.clone(),
-                Histogram::Int(histogram) => Arc::new(histogram.to_float()),
-            };
-            if !is_stale_nan(histogram.sum) {
-                found.push((*time_ms, histogram));
-            }
-        } else if !is_stale_nan(*value) {
-            floats.push((*time_ms, *value));
-        }
-    }
-    (floats, found)
 }
 
 fn times(steps: Steps) -> Arc<[i64]> {
