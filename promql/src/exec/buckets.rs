@@ -3,6 +3,7 @@
 
 use foldhash::{HashMap, HashMapExt};
 use model::labels::{BUCKET_LABEL, Labels, METRIC_NAME};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::annotations::Annotations;
 use crate::engine::QueryError;
@@ -13,7 +14,8 @@ use crate::row::Row;
 
 use super::Execution;
 use super::head::is_metadata_label;
-use super::limits::float_row_bytes;
+use super::limits::{Held, float_row_bytes};
+use super::pipeline::Shared;
 use super::scalar::Scalars;
 use super::table::Table;
 use super::text::{Quoted, invalid_quantile};
@@ -42,7 +44,7 @@ impl Execution<'_> {
         let input = self.table(child)?;
         let mut notes = Annotations::default();
         let work = Work {
-            execution: self,
+            shared: &self.shared,
             node,
             input: &input,
             groups: self.gather(&input, node, &mut notes),
@@ -125,35 +127,59 @@ impl Execution<'_> {
                 groups[group].native.push(row);
             }
         }
+        for group in &mut groups {
+            // In the order in which each step wants them.
+            group.classic.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        }
         groups
     }
 
+    fn for_metric(&self, labels: &Labels) -> String {
+        self.shared.for_metric(labels)
+    }
+}
+
+impl Shared {
     /// ` for metric name "…"` where the name is still there when its removal is delayed.
     fn for_metric(&self, labels: &Labels) -> String {
         let name = labels.metric_name();
-        match self.shared.features.delayed_name_removal && !name.is_empty() {
+        match self.features.delayed_name_removal && !name.is_empty() {
             true => format!(" for metric name {}", Quoted(name)),
             false => String::new(),
         }
     }
 }
 
-struct Work<'e, 'p> {
-    execution: &'e Execution<'p>,
+/// What is the same for all groups. Threads share it.
+struct Work<'e> {
+    shared: &'e Shared,
     node: &'e Node,
     input: &'e Table,
     groups: Vec<Group>,
 }
 
 /// Computes one step: of classic buckets, or of a native histogram.
-type Compute = fn(&Work<'_, '_>, usize, &[Scalars], Input<'_>, &mut Annotations) -> f64;
+type Compute = fn(&Work<'_>, usize, &[Scalars], Input<'_>, &mut Annotations) -> f64;
 
 enum Input<'i> {
     Classic(&'i mut Vec<ClassicBucket>),
     Native(&'i model::histogram::FloatHistogram, &'i Labels),
 }
 
-impl Work<'_, '_> {
+/// What comes out of a group.
+struct GroupRows {
+    /// One row for each of [`Group::native`].
+    native: Vec<Row>,
+    classic: Row,
+    notes: Annotations,
+    /// Accounts for the rows until they are in a table.
+    _held: Held,
+}
+
+/// Groups times steps from which on threads are worth waking.
+const CELLS_TO_SHARE_MIN: usize = 10_000;
+
+impl Work<'_> {
     /// One row a group: first those of native histograms, then those of classic ones.
     fn run(
         &self,
@@ -162,56 +188,77 @@ impl Work<'_, '_> {
         notes: &mut Annotations,
         compute: Compute,
     ) -> Result<Table, QueryError> {
-        let steps = self.node.steps.count;
-        let mut natives = Table::new(&self.execution.shared.limits);
-        let mut classics = Table::new(&self.execution.shared.limits);
-        let mut buckets = Vec::new();
-        for group in &self.groups {
-            self.execution.shared.limits.check()?;
-            let rows = 1 + group.native.len();
-            let rows_bytes = rows.saturating_mul(float_row_bytes(steps));
-            self.execution.shared.limits.touch_bytes(rows_bytes)?;
-            let mut classic_row = Row::default();
-            classic_row.reset(steps);
-            let mut native_rows = vec![classic_row.clone(); group.native.len()];
-            for step in 0..steps {
-                self.fill(group, step, &mut buckets);
-                for (at, row) in group.native.iter().enumerate() {
-                    let series = &self.input.series[*row];
-                    let Some(histogram) = series.row.histogram(step) else {
-                        continue;
-                    };
-                    if !buckets.is_empty() {
-                        let metric = self.execution.for_metric(&series.labels);
-                        notes.warn(
-                            self.node.spans.input,
-                            format_args!("vector contains a mix of classic and native histograms{metric}"),
-                        );
-                        buckets.clear();
-                        continue;
-                    }
-                    let input = Input::Native(histogram, &series.labels);
-                    native_rows[at].set(step, compute(self, step, args, input, notes));
+        let mut natives = Table::new(&self.shared.limits);
+        let mut classics = Table::new(&self.shared.limits);
+        let one_by_one = || self.groups.iter().map(|group| self.rows(group, args, compute));
+        let all: Vec<_> = match self.groups.len() * self.node.steps.count < CELLS_TO_SHARE_MIN {
+            true => one_by_one().collect(),
+            false => self.shared.crew.install(|helped| match helped {
+                true => {
+                    let groups = self.groups.par_iter();
+                    groups.map(|group| self.rows(group, args, compute)).collect()
                 }
-                if !buckets.is_empty() {
-                    classic_row.set(
-                        step,
-                        compute(self, step, args, Input::Classic(&mut buckets), notes),
-                    );
-                }
-            }
-            let quantile = quantile_label.map(|label| (label, args[0].at(0)));
-            for (row, results) in group.native.iter().zip(native_rows) {
+                false => one_by_one().collect(),
+            }),
+        };
+        let quantile = quantile_label.map(|label| (label, args[0].at(0)));
+        for (group, rows) in self.groups.iter().zip(all) {
+            let rows = rows?;
+            notes.merge(rows.notes);
+            for (row, results) in group.native.iter().zip(rows.native) {
                 let labels = self.native_labels(&self.input.series[*row].labels);
                 natives.push(with_quantile(labels, quantile), true, results)?;
             }
             if let Some((_, row)) = group.classic.first() {
                 let labels = self.classic_labels(&self.input.series[*row].labels);
-                classics.push(with_quantile(labels, quantile), true, classic_row)?;
+                classics.push(with_quantile(labels, quantile), true, rows.classic)?;
             }
         }
         natives.series.append(&mut classics.series);
         Ok(natives)
+    }
+
+    /// The rows of one group.
+    fn rows(&self, group: &Group, args: &[Scalars], compute: Compute) -> Result<GroupRows, QueryError> {
+        self.shared.limits.check()?;
+        let steps = self.node.steps.count;
+        let mut held = Held::new(&self.shared.limits);
+        held.add_bytes((1 + group.native.len()).saturating_mul(float_row_bytes(steps)))?;
+        let mut notes = Annotations::default();
+        let mut classic_row = Row::default();
+        classic_row.reset(steps);
+        let mut native_rows = vec![classic_row.clone(); group.native.len()];
+        let mut buckets = Vec::with_capacity(group.classic.len());
+        for step in 0..steps {
+            self.fill(group, step, &mut buckets);
+            for (at, row) in group.native.iter().enumerate() {
+                let series = &self.input.series[*row];
+                let Some(histogram) = series.row.histogram(step) else {
+                    continue;
+                };
+                if !buckets.is_empty() {
+                    let metric = self.shared.for_metric(&series.labels);
+                    notes.warn(
+                        self.node.spans.input,
+                        format_args!("vector contains a mix of classic and native histograms{metric}"),
+                    );
+                    buckets.clear();
+                    continue;
+                }
+                let input = Input::Native(histogram, &series.labels);
+                native_rows[at].set(step, compute(self, step, args, input, &mut notes));
+            }
+            if !buckets.is_empty() {
+                let input = Input::Classic(&mut buckets);
+                classic_row.set(step, compute(self, step, args, input, &mut notes));
+            }
+        }
+        Ok(GroupRows {
+            native: native_rows,
+            classic: classic_row,
+            notes,
+            _held: held,
+        })
     }
 
     /// The buckets that a group has at a step.
@@ -219,7 +266,7 @@ impl Work<'_, '_> {
         buckets.clear();
         for (upper_bound, row) in &group.classic {
             let row = &self.input.series[*row].row;
-            if row.present.get(step) && row.histogram(step).is_none() {
+            if row.present.get(step) && (row.histograms.is_empty() || row.histogram(step).is_none()) {
                 buckets.push(ClassicBucket {
                     upper_bound: *upper_bound,
                     count: row.values[step],
@@ -229,14 +276,14 @@ impl Work<'_, '_> {
     }
 
     fn native_labels(&self, labels: &Labels) -> Labels {
-        match self.execution.shared.features.delayed_name_removal {
+        match self.shared.features.delayed_name_removal {
             true => labels.clone(),
             false => labels.without(is_metadata_label),
         }
     }
 
     fn classic_labels(&self, labels: &Labels) -> Labels {
-        let delayed = self.execution.shared.features.delayed_name_removal;
+        let delayed = self.shared.features.delayed_name_removal;
         labels.without(|name| {
             matches!(name, BUCKET_LABEL | METRIC_NAME) || (!delayed && is_metadata_label(name))
         })
@@ -244,14 +291,14 @@ impl Work<'_, '_> {
 
     fn note_nan(&self, note: Option<native::NanNote>, labels: &Labels, notes: &mut Annotations) {
         if let Some(note) = note {
-            let metric = self.execution.for_metric(labels);
+            let metric = self.shared.for_metric(labels);
             notes.info(self.node.spans.input, format_args!("{note}{metric}"));
         }
     }
 }
 
 fn quantiles(
-    work: &Work<'_, '_>,
+    work: &Work<'_>,
     step: usize,
     args: &[Scalars],
     input: Input<'_>,
@@ -276,7 +323,7 @@ fn quantiles(
 }
 
 fn fractions(
-    work: &Work<'_, '_>,
+    work: &Work<'_>,
     step: usize,
     args: &[Scalars],
     input: Input<'_>,

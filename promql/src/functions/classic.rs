@@ -31,6 +31,8 @@ pub struct ForcedMonotonicity {
 
 /// Differences between neighbouring counts up to this part of them are rounding errors.
 const TOLERANCE: f64 = 1e-12;
+/// Differences above this part of a count are none, however they are computed.
+const ERROR_MAX: f64 = 1e-9;
 
 /// The `q`-quantile, by linear interpolation within the bucket that holds it: ±∞ where `q` lies outside 0 to 1; NaN where
 /// `q` is NaN, there are no observations, fewer than two buckets, or none up to +∞. In the last bucket it is the bound
@@ -124,7 +126,11 @@ fn rank_below(value: f64, buckets: &[ClassicBucket]) -> Option<f64> {
 
 /// Sorts the buckets and adds up those of one bound; false where there is none up to +∞.
 fn prepare(buckets: &mut Vec<ClassicBucket>) -> bool {
-    buckets.sort_by(|a, b| a.upper_bound.total_cmp(&b.upper_bound));
+    let order = |a: &ClassicBucket, b: &ClassicBucket| a.upper_bound.total_cmp(&b.upper_bound);
+    // Callers that ask for many steps have sorted them once.
+    if !buckets.is_sorted_by(|a, b| order(a, b).is_le()) {
+        buckets.sort_by(order);
+    }
     if buckets
         .last()
         .is_none_or(|last| last.upper_bound != f64::INFINITY)
@@ -150,7 +156,10 @@ fn make_monotonic(buckets: &mut [ClassicBucket]) -> Option<ForcedMonotonicity> {
         if count == previous {
             continue;
         }
-        if almost_equal(previous, count) {
+        // Most counts rise by far more than rounding errors: no need to divide.
+        if count - previous > ERROR_MAX * count && previous >= 0.0 && count >= f64::MIN_POSITIVE {
+            previous = count;
+        } else if almost_equal(previous, count) {
             bucket.count = previous;
         } else if count < previous {
             bucket.count = previous;

@@ -357,10 +357,9 @@ impl Sums {
 
     fn finish(mut self) -> Row {
         for (sum, compensation) in self.sums.iter_mut().zip(&self.compensations) {
+            let total = *sum + compensation;
             // Minus zero plus no compensation would lose its sign.
-            if *compensation != 0.0 {
-                *sum += compensation;
-            }
+            *sum = if *compensation == 0.0 { *sum } else { total };
         }
         clear_absent(&mut self.sums, &self.present);
         Row {
