@@ -230,6 +230,14 @@ impl Counts {
 
     /// What becomes of the times `eval` inside `subquery`.
     fn seen_steps(&mut self, subquery: Option<u32>, eval: Steps) -> SeenSteps {
+        if subquery.is_none() {
+            return SeenSteps {
+                subquery,
+                eval,
+                consumed: false,
+                steps: None,
+            };
+        }
         if let Some(known) = &self.seen
             && (known.subquery, known.eval) == (subquery, eval)
         {

@@ -80,24 +80,56 @@ fn count_until(timestamps: &[i64], count: usize, time: impl Fn(usize) -> i64, ou
     let (mut from, mut pace, mut times_more) = (0, 0, 0);
     let before = out.len();
     out.resize(before + count, 0);
-    for (index, slot) in out[before..].iter_mut().enumerate() {
-        let time = time(index);
-        let mut at = from + pace;
-        if is_count(timestamps, at, time) {
-            times_more = 0;
-        } else if is_count(timestamps, at + 1, time) {
-            at += 1;
-            times_more += 1;
-            if times_more == TIMES_MORE_MAX {
-                (pace, times_more) = (pace + 1, 0);
+    let (mut step, mut as_expected) = (0, false);
+    for slots in out[before..].chunks_mut(STRETCH) {
+        if as_expected && slots.len() == STRETCH && is_regular(timestamps, from, pace, |at| time(step + at)) {
+            for slot in &mut *slots {
+                from += pace;
+                *slot = from as u32;
             }
-        } else {
-            at = search(timestamps, from, time);
-            (pace, times_more) = (at - from, 0);
+            step += STRETCH;
+            continue;
         }
-        from = at;
-        *slot = at as u32;
+        as_expected = true;
+        for slot in slots {
+            let time = time(step);
+            let mut at = from + pace;
+            if is_count(timestamps, at, time) {
+                times_more = 0;
+            } else if is_count(timestamps, at + 1, time) {
+                at += 1;
+                (times_more, as_expected) = (times_more + 1, false);
+                if times_more == TIMES_MORE_MAX {
+                    (pace, times_more) = (pace + 1, 0);
+                }
+            } else {
+                at = search(timestamps, from, time);
+                (pace, times_more, as_expected) = (at - from, 0, false);
+            }
+            from = at;
+            *slot = at as u32;
+            step += 1;
+        }
     }
+}
+
+/// Steps whose numbers are expected together.
+const STRETCH: usize = 8;
+
+/// Whether the numbers of a stretch are each `pace` more than the one before, the first than `from`.
+#[inline(always)]
+fn is_regular(timestamps: &[i64], from: usize, pace: usize, time: impl Fn(usize) -> i64) -> bool {
+    // From the last timestamp of the first step to the next one of the last step.
+    let Some(around) = (from + pace)
+        .checked_sub(1)
+        .and_then(|first| timestamps.get(first..=from + STRETCH * pace))
+    else {
+        return false;
+    };
+    (0..STRETCH).fold(true, |all, at| {
+        let time = time(at);
+        all & (around[at * pace] <= time) & (time < around[at * pace + 1])
+    })
 }
 
 /// Whether exactly `at` timestamps are not behind `time`; false for the first and the last of them.
