@@ -74,6 +74,28 @@ fn experimental_arg() -> Arg {
         .global(true)
 }
 
+/// Flags that the short help of the program shows; `narthex serve --help` has all.
+const SHORT_HELP: [&str; 8] = [
+    "config.file",
+    "storage.tsdb.path",
+    "storage.tsdb.retention.time",
+    "web.listen-address",
+    "web.external-url",
+    "web.enable-lifecycle",
+    "enable-feature",
+    "log.level",
+];
+
+const EXAMPLES: &str = "Examples:
+  narthex --config.file=prometheus.yml       serve, as Prometheus does
+  narthex demo                               look around
+  narthex check config prometheus.yml        before a reload
+  narthex query instant http://localhost:9090 up
+  narthex tsdb verify /var/lib/prometheus    is every file whole?
+  narthex test rules tests/*.yml             unit tests of rules
+
+Called as promtool or prometheus (by a link), it takes that program's command line.";
+
 fn command() -> Command {
     let serve =
         Command::new("serve").about("Scrape, store, answer and alert (what happens without a command, too)");
@@ -85,14 +107,21 @@ fn command() -> Command {
         )
         .arg(listen_arg());
     flags::add_to(named(Command::new("narthex")))
+        .mut_args(|arg| {
+            let shown = SHORT_HELP.contains(&arg.get_id().as_str());
+            arg.hide_short_help(!shown)
+        })
+        // The commands stand where one looks after a long list of flags: at its end.
+        .help_template("{about-with-newline}\n{usage-heading} {usage}\n\nOptions:\n{options}\n\nCommands:\n{subcommands}{after-help}")
+        .after_help(EXAMPLES)
         .args_conflicts_with_subcommands(true)
         .subcommand(flags::add_to(serve))
         .subcommand(demo)
         .subcommand(check::command())
         .subcommand(query::command())
+        .subcommand(test::command())
         .subcommand(tsdb::command())
         .subcommand(promql::command())
-        .subcommand(test::command())
 }
 
 fn listen_arg() -> Arg {

@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::golden::copy_folder;
-use crate::harness::{conformance, narthex, own_program};
+use crate::harness::{Server, conformance, narthex, own_program};
 
 /// A copy of one of the reference's data folders, as `data` in a folder of its own.
 fn reference_data(name: &str) -> Option<TempDir> {
@@ -321,6 +321,123 @@ fn folders_are_verified_and_healed() {
     };
     let now = inventory(path);
     assert_eq!(bytes(&now), bytes(&before), "nothing is thrown away: {now:?}");
+}
+
+/// A running server keeps its files; what it has written may be looked at all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_server_is_not_disturbed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let config = "global: {scrape_interval: 1h}\nrule_files: [rules.yml]\n";
+    let rules = "groups: [{name: g, interval: 100ms, rules: [{record: r, expr: vector(7)}]}]";
+    std::fs::write(folder.path().join("rules.yml"), rules).expect("write");
+    let server = Server::start(folder.path(), config, &[]).await;
+    server.wait_for("r", |result| !result.is_empty()).await;
+    let dump = good(folder.path(), "tsdb dump --match=r data");
+    assert!(dump.starts_with("{__name__=\"r\"} 7 1"), "{dump}");
+    let (code, out, _) = run(folder.path(), "tsdb verify data", "");
+    assert_eq!(code, Some(0), "{out}");
+    std::fs::create_dir(
+        folder
+            .path()
+            .join("data/01M835CSPHF7SSYXPZFW46B180.tmp-for-creation"),
+    )
+    .expect("left over");
+    let (code, _, err) = run(folder.path(), "tsdb repair --yes data", "");
+    assert_eq!(
+        (code, err.as_str()),
+        (Some(1), "data is in use by another process: stop it first\n")
+    );
+    drop(server);
+    let (code, out, err) = run(folder.path(), "tsdb repair --yes data", "");
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(
+        !folder
+            .path()
+            .join("data/01M835CSPHF7SSYXPZFW46B180.tmp-for-creation")
+            .exists()
+    );
+}
+
+/// A server whose answer to every range query is one series with a sample at the start and one at the end.
+async fn range_server() -> String {
+    let answer = async |body: String| {
+        let asked: std::collections::BTreeMap<_, _> = url::form_urlencoded::parse(body.as_bytes())
+            .into_owned()
+            .collect();
+        if asked["query"] == "broken" {
+            return r#"{"status":"error","errorType":"execution","error":"too much"}"#.to_owned();
+        }
+        let values = format!(
+            r#"[[{},"{}"],[{},"{}"]]"#,
+            asked["start"], asked["step"], asked["end"], "2.5"
+        );
+        format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{"__name__":"x","job":"a","l":"old"}},"values":{values}}}]}}}}"#
+        )
+    };
+    let router = axum::Router::new().route("/api/v1/query_range", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("port");
+    let address = listener.local_addr().expect("address");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_evaluated_over_the_past() {
+    let server = range_server().await;
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path();
+    let rules = "groups:\n- name: g\n  interval: 100s\n  rules:\n  - {record: r, expr: sum(x), labels: {l: new}}\n  \
+        - {alert: A, expr: vector(1)}\n- name: h\n  rules: [{record: s, expr: x + 1}]\n";
+    std::fs::write(path.join("r.yml"), rules).expect("write");
+    let line = format!(
+        "tsdb create-blocks-from -q rules --url={server} --start=3600 --end=10800 --output-dir=out r.yml"
+    );
+    assert_eq!(good(path, &line), "");
+    let blocks = good(path, "tsdb list out");
+    assert_eq!(blocks.lines().count(), 3, "{blocks}");
+    let dump = good(path, "tsdb dump out");
+    let lines: Vec<&str> = dump.lines().collect();
+    assert_eq!(lines.len(), 8, "{dump}");
+    // Steps are those of the groups; times begin at the first evaluation of each in the range.
+    assert!(
+        lines[0].starts_with("{__name__=\"r\", job=\"a\", l=\"new\"} 100 3"),
+        "{dump}"
+    );
+    assert_eq!(lines[1], "{__name__=\"r\", job=\"a\", l=\"new\"} 2.5 7199000");
+    assert!(
+        lines[4].starts_with("{__name__=\"s\", job=\"a\", l=\"old\"} 60 36"),
+        "{dump}"
+    );
+    assert_eq!(lines[7], "{__name__=\"s\", job=\"a\", l=\"old\"} 2.5 10800000");
+    std::fs::write(
+        path.join("b.yml"),
+        "groups: [{name: g, rules: [{record: r, expr: broken}]}]",
+    )
+    .expect("write");
+    for (arguments, said) in [
+        (
+            "--start=3600 --end=10800 b.yml",
+            "rule importer error: r: query range: execution: too much\n",
+        ),
+        (
+            "--start=3600 --end=3600 r.yml",
+            "start time is not before end time\n",
+        ),
+        (
+            "--start=3600 none.yml",
+            "rule importer parse error: none.yml: No such file",
+        ),
+        (
+            "--start=soon r.yml",
+            "error parsing start time: cannot parse \"soon\"",
+        ),
+    ] {
+        let line = format!("tsdb create-blocks-from rules --url={server} --output-dir=bad {arguments}");
+        let (code, out, err) = run(path, &line, "");
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments}");
+        assert!(err.starts_with(said), "{err}");
+    }
 }
 
 #[test]

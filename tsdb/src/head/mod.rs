@@ -63,7 +63,7 @@ pub use chunk_files::{ChunkFileCheck, ChunkFileDamage, check_chunk_file};
 pub(crate) use export::LateCut;
 pub use read::{HeadSeries, HeadView};
 pub use replay::{LogDamage, ReplayProgress, ReplayReport};
-pub use snapshot::{SnapshotRefusal, SnapshotStats, SnapshotUse};
+pub use snapshot::{SnapshotRefusal, SnapshotStats, SnapshotUse, check_snapshot};
 pub(crate) use stale::StaleSeries;
 pub use truncate::Truncated;
 

@@ -6,20 +6,21 @@ use std::path::{Path, PathBuf};
 
 use super::{Checked, CheckedVisitor, Finding, Remedy, log_dirs};
 use crate::files::{Files, Result, is_not_found};
-use crate::head::{ChunkFileCheck, Head, check_chunk_file};
+use crate::head::{ChunkFileCheck, Head, check_chunk_file, check_snapshot};
 use crate::wal::{
     RecordError, RecordType, SegmentReader, decode_exemplars, decode_floats, decode_forgotten,
     decode_histograms, decode_markers, decode_metadata, decode_series, decode_tombstones, last_checkpoint,
     log_sources,
 };
 
-/// Segments of both logs, in the order in which they are read, and the files of head chunks.
+/// Segments of both logs, in the order in which they are read, the files of head chunks, and the head's snapshot.
 pub(super) fn sources(files: &dyn Files, dir: &Path) -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for log in log_dirs(dir) {
         all.append(&mut segments(files, &log)?);
     }
     all.append(&mut chunk_files(files, dir)?);
+    all.extend(Some(dir.join(Head::SNAPSHOT_FILE)).filter(|path| files.exists(path)));
     Ok(all)
 }
 
@@ -65,7 +66,30 @@ pub(super) fn check(files: &dyn Files, dir: &Path, each: &mut CheckedVisitor<'_>
             return Ok(());
         }
     }
+    let path = dir.join(Head::SNAPSHOT_FILE);
+    if files.exists(&path) {
+        each(snapshot(&path, &files.read(&path)?));
+    }
     Ok(())
+}
+
+/// A damaged snapshot costs the next start time and nothing else: the logs have everything.
+fn snapshot(path: &Path, bytes: &[u8]) -> Checked {
+    let mut checked = Checked {
+        path: path.to_owned(),
+        ..Checked::default()
+    };
+    match check_snapshot(bytes) {
+        Ok(sections) => checked.holds = format!("{sections} sections"),
+        Err(refusal) => checked.findings.push(Finding {
+            path: path.to_owned(),
+            offset: None,
+            what: format!("{refusal}; the next start reads the logs instead"),
+            is_damage: false,
+            remedy: None,
+        }),
+    }
+    checked
 }
 
 /// What the records of a log speak of.

@@ -90,6 +90,20 @@ pub enum SnapshotRefusal {
     ChunkFile(u32),
 }
 
+/// Reads the file of a snapshot from front to back and checks every checksum; gives the number of its sections. Whether
+/// the snapshot still fits the folder is for a start to find out.
+///
+/// # Errors
+/// [`SnapshotRefusal::Damaged`] where it cannot be used.
+pub fn check_snapshot(bytes: &[u8]) -> std::result::Result<usize, SnapshotRefusal> {
+    let refuse = |damage: file::Damage| SnapshotRefusal::Damaged(damage.to_string());
+    let sections = file::sections(bytes).map_err(refuse)?;
+    for section in &sections {
+        section.body().map_err(refuse)?;
+    }
+    Ok(sections.len())
+}
+
 /// A snapshot that was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotStats {
