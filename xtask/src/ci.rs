@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use super::say;
+
 /// A step: its name and its command.
 struct Step {
     name: &'static str,
@@ -81,12 +83,4 @@ pub(crate) fn run(root: &Path, names: &[String]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "progress of a command-line tool; stdout belongs to the steps"
-)]
-fn say(line: &str) {
-    eprintln!("{line}");
 }

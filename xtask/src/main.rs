@@ -2,8 +2,12 @@
 //!
 //! * `cargo xtask tidy` checks what the compiler does not: dependency arrows, first lines of files, links in documents.
 //! * `cargo xtask ci [STEP…]` runs the steps of CI, cheapest first, each timed; without names, all of them.
+//! * `cargo xtask crash [--rounds N] [--seed N]` kills a store at random moments, 300 times where nothing is said.
+//! * `cargo xtask fuzz [TARGET…] [--seconds N] [--keep]` builds and runs the fuzz targets.
 
 mod ci;
+mod crash;
+mod fuzz;
 mod tidy;
 
 use std::path::PathBuf;
@@ -15,11 +19,21 @@ fn main() -> Result<()> {
     match args.next().as_deref() {
         Some("tidy") => tidy::run(&root()),
         Some("ci") => ci::run(&root(), &args.collect::<Vec<_>>()),
-        other => bail!("expected `tidy` or `ci`, got {other:?}"),
+        Some("crash") => crash::run(&root(), &args.collect::<Vec<_>>()),
+        Some("fuzz") => fuzz::run(&root(), &args.collect::<Vec<_>>()),
+        other => bail!("expected `tidy`, `ci`, `crash` or `fuzz`, got {other:?}"),
     }
 }
 
 /// The repository's root: the folder above this crate.
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "progress of a command-line tool; stdout belongs to the steps"
+)]
+fn say(line: &str) {
+    eprintln!("{line}");
 }

@@ -66,7 +66,7 @@ pub(crate) fn load(files: &Arc<dyn Files>, dir: &Path) -> Result<(Vec<Arc<Block>
     let superseded = |b: &Block| parents.contains(&b.meta().ulid) || b.meta().compaction.deletable;
     let (old, mut kept): (Vec<_>, Vec<_>) = blocks.into_values().partition(|b| superseded(b));
     for block in old {
-        remove(&**files, &block)?;
+        remove(&**files, block.dir())?;
     }
     // A damaged block whose contents are in another is no loss.
     damaged.retain(|d| {
@@ -88,16 +88,20 @@ pub(crate) fn sort(blocks: &mut [Arc<Block>]) {
     blocks.sort_by_key(|b| (b.meta().min_time, b.meta().ulid));
 }
 
-/// Removes a block's folder: renamed first, so that there is never half a block under its name. Views keep reading it.
-pub(crate) fn remove(files: &dyn Files, block: &Block) -> Result<()> {
-    let mut removing = block.dir().as_os_str().to_owned();
+/// Removes a block's folder, where there is one: renamed first, so that there is never half a block under its name.
+/// Views keep reading it.
+pub(crate) fn remove(files: &dyn Files, dir: &Path) -> Result<()> {
+    let mut removing = dir.as_os_str().to_owned();
     removing.push(REMOVING);
     let removing = Path::new(&removing);
     if files.exists(removing) {
         files.remove_dir_all(removing)?;
     }
-    files.rename(block.dir(), removing)?;
-    files.remove_dir_all(removing)
+    if files.exists(dir) {
+        files.rename(dir, removing)?;
+        files.remove_dir_all(removing)?;
+    }
+    Ok(())
 }
 
 /// Where in-order samples of the head begin that are in no block: the end of the newest block that the whole head was

@@ -49,6 +49,18 @@ pub(super) struct Pending {
     forget: Option<LateCut>,
     /// Stale series that are in blocks and not out of the head yet.
     pub(super) evict: Vec<StaleSeries>,
+    /// Blocks whose folders must be gone before anything else is changed: written and not taken in because something
+    /// failed, or taken out and not removed. A restart would take them in, with what was deleted meanwhile.
+    stray: Vec<Ulid>,
+}
+
+/// Which samples of the head a block takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Samples {
+    /// What came in order: late samples go to blocks of their own.
+    InOrder,
+    /// Everything.
+    All,
 }
 
 impl Shared {
@@ -67,6 +79,7 @@ impl Shared {
     }
 
     fn round(&self, pending: &mut Pending) -> Result<()> {
+        self.remove_stray(pending)?;
         if !self.settle(pending)? {
             return Ok(());
         }
@@ -74,7 +87,7 @@ impl Shared {
         while self.head.is_compactable() && !self.stop.is_stopping() {
             let begin_ms = self.head.min_ms();
             let end_ms = range_end(begin_ms, self.options.head.chunk_range_ms);
-            self.head_block(begin_ms, end_ms)?;
+            self.head_block(pending, begin_ms, end_ms)?;
             cut_head = true;
             pending.truncate_ms = Some(end_ms);
             if !self.settle(pending)? {
@@ -86,9 +99,9 @@ impl Shared {
             // The one before is of no use: a checkpoint was written, or late samples were forgotten.
             self.head_snapshot();
         }
-        self.remove_expired()?;
-        self.merge_blocks()?;
-        self.remove_expired()
+        self.remove_expired(pending)?;
+        self.merge_blocks(pending)?;
+        self.remove_expired(pending)
     }
 
     /// Finishes what was put off; false where old views still hinder it.
@@ -131,16 +144,21 @@ impl Shared {
     }
 
     /// Writes the head's in-order samples in `begin_ms..end_ms` as a block.
-    fn head_block(&self, begin_ms: i64, end_ms: i64) -> Result<()> {
+    fn head_block(&self, pending: &mut Pending, begin_ms: i64, end_ms: i64) -> Result<()> {
         let started = Instant::now();
         // What is older than half a range is not taken any more, so only transactions under way can still add to it.
         self.head.wait_for_transactions();
-        let meta = BlockMeta::of_head(self.new_ulid(), begin_ms, end_ms);
-        let written = self.write_head(&self.dir, meta, TimeRange::new(begin_ms, end_ms - 1))?;
+        let meta = BlockMeta::of_head(self.stray_ulid(pending), begin_ms, end_ms);
+        let written = self.write_head(
+            &self.dir,
+            meta,
+            TimeRange::new(begin_ms, end_ms - 1),
+            Samples::InOrder,
+        )?;
         let Some(meta) = written else {
             return Ok(());
         };
-        self.add_blocks(&[meta.ulid], &[])?;
+        self.add_blocks(pending, &[meta.ulid], &[])?;
         self.counters.head_blocks.fetch_add(1, Ordering::Relaxed);
         self.observe(|d| d.compaction.observe(started.elapsed().as_secs_f64()));
         tracing::info!(
@@ -151,12 +169,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes the head's in-order samples in `range` as a block in folder `parent`.
+    /// Writes samples of the head in `range` as a block in folder `parent`.
     pub(super) fn write_head(
         &self,
         parent: &std::path::Path,
         meta: BlockMeta,
         range: TimeRange,
+        samples: Samples,
     ) -> Result<Option<BlockMeta>> {
         let view = self.head.view(range, i64::MIN);
         let mut writer = BlockWriter::create(Arc::clone(&self.files), parent, meta, view.symbols())?;
@@ -165,7 +184,10 @@ impl Shared {
             if self.stop.is_stopping() {
                 return Err(StorageError::Closed);
             }
-            view.write_in_order(series, &labels, &mut writer, &mut spare)?;
+            match samples {
+                Samples::InOrder => view.write_in_order(series, &labels, &mut writer, &mut spare)?,
+                Samples::All => view.write_all(series, &labels, &mut writer, &mut spare)?,
+            }
         }
         writer.finish()
     }
@@ -179,14 +201,14 @@ impl Shared {
         let mut fresh = Vec::new();
         let mut begin_ms = cut.range.0.div_euclid(range_ms) * range_ms;
         while begin_ms <= cut.range.1 {
-            let mut meta = BlockMeta::of_head(self.new_ulid(), begin_ms, begin_ms + range_ms);
+            let mut meta = BlockMeta::of_head(self.stray_ulid(pending), begin_ms, begin_ms + range_ms);
             meta.compaction.add_hint(HINT_OUT_OF_ORDER);
             if let Some(meta) = self.late_block(meta, cut)? {
                 fresh.push(meta.ulid);
             }
             begin_ms += range_ms;
         }
-        self.add_blocks(&fresh, &[])?;
+        self.add_blocks(pending, &fresh, &[])?;
         pending.forget = Some(cut);
         self.settle(pending)?;
         Ok(())
@@ -211,7 +233,7 @@ impl Shared {
     }
 
     /// Merges blocks until the plan is empty, or the head needs attention.
-    fn merge_blocks(&self) -> Result<()> {
+    fn merge_blocks(&self, pending: &mut Pending) -> Result<()> {
         let ranges_ms = self.options.block_ranges_ms();
         loop {
             if self.head.is_compactable() || self.stop.is_stopping() {
@@ -231,23 +253,27 @@ impl Shared {
                 return Ok(());
             }
             let parents: Vec<Arc<Block>> = chosen.into_iter().map(|i| Arc::clone(&current[i])).collect();
-            self.merge(&parents)?;
+            self.merge(pending, &parents)?;
         }
     }
 
     /// Replaces `parents` by one block.
-    pub(super) fn merge(&self, parents: &[Arc<Block>]) -> Result<()> {
+    pub(super) fn merge(&self, pending: &mut Pending, parents: &[Arc<Block>]) -> Result<()> {
         let started = Instant::now();
         let go_on = || !self.stop.is_stopping();
         let floats = self.head.float_encoding();
-        let merged = block::compact(&self.files, &self.dir, parents, self.new_ulid(), floats, &go_on);
+        let ulid = self.stray_ulid(pending);
+        let merged = block::compact(&self.files, &self.dir, parents, ulid, floats, &go_on);
         let merged = match merged {
             Ok(merged) => merged,
             Err(StorageError::Closed) => return Err(StorageError::Closed),
             Err(error) => {
-                // Marked, so that the next round does not fail at the same place and leaves all others undone.
-                for parent in parents {
-                    parent.change_meta(|meta| meta.compaction.failed = true)?;
+                // Marked, so that the next round does not fail at the same place and leaves all others undone. A disk
+                // that refuses is no fault of the blocks.
+                if matches!(error, StorageError::Corrupt { .. }) {
+                    for parent in parents {
+                        parent.change_meta(|meta| meta.compaction.failed = true)?;
+                    }
                 }
                 return Err(error);
             }
@@ -259,7 +285,7 @@ impl Shared {
                 parent.change_meta(|meta| meta.compaction.deletable = true)?;
             }
         }
-        self.add_blocks(&fresh, parents)?;
+        self.add_blocks(pending, &fresh, parents)?;
         self.counters.merged_blocks.fetch_add(1, Ordering::Relaxed);
         self.observe(|d| d.compaction.observe(started.elapsed().as_secs_f64()));
         tracing::info!(
@@ -270,7 +296,12 @@ impl Shared {
     }
 
     /// Takes new blocks into the list and removes those that they replace.
-    pub(super) fn add_blocks(&self, fresh: &[Ulid], replaced: &[Arc<Block>]) -> Result<()> {
+    pub(super) fn add_blocks(
+        &self,
+        pending: &mut Pending,
+        fresh: &[Ulid],
+        replaced: &[Arc<Block>],
+    ) -> Result<()> {
         let mut opened = Vec::new();
         for ulid in fresh {
             let dir = self.dir.join(ulid.to_string());
@@ -285,14 +316,32 @@ impl Shared {
             state.in_order_end_ms = state.in_order_end_ms.max(in_order_end_ms(&list));
             state.blocks = list.into();
         }
-        for block in replaced {
-            blocks::remove(&*self.files, block)?;
+        pending.stray.retain(|ulid| !fresh.contains(ulid));
+        pending.stray.extend(gone);
+        self.remove_stray(pending)
+    }
+
+    /// Removes the folders of blocks that are not in the list.
+    ///
+    /// # Errors
+    /// When the disk refuses; to be tried again before blocks are written or samples deleted.
+    pub(super) fn remove_stray(&self, pending: &mut Pending) -> Result<()> {
+        while let Some(ulid) = pending.stray.last() {
+            blocks::remove(&*self.files, &self.dir.join(ulid.to_string()))?;
+            pending.stray.pop();
         }
         Ok(())
     }
 
+    /// A name for a block that is stray until [`Shared::add_blocks`] takes it in.
+    pub(super) fn stray_ulid(&self, pending: &mut Pending) -> Ulid {
+        let ulid = self.new_ulid();
+        pending.stray.push(ulid);
+        ulid
+    }
+
     /// Removes blocks beyond the retention limits.
-    pub(super) fn remove_expired(&self) -> Result<()> {
+    fn remove_expired(&self, pending: &mut Pending) -> Result<()> {
         let current = self.blocks();
         let (age_ms, mut bytes, percent) = *self.retention.lock();
         if percent > 0.0
@@ -330,7 +379,7 @@ impl Shared {
             let meta = block.meta();
             tracing::info!(block = %meta.ulid, min_time = meta.min_time, max_time = meta.max_time, "removing an expired block");
         }
-        self.add_blocks(&[], &gone)
+        self.add_blocks(pending, &[], &gone)
     }
 
     /// A name for a new block.
@@ -348,11 +397,12 @@ impl Shared {
 
     /// Rewrites every block of which something is deleted without what is deleted.
     pub(super) fn clean_tombstones(&self) -> Result<()> {
-        let _compacting = self.compacting.lock();
+        let mut pending = self.compacting.lock();
+        self.remove_stray(&mut pending)?;
         let started = Instant::now();
         for block in &*self.blocks() {
             if !block.tombstones().is_empty() {
-                self.merge(std::slice::from_ref(block))?;
+                self.merge(&mut pending, std::slice::from_ref(block))?;
             }
         }
         self.observe(|d| d.tombstone_cleanup.observe(started.elapsed().as_secs_f64()));

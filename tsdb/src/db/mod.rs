@@ -33,7 +33,7 @@ use crate::block::{Block, BlockMeta};
 use crate::files::{FileLock, Files, Result, io_error};
 use crate::head::{Head, ReplayReport};
 use blocks::{BlockSource, in_order_end_ms};
-use compaction::Pending;
+use compaction::{Pending, Samples};
 use querier::{MergedQuerier, Source};
 use telemetry::Durations;
 
@@ -264,7 +264,8 @@ impl Db {
     /// # Errors
     /// When files cannot be read or written.
     pub fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<()> {
-        let _compacting = self.shared.compacting.lock();
+        let mut pending = self.shared.compacting.lock();
+        self.shared.remove_stray(&mut pending)?;
         for block in self.blocks().iter().filter(|b| b.range().overlaps(&range)) {
             block.delete(range, matchers)?;
         }
@@ -293,10 +294,12 @@ impl Db {
             link_block(files, block.dir(), &dir.join(block.meta().ulid.to_string()))?;
         }
         let head = &shared.head;
-        if with_head && head.min_ms() <= head.max_ms() {
-            let range = TimeRange::new(head.min_ms(), head.max_ms());
-            let meta = BlockMeta::of_head(shared.new_ulid(), range.min_ms, range.max_ms + 1);
-            shared.write_head(dir, meta, range)?;
+        let in_order = (head.min_ms() <= head.max_ms()).then(|| (head.min_ms(), head.max_ms()));
+        let of_head = in_order.into_iter().chain(head.late_range_ms());
+        let range = of_head.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        if with_head && let Some((min_ms, max_ms)) = range {
+            let meta = BlockMeta::of_head(shared.new_ulid(), min_ms, max_ms + 1);
+            shared.write_head(dir, meta, TimeRange::new(min_ms, max_ms), Samples::All)?;
         }
         files.sync_dir(dir)
     }

@@ -47,6 +47,7 @@ impl Shared {
             return Ok(0);
         }
         let mut pending = self.compacting.lock();
+        self.remove_stray(&mut pending)?;
         if !self.settle(&mut pending)? || self.head_block_is_soon() {
             return Ok(0);
         }
@@ -87,12 +88,12 @@ impl Shared {
         let mut fresh = Vec::new();
         let mut end_ms = range_end(min_ms, range_ms);
         while end_ms - range_ms <= max_ms {
-            let mut meta = BlockMeta::of_head(self.new_ulid(), end_ms - range_ms, end_ms);
+            let mut meta = BlockMeta::of_head(self.stray_ulid(pending), end_ms - range_ms, end_ms);
             meta.compaction.add_hint(HINT_STALE_SERIES);
             fresh.extend(self.write_stale(&series, meta)?.map(|meta| meta.ulid));
             end_ms += range_ms;
         }
-        self.add_blocks(&fresh, &[])?;
+        self.add_blocks(pending, &fresh, &[])?;
         pending.evict = series;
         let before = self.head.series_len();
         self.settle(pending)?;

@@ -75,7 +75,7 @@ impl Files for DiskFiles {
         };
         File::open(dir)
             .and_then(|dir| dir.sync_all())
-            .map_err(|e| io_error("sync", path, e))
+            .map_err(|e| io_error("sync", dir, e))
     }
 
     fn list(&self, path: &Path) -> Result<Vec<Entry>> {
@@ -101,14 +101,12 @@ impl Files for DiskFiles {
     }
 
     fn truncate(&self, path: &Path, len: u64) -> Result<()> {
-        OpenOptions::new()
+        let file = OpenOptions::new()
             .write(true)
             .open(path)
-            .and_then(|file| {
-                file.set_len(len)?;
-                file.sync_all()
-            })
-            .map_err(|e| io_error("truncate", path, e))
+            .map_err(|e| io_error("truncate", path, e))?;
+        file.set_len(len).map_err(|e| io_error("truncate", path, e))?;
+        file.sync_all().map_err(|e| io_error("sync", path, e))
     }
 
     fn lock(&self, path: &Path) -> Result<FileLock> {

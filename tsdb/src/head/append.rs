@@ -26,8 +26,8 @@ use super::pages::PageSet;
 use super::plan::Plan;
 use super::series::{Last, Series};
 use crate::wal::{
-    Compressor, ExemplarEntry, FloatEntry, HistogramEntry, MarkerEntry, encode_exemplars, encode_floats,
-    encode_floats_with_start, encode_histograms, encode_metadata,
+    Compressor, ExemplarEntry, FloatEntry, HistogramEntry, Keep, MarkerEntry, encode_exemplars,
+    encode_floats, encode_floats_with_start, encode_histograms, encode_metadata,
 };
 
 /// Space that a transaction works in, reused by later ones.
@@ -55,6 +55,7 @@ struct Applied {
 
 impl Scratch {
     pub(crate) fn clear(&mut self) {
+        self.compressor.clear_staged();
         self.pages.clear();
         self.exemplars.clear();
         self.histogram_entries.clear();
@@ -122,6 +123,12 @@ impl Head {
         scratch: &mut Scratch,
     ) -> Result<(), AppendError> {
         let bounds = self.bounds(batch);
+        if bounds.window_ms > 0 {
+            let wbl = self.wbl_open()?;
+            if wbl.failure().is_some() {
+                wbl.flush()?;
+            }
+        }
         let mut unknown = Vec::new();
         self.check_floats(batch, bounds, scratch, outcome, &mut unknown);
         self.check_histograms(batch, bounds, scratch, outcome, &mut unknown);
@@ -137,7 +144,7 @@ impl Head {
             unknown.dedup();
             return Err(AppendError::UnknownSeries(unknown));
         }
-        self.log(batch, scratch).inspect_err(|error| self.poison(error))?;
+        self.log(batch, scratch).inspect_err(|_| self.note_failure())?;
         let transaction = self.isolation.begin();
         let ended = EndOnDrop(self, transaction);
         let applied = self.apply(batch, transaction, scratch, outcome);
@@ -146,7 +153,7 @@ impl Head {
         self.note(&applied, outcome, scratch.exemplars.len() as u64);
         outcome.accepted = applied.accepted;
         if applied.late > 0 {
-            self.log_late(scratch).inspect_err(|error| self.poison(error))?;
+            self.log_late(scratch).inspect_err(|_| self.note_failure())?;
         }
         Ok(())
     }
@@ -312,10 +319,10 @@ impl Head {
         self.queue_fresh_series(scratch);
         let taken = |v: &Verdict| matches!(v, Verdict::InOrder | Verdict::Late);
         let with_start = self.options.start_timestamps;
-        let compressor = &mut scratch.compressor;
+        let (compressor, compression) = (&mut scratch.compressor, self.wal.compression());
         if !batch.metadata.is_empty() {
             encode_metadata(&mut scratch.record, batch.metadata.iter().map(|(s, m)| (s.0, m)));
-            self.wal.enqueue(compressor, &scratch.record);
+            compressor.stage(compression, &scratch.record);
         }
         if scratch.floats.verdicts.iter().any(taken) {
             let floats = batch.floats.iter().zip(&scratch.floats.verdicts).enumerate();
@@ -332,7 +339,7 @@ impl Head {
             } else {
                 encode_floats(&mut scratch.record, entries);
             }
-            self.wal.enqueue(compressor, &scratch.record);
+            compressor.stage(compression, &scratch.record);
         }
         if scratch.histograms.verdicts.iter().any(taken) {
             let histograms = batch
@@ -352,15 +359,16 @@ impl Head {
                 }));
             let (record, entries) = (&mut scratch.record, &scratch.histogram_entries);
             encode_histograms(record, entries, with_start, |record| {
-                self.wal.enqueue(compressor, record);
+                compressor.stage(compression, record);
                 Ok::<(), StorageError>(())
             })?;
         }
         if !scratch.exemplars.is_empty() {
             encode_exemplars(&mut scratch.record, &scratch.exemplars);
-            self.wal.enqueue(compressor, &scratch.record);
+            compressor.stage(compression, &scratch.record);
         }
-        self.wal.flush()
+        // Together: a transaction is in the log whole or not at all.
+        self.wal.commit(compressor, Keep::No)
     }
 
     fn apply(
@@ -560,9 +568,10 @@ impl Head {
         let wbl = self.wbl_open()?;
         scratch.late.cut(self.options.start_timestamps);
         for record in &scratch.late.records {
-            wbl.enqueue(&mut scratch.compressor, record);
+            scratch.compressor.stage(wbl.compression(), record);
         }
-        wbl.flush()
+        // The samples are applied already; until they are logged, no other transaction is taken.
+        wbl.commit(&mut scratch.compressor, Keep::Yes)
     }
 
     fn note(&self, applied: &Applied, outcome: &AppendOutcome, exemplars: u64) {

@@ -210,7 +210,7 @@ impl ChunkFiles {
     /// Writes what is gathered, so that a clean stop leaves whole files.
     ///
     /// # Errors
-    /// When a write failed, now or before.
+    /// When the write fails.
     pub(crate) fn flush(&self) -> Result<()> {
         self.queue.flush()
     }
@@ -234,7 +234,20 @@ impl ChunkFiles {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// The first write that failed.
+    /// Tries again to write what could not be written.
+    ///
+    /// # Errors
+    /// When it fails again.
+    pub(crate) fn retry(&self) -> Result<()> {
+        self.queue.retry()
+    }
+
+    /// Whether so much waits for a disk that refuses that the head should take no more.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.queue.is_stuck()
+    }
+
+    /// Why the last write failed, until one succeeds.
     pub(crate) fn failure(&self) -> Option<StorageError> {
         self.queue.failure()
     }

@@ -1,12 +1,13 @@
 //! Full chunks on their way into the files of `chunks_head`.
 //!
 //! Who appends copies a chunk into a buffer and goes on. Full buffers wait for the thread that writes them; where there
-//! is no such thread, or it is far behind, whoever filled the buffer writes. Until then chunks are read from here.
+//! is no such thread, or it is far behind, whoever filled the buffer writes. Until then chunks are read from here. What
+//! the disk refuses waits until it does not.
 //!
 //! Lock order: the disk, then the buffers; the buffers are never held while something is written.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,6 +24,8 @@ const FILE_BYTES_MAX: u64 = 128 << 20;
 const BUFFER_BYTES: usize = 128 << 10;
 /// Full buffers that may wait for the thread that writes them.
 const WAITING_MAX: usize = 64;
+/// Full buffers that may wait for a disk that refuses: 64 MiB.
+const STUCK_MAX: usize = 512;
 
 /// What is to be written, and what is being written.
 pub(super) struct ChunkQueue {
@@ -33,6 +36,8 @@ pub(super) struct ChunkQueue {
     /// There is a full buffer, or nobody needs to wait for one any longer.
     work: Condvar,
     has_writer: AtomicBool,
+    /// More waits for a disk that refuses than should.
+    stuck: AtomicBool,
 }
 
 struct Buffers {
@@ -42,7 +47,7 @@ struct Buffers {
     filling: Vec<u8>,
     /// Full ones, oldest first. One leaves when it is in its file.
     full: VecDeque<Buffer>,
-    /// Set when a write failed: from then on everything stays here.
+    /// Why the last write failed.
     failed: Option<StorageError>,
 }
 
@@ -56,6 +61,8 @@ struct Buffer {
 #[derive(Default)]
 struct Disk {
     current: Option<(u32, Arc<dyn FileWriter>)>,
+    /// The last write has failed; a part of its buffer may be in the file.
+    torn: bool,
     /// Full files that were not synced yet.
     unsynced: Vec<(u32, Arc<dyn FileWriter>)>,
 }
@@ -103,6 +110,7 @@ impl ChunkQueue {
             disk: Mutex::default(),
             work: Condvar::new(),
             has_writer: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
         }
     }
 
@@ -125,6 +133,9 @@ impl ChunkQueue {
             buffers.seal();
             let keeps_up = self.has_writer.load(Ordering::Relaxed) && buffers.full.len() <= WAITING_MAX;
             let failed = buffers.failed.is_some();
+            if failed && buffers.full.len() > STUCK_MAX {
+                self.stuck.store(true, Ordering::Release);
+            }
             drop(buffers);
             if keeps_up {
                 self.work.notify_one();
@@ -159,19 +170,23 @@ impl ChunkQueue {
     fn drain(&self) {
         let mut disk = self.disk.lock();
         loop {
-            let next = {
-                let buffers = self.buffers.lock();
-                if buffers.failed.is_some() {
-                    return;
-                }
-                buffers.full.front().cloned()
-            };
+            let next = self.buffers.lock().full.front().cloned();
             let Some(buffer) = next else { return };
             let written = disk.write(&self.files, &self.dir, &buffer);
             let mut buffers = self.buffers.lock();
             match written {
-                Ok(()) => drop(buffers.full.pop_front()),
-                Err(error) => buffers.failed = Some(error),
+                Ok(()) => {
+                    buffers.full.pop_front();
+                    buffers.failed = None;
+                    self.stuck.store(false, Ordering::Release);
+                }
+                Err(error) => {
+                    if buffers.failed.is_none() {
+                        tracing::error!(%error, "head chunks cannot be written; they are kept in memory");
+                    }
+                    buffers.failed = Some(error);
+                    return;
+                }
             }
         }
     }
@@ -179,7 +194,7 @@ impl ChunkQueue {
     /// Writes everything.
     ///
     /// # Errors
-    /// When a write failed, now or before.
+    /// When a write fails.
     pub(super) fn flush(&self) -> Result<()> {
         self.buffers.lock().seal();
         self.drain();
@@ -189,7 +204,7 @@ impl ChunkQueue {
     /// Writes everything and makes it survive a power cut.
     ///
     /// # Errors
-    /// When the disk refuses, now or before.
+    /// When the disk refuses.
     pub(super) fn sync(&self) -> Result<()> {
         self.flush()?;
         let (full, current) = {
@@ -202,7 +217,23 @@ impl ChunkQueue {
         self.files.sync_dir(&self.dir)
     }
 
-    /// The first write that failed.
+    /// Tries again to write what could not be written.
+    ///
+    /// # Errors
+    /// When it fails again.
+    pub(super) fn retry(&self) -> Result<()> {
+        if self.failure().is_some() {
+            self.drain();
+        }
+        self.failure().map_or(Ok(()), Err)
+    }
+
+    /// Whether more waits for a disk that refuses than should.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Acquire)
+    }
+
+    /// Why the last write failed, until one succeeds.
     pub(super) fn failure(&self) -> Option<StorageError> {
         self.buffers.lock().failed.clone()
     }
@@ -229,6 +260,12 @@ impl ChunkQueue {
         if disk.current.as_ref().is_some_and(|(n, _)| *n < number) {
             disk.current = None;
         }
+        // What could not be written to them is not needed any more.
+        let mut buffers = self.buffers.lock();
+        buffers.full.retain(|buffer| buffer.number >= number);
+        if buffers.full.is_empty() {
+            buffers.failed = None;
+        }
         number
     }
 
@@ -247,16 +284,31 @@ impl ChunkQueue {
 }
 
 impl Disk {
-    fn write(&mut self, files: &Arc<dyn Files>, dir: &std::path::Path, buffer: &Buffer) -> Result<()> {
+    fn write(&mut self, files: &Arc<dyn Files>, dir: &Path, buffer: &Buffer) -> Result<()> {
+        let path = file_path(dir, buffer.number);
+        let torn = std::mem::replace(&mut self.torn, true);
+        let mut there = 0;
         let file = match &self.current {
-            Some((number, file)) if *number == buffer.number => file,
+            Some((number, file)) if *number == buffer.number => {
+                if torn {
+                    // The file may be mapped over what a failed write has left, so it is not cut: what is there is how
+                    // the buffer begins.
+                    there = files.len(&path)?.saturating_sub(buffer.start);
+                }
+                file
+            }
             _ => {
-                let file = files.create(&file_path(dir, buffer.number))?;
+                let file = files.create(&path)?;
                 let before = self.current.replace((buffer.number, file));
                 self.unsynced.extend(before);
                 &self.current.as_ref().expect("just set").1
             }
         };
-        file.write_all(&buffer.bytes)
+        let rest = usize::try_from(there)
+            .ok()
+            .and_then(|there| buffer.bytes.get(there..));
+        file.write_all(rest.unwrap_or_default())?;
+        self.torn = false;
+        Ok(())
     }
 }

@@ -117,6 +117,31 @@ impl HeadView {
         writer.add(labels, &chunks)
     }
 
+    /// Adds all samples of a series to a block, late ones in their places.
+    ///
+    /// # Errors
+    /// When a chunk cannot be read or the block cannot be written.
+    pub(crate) fn write_all(
+        &self,
+        series: HeadSeries,
+        labels: &Labels,
+        writer: &mut BlockWriter,
+        spare: &mut (Columns, Columns),
+    ) -> Result<()> {
+        let late = self.head().pages.get(page_of(series.0.0)).is_some_and(|page| {
+            let mut page = page.lock();
+            let found = page.get(series.0.0);
+            found.is_some_and(|mut s| s.late_mut().is_some_and(|late| late.range().is_some()))
+        });
+        if !late {
+            return self.write_in_order(series, labels, writer, spare);
+        }
+        let columns = &mut spare.0;
+        columns.clear();
+        self.read(series, self.range(), columns)?;
+        writer.add_encoded(labels, columns, self.head().float_encoding())
+    }
+
     /// Adds a chunk cut to the view's range and without what is deleted.
     fn piece(
         &self,

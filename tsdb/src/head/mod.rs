@@ -49,7 +49,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::chunk::Encoding;
 use crate::files::{Files, Result};
-use crate::wal::{self, Compression, RecordType, Wal};
+use crate::wal::{self, Compression, Keep, RecordType, Wal};
 use append::Scratch;
 use chunk_files::ChunkFiles;
 use exemplars::ExemplarRing;
@@ -306,14 +306,14 @@ impl Head {
     /// Makes everything committed so far survive a power cut. Called in the background, about every second.
     ///
     /// # Errors
-    /// When the disk refuses; appending is closed from then on.
+    /// When the disk refuses; where what it holds is no longer known, appending is closed from then on.
     pub fn sync(&self) -> Result<()> {
         let synced = self
             .wal
             .sync()
             .and_then(|()| self.wbl.get().map_or(Ok(()), Wal::sync))
-            .and_then(|()| self.chunk_files.failure().map_or(Ok(()), Err));
-        synced.inspect_err(|error| self.poison(error))
+            .and_then(|()| self.chunk_files.retry());
+        synced.inspect_err(|_| self.note_failure())
     }
 
     /// Writes out what is gathered in buffers and syncs the logs: the last thing before the process ends.
@@ -351,17 +351,42 @@ impl Head {
         self.poisoned.get().map(String::as_str)
     }
 
-    fn poison(&self, error: &StorageError) {
+    /// Why nothing can be written at present: closed for good ([`Head::poisoned`]), or a disk that refuses and may take
+    /// what comes next.
+    pub fn write_failure(&self) -> Option<String> {
+        if let Some(why) = self.poisoned() {
+            return Some(why.to_owned());
+        }
+        let of_logs = self
+            .wal
+            .failure()
+            .or_else(|| self.wbl.get().and_then(Wal::failure));
+        let failure = of_logs.or_else(|| self.chunk_files.failure());
+        failure.map(|error| error.to_string())
+    }
+
+    /// Closes appending where a log has closed itself.
+    fn note_failure(&self) {
+        let closed = [Some(&self.wal), self.wbl.get()].into_iter().flatten();
+        let Some(error) = closed.filter(|log| log.is_closed()).find_map(Wal::failure) else {
+            return;
+        };
         if self.poisoned.set(error.to_string()).is_ok() {
             tracing::error!(%error, "the write path failed; appending is closed until a restart");
         }
     }
 
     fn check_open(&self) -> Result<()> {
-        match self.poisoned.get() {
-            Some(why) => Err(StorageError::Poisoned(why.clone())),
-            None => Ok(()),
+        if let Some(why) = self.poisoned.get() {
+            return Err(StorageError::Poisoned(why.clone()));
         }
+        // What is in memory alone is in the log too, but there must be an end to it.
+        if self.chunk_files.is_stuck()
+            && let Some(error) = self.chunk_files.failure()
+        {
+            return Err(error);
+        }
+        Ok(())
     }
 
     fn rules(&self) -> ChunkRules<'_> {
@@ -447,7 +472,8 @@ impl Head {
         // Held while queueing: whoever finds the record empty must find it in the queue.
         let mut fresh = self.fresh_series.lock();
         if !fresh.is_empty() {
-            self.wal.enqueue(&mut scratch.compressor, &fresh);
+            // Kept: whoever fails next, the series exist from now on.
+            self.wal.enqueue(&mut scratch.compressor, &fresh, Keep::Yes);
             fresh.clear();
             fresh.shrink_to(FRESH_SERIES_BYTES);
         }

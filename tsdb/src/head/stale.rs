@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::Head;
 use super::pages::{PAGE_SERIES, page_of};
 use crate::files::Result;
-use crate::wal::{Compressor, TombstoneEntry, encode_tombstones};
+use crate::wal::{Compressor, Keep, TombstoneEntry, encode_tombstones};
 
 /// A series that ended with a staleness marker, as it was when it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +78,12 @@ impl Head {
         });
         let mut record = Vec::new();
         encode_tombstones(&mut record, entries);
+        let mut compressor = Compressor::default();
+        compressor.stage(self.wal.compression(), &record);
+        // Kept: the series are gone already.
         self.wal
-            .log(&mut Compressor::default(), &[&record])
-            .inspect_err(|error| self.poison(error))?;
+            .commit(&mut compressor, Keep::Yes)
+            .inspect_err(|_| self.note_failure())?;
         let removed = dead.len() as u64;
         self.counters.series_removed.fetch_add(removed, Ordering::Relaxed);
         Ok(removed)

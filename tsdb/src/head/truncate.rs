@@ -245,8 +245,7 @@ impl Head {
         }
         let mut record = Vec::new();
         encode_tombstones(&mut record, entries.iter().copied());
-        self.log_deletion(&record)
-            .inspect_err(|error| self.poison(error))?;
+        self.log_deletion(&record).inspect_err(|_| self.note_failure())?;
         let mut tombstones = self.tombstones.write();
         for entry in &entries {
             add_range(

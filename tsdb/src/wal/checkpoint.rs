@@ -17,7 +17,7 @@ use super::record::{
     decode_histograms, decode_metadata, decode_series, decode_tombstones, encode_exemplars, encode_floats,
     encode_floats_with_start, encode_histograms, encode_metadata, encode_tombstones, put_series,
 };
-use super::{SEGMENT_BYTES, SegmentReader, Wal, segment_path, segments};
+use super::{Keep, SEGMENT_BYTES, SegmentReader, Wal, segment_path, segments};
 use crate::files::{Files, Result};
 
 const PREFIX: &str = "checkpoint.";
@@ -218,7 +218,7 @@ impl<K: Fn(u64) -> bool> Filter<K> {
     fn emit(&mut self, empty: bool) {
         if !empty {
             self.flush_series();
-            self.out.enqueue(&mut self.compressor, &self.record);
+            self.out.enqueue(&mut self.compressor, &self.record, Keep::No);
         }
     }
 
@@ -243,7 +243,7 @@ impl<K: Fn(u64) -> bool> Filter<K> {
 
     fn flush_series(&mut self) {
         if self.series.len() > 1 {
-            self.out.enqueue(&mut self.compressor, &self.series);
+            self.out.enqueue(&mut self.compressor, &self.series, Keep::No);
         }
         self.series.clear();
     }
@@ -281,7 +281,7 @@ impl<K: Fn(u64) -> bool> Filter<K> {
         self.flush_series();
         let (out, compressor) = (&self.out, &mut self.compressor);
         encode_histograms(&mut self.record, &entries, with_start, |record| {
-            out.enqueue(compressor, record);
+            out.enqueue(compressor, record, Keep::No);
             Ok(())
         })
     }
@@ -292,7 +292,7 @@ impl<K: Fn(u64) -> bool> Filter<K> {
             let mut metadata: Vec<(u64, &Metadata)> = self.metadata.iter().map(|(s, m)| (*s, m)).collect();
             metadata.sort_by_key(|(series, _)| *series);
             encode_metadata(&mut self.record, metadata);
-            self.out.enqueue(&mut self.compressor, &self.record);
+            self.out.enqueue(&mut self.compressor, &self.record, Keep::No);
         }
         self.out.sync()?;
         Ok(self.stats)

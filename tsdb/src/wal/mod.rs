@@ -6,9 +6,14 @@
 //! Commits are grouped: a thread frames its records into a shared buffer under a short lock, then whoever gets the
 //! file writes all that has gathered, and the others find theirs written. Encoding and compressing happen before, in
 //! the caller's own buffers. Nothing waits for the disk: [`Wal::sync`] is called in the background.
+//!
+//! The records of a transaction are framed together, so one write has them all or none. A write that fails is undone: the
+//! segment is cut back to where it was, the transactions concerned are told, and the next one tries again. After a sync
+//! that failed nobody knows what the disk holds, and the log is closed for good.
 
 mod checkpoint;
 pub(crate) mod codec;
+mod output;
 mod page;
 mod record;
 
@@ -19,7 +24,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use model::storage::StorageError;
 use parking_lot::Mutex;
 
-use crate::files::{FileWriter, Files, Result};
+use crate::files::{Files, Result};
+use output::Output;
 use page::{PAGE_BYTES, frame, framed_len};
 
 pub(crate) use checkpoint::log_sources;
@@ -41,6 +47,8 @@ pub struct Wal {
     queue: Mutex<Queue>,
     output: Mutex<Output>,
     poisoned: AtomicBool,
+    /// Whether the last write failed.
+    failing: AtomicBool,
     written_bytes: AtomicU64,
     appended_records: AtomicU64,
 }
@@ -55,17 +63,27 @@ struct Queue {
     segment: u64,
     /// Number of the last record framed.
     ticket: u64,
+    /// Records that must be written even if the transaction that brought them fails, with their tickets.
+    kept: Vec<(u64, Compression, Vec<u8>)>,
+    /// How often a write has failed and what was pending was dropped; with the last reason.
+    failures: u64,
+    reason: Option<StorageError>,
 }
 
-struct Output {
-    file: Arc<dyn FileWriter>,
-    segment: u64,
-    /// Full segments that were not synced yet, oldest first.
-    unsynced: Vec<Arc<dyn FileWriter>>,
-    /// Emptied buffer, to be swapped with `pending`.
-    spare: Vec<u8>,
-    /// All records up to this number are written.
+/// What a transaction waits for.
+#[derive(Clone, Copy)]
+struct Mark {
     ticket: u64,
+    failures: u64,
+}
+
+/// Whether records outlive a failed write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// They are dropped, and the transaction fails.
+    No,
+    /// They are written as soon as writing works again: what they tell is true already.
+    Yes,
 }
 
 impl Wal {
@@ -99,15 +117,13 @@ impl Wal {
                 segment_len: 0,
                 segment,
                 ticket: 0,
+                kept: Vec::new(),
+                failures: 0,
+                reason: None,
             }),
-            output: Mutex::new(Output {
-                file,
-                segment,
-                unsynced: Vec::new(),
-                spare: Vec::new(),
-                ticket: 0,
-            }),
+            output: Mutex::new(Output::new(file, segment)),
             poisoned: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
             written_bytes: AtomicU64::new(0),
             appended_records: AtomicU64::new(0),
         })
@@ -138,6 +154,12 @@ impl Wal {
         self.poisoned.load(Ordering::SeqCst)
     }
 
+    /// Why the last write failed, until one succeeds.
+    pub fn failure(&self) -> Option<StorageError> {
+        let failing = self.failing.load(Ordering::Acquire) || self.is_closed();
+        failing.then(|| self.queue.lock().reason())
+    }
+
     /// Number of the segment that is being written.
     pub fn segment(&self) -> u64 {
         self.queue.lock().segment
@@ -150,9 +172,61 @@ impl Wal {
     }
 
     /// Adds a record to the queue without writing it: it goes out before any record that is framed later.
-    pub(crate) fn enqueue(&self, compressor: &mut Compressor, record: &[u8]) {
-        let (compression, stored) = compressor.compress(self.compression, record);
+    pub(crate) fn enqueue(&self, compressor: &mut Compressor, record: &[u8], keep: Keep) {
+        compressor.stage(self.compression, record);
+        self.frame_staged(compressor, keep);
+    }
+
+    /// Adds records and returns when they and everything before them are handed to the operating system: they survive
+    /// the end of the process.
+    ///
+    /// # Errors
+    /// As [`Wal::commit`].
+    pub(crate) fn log(&self, compressor: &mut Compressor, records: &[&[u8]]) -> Result<()> {
+        for record in records {
+            compressor.stage(self.compression, record);
+        }
+        self.commit(compressor, Keep::No)
+    }
+
+    /// Adds the staged records, to be written together, and returns when they and everything before them are handed to
+    /// the operating system: they survive the end of the process.
+    ///
+    /// # Errors
+    /// When the write fails; none of the records is in the log then, unless they are to be kept.
+    pub(crate) fn commit(&self, compressor: &mut Compressor, keep: Keep) -> Result<()> {
+        let mark = self.frame_staged(compressor, keep);
+        self.flush_to(mark)
+    }
+
+    /// Frames the staged records behind one another.
+    fn frame_staged(&self, compressor: &mut Compressor, keep: Keep) -> Mark {
         let mut queue = self.queue.lock();
+        let mut end = queue.segment_len;
+        let mut records = 0;
+        for (_, stored) in compressor.staged() {
+            end += framed_len((end % PAGE_BYTES as u64) as usize, stored.len()) as u64;
+            records += 1;
+        }
+        // A new segment before the first of them: a write that is cut between segments would have half a transaction.
+        if queue.segment_len > 0 && end > self.segment_bytes {
+            queue.cut();
+        }
+        for (compression, stored) in compressor.staged() {
+            self.frame(&mut queue, compression, stored);
+            if keep == Keep::Yes {
+                let ticket = queue.ticket;
+                queue.kept.push((ticket, compression, stored.to_vec()));
+            }
+        }
+        let mark = queue.mark();
+        drop(queue);
+        compressor.clear_staged();
+        self.appended_records.fetch_add(records, Ordering::Relaxed);
+        mark
+    }
+
+    fn frame(&self, queue: &mut Queue, compression: Compression, stored: &[u8]) {
         let used = (queue.segment_len % PAGE_BYTES as u64) as usize;
         let len = framed_len(used, stored.len()) as u64;
         if queue.segment_len > 0 && queue.segment_len + len > self.segment_bytes {
@@ -163,31 +237,32 @@ impl Wal {
         frame(&mut queue.pending, used, compression, stored);
         queue.segment_len += (queue.pending.len() - before) as u64;
         queue.ticket += 1;
-        self.appended_records.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Adds records and returns when they and everything before them are handed to the operating system: they survive
-    /// the end of the process.
-    ///
-    /// # Errors
-    /// When the write fails, now or before: the log is closed for good.
-    pub(crate) fn log(&self, compressor: &mut Compressor, records: &[&[u8]]) -> Result<()> {
-        for record in records {
-            self.enqueue(compressor, record);
-        }
-        self.flush()
     }
 
     /// Writes what is queued.
     ///
     /// # Errors
-    /// When the write fails, now or before.
+    /// When the write fails.
     pub fn flush(&self) -> Result<()> {
-        let mine = self.queue.lock().ticket;
+        let mark = self.queue.lock().mark();
+        self.flush_to(mark)
+    }
+
+    fn flush_to(&self, mark: Mark) -> Result<()> {
         let mut output = self.output.lock();
         self.check()?;
-        if output.ticket >= mine {
+        {
+            let queue = self.queue.lock();
+            if queue.failures != mark.failures {
+                return Err(queue.reason());
+            }
+        }
+        if output.ticket >= mark.ticket {
             return Ok(());
+        }
+        if let Err(error) = output.mend(&*self.files, &self.dir) {
+            self.fail(&mut output, &error);
+            return Err(error);
         }
         let spare = std::mem::take(&mut output.spare);
         let (mut pending, cuts, ticket) = {
@@ -195,35 +270,65 @@ impl Wal {
             let pending = std::mem::replace(&mut queue.pending, spare);
             (pending, std::mem::take(&mut queue.cuts), queue.ticket)
         };
-        let result = self.write(&mut output, &pending, &cuts);
+        let result = output.write(&*self.files, &self.dir, &pending, &cuts);
+        let bytes = pending.len() as u64;
         pending.clear();
         pending.shrink_to(1 << 20);
         output.spare = pending;
-        output.ticket = ticket;
-        if result.is_err() {
-            self.poisoned.store(true, Ordering::SeqCst);
+        match &result {
+            Ok(()) => {
+                output.ticket = ticket;
+                self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.succeeded(ticket);
+            }
+            Err(error) => {
+                self.fail(&mut output, error);
+                // At once, so that a crash finds no torn end; what fails here is tried again before the next write.
+                if let Err(error) = output.mend(&*self.files, &self.dir) {
+                    self.note_mending(&error);
+                }
+            }
         }
         result
     }
 
-    fn write(&self, output: &mut Output, pending: &[u8], cuts: &[usize]) -> Result<()> {
-        let mut start = 0;
-        for cut in cuts {
-            if *cut > start {
-                output.file.write_all(&pending[start..*cut])?;
-            }
-            start = *cut;
-            let file = self.files.create(&segment_path(&self.dir, output.segment + 1))?;
-            output.segment += 1;
-            let full = std::mem::replace(&mut output.file, file);
-            output.unsynced.push(full);
+    fn succeeded(&self, ticket: u64) {
+        let mut queue = self.queue.lock();
+        if !queue.kept.is_empty() {
+            queue.kept.retain(|(of, ..)| *of > ticket);
         }
-        if pending.len() > start {
-            output.file.write_all(&pending[start..])?;
+        drop(queue);
+        if self.failing.swap(false, Ordering::AcqRel) {
+            tracing::info!(dir = %self.dir.display(), "the log can be written again");
         }
-        self.written_bytes
-            .fetch_add(pending.len() as u64, Ordering::Relaxed);
-        Ok(())
+    }
+
+    /// Drops what is queued but for what must be kept, and goes back to what is known to be written.
+    fn fail(&self, output: &mut Output, error: &StorageError) {
+        let mut queue = self.queue.lock();
+        queue.pending.clear();
+        queue.cuts.clear();
+        (queue.segment, queue.segment_len) = output.known();
+        queue.failures += 1;
+        queue.reason = Some(error.clone());
+        output.ticket = queue.ticket;
+        for (_, compression, stored) in std::mem::take(&mut queue.kept) {
+            self.frame(&mut queue, compression, &stored);
+            let ticket = queue.ticket;
+            queue.kept.push((ticket, compression, stored));
+        }
+        drop(queue);
+        self.note_mending(error);
+        if !self.failing.swap(true, Ordering::AcqRel) {
+            tracing::error!(dir = %self.dir.display(), %error, "the log cannot be written; it is tried again with every transaction");
+        }
+    }
+
+    /// A sync that failed while the log's end was cut back leaves no way to go on.
+    fn note_mending(&self, error: &StorageError) {
+        if matches!(error, StorageError::Io { action: "sync", .. }) {
+            self.poisoned.store(true, Ordering::SeqCst);
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -241,10 +346,7 @@ impl Wal {
     /// When the disk refuses; the log is then closed for good, because what it holds is no longer known.
     pub fn sync(&self) -> Result<()> {
         self.flush()?;
-        let (mut full, current) = {
-            let mut output = self.output.lock();
-            (std::mem::take(&mut output.unsynced), Arc::clone(&output.file))
-        };
+        let (mut full, current) = self.output.lock().take_unsynced();
         let new_segments = !full.is_empty();
         full.push(current);
         let synced = full.iter().try_for_each(|file| file.sync()).and_then(|()| {
@@ -254,7 +356,8 @@ impl Wal {
                 Ok(())
             }
         });
-        if synced.is_err() {
+        if let Err(error) = &synced {
+            self.queue.lock().reason = Some(error.clone());
             self.poisoned.store(true, Ordering::SeqCst);
         }
         synced
@@ -265,16 +368,16 @@ impl Wal {
     /// # Errors
     /// When the write fails.
     pub fn next_segment(&self) -> Result<u64> {
-        let segment = {
+        let (segment, mark) = {
             let mut queue = self.queue.lock();
             if queue.segment_len > 0 {
                 queue.cut();
                 // A cut counts as a record, so that the flush below does not find itself done.
                 queue.ticket += 1;
             }
-            queue.segment
+            (queue.segment, queue.mark())
         };
-        self.flush()?;
+        self.flush_to(mark)?;
         Ok(segment)
     }
 
@@ -310,6 +413,18 @@ impl Wal {
 }
 
 impl Queue {
+    fn mark(&self) -> Mark {
+        Mark {
+            ticket: self.ticket,
+            failures: self.failures,
+        }
+    }
+
+    fn reason(&self) -> StorageError {
+        let unknown = || StorageError::Poisoned("the write-ahead log could not be written".into());
+        self.reason.clone().unwrap_or_else(unknown)
+    }
+
     fn cut(&mut self) {
         self.cuts.push(self.pending.len());
         self.segment += 1;

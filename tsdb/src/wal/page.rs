@@ -11,6 +11,9 @@ pub(crate) const HEADER_BYTES: usize = 7;
 /// Most bytes that a record may have after decompression: far above what any writer produces.
 pub(crate) const RECORD_BYTES_MAX: usize = 1 << 29;
 
+/// Bytes of room for staged records that are kept between transactions.
+const STAGED_BYTES_KEPT: usize = 1 << 20;
+
 const KIND_MASK: u8 = 0b0000_0111;
 const SNAPPY: u8 = 0b0000_1000;
 const ZSTD: u8 = 0b0001_0000;
@@ -32,11 +35,15 @@ pub enum Compression {
     Zstd,
 }
 
-/// Compresses records; holds the compressors' tables, so keep it.
+/// Compresses records, and gathers those of a transaction; holds the compressors' tables, so keep it.
 #[derive(Debug)]
 pub(crate) struct Compressor {
     snappy: snap::raw::Encoder,
     out: Vec<u8>,
+    /// Records of a transaction as they are to be stored, behind one another.
+    staged: Vec<u8>,
+    /// How each is compressed and where it ends.
+    ends: Vec<(Compression, usize)>,
 }
 
 impl Default for Compressor {
@@ -44,6 +51,8 @@ impl Default for Compressor {
         Compressor {
             snappy: snap::raw::Encoder::new(),
             out: Vec::new(),
+            staged: Vec::new(),
+            ends: Vec::new(),
         }
     }
 }
@@ -70,6 +79,30 @@ impl Compressor {
             Some(len) if len < record.len() => (compression, &self.out[..len]),
             _ => (Compression::None, record),
         }
+    }
+
+    /// Compresses a record and keeps it for [`super::Wal::commit`].
+    pub(crate) fn stage(&mut self, compression: Compression, record: &[u8]) {
+        let mut staged = std::mem::take(&mut self.staged);
+        let (compression, stored) = self.compress(compression, record);
+        staged.extend_from_slice(stored);
+        self.ends.push((compression, staged.len()));
+        self.staged = staged;
+    }
+
+    /// The records staged since they were last cleared.
+    pub(super) fn staged(&self) -> impl Iterator<Item = (Compression, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        starts
+            .zip(&self.ends)
+            .map(|(start, (compression, end))| (*compression, &self.staged[start..*end]))
+    }
+
+    /// Forgets what was staged.
+    pub(crate) fn clear_staged(&mut self) {
+        self.staged.clear();
+        self.staged.shrink_to(STAGED_BYTES_KEPT);
+        self.ends.clear();
     }
 }
 

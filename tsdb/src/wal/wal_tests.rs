@@ -59,26 +59,75 @@ fn records_of_many_threads_are_all_there_and_segments_stay_within_their_size() {
 }
 
 #[test]
-fn a_failed_write_and_a_failed_sync_close_the_log() {
-    for sync in [false, true] {
-        let files = MemFiles::new();
-        let wal = open(&files, SEGMENT_BYTES);
-        let mut compressor = Compressor::default();
-        wal.log(&mut compressor, &[b"before"]).unwrap();
-        let fault = if sync {
-            Fault::Sync(files.syncs() + 1)
-        } else {
-            Fault::ShortWrite(0)
-        };
-        files.inject(fault);
-        let failed = wal.log(&mut compressor, &[b"hit"]).and_then(|()| wal.sync());
-        assert!(failed.is_err());
-        files.heal();
-        assert!(matches!(
-            wal.log(&mut compressor, &[b"after"]),
-            Err(StorageError::Poisoned(_))
-        ));
+fn a_failed_sync_closes_the_log() {
+    let files = MemFiles::new();
+    let wal = open(&files, SEGMENT_BYTES);
+    let mut compressor = Compressor::default();
+    wal.log(&mut compressor, &[b"before"]).unwrap();
+    files.inject(Fault::Sync(files.syncs() + 1));
+    assert!(wal.sync().is_err());
+    files.heal();
+    assert!(wal.is_closed() && wal.failure().is_some());
+    assert!(matches!(
+        wal.log(&mut compressor, &[b"after"]),
+        Err(StorageError::Poisoned(_))
+    ));
+}
+
+#[test]
+fn a_failed_write_is_undone_and_the_next_one_succeeds() {
+    // Every call of a write that fills segments, and of what undoes it.
+    let big = vec![7u8; 20_000];
+    for fault in [Fault::Call as fn(u64) -> Fault, Fault::ShortWrite] {
+        for call in 1..=8 {
+            for second in [0, 1, 2] {
+                let files = MemFiles::new();
+                let wal = open(&files, PAGE_BYTES as u64);
+                let mut compressor = Compressor::default();
+                wal.log(&mut compressor, &[b"before"]).unwrap();
+                files.inject(fault(files.calls() + call));
+                if second > 0 {
+                    files.inject(Fault::Call(files.calls() + call + second));
+                }
+                wal.enqueue(&mut compressor, b"kept", Keep::Yes);
+                let mut logged = vec![b"before".to_vec(), b"kept".to_vec()];
+                let mut failed = 0;
+                for i in 0..4u8 {
+                    let records: [&[u8]; 2] = [&[i], &big];
+                    match wal.log(&mut compressor, &records) {
+                        Ok(()) => logged.extend([vec![i], big.clone()]),
+                        Err(_) => {
+                            failed += 1;
+                            assert!(wal.failure().is_some());
+                        }
+                    }
+                }
+                files.heal();
+                wal.log(&mut compressor, &[b"after"]).unwrap();
+                logged.push(b"after".to_vec());
+                assert!(wal.failure().is_none());
+                assert!(failed <= 3, "{failed}");
+                wal.sync().unwrap();
+                for found in [files.after_kill(), files.after_power_loss()] {
+                    assert_eq!(read(&found), logged, "{:?} {second}", fault(call));
+                }
+            }
+        }
     }
+}
+
+#[test]
+fn a_transaction_that_another_ones_failure_takes_along_is_told() {
+    let files = MemFiles::new();
+    let wal = open(&files, SEGMENT_BYTES);
+    let (mut one, mut two) = (Compressor::default(), Compressor::default());
+    one.stage(wal.compression(), b"one");
+    let mark = wal.frame_staged(&mut one, Keep::No);
+    files.inject(Fault::Call(files.calls() + 1));
+    assert!(wal.log(&mut two, &[b"two"]).is_err());
+    assert!(wal.flush_to(mark).is_err(), "it went down with the other");
+    wal.log(&mut two, &[b"three"]).unwrap();
+    assert_eq!(read(&files), [b"three"]);
 }
 
 #[test]

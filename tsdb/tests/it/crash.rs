@@ -121,38 +121,54 @@ fn a_power_cut_loses_nothing_that_was_synced() {
 }
 
 #[test]
-fn a_failed_write_or_sync_closes_appending_and_reading_goes_on() {
-    for full_disk in [false, true] {
-        let files = MemFiles::new();
-        let db = open(&files, options());
-        for number in 1..=10 {
-            assert!(transact(&db, number, 3 + (number as usize % 3)));
-        }
-        if full_disk {
-            files.inject(Fault::NoSpaceAfter(10));
-            assert!(!transact(&db, 11, 3));
-        } else {
-            files.inject(Fault::Sync(files.syncs() + 1));
-            assert!(db.sync().is_err());
-        }
-        files.heal();
-        let refused = db.append(&some_batch(&db), &mut AppendOutcome::default());
-        assert!(
-            matches!(
-                refused,
-                Err(model::storage::AppendError::Storage(StorageError::Poisoned(_)))
-            ),
-            "{refused:?}"
-        );
-        let contents = read(&db, TimeRange::ALL, &everything());
-        assert_eq!(
-            contents.values().map(std::collections::BTreeMap::len).max(),
-            Some(10)
-        );
-        drop(db);
-        let again = found(&files.after_kill());
-        assert!((1..=10).all(|n| again.contains(&n)));
+fn a_failed_sync_closes_appending_and_reading_goes_on() {
+    let (files, db) = ten_transactions();
+    files.inject(Fault::Sync(files.syncs() + 1));
+    assert!(db.sync().is_err());
+    files.heal();
+    let refused = db.append(&some_batch(&db), &mut AppendOutcome::default());
+    assert!(
+        matches!(
+            refused,
+            Err(model::storage::AppendError::Storage(StorageError::Poisoned(_)))
+        ),
+        "{refused:?}"
+    );
+    assert!(db.head().poisoned().is_some() && db.head().write_failure().is_some());
+    still_there(&files, &db, 10);
+}
+
+#[test]
+fn a_full_disk_refuses_samples_until_there_is_room_and_reading_goes_on() {
+    let (files, db) = ten_transactions();
+    files.inject(Fault::NoSpaceAfter(10));
+    for _ in 0..3 {
+        assert!(!transact(&db, 11, 3));
+        let why = db.head().write_failure().expect("it is said");
+        assert!(why.contains("data/wal/"), "{why}");
     }
+    assert!(db.head().poisoned().is_none());
+    files.heal();
+    assert!(transact(&db, 12, 3));
+    assert_eq!(db.head().write_failure(), None);
+    still_there(&files, &db, 11);
+}
+
+fn ten_transactions() -> (MemFiles, Db) {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    for number in 1..=10 {
+        assert!(transact(&db, number, 3 + (number as usize % 3)));
+    }
+    (files, db)
+}
+
+fn still_there(files: &MemFiles, db: &Db, transactions: usize) {
+    let contents = read(db, TimeRange::ALL, &everything());
+    let most = contents.values().map(std::collections::BTreeMap::len).max();
+    assert_eq!(most, Some(transactions));
+    let again = found(&files.after_kill());
+    assert!((1..=10).all(|n| again.contains(&n)));
 }
 
 fn some_batch(db: &Db) -> AppendBatch {

@@ -265,6 +265,11 @@ fn take_snapshot(
     options: &HeadOptions,
 ) -> Result<(Option<Loaded>, SnapshotUse)> {
     let path = dir.join(Head::SNAPSHOT_FILE);
+    // What a crash has left of the writing of one.
+    let unfinished = snapshot::temporary(&path);
+    if files.exists(&unfinished) {
+        files.remove_file(&unfinished)?;
+    }
     let used = if !options.snapshots {
         SnapshotUse::Off
     } else {

@@ -192,7 +192,7 @@ impl<'a> Writer<'a> {
 }
 
 /// The name of a snapshot until it is whole.
-pub(super) fn temporary(path: &Path) -> PathBuf {
+pub(in crate::head) fn temporary(path: &Path) -> PathBuf {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     PathBuf::from(temporary)

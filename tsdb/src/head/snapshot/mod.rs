@@ -43,6 +43,7 @@ use model::storage::StorageError;
 use super::Head;
 use crate::files::Result;
 
+pub(super) use file::temporary;
 pub(super) use load::{Loaded, load};
 pub(super) use state::State;
 

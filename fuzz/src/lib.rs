@@ -1,0 +1,89 @@
+//! What the fuzz targets share: checksums put right, files in memory, everything read.
+//!
+//! A fuzzer never guesses a checksum, so everything behind one would stay in the dark. Targets over checked formats
+//! therefore *seal* their input first: they walk it as loosely as they can and write the right checksum wherever one
+//! belongs. What is then read is damage that a faulty writer could produce, which must give an error and never a panic,
+//! an endless loop or an allocation beyond what the input's size explains.
+//!
+//! | target | input | what must hold |
+//! |---|---|---|
+//! | `chunks` | encoding, time range, chunk | decodes or fails; appenders resume or fail; what decodes encodes again to the same |
+//! | `index` | a block's index | every look-up answers or fails |
+//! | `segments` | a chunk segment of a block | every offset answers or fails |
+//! | `tombstones`, `meta` | the block's files | what is read is written and read again to the same |
+//! | `wal_pages` | a log segment | reading ends |
+//! | `wal_records` | one record | what decodes encodes again to the same |
+//! | `head` | kind of file, its contents | a store opens on it, answers, takes samples, and opens again without damage |
+//! | `exposition` | format and options, a body | reading ends; every series and exemplar text parses or fails |
+//! | `promql` | switches, a query | what parses prints to a query that parses to the same |
+//! | `series_notation` | a series with values, a selector | reading ends |
+//!
+//! `seeds/TARGET` is a small committed corpus, written by `cargo run --example seeds` here; `corpus/` is what a machine has
+//! found so far. An input that breaks a target becomes a test of the crate concerned.
+
+mod sample;
+mod seal;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use model::columns::Columns;
+use model::matcher::{MatchOp, Matcher};
+use model::storage::{Queryable, SelectHints, TimeRange};
+use tsdb::db::{Db, Options};
+use tsdb::files::{Files, MemFiles};
+
+pub use sample::{SampleBlock, fill, float_rows, histogram_rows, sample_block};
+pub use seal::{frame_records, seal_chunk_file, seal_index, seal_segment, seal_tombstones};
+
+/// Puts a file and the folders above it.
+pub fn put(files: &MemFiles, path: &Path, bytes: &[u8]) {
+    files
+        .create_dir_all(path.parent().unwrap_or(Path::new("")))
+        .expect("memory");
+    files
+        .create(path)
+        .and_then(|file| file.write_all(bytes))
+        .expect("memory");
+}
+
+/// Options of a small store without threads.
+pub fn options() -> Options {
+    let mut options = Options {
+        background: false,
+        ..Options::default()
+    };
+    options.head.out_of_order_window_ms = 600_000;
+    options.head.exemplars_max = 100;
+    options
+}
+
+/// Reads everything that a store holds; the number of samples.
+pub fn read_all(db: &Db) -> usize {
+    let querier = db.querier(TimeRange::ALL).expect("a view of memory");
+    let every = Matcher::new(MatchOp::Regex, "__name__", ".*").expect("a pattern");
+    let hints = SelectHints {
+        sorted: true,
+        ..SelectHints::default()
+    };
+    let Ok(set) = querier.select(&hints, &[every]) else {
+        return 0;
+    };
+    let mut columns = Columns::default();
+    let mut samples = 0;
+    for i in 0..set.len() {
+        columns.clear();
+        // A chunk of nonsense under a right checksum fails when it is read.
+        if set.read(i, TimeRange::ALL, &mut columns).is_ok() {
+            samples += columns.timestamps_ms.len();
+        }
+    }
+    samples
+}
+
+/// Opens a store on these files.
+pub fn open(files: &MemFiles) -> Db {
+    let files: Arc<dyn Files> = Arc::new(files.clone());
+    let clock = Arc::new(model::clock::ManualClock::new(0));
+    Db::open(files, Path::new("data"), options(), clock).expect("damage is no error")
+}

@@ -1,0 +1,42 @@
+//! Queries; see the crate's page.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use promql::ast_json;
+use promql::parser::{ParseOptions, parse, parse_metric, parse_selector};
+
+fuzz_target!(|input: &[u8]| {
+    let Some((switches, text)) = input.split_first() else {
+        return;
+    };
+    let Ok(query) = std::str::from_utf8(text) else {
+        return;
+    };
+    let on = |bit: u8| switches >> bit & 1 == 1;
+    let options = ParseOptions {
+        experimental_functions: on(0),
+        duration_expressions: on(1),
+        extended_range_selectors: on(2),
+        binop_fill_modifiers: on(3),
+    };
+    drop(parse_selector(query));
+    drop(parse_metric(query));
+    match parse(query, &options) {
+        Ok(expr) => {
+            let printed = expr.to_string();
+            for text in [&printed, &expr.pretty()] {
+                let again = parse(text, &options).unwrap_or_else(|e| panic!("{query:?}: {text:?}: {e}"));
+                assert_eq!(again.to_string(), printed, "{query:?} by way of {text:?}");
+                let (mut a, mut b) = (String::new(), String::new());
+                ast_json::write(&expr, &mut a);
+                ast_json::write(&again, &mut b);
+                assert_eq!(a, b, "{query:?} by way of {text:?}");
+            }
+        }
+        Err(error) => {
+            drop(error.render());
+            let place = error.position();
+            assert!(place.is_none_or(|(line, column)| line >= 1 && column >= 1));
+        }
+    }
+});

@@ -1,0 +1,18 @@
+//! Series with values, as unit tests write them; see the crate's page.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use promql::parser::parse_series;
+
+fuzz_target!(|input: &[u8]| {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    match parse_series(text) {
+        Ok((labels, values)) => {
+            assert!(labels.iter().all(|(name, _)| !name.is_empty()));
+            drop(values);
+        }
+        Err(error) => drop(error.render()),
+    }
+});
