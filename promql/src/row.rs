@@ -96,6 +96,12 @@ impl Row {
         Some(&self.histograms[at].1)
     }
 
+    /// Whether the last step has a result.
+    pub(crate) fn has_last(&self) -> bool {
+        let last = self.present.len().checked_sub(1);
+        last.is_some_and(|last| self.present.get(last))
+    }
+
     /// Whether no step has a result.
     pub fn is_empty(&self) -> bool {
         self.present.none()

@@ -4,7 +4,7 @@ use model::labels::Labels;
 
 use crate::annotations::Annotations;
 use crate::engine::QueryError;
-use crate::plan::{Node, NodeId};
+use crate::plan::{Node, NodeId, NodeKind};
 use crate::row::{Bits, Row};
 
 use super::Execution;
@@ -20,7 +20,7 @@ impl Execution<'_> {
         node: &Node,
     ) -> Result<Table, QueryError> {
         let steps = node.steps.count;
-        let (presence, _held) = self.consume(child, || Presence::new(steps))?;
+        let (presence, _samples) = self.consume(child, || Presence::new(steps))?;
         let mut row = Row::default();
         row.reset(steps);
         for step in 0..steps {
@@ -30,7 +30,12 @@ impl Execution<'_> {
         }
         let mut table = Table::new(&self.shared.limits);
         table.push(Labels::from_pairs(labels.iter().map(|(n, v)| (n, v))), false, row)?;
-        table.hold_samples()?;
+        // `absent_over_time` is made of what the range function has left.
+        let gathered = match self.plan.node(child).kind {
+            NodeKind::Range(_) | NodeKind::Subquery(_) => 0,
+            _ => presence.last,
+        };
+        self.shared.limits.touch_samples(table.samples() + gathered)?;
         Ok(table)
     }
 }
@@ -38,13 +43,15 @@ impl Execution<'_> {
 /// At which steps any row has a result.
 pub(crate) struct Presence {
     bits: Bits,
+    /// Rows that have a result at the last step.
+    last: usize,
 }
 
 impl Presence {
     fn new(steps: usize) -> Self {
         let mut bits = Bits::default();
         bits.reset(steps);
-        Presence { bits }
+        Presence { bits, last: 0 }
     }
 }
 
@@ -58,6 +65,7 @@ pub(crate) fn union(bits: &mut Bits, other: &Bits) {
 impl Sink for Presence {
     fn take(&mut self, _: Head, row: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
         union(&mut self.bits, &row.present);
+        self.last += usize::from(row.has_last());
         Ok(())
     }
 }
@@ -65,6 +73,7 @@ impl Sink for Presence {
 impl Consumer for Presence {
     fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
         union(&mut self.bits, &later.bits);
+        self.last += later.last;
         Ok(())
     }
 }

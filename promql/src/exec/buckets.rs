@@ -41,7 +41,9 @@ impl Execution<'_> {
         if *function != BucketFunction::Fraction {
             self.check_quantiles(&args, node);
         }
-        let input = self.table(child)?;
+        let mut scalars = Held::new(&self.shared.limits);
+        scalars.add_samples(args.len() * node.steps.count)?;
+        let (input, _samples) = self.table(child)?;
         let mut notes = Annotations::default();
         let work = Work {
             shared: &self.shared,
@@ -66,7 +68,8 @@ impl Execution<'_> {
         table
             .make_distinct(Distinct::Merge)
             .map_err(|error| error.located(node.spans.whole))?;
-        table.hold_samples()?;
+        let gathered = input.rows_at_last() + args.len();
+        self.shared.limits.touch_samples(table.samples() + gathered)?;
         Ok(table)
     }
 

@@ -169,6 +169,7 @@ impl Counts {
             self.add_bounds(counting, bounds, (windows, eval), read, total, rows);
             return WindowSizes {
                 largest: bounds.largest() as usize,
+                last: bounds.iter().last().map_or(0, |(from, to)| (to - from) as usize),
                 all: total as usize,
             };
         }
@@ -181,6 +182,7 @@ impl Counts {
         self.add_bounds(counting, &bounds, (windows, eval), read, all, weight);
         WindowSizes {
             largest: sizes().max().unwrap_or(0) as usize,
+            last: sizes().last().unwrap_or(0) as usize,
             all: all as usize,
         }
     }
@@ -263,6 +265,8 @@ impl Counts {
 pub(crate) struct WindowSizes {
     /// The one that holds most.
     pub(crate) largest: usize,
+    /// The last one.
+    pub(crate) last: usize,
     /// All together.
     pub(crate) all: usize,
 }

@@ -29,7 +29,7 @@ struct InfoSeries {
 
 impl Execution<'_> {
     pub(super) fn info(&self, info: &Info, node: &Node) -> Result<Table, QueryError> {
-        let input = self.table(info.child)?;
+        let (input, _samples) = self.table(info.child)?;
         let located = |error: QueryError| error.located(node.spans.whole);
         let names = name_matchers(info.selector.as_deref());
         let data: Vec<&Matcher> = info
@@ -71,7 +71,7 @@ impl Execution<'_> {
             table.push(series.labels, series.drop_name, series.row)?;
         }
         table.make_distinct(Distinct::Merge).map_err(located)?;
-        table.hold_samples()?;
+        self.shared.limits.touch_samples(table.samples())?;
         Ok(table)
     }
 

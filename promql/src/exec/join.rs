@@ -27,7 +27,8 @@ impl Execution<'_> {
     }
 
     fn join_rows(&self, join: &Join, node: &Node) -> Result<Table, QueryError> {
-        let (lhs, rhs) = (self.table(join.lhs)?, self.table(join.rhs)?);
+        let (lhs, _lhs_samples) = self.table(join.lhs)?;
+        let (rhs, _rhs_samples) = self.table(join.rhs)?;
         let mut signatures = Signatures::new(&join.on, &self.shared.limits);
         let left = signatures.of_rows(&lhs)?;
         let right = signatures.of_rows(&rhs)?;
@@ -65,10 +66,9 @@ impl Execution<'_> {
             }
         }
         work.tell_last_notes();
-        let mut table = work.results.table;
-        table.hold_samples()?;
-        let rows = lhs.series.len() + rhs.series.len();
-        self.shared.limits.touch_samples(rows)?;
+        let table = work.results.table;
+        let gathered = lhs.rows_at_last() + rhs.rows_at_last();
+        self.shared.limits.touch_samples(table.samples() + gathered)?;
         Ok(table)
     }
 }

@@ -45,12 +45,16 @@ impl Meter {
 
     /// Adds `amount`; the new sum.
     fn add(&self, amount: usize) -> usize {
-        let now = self
-            .now
-            .fetch_add(amount, Ordering::Relaxed)
-            .saturating_add(amount);
+        let now = self.add_quietly(amount);
         self.peak.fetch_max(now, Ordering::Relaxed);
         now
+    }
+
+    /// The same, and the peak is not to know.
+    fn add_quietly(&self, amount: usize) -> usize {
+        self.now
+            .fetch_add(amount, Ordering::Relaxed)
+            .saturating_add(amount)
     }
 
     fn remove(&self, amount: usize) {
@@ -116,6 +120,25 @@ impl Limits {
     /// Takes an earlier peak into account again.
     pub(crate) fn restore_peak(&self, earlier: usize) {
         self.bytes.peak.fetch_max(earlier, Ordering::Relaxed);
+    }
+
+    /// Makes the peak of samples what is held now; gives what is held, and the peak so far.
+    pub(crate) fn restart_sample_peak(&self) -> (usize, usize) {
+        let now = self.samples.now.load(Ordering::Relaxed);
+        (now, self.samples.peak.swap(now, Ordering::Relaxed))
+    }
+
+    /// Takes an earlier peak into account again.
+    pub(crate) fn restore_sample_peak(&self, earlier: usize) {
+        self.samples.peak.fetch_max(earlier, Ordering::Relaxed);
+    }
+
+    /// Whether `samples` more could be held for a moment, asked by one of several threads: what they hold together
+    /// depends on chance, and is no peak.
+    pub(crate) fn allow_samples(&self, samples: usize) -> Result<(), QueryError> {
+        let sum = self.samples.add_quietly(samples);
+        self.samples.remove(samples);
+        self.judge_samples(sum)
     }
 
     /// Whether `samples` more could be held for a moment.
@@ -188,6 +211,18 @@ impl Held {
         self.samples += samples;
         let sum = self.limits.samples.add(samples);
         self.limits.judge_samples(sum)
+    }
+
+    /// Holds `samples` more for one of several threads.
+    pub(crate) fn add_samples_quietly(&mut self, samples: usize) -> Result<(), QueryError> {
+        self.samples += samples;
+        let sum = self.limits.samples.add_quietly(samples);
+        self.limits.judge_samples(sum)
+    }
+
+    /// Samples that it holds.
+    pub(crate) fn samples(&self) -> usize {
+        self.samples
     }
 
     /// Holds `samples` instead of what it held.

@@ -79,6 +79,8 @@ struct Kept {
     table: Arc<Table>,
     /// What was looked at for it: the reference would look again each time.
     counts: Counts,
+    /// Most samples that were held for it at a time.
+    sample_peak: usize,
     /// How many nodes still will ask for it.
     uses_left: u32,
 }
@@ -152,13 +154,13 @@ impl<'a> Execution<'a> {
     /// Sends the rows of node `id` to consumers made by `make`. The samples behind them stay accounted for until the
     /// second result is dropped.
     fn consume<C: Consumer>(&self, id: NodeId, make: impl Fn() -> C + Sync) -> Result<(C, Held), QueryError> {
-        let pipeline = self.input(id)?;
-        self.run(&pipeline, make)
+        let mut pipeline = self.input(id)?;
+        self.run(&mut pipeline, make)
     }
 
     fn run<C: Consumer>(
         &self,
-        pipeline: &Pipeline<'_>,
+        pipeline: &mut Pipeline<'_>,
         make: impl Fn() -> C + Sync,
     ) -> Result<(C, Held), QueryError> {
         let frame = self.enter();
@@ -171,11 +173,22 @@ impl<'a> Execution<'a> {
             passed,
             ..
         } = ledger;
-        for (stage, pair) in pipeline.stages.iter().zip(passed.windows(2)) {
+        match pipeline.table_samples.take() {
+            Some(samples) => held = samples,
+            None => {
+                let source = passed[0];
+                let steps = self.plan.node(pipeline.places[0].id).steps.count;
+                let extra = pipeline.source.extra_samples(source.last, steps);
+                let more = (source.peak + extra).saturating_sub(held.samples());
+                self.shared.limits.touch_samples(more)?;
+            }
+        }
+        for (index, (stage, pair)) in pipeline.stages.iter().zip(passed.windows(2)).enumerate() {
             let (input, output) = (pair[0], pair[1]);
-            let extra = stage.extra_samples(input.rows, self.plan.steps.count);
+            let steps = self.plan.node(pipeline.places[index + 1].id).steps.count;
+            let extra = stage.extra_samples(input.last, steps);
             if !stage.is_in_place() {
-                self.shared.limits.touch_samples(output.samples + extra)?;
+                self.shared.limits.touch_samples(output.peak + extra)?;
             }
             held.set_samples(output.samples)?;
         }
@@ -188,32 +201,43 @@ impl<'a> Execution<'a> {
     fn input(&self, id: NodeId) -> Result<Pipeline<'a>, QueryError> {
         let node = self.plan.node(id);
         if node.uses > 1 || node.distinct != crate::plan::Distinct::Sure {
-            return Ok(Pipeline::new(Source::Table(self.table(id)?), id, node));
+            return self.table_pipeline(id, node);
         }
         self.pipeline(id)
     }
 
-    /// The rows of node `id`, kept.
-    fn table(&self, id: NodeId) -> Result<Arc<Table>, QueryError> {
+    /// The rows of node `id`, kept, and their samples: held as long as whoever asks works with them.
+    fn table(&self, id: NodeId) -> Result<(Arc<Table>, Held), QueryError> {
         if let Some(table) = self.take_kept(id) {
-            return Ok(table);
+            return self.with_samples(table);
         }
         self.shared.limits.check()?;
         let node = self.plan.node(id);
         if node.uses == 1 {
-            return Ok(Arc::new(self.new_table(id, node)?));
+            return self.with_samples(Arc::new(self.new_table(id, node)?));
         }
         let outside = self.counts.replace(self.shared.no_counts.clone());
+        let limits = &self.shared.limits;
+        let (before, peak) = limits.restart_sample_peak();
         let table = Arc::new(self.new_table(id, node)?);
+        let sample_peak = limits.peak_samples().saturating_sub(before);
+        limits.restore_sample_peak(peak);
         let counts = self.counts.replace(outside);
         self.counts.borrow_mut().merge(counts.clone());
         let kept = Kept {
             table: table.clone(),
             counts,
+            sample_peak,
             uses_left: node.uses - 1,
         };
         self.kept.borrow_mut().insert(id, kept);
-        Ok(table)
+        self.with_samples(table)
+    }
+
+    fn with_samples(&self, table: Arc<Table>) -> Result<(Arc<Table>, Held), QueryError> {
+        let mut held = Held::new(&self.shared.limits);
+        held.add_samples(table.samples())?;
+        Ok((table, held))
     }
 
     fn new_table(&self, id: NodeId, node: &'a Node) -> Result<Table, QueryError> {
@@ -229,12 +253,10 @@ impl<'a> Execution<'a> {
         let mut table = match self.operator(node)? {
             Some(table) => table,
             None => {
-                let pipeline = self.pipeline(id)?;
+                let mut pipeline = self.pipeline(id)?;
                 let limits = &self.shared.limits;
-                let (collect, held) = self.run(&pipeline, || Collect::new(limits))?;
-                let mut table = collect.finish();
-                table.absorb(held);
-                table
+                let (collect, _samples) = self.run(&mut pipeline, || Collect::new(limits))?;
+                collect.finish()
             }
         };
         table.make_distinct(node.distinct)?;
@@ -245,6 +267,9 @@ impl<'a> Execution<'a> {
         let mut kept = self.kept.borrow_mut();
         let known = kept.get_mut(&id)?;
         let table = known.table.clone();
+        let limits = &self.shared.limits;
+        let (now, peak) = limits.restart_sample_peak();
+        limits.restore_sample_peak(peak.max(now + known.sample_peak));
         self.counts.borrow_mut().merge(known.counts.clone());
         known.uses_left -= 1;
         if known.uses_left == 0 {
@@ -276,6 +301,8 @@ impl<'a> Execution<'a> {
             } => self.buckets(function, *child, args, node)?,
             NodeKind::Info(info) => self.info(info, node)?,
             NodeKind::FromScalar(scalar) => {
+                // The scalar, its value at one step, and the vector.
+                self.shared.limits.touch_samples(2 * node.steps.count + 1)?;
                 let values = self.scalar(scalar, node.steps)?.into_steps(node.steps.count);
                 let mut row = Row::default();
                 row.reset(node.steps.count);
@@ -312,9 +339,16 @@ impl<'a> Execution<'a> {
                 let args = self.scalars(&select.args, node.steps).map_err(located)?;
                 Source::Range(set, select, args, node)
             }
-            _ => Source::Table(self.table(id)?),
+            _ => return self.table_pipeline(id, node),
         };
         Ok(Pipeline::new(source, id, node))
+    }
+
+    fn table_pipeline(&self, id: NodeId, node: &'a Node) -> Result<Pipeline<'a>, QueryError> {
+        let (table, samples) = self.table(id)?;
+        let mut pipeline = Pipeline::new(Source::Table(table), id, node);
+        pipeline.table_samples = Some(samples);
+        Ok(pipeline)
     }
 
     /// What a node does with each row of its child, if it looks at one row at a time.

@@ -18,7 +18,7 @@ use crate::kernels::Scratch;
 use crate::plan::{Node, NodeId};
 use crate::row::Row;
 
-use super::counts::Counts;
+use super::counts::{Counts, WindowSizes};
 use super::head::Head;
 use super::limits::{Held, Limits, float_row_bytes, row_samples};
 use super::profile::{Profile, Stopwatch};
@@ -52,6 +52,8 @@ pub(crate) struct Pipeline<'p> {
     pub(crate) stages: Vec<Stage<'p>>,
     /// Whose work the source and each stage are.
     pub(crate) places: Vec<Place>,
+    /// Samples of the source's rows, where they are a table's.
+    pub(crate) table_samples: Option<Held>,
     /// What one thread's rows take.
     rows_bytes: usize,
 }
@@ -156,8 +158,7 @@ impl Ledger {
         self.counts.merge(later.counts);
         self.held.absorb(later.held);
         for (all, more) in self.passed.iter_mut().zip(later.passed) {
-            all.rows += more.rows;
-            all.samples += more.samples;
+            all.absorb(more);
         }
         self.watch.absorb(&later.watch);
     }
@@ -168,6 +169,8 @@ pub(crate) struct Work<'s> {
     pub(crate) shared: &'s Shared,
     pub(crate) buffers: Buffers,
     pub(crate) ledger: Ledger,
+    /// The windows that were looked at last.
+    pub(crate) windows: WindowSizes,
     /// The rows that the thread works on.
     rows_held: Held,
     /// The samples that it reads, and what kernels make of them.
@@ -203,12 +206,31 @@ impl Work<'_> {
 pub(crate) struct Passed {
     pub(crate) rows: usize,
     pub(crate) samples: usize,
+    /// Rows that have a sample at the last step.
+    pub(crate) last: usize,
+    /// Most samples that the reference holds while it makes the rows one after the other: those made so far, and the
+    /// window that it looks at. It drops a series' last window when the next series begins.
+    pub(crate) peak: usize,
 }
 
 impl Passed {
-    fn add(&mut self, row: &Row) {
-        self.rows += 1;
-        self.samples += row_samples(row);
+    fn add(&mut self, row: &Row, windows: WindowSizes) {
+        let samples = row_samples(row);
+        let made = self.samples + samples;
+        self.peak = self
+            .peak
+            .max(self.samples + windows.largest)
+            .max(made + windows.last);
+        self.rows += usize::from(samples > 0);
+        self.samples = made;
+        self.last += usize::from(row.has_last());
+    }
+
+    fn absorb(&mut self, later: Passed) {
+        self.peak = self.peak.max(self.samples + later.peak);
+        self.rows += later.rows;
+        self.samples += later.samples;
+        self.last += later.last;
     }
 }
 
@@ -230,6 +252,7 @@ impl<'p> Pipeline<'p> {
             source,
             stages: Vec::new(),
             places: vec![Place::of(id, node)],
+            table_samples: None,
             rows_bytes: 2 * float_row_bytes(node.steps.count),
         }
     }
@@ -310,6 +333,7 @@ impl<'p> Pipeline<'p> {
                 passed: vec![Passed::default(); stages + 1],
                 watch: Stopwatch::new(shared.profile.is_some(), stages + 2),
             },
+            windows: WindowSizes::default(),
             rows_held: Held::new(&shared.limits),
             columns_held: Held::new(&shared.limits),
         };
@@ -339,22 +363,24 @@ impl<'p> Pipeline<'p> {
             .fetch(index, row, work)
             .map_err(|error| located(error, 0))?;
         work.ledger.watch.lap(0);
+        let windows = std::mem::take(&mut work.windows);
+        work.ledger.passed[0].add(row, windows);
         if row.is_empty() {
             return Ok(None);
         }
-        work.ledger.passed[0].add(row);
         if !matches!(self.source, Source::Table(_)) {
-            work.ledger.held.add_samples(row_samples(row))?;
+            work.ledger.held.add_samples_quietly(row_samples(row))?;
         }
         for (index, stage) in self.stages.iter().enumerate() {
             stage
                 .apply(&mut head, row, work)
                 .map_err(|error| located(error, index + 1))?;
             work.ledger.watch.lap(index + 1);
+            let windows = std::mem::take(&mut work.windows);
+            work.ledger.passed[index + 1].add(row, windows);
             if row.is_empty() {
                 return Ok(None);
             }
-            work.ledger.passed[index + 1].add(row);
         }
         Ok(Some(head))
     }

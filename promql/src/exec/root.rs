@@ -77,10 +77,9 @@ impl Execution<'_> {
         let table = match self.plan.node(node).distinct {
             Distinct::Sure => {
                 let limits = &self.shared.limits;
-                let (collect, held) = self.consume(node, || Collect::new(limits))?;
-                let mut table = collect.finish();
-                table.absorb(held);
-                table
+                let (collect, samples) = self.consume(node, || Collect::new(limits))?;
+                all.absorb(samples);
+                collect.finish()
             }
             _ => self.owned_table(node)?,
         };
@@ -98,7 +97,7 @@ impl Execution<'_> {
 
     /// The rows of a node, as a table that nobody else has.
     fn owned_table(&self, node: NodeId) -> Result<Table, QueryError> {
-        let table = self.table(node)?;
+        let (table, _samples) = self.table(node)?;
         match Arc::try_unwrap(table) {
             Ok(table) => Ok(table),
             Err(shared) => {

@@ -20,7 +20,8 @@ impl Execution<'_> {
         on: &MatchLabels,
         node: &Node,
     ) -> Result<Table, QueryError> {
-        let (lhs, rhs) = (self.table(lhs)?, self.table(rhs)?);
+        let (lhs, _lhs_samples) = self.table(lhs)?;
+        let (rhs, _rhs_samples) = self.table(rhs)?;
         let mut signatures = Signatures::new(on, &self.shared.limits);
         let left = signatures.of_rows(&lhs)?;
         let right = signatures.of_rows(&rhs)?;
@@ -55,9 +56,8 @@ impl Execution<'_> {
         if op == BinaryOp::Or {
             table.make_distinct(Distinct::Merge)?;
         }
-        table.hold_samples()?;
-        let rows = lhs.series.len() + rhs.series.len();
-        self.shared.limits.touch_samples(rows)?;
+        let gathered = lhs.rows_at_last() + rhs.rows_at_last();
+        self.shared.limits.touch_samples(table.samples() + gathered)?;
         Ok(table)
     }
 }

@@ -18,12 +18,13 @@ impl Execution<'_> {
         node: &Node,
     ) -> Result<Table, QueryError> {
         let limits = &self.shared.limits;
-        let (collect, held) = self.consume(child, || Collect::new(limits))?;
+        let (collect, _samples) = self.consume(child, || Collect::new(limits))?;
         let mut table = collect.finish();
-        table.absorb(held);
+        let gathered = table.rows_at_last();
         if by_labels.is_none() {
             drop_histograms(&mut table.series);
         }
+        limits.touch_samples(table.samples() + gathered)?;
         if over_range || node.steps.count > 1 {
             self.annotate(|notes| {
                 notes.warn(

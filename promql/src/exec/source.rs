@@ -38,6 +38,17 @@ impl Source<'_> {
         }
     }
 
+    /// Samples that the reference holds besides windows and results while it makes rows at `steps` steps, of which
+    /// `last` are at the last one.
+    pub(super) fn extra_samples(&self, last: usize, steps: usize) -> usize {
+        match self {
+            Source::Range(_, _, args, _) => args.len() * steps,
+            // `timestamp(selector)` walks its samples step by step.
+            Source::Select(_, select, _) if select.output != InstantOutput::Value => last,
+            _ => 0,
+        }
+    }
+
     /// Makes the row of series `index`.
     pub(super) fn fetch(&self, index: usize, row: &mut Row, work: &mut Work<'_>) -> Result<Head, QueryError> {
         match self {
@@ -120,7 +131,8 @@ fn range_row(
     let (windows, bounds) = (input.reached(), scratch.bounds());
     let counts = &mut work.ledger.counts;
     let sizes = counts.add_windows(select.counting, columns, windows, node.steps, true, bounds);
-    work.shared.limits.touch_samples(sizes.largest)?;
+    work.windows = sizes;
+    work.shared.limits.allow_samples(sizes.largest)?;
     let mut context = KernelContext::new(
         head.labels.metric_name(),
         node.spans.param,

@@ -57,8 +57,8 @@ pub(crate) enum Stage<'p> {
 }
 
 impl Stage<'_> {
-    /// Samples that the reference holds besides the stage's results: its rows at one step, and its scalars.
-    pub(crate) fn extra_samples(&self, rows: usize, steps: usize) -> usize {
+    /// Samples that the reference holds besides the stage's results: its rows at the last step, and its scalars.
+    pub(crate) fn extra_samples(&self, last: usize, steps: usize) -> usize {
         let scalars = match self {
             Stage::Element(_, args) => args.len(),
             Stage::WithScalar { .. } => 1,
@@ -66,7 +66,7 @@ impl Stage<'_> {
             Stage::StepTime(_) => 0,
             _ => return 0,
         };
-        rows + scalars * (steps + 1)
+        last + scalars * (steps + 1)
     }
 
     /// Whether the reference changes its input instead of making a copy.
@@ -258,7 +258,8 @@ fn subquery_row(
     function.prepare(&input, scratch);
     let (counts, bounds) = (&mut work.ledger.counts, scratch.bounds());
     let sizes = counts.add_windows(call.counting, columns, call.windows, node.steps, false, bounds);
-    work.shared.limits.touch_samples(sizes.largest)?;
+    work.windows = sizes;
+    work.shared.limits.allow_samples(sizes.largest)?;
     let named = head.keeps(METRIC_NAME);
     let name = if named { head.labels.metric_name() } else { "" };
     let notes = &mut work.ledger.annotations;

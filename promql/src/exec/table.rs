@@ -11,7 +11,7 @@ use crate::plan::Distinct;
 use crate::row::Row;
 
 use super::head::Head;
-use super::limits::{Held, Limits, labels_bytes, row_bytes};
+use super::limits::{Held, Limits, labels_bytes, row_bytes, row_samples};
 use super::pipeline::{Consumer, Sink};
 
 /// A row and whose it is.
@@ -56,24 +56,20 @@ impl Table {
         Ok(())
     }
 
-    /// Accounts for the samples of all rows, as the reference does for the result of a node.
-    pub(crate) fn hold_samples(&mut self) -> Result<(), QueryError> {
-        let samples = self
-            .series
-            .iter()
-            .map(|series| super::limits::row_samples(&series.row))
-            .sum();
-        self.held.add_samples(samples)
+    /// The samples of all rows.
+    pub(crate) fn samples(&self) -> usize {
+        self.series.iter().map(|series| row_samples(&series.row)).sum()
+    }
+
+    /// How many rows have a result at the last step.
+    pub(crate) fn rows_at_last(&self) -> usize {
+        let at_last = |series: &&SeriesRow| series.row.has_last();
+        self.series.iter().filter(at_last).count()
     }
 
     /// What is held for the rows.
     pub(crate) fn into_parts(self) -> (Vec<SeriesRow>, Held) {
         (self.series, self.held)
-    }
-
-    /// Takes over what is held for the rows.
-    pub(crate) fn absorb(&mut self, held: Held) {
-        self.held.absorb(held);
     }
 
     /// Treats rows with equal labels as `distinct` says.

@@ -35,9 +35,13 @@ impl Execution<'_> {
             numbers: HashMap::new(),
             counted: Vec::new(),
             held: Held::new(limits),
+            last: 0,
         };
-        let (counting, _held) = self.consume(child, new)?;
-        counting.finish(limits)
+        let (counting, _samples) = self.consume(child, new)?;
+        let gathered = counting.last;
+        let table = counting.finish(limits)?;
+        limits.touch_samples(table.samples() + gathered)?;
+        Ok(table)
     }
 }
 
@@ -48,6 +52,8 @@ struct Counting<'p> {
     numbers: HashMap<Labels, usize>,
     counted: Vec<(Labels, Vec<f64>)>,
     held: Held,
+    /// Rows that have a value at the last step.
+    last: usize,
 }
 
 impl Counting<'_> {
@@ -102,6 +108,7 @@ impl Counting<'_> {
 
 impl Sink for Counting<'_> {
     fn take(&mut self, head: Head, row: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
+        self.last += usize::from(row.has_last());
         for (step, histogram) in row.histograms.drain(..) {
             row.present.unset(step as usize);
             let labels = self.labels(&head, &histogram.to_string());
@@ -137,6 +144,7 @@ impl Sink for Counting<'_> {
 
 impl Consumer for Counting<'_> {
     fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
+        self.last += later.last;
         for (labels, counts) in later.counted {
             let number = self.number(labels)?;
             let mine = &mut self.counted[number].1;

@@ -39,11 +39,16 @@ impl Execution<'_> {
         else {
             unreachable!("called for aggregations")
         };
+        let mut param_samples = Held::new(&self.shared.limits);
         let param = match param {
-            Some(param) => self.scalar(param, node.steps)?,
+            Some(param) => {
+                let param = self.scalar(param, node.steps)?;
+                param_samples.add_samples(node.steps.count)?;
+                param
+            }
             None => Scalars::Constant(f64::NAN),
         };
-        let mut table = match op {
+        let table = match op {
             AggregateOp::TopK | AggregateOp::BottomK => self.rank(*op, *child, &param, grouping, node)?,
             AggregateOp::LimitK | AggregateOp::LimitRatio => {
                 self.limit(*op, *child, &param, grouping, node)?
@@ -77,7 +82,7 @@ impl Execution<'_> {
                 table
             }
         };
-        table.hold_samples()?;
+        self.shared.limits.touch_samples(table.samples())?;
         Ok(table)
     }
 
