@@ -190,7 +190,7 @@ fn names(
     params: &Params,
     ask: impl Fn(&dyn Querier, &[Matcher], usize) -> Result<Vec<String>, StorageError>,
 ) -> Response {
-    let answer = asked(&params).and_then(|asked| {
+    let answer = asked(params).and_then(|asked| {
         in_place(|| {
             let querier = api.storage.querier(asked.range)?;
             let limit = if asked.limit == 0 { 0 } else { asked.limit + 1 };

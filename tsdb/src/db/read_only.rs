@@ -33,16 +33,17 @@ pub struct ReadOnly {
 pub type SeriesVisitor<'a> = dyn FnMut(&Labels, &Columns) -> ControlFlow<()> + 'a;
 
 impl ReadOnly {
-    /// Opens the store in `dir`: its blocks, and the head as its logs have it.
+    /// Opens the store in `dir`: its blocks, and the head as its logs have it. `options` must have the chunk range that
+    /// the store is written with; nothing else of them matters.
     ///
     /// # Errors
     /// When there is no such folder or files cannot be read. Damaged files are no error: see
     /// [`ReadOnly::damaged_blocks`] and [`ReadOnly::replay_report`].
-    pub fn open(files: &Arc<dyn Files>, dir: &Path) -> Result<Self> {
+    pub fn open(files: &Arc<dyn Files>, dir: &Path, options: Options) -> Result<Self> {
         let options = Options {
             lock: false,
             background: false,
-            ..Options::default()
+            ..options
         };
         let mut attempts = 0;
         loop {

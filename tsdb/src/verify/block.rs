@@ -170,43 +170,49 @@ impl<'b> Walk<'b> {
     /// Every list of postings: series that exist, in order, as many as have the label pair; and a list for every pair.
     fn postings(&mut self) -> Result<()> {
         let index = self.block.index();
-        let mut lists = 0;
-        let mut wrong: Vec<String> = Vec::new();
+        let (mut lists, mut wrong, mut failed) = (0, Vec::new(), None);
         for name in index.names()? {
-            let mut values = Vec::new();
-            index.visit_values(&name, "", &mut |value| {
-                values.push(value.to_owned());
-                Visit::Skip
-            })?;
             let symbol = index.symbols().find(&name);
-            for value in values {
+            index.visit_values(&name, "", &mut |value| {
                 lists += 1;
-                let list = index.postings(&name, &value)?.to_vec();
-                let key = symbol.zip(index.symbols().find(&value));
-                let expected = key.and_then(|key| self.pairs.get(&key)).copied().unwrap_or(0);
-                if list.len() as u64 != u64::from(expected) {
-                    wrong.push(format!(
-                        "the list of {name}={value:?} has {} series, {expected} have the label",
-                        list.len()
-                    ));
-                } else if !list.is_sorted_by(|a, b| a < b) {
-                    wrong.push(format!("the list of {name}={value:?} is not in order"));
-                } else if let Some(stray) = list.iter().find(|n| self.numbers.binary_search(n).is_err()) {
-                    wrong.push(format!(
-                        "the list of {name}={value:?} has series {stray}, which does not exist"
-                    ));
+                match self.list(symbol, &name, value) {
+                    Ok(what) => wrong.extend(what),
+                    Err(error) => failed = Some(error),
                 }
+                match failed.is_some() || wrong.len() >= FINDINGS_MAX {
+                    true => Visit::Stop,
+                    false => Visit::Skip,
+                }
+            })?;
+            if let Some(error) = failed {
+                return Err(error);
             }
         }
-        if lists != self.pairs.len() {
+        if lists != self.pairs.len() && wrong.is_empty() {
             wrong.push(format!("{} label pairs have {lists} lists", self.pairs.len()));
         }
         let offset = Some(index.toc().postings);
-        wrong.truncate(FINDINGS_MAX);
         for what in wrong {
             self.damage(INDEX_FILE, offset, what);
         }
         Ok(())
+    }
+
+    /// What is wrong with the list of a label pair.
+    fn list(&self, name_symbol: Option<u32>, name: &str, value: &str) -> Result<Option<String>> {
+        let index = self.block.index();
+        let list = index.postings(name, value)?.to_vec();
+        let key = name_symbol.zip(index.symbols().find(value));
+        let expected = key.and_then(|key| self.pairs.get(&key)).copied().unwrap_or(0);
+        if list.len() as u64 != u64::from(expected) {
+            let what = format!("has {} series, {expected} have the label", list.len());
+            return Ok(Some(format!("the list of {name}={value:?} {what}")));
+        }
+        if !list.is_sorted_by(|a, b| a < b) {
+            return Ok(Some(format!("the list of {name}={value:?} is not in order")));
+        }
+        let stray = list.iter().find(|n| self.numbers.binary_search(n).is_err());
+        Ok(stray.map(|n| format!("the list of {name}={value:?} has series {n}, which does not exist")))
     }
 
     /// Whether meta file and tombstones speak of what is there.

@@ -12,6 +12,7 @@ mod isolation;
 mod kill;
 mod logs_docs;
 mod model_test;
+mod read_only;
 mod snapshot;
 mod stale;
 mod store;

@@ -11,7 +11,7 @@ use model::float::format_general;
 use model::histogram::Histogram;
 use model::labels::{Labels, METRIC_NAME, is_legacy_label_name, is_legacy_metric_name, write_quoted};
 use model::storage::TimeRange;
-use tsdb::db::ReadOnly;
+use tsdb::db::{Options, ReadOnly};
 use tsdb::files::{DiskFiles, Files};
 
 use super::{TsdbError, dir_arg, dir_of, say_damaged};
@@ -123,7 +123,7 @@ pub(super) fn dump(args: &DumpArgs) -> Result<u8, TsdbError> {
         .map(|text| promql::parser::parse_selector(text));
     let selectors = selectors.collect::<Result<Vec<_>, _>>()?;
     let files: Arc<dyn Files> = Arc::new(DiskFiles);
-    let db = ReadOnly::open(&files, &args.dir).map_err(TsdbError::Dir)?;
+    let db = ReadOnly::open(&files, &args.dir, Options::default()).map_err(TsdbError::Dir)?;
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let mut printer = Printer::new(args.format);
     let mut failed = None;

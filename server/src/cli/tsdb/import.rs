@@ -190,7 +190,11 @@ fn open_input(args: &ImportArgs, files: &dyn Files) -> Result<Mapped, TsdbError>
     let removed = std::fs::remove_file(&spool).map_err(refuse);
     let mapped = mapped??;
     removed?;
-    Ok(mapped)
+    // An interrupt has ended the program at the other end of the pipe, too: the text is not whole.
+    match progress::interrupted() {
+        true => Err(TsdbError::Interrupted),
+        false => Ok(mapped),
+    }
 }
 
 /// What the first pass finds of a block: its samples, and where the last of them stands.
