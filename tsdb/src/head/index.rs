@@ -7,6 +7,7 @@
 //! What removed series leave in the arenas is counted; [`Index::compacted`] builds a fresh index when it is much.
 
 mod image;
+mod memory;
 
 use std::collections::HashMap;
 use std::sync::Arc;

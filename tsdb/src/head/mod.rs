@@ -506,6 +506,26 @@ impl Head {
         census
     }
 
+    /// Parts of the head and the bytes of memory allocated for each; visits every series. The log's and the files' buffers
+    /// are not among them.
+    pub fn memory(&self) -> Vec<(&'static str, usize)> {
+        let (mut shared, mut used, mut rest) = (0, 0, 0);
+        for (_, page) in self.pages.all() {
+            let mut page = page.lock();
+            let (page_bytes, page_used) = page.bytes();
+            shared += page_bytes;
+            used += page_used;
+            page.for_each(|series| rest += series.rest_bytes());
+        }
+        let mut parts = vec![
+            ("chunks", used),
+            ("series, room behind chunks", shared - used),
+            ("histograms, late samples, metadata", rest),
+        ];
+        parts.extend(self.index.read().memory());
+        parts
+    }
+
     /// Number of the newest transaction, and the lowest that some view may not see.
     pub fn watermarks(&self) -> (u64, u64) {
         self.isolation.watermarks()

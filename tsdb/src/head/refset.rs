@@ -99,6 +99,16 @@ impl RefSet {
         }
     }
 
+    /// Bytes of memory besides the set itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self {
+            RefSet::Empty | RefSet::One(_) => 0,
+            RefSet::Few(few) => few.capacity() * std::mem::size_of::<u32>(),
+            // Containers hold what they would hold in a file, with a header each.
+            RefSet::Many(bitmap) => std::mem::size_of_val(&**bitmap) + bitmap.serialized_size(),
+        }
+    }
+
     /// As the select module wants it.
     pub(crate) fn to_postings(&self) -> Postings {
         match self {

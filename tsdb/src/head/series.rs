@@ -500,10 +500,74 @@ pub(super) fn distance(from_ms: i64, to_ms: i64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::chunk::Encoding;
+    use crate::files::MemFiles;
+    use crate::head::isolation::Isolation;
+    use crate::head::open::ChunkRules;
+    use crate::head::pages::Pages;
 
     #[test]
     fn a_series_is_small() {
         assert_eq!(std::mem::size_of::<State>(), 56);
+    }
+
+    #[test]
+    fn a_transaction_across_chunks_is_seen_whole_or_not_at_all() {
+        let dir = std::path::Path::new("chunks_head");
+        let files = ChunkFiles::open(Arc::new(MemFiles::new()), dir, &Default::default(), |_| {});
+        let files = files.expect("opens").0;
+        let rules = ChunkRules {
+            files: &files,
+            range_ms: 10_000,
+            samples: 120,
+            floats: Encoding::Xor,
+            start_timestamps: false,
+        };
+        let pages = Pages::default();
+        let page = pages.get_or_create(0);
+        let mut page = page.lock();
+        page.insert(7);
+        let mut series = page.get(7).expect("inserted");
+        let isolation = Isolation::default();
+        let nothing = isolation.read(0);
+        let mut append = |times: &[i64]| {
+            let transaction = isolation.begin();
+            for t in times {
+                assert!(series.append_float(rules, Some(transaction), 7, (0, *t, 1.0)));
+            }
+            isolation.end(transaction);
+            series.visible_max_ms(&nothing)
+        };
+        assert!(append(&[1000, 2000]) < 1000);
+        let early = isolation.read(0);
+        assert!(append(&[3000, 11_000, 12_000, 21_000, 31_000]) < 1000);
+        assert_eq!(series.visible_max_ms(&early), 2000);
+        assert_eq!(series.visible_max_ms(&isolation.read(0)), i64::MAX);
+        let late = isolation.read(0);
+        let transaction = isolation.begin();
+        assert!(series.append_float(rules, Some(transaction), 7, (0, 32_000, 1.0)));
+        assert_eq!(series.visible_max_ms(&early), 2000);
+        assert_eq!(series.visible_max_ms(&late), 31_000);
+        assert!(series.visible_max_ms(&nothing) < 1000);
+    }
+
+    #[test]
+    fn transactions_are_told_by_half_their_number() {
+        let pages = Pages::default();
+        let page = pages.get_or_create(0);
+        let mut page = page.lock();
+        page.insert(7);
+        let series = page.get(7).expect("inserted");
+        let whole = 5 << 32;
+        assert_eq!(series.transaction(whole), None);
+        series.state.transaction = 9;
+        assert_eq!(series.transaction(whole + 7), Some(whole + 9));
+        assert_eq!(series.transaction(whole + (3 << 30)), Some(whole + 9));
+        assert_eq!(series.transaction(whole - 7), Some(whole + 9));
+        series.state.transaction = u32::MAX;
+        assert_eq!(series.transaction(whole + 7), Some(whole - 1));
     }
 }
