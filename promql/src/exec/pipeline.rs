@@ -26,8 +26,8 @@ use super::source::Source;
 use super::stage::Stage;
 use super::table::Collect;
 
-/// Runs hold at least this many series, so that small queries are folded in the order of their series.
-const RUN_SERIES_MIN: usize = 32;
+/// Runs hold about this many series at least, so that small queries are folded in the order of their series.
+const RUN_SERIES_MIN: usize = 16;
 /// Most runs of a pipeline.
 const RUNS_MAX: usize = 32;
 
@@ -278,7 +278,8 @@ impl<'p> Pipeline<'p> {
         make: &(dyn Fn() -> C + Sync),
     ) -> Result<(C, Ledger), QueryError> {
         let count = self.source.len();
-        let run = count.div_ceil(RUNS_MAX).max(RUN_SERIES_MIN);
+        // Of about one size, so that no thread is left with more than the others.
+        let run = count.div_ceil((count / RUN_SERIES_MIN).clamp(1, RUNS_MAX)).max(1);
         match count > run {
             true => shared
                 .crew
