@@ -13,6 +13,7 @@ use model::storage::{Queryable, SelectHints, TimeRange};
 use promql::ast::{Expr, ExprKind};
 use promql::engine::{Engine, EngineOptions, EvalTime, QueryOptions};
 use promql::value::Value;
+use rustix::time::{ClockId, clock_gettime};
 use tsdb::db::Db;
 use tsdb::files::DiskFiles;
 
@@ -97,7 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A measurement takes at least this long: processor time is only brought up to date a few hundred times a second.
+/// A measurement takes at least this long.
 const MEASURED_MIN: Duration = Duration::from_millis(50);
 
 /// Least wall and processor time in milliseconds: what disturbs a run only adds to it.
@@ -109,26 +110,20 @@ fn timed(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<(f64, f64)
         .div_ceil(start.elapsed().as_nanos().max(1));
     let (mut wall_ms, mut cpu_ms) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..runs.max(1) {
-        let (wall, cpu) = (Instant::now(), processor_time()?);
+        let (wall, cpu) = (Instant::now(), processor_time());
         for _ in 0..times {
             work()?;
         }
         wall_ms = wall_ms.min(wall.elapsed().as_secs_f64() * 1e3 / times as f64);
-        cpu_ms = cpu_ms.min((processor_time()? - cpu).as_secs_f64() * 1e3 / times as f64);
+        cpu_ms = cpu_ms.min((processor_time() - cpu).as_secs_f64() * 1e3 / times as f64);
     }
     Ok((wall_ms, cpu_ms))
 }
 
-/// Processor time of all threads that live now: those of the engine stay.
-fn processor_time() -> Result<Duration> {
-    let mut total = Duration::ZERO;
-    for task in std::fs::read_dir("/proc/self/task")? {
-        // Nanoseconds on the processor come first.
-        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok());
-        total += Duration::from_nanos(nanoseconds.context("schedstat without a number")?);
-    }
-    Ok(total)
+/// Processor time of the process so far, threads that have ended included.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The time that the data covers, as `query` finds it.
