@@ -41,7 +41,7 @@ pub use blocks::DamagedBlock;
 pub use compaction::CompactionCounters;
 pub use options::Options;
 pub use read_only::{ReadOnly, SeriesVisitor};
-pub use status::{HeadStatus, Stat};
+pub use status::{Cardinality, HeadStatus, PairCounter, Stat};
 
 /// Longest time after which a thread that waits for full chunks looks whether it is to end.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(1);

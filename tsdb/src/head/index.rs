@@ -369,34 +369,10 @@ impl Index {
         used.flat_map(|p| [&*self.names[p.name as usize].text, self.value_of(p)])
     }
 
-    /// For every name: how many values it has, and bytes that its labels take in packed label sets of all series.
-    pub(crate) fn name_stats(&self) -> Vec<(String, u64, u64)> {
-        let mut stats: Vec<(String, u64, u64)> =
-            self.names.iter().map(|n| (n.text.to_string(), 0, 0)).collect();
-        for pair in self.pairs.iter().filter(|p| !p.series.is_empty()) {
-            let entry = &mut stats[pair.name as usize];
-            entry.1 += 1;
-            entry.2 += (packed_len(entry.0.len()) + packed_len(pair.len as usize)) * pair.series.len() as u64;
-        }
-        stats.retain(|s| s.1 > 0);
-        stats
+    /// Numbers of pairs lie below this.
+    pub(crate) fn pairs_end(&self) -> u32 {
+        self.pairs.len() as u32
     }
-
-    /// Every pair that a series carries, with the number of series.
-    pub(crate) fn pair_stats(&self) -> impl Iterator<Item = (&str, &str, u64)> {
-        self.pairs.iter().filter(|p| !p.series.is_empty()).map(|p| {
-            (
-                &*self.names[p.name as usize].text,
-                self.value_of(p),
-                p.series.len() as u64,
-            )
-        })
-    }
-}
-
-/// Bytes of a text in a packed label set.
-fn packed_len(len: usize) -> u64 {
-    (len + if len < 255 { 1 } else { 4 }) as u64
 }
 
 impl LabelIndex for Index {

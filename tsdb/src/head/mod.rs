@@ -536,18 +536,6 @@ impl Head {
         self.chunk_files.disk_bytes()
     }
 
-    /// Label statistics: (name, distinct values, bytes of values over all series) for every label name.
-    pub fn name_stats(&self) -> Vec<(String, u64, u64)> {
-        self.index.read().name_stats()
-    }
-
-    /// Hands every label pair with its number of series to `each`.
-    pub fn for_each_pair(&self, mut each: impl FnMut(&str, &str, u64)) {
-        for (name, value, series) in self.index.read().pair_stats() {
-            each(name, value, series);
-        }
-    }
-
     /// Number of label pairs.
     pub fn pairs_len(&self) -> usize {
         self.index.read().pairs_len()

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use model::storage::StorageError;
 use parking_lot::RwLock;
 
+use super::Head;
 use super::index::Index;
+use crate::db::{Cardinality, PairCounter};
 use crate::postings::Postings;
 use crate::select::{LabelIndex, Visit};
 
@@ -66,6 +68,34 @@ impl<'h> SteppedIndex<'h> {
     ) -> Result<T, StorageError> {
         self.step(|index| Some(look(index)))
             .unwrap_or_else(|| Ok(T::default()))
+    }
+}
+
+impl Head {
+    /// What the labels of its series cost: see [`Cardinality`].
+    pub fn cardinality(&self, label: &str, limit: usize) -> Cardinality {
+        let counted = SteppedIndex::ask(&self.index, |stepped| {
+            let mut counter = PairCounter::new(label, limit);
+            let mut next = 0;
+            loop {
+                let end = stepped.step(|index| {
+                    let end = index.pairs_end().min(next + STEP as u32);
+                    for pair in next..end {
+                        let series = index.series_of(pair).len() as u64;
+                        if series > 0 {
+                            let (name, value) = index.pair(pair);
+                            counter.add(name, value, series);
+                        }
+                    }
+                    end
+                });
+                if end <= next {
+                    return Ok(counter.finish());
+                }
+                next = end;
+            }
+        });
+        counted.unwrap_or_default()
     }
 }
 

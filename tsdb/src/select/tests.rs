@@ -224,4 +224,14 @@ fn a_blocks_index_finds_what_matches() {
     let index = IndexReader::open(&*files, dir).unwrap();
     let labels_of = |number| index.labels(number, &mut SeriesEntry::default()).unwrap();
     check(&index, &sets, labels_of, 600);
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for pair in sets.iter().flatten() {
+        *counts.entry(pair).or_default() += 1;
+    }
+    let mut pairs = Vec::new();
+    index
+        .visit_pairs(|name, value, series| pairs.push((name.to_owned(), value.to_owned(), series)))
+        .unwrap();
+    let want = counts.into_iter().map(|((n, v), series)| (n.to_owned(), v.to_owned(), series));
+    assert!(pairs.into_iter().eq(want));
 }

@@ -342,6 +342,29 @@ impl IndexReader {
         )
     }
 
+    /// Shows every pair of label name and value, sorted, with the number of series that carry it; reads no list and no
+    /// series.
+    ///
+    /// # Errors
+    /// When the table of postings is damaged.
+    pub fn visit_pairs(&self, mut visit: impl FnMut(&str, &str, u64)) -> Result<(), StorageError> {
+        for name in self.names.iter().filter(|name| !name.name.is_empty()) {
+            for entry in Entries::new(&self.file, name.sampled[0]..name.end) {
+                let entry = entry.map_err(|Malformed| self.malformed())?;
+                let Ok(value) = std::str::from_utf8(entry.value) else {
+                    return Err(self.path.corrupt(entry.at, "label value is no UTF-8"));
+                };
+                // A list begins with its length in bytes and its count.
+                let at = usize::try_from(entry.postings).unwrap_or(usize::MAX);
+                let count = Cursor::new(&self.file, at.saturating_add(4)).be32();
+                let count = count
+                    .map_err(|Malformed| self.path.corrupt(entry.at, "postings lie outside of the file"))?;
+                visit(&name.name, value, count.into());
+            }
+        }
+        Ok(())
+    }
+
     fn values_of(&self, name: &str) -> Option<&NameValues> {
         let at = self
             .names
