@@ -151,6 +151,10 @@ fn narrow<I: LabelIndex + ?Sized>(
     for prefix in prefixes(matcher) {
         to_visit += index.values_len(&matcher.name, prefix)?;
     }
+    if asks_for_label(matcher) {
+        // The lists of all values hold every series that has the label.
+        to_visit += index.all()?.len();
+    }
     if series.len() > to_visit / VALUES_A_SERIES {
         let excluding = matcher.matches_empty();
         let lists = matching(index, matcher, !excluding)?;
@@ -182,6 +186,14 @@ fn is_point(matcher: &Matcher) -> bool {
         MatchOp::NotEqual | MatchOp::NotRegex => false,
     };
     looked_up && !matcher.matches_empty()
+}
+
+/// Whether the matcher asks only whether there is such a label.
+fn asks_for_label(matcher: &Matcher) -> bool {
+    match matcher.regex() {
+        None => matcher.value.is_empty(),
+        Some(regex) => regex.matches_non_empty(),
+    }
 }
 
 /// How many values have to be looked at, roughly.

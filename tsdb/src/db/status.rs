@@ -214,10 +214,7 @@ mod tests {
         assert_eq!(counted.values_by_name, [stat("pod", 500), stat("job", 3)]);
         // Length and text of name and value: `job`, `a`; `pod`, and ten, ninety and four hundred values.
         let pods = 10 * 7 + 90 * 8 + 400 * 9;
-        assert_eq!(
-            counted.bytes_by_name,
-            [stat("pod", pods), stat("job", 500 * 6)]
-        );
+        assert_eq!(counted.bytes_by_name, [stat("pod", pods), stat("job", 500 * 6)]);
         assert_eq!(counted.series_by_pair, [stat("job=b", 490), stat("job=c", 7)]);
     }
 }

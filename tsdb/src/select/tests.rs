@@ -232,6 +232,8 @@ fn a_blocks_index_finds_what_matches() {
     index
         .visit_pairs(|name, value, series| pairs.push((name.to_owned(), value.to_owned(), series)))
         .unwrap();
-    let want = counts.into_iter().map(|((n, v), series)| (n.to_owned(), v.to_owned(), series));
+    let want = counts
+        .into_iter()
+        .map(|((n, v), series)| (n.to_owned(), v.to_owned(), series));
     assert!(pairs.into_iter().eq(want));
 }
