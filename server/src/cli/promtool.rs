@@ -47,7 +47,7 @@ mod tests {
         for line in [
             "promtool --experimental promql format up",
             "promtool promql format --experimental up",
-            "promtool promql label-matchers set -t=~ up job a",
+            "promtool promql label-matchers set -t =~ up job a",
             "promtool --enable-feature=promql-experimental-functions check rules a.yml",
             "promtool check --enable-feature=a --query.lookback-delta=5m rules --lint=all a.yml",
             "promtool test rules --run=a --run=b --debug --diff --ignore-unknown-fields a.yml b.yml",
