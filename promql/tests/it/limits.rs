@@ -1,5 +1,7 @@
 //! Memory: what goes over a limit fails alone, says where and which limit, and gives everything back.
 
+use model::labels::Labels;
+use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample};
 use narthex_promql::engine::{Engine, MemoryLimit, QueryError, QueryOptions, QueryOutput};
 use narthex_promql::script::MemoryStore;
 
@@ -164,5 +166,52 @@ fn blowups_meet_the_limit_before_the_memory() {
         );
         assert!(engine.memory().peak_bytes() <= engine.memory().max_bytes());
         assert_eq!(engine.memory().held_bytes(), 0, "{query}");
+    }
+}
+
+/// Compat: what the reference reports for three series with a sample at each of four steps, which follows from its
+/// rules: operands stay until the result is whole, and the samples of the last step are gathered beside them.
+#[test]
+fn the_peak_of_samples_is_the_reference_s() {
+    let store = MemoryStore::new();
+    let mut batch = AppendBatch::default();
+    for name in ["a", "b", "c"] {
+        let labels = Labels::from_pairs([("__name__", "m_total"), ("l", name)]);
+        let series = store.resolve(&labels).expect("series");
+        batch.floats.extend((0..=10).map(|minute| FloatSample {
+            series,
+            timestamp_ms: minute * 60_000,
+            value: minute as f64,
+        }));
+    }
+    let mut outcome = AppendOutcome::default();
+    store.append(&batch, &mut outcome).expect("appended");
+    for threads in [1, 3] {
+        let engine = engine(|options| options.threads = threads);
+        for (query, peak) in [
+            ("m_total", 12),
+            ("-m_total", 12),
+            ("sum(m_total)", 12),
+            ("m_total * 2", 12 + 4 + 12 + 3 + 1),
+            ("m_total + m_total", 12 + 12 + 12 + 6),
+            ("m_total and m_total", 12 + 12 + 12 + 6),
+            ("topk(1, m_total)", 4 + 12),
+            ("quantile(0.5, m_total)", 4 + 12),
+            ("count_values(\"v\", m_total)", 12 + 4 + 3),
+            ("sort(m_total)", 12 + 12 + 3),
+            ("absent(m_total)", 12 + 3),
+            ("timestamp(m_total)", 12 + 3),
+            ("vector(time())", 4 + 4 + 1),
+            // The samples of the last window, which holds two, are there until the end.
+            ("rate(m_total[2m])", 12 + 2),
+            ("sum(rate(m_total[2m]))", 12 + 2),
+            ("quantile_over_time(0.5, m_total[2m])", 4 + 12 + 2),
+            ("sum(m_total @ 300)", 4),
+            ("sum(m_total) / sum(m_total)", 4 + 12),
+        ] {
+            let options = QueryOptions::default();
+            let output = engine.range(&store, query, 300_000, 480_000, 60_000, &options);
+            assert_eq!(output.expect(query).stats.peak_samples, peak, "{query}");
+        }
     }
 }
