@@ -1,4 +1,4 @@
-//! The hot rooms, one by one: `cargo bench -p narthex-benches`.
+//! The hot rooms, one by one: `cargo bench -p narthex-benches`. The store has a bench of its own.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -6,51 +6,9 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use model::clock::SystemClock;
-use model::columns::Columns;
 use model::matcher::{MatchOp, Matcher};
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, Queryable, SelectHints, TimeRange};
-use narthex_benches::{Shape, body, samples, series};
-use tsdb::chunk::{Encoding, XorAppender};
-
-const CHUNK_SAMPLES: usize = 120;
-
-fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
-    let mut buffer = vec![0; 4096];
-    let mut appender = XorAppender::new();
-    for (timestamp_ms, value) in samples {
-        appender
-            .append(&mut buffer, *timestamp_ms, *value)
-            .expect("room for 120 samples");
-    }
-    buffer.truncate(appender.len());
-    buffer
-}
-
-fn chunks(c: &mut Criterion) {
-    for shape in [Shape::Constant, Shape::Counter, Shape::Noise] {
-        let samples = samples(shape, CHUNK_SAMPLES);
-        let chunk = encode(&samples);
-        let mut group = c.benchmark_group(format!("xor/{shape:?}").to_lowercase());
-        group.throughput(Throughput::Elements(CHUNK_SAMPLES as u64));
-        group.bench_function("encode", |b| b.iter(|| encode(black_box(&samples))));
-        let mut columns = Columns::default();
-        group.bench_function("decode", |b| {
-            b.iter(|| {
-                columns.clear();
-                tsdb::chunk::decode(
-                    Encoding::Xor as u8,
-                    black_box(&chunk),
-                    i64::MIN,
-                    i64::MAX,
-                    &mut columns,
-                )
-                .expect("a chunk");
-                columns.len()
-            });
-        });
-        group.finish();
-    }
-}
+use narthex_benches::{body, series};
 
 fn expositions(c: &mut Criterion) {
     let text = body(1000);
@@ -159,5 +117,5 @@ fn parsing(c: &mut Criterion) {
     });
 }
 
-criterion_group!(hot, chunks, expositions, appends, postings, parsing);
+criterion_group!(hot, expositions, appends, postings, parsing);
 criterion_main!(hot);

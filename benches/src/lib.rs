@@ -1,5 +1,6 @@
 //! Workloads that the benches share: fixed seeds, so that two runs measure the same.
 
+use model::columns::Columns;
 use model::labels::Labels;
 
 /// Numbers from a fixed seed (splitmix64).
@@ -30,31 +31,34 @@ impl Rng {
 /// Shapes that the samples of real series have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Never changes.
+    /// Never changes, but its scrapes jitter.
     Constant,
+    /// Never changes, and is scraped on the millisecond.
+    Still,
     /// A counter that goes up by a whole number.
     Counter,
     /// A gauge with all bits in use.
     Noise,
 }
 
-/// `count` samples every 15 s, with the jitter of a millisecond or two that scrapes have.
-pub fn samples(shape: Shape, count: usize) -> Vec<(i64, f64)> {
-    let mut rng = Rng::new(7);
+/// A day of samples, one every 15 s, with the jitter of a millisecond or two that scrapes have.
+pub fn day(shape: Shape, seed: u64) -> Columns {
+    let mut rng = Rng::new(seed);
     let mut value = 1000.0;
-    (0..count)
-        .map(|i| {
-            value = match shape {
-                Shape::Constant => value,
-                Shape::Counter => value + (rng.next_u64() % 100) as f64,
-                Shape::Noise => rng.unit() * 1e6,
-            };
-            (
-                1_795_400_000_000 + i as i64 * 15_000 + (rng.next_u64() % 3) as i64,
-                value,
-            )
-        })
-        .collect()
+    let mut columns = Columns::default();
+    for row in 0..5760 {
+        value = match shape {
+            Shape::Constant | Shape::Still => value,
+            Shape::Counter => value + (rng.next_u64() % 100) as f64,
+            Shape::Noise => rng.unit() * 1e6,
+        };
+        let jitter = match shape {
+            Shape::Still => 0,
+            _ => (rng.next_u64() % 3) as i64,
+        };
+        columns.push(1_795_400_000_000 + row * 15_000 + jitter, value);
+    }
+    columns
 }
 
 /// Label sets as exporters have them: about eight labels, a hundred bytes.
