@@ -152,18 +152,23 @@ pub(crate) fn varint_bits(x: i64) -> (u128, u32) {
 }
 
 /// Writes the low `n` (1 to 120) bits of `bits` into `buf` behind a stream of `*len` bytes whose last byte has `*free`
-/// unused bits. `buf` must have room; what it holds behind the stream does not matter.
+/// unused bits, which are 0. `buf` must have room; what it holds behind the stream does not matter and may change.
 #[inline]
 pub(crate) fn put(buf: &mut [u8], len: &mut usize, free: &mut u8, bits: u128, n: u32) {
     let used = (8 - u32::from(*free)) & 7;
     let start = *len - usize::from(used > 0);
     let total = used + n;
     let bytes = total.div_ceil(8) as usize;
-    let mut out = (bits << (128 - total)).to_be_bytes();
+    let rest = &mut buf[start..];
+    let mut out = bits << (128 - total);
     if used > 0 {
-        out[0] |= buf[start];
+        out |= u128::from(rest[0]) << 120;
     }
-    buf[start..start + bytes].copy_from_slice(&out[..bytes]);
+    // A store of fixed size where there is room, since one of any size is a call.
+    match rest.first_chunk_mut() {
+        Some(room) => *room = out.to_be_bytes(),
+        None => rest[..bytes].copy_from_slice(&out.to_be_bytes()[..bytes]),
+    }
     *len = start + bytes;
     *free = (bytes as u32 * 8 - total) as u8;
 }
@@ -206,14 +211,12 @@ pub(crate) trait PutBits {
         match class {
             _ if zero => self.put(0, 1),
             Some(class) => {
-                let ones = class as u32 + 1;
-                self.put((1 << (ones + 1)) - 2, ones + 1);
-                self.put(x, VARBIT_WIDTHS[class]);
+                let (ones, width) = (class as u32 + 1, VARBIT_WIDTHS[class]);
+                let number = x & (u64::MAX >> (64 - width));
+                let control = (1u128 << (ones + 1)) - 2;
+                self.put_wide(control << width | u128::from(number), ones + 1 + width);
             }
-            None => {
-                self.put(0xff, 8);
-                self.put(x, 64);
-            }
+            None => self.put_wide(0xff << 64 | u128::from(x), 72),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use model::columns::Columns;
 
 use super::bits::BitReader;
-use super::lanes::{Buffer, LANE_BYTES_MAX, LANES, Odd, Out};
+use super::lanes::{Buffer, LANE_BYTES_MAX, LANES, Odd, Out, Turn};
 use super::st::FIRST_KNOWN;
 use super::xor::XorAppender;
 use super::{COUNT_BYTES, ChunkError, Encoding, sample_count, xor2};
@@ -81,16 +81,20 @@ pub(super) fn decode_together<const JOINT: bool>(
     resize(columns, first + samples.iter().sum::<usize>());
     let mut timestamps_ms = &mut columns.timestamps_ms[first..];
     let mut values = &mut columns.values[first..];
-    let mut outs = samples.map(|samples| Out {
-        timestamps_ms: timestamps_ms.split_off_mut(..samples).unwrap_or_default(),
-        values: values.split_off_mut(..samples).unwrap_or_default(),
+    let mut turns = samples.map(|samples| {
+        let timestamps_ms = timestamps_ms.split_off_mut(..samples);
+        let values = values.split_off_mut(..samples);
+        Turn::new(timestamps_ms.unwrap_or_default(), values.unwrap_or_default())
     });
-    let outs = &mut outs[..chunks.len()];
-    let done = BUFFER.with_borrow_mut(|buffer| buffer.decode_many::<JOINT>(chunks, outs));
-    let ends = |pair: &[Out<'_>]| Some((*pair[0].timestamps_ms.last()?, *pair[1].timestamps_ms.first()?));
-    let ascend = outs
-        .windows(2)
-        .all(|pair| ends(pair).is_some_and(|(end, start)| end < start));
+    let turns = &mut turns[..chunks.len()];
+    let done = BUFFER.with_borrow_mut(|buffer| buffer.decode_many::<JOINT>(chunks, turns));
+    let mut end = first;
+    let ascend = samples[..chunks.len()].iter().all(|samples| {
+        let start = end;
+        end += samples;
+        let rows = &columns.timestamps_ms;
+        start == first || rows.get(start).is_some_and(|next| rows[start - 1] < *next)
+    });
     let (Ok(starts), true) = (done, ascend) else {
         resize(columns, first);
         return Err(Odd);

@@ -5,23 +5,27 @@
 //! wrong, and one that does not waits for each load. So nothing here branches on what a usual sample holds, and chunks
 //! that follow each other in a series, which know nothing of each other, take turns: while one waits, others move.
 //!
-//! Three forms of one step: [`Lane::step`] for one or two chunks, `lanes_avx2` for four where the processor can, and
-//! runs of samples in which nothing changed, which are counted instead of stepped through ([`Buffer::decode_one`]).
-//! Million samples a second on one core, 480 different chunks of 120 samples:
+//! Three forms of one step: [`Lane::step`] for one or two chunks, `lanes_x86` for four or eight where the processor can,
+//! and runs of samples in which nothing changed, which are counted instead of stepped through ([`Buffer::decode_one`]).
+//! Million samples a second on one core (Zen 4, 480 different chunks of 120 samples, [`super::Encoding::Xor`] and, behind
+//! the stroke, [`super::Encoding::Xor2`]):
 //!
-//! | | jittery counter | noisy gauge with jitter, without | constant with jitter, without |
-//! |---|---|---|---|
-//! | branching, one chunk | 88 | 92, 205 | 110, 1,130 |
-//! | one chunk | 131 | 129, 130 | 132, 1,130 (runs) |
-//! | two in lock-step | 200 | 195, 196 | 203, – |
-//! | four in lock-step, AVX2 | 330 | 320, 325 | 340, – |
+//! | | jittery counter | noisy gauge, jittery | noisy gauge | constant, jittery | constant |
+//! |---|---|---|---|---|---|
+//! | branching, one chunk | 88 / – | 92 / – | 205 / – | 110 / – | 1,130 / – |
+//! | one chunk | 127 / 99 | 125 / 97 | 126 / 98 | 129 / 100 | 1,420 / 1,570 |
+//! | two in lock-step | 180 / 154 | 173 / 150 | 178 / 151 | 182 / 155 | |
+//! | four, AVX2 | 279 / 256 | 270 / 249 | 274 / 252 | 283 / 260 | |
+//! | eight, AVX-512VL | 312 / 293 | 290 / 270 | 305 / 284 | 320 / 300 | |
 //!
-//! (The branching reader seems to do 130 on a single chunk read again and again: the predictor learns it by heart.)
+//! (The branching reader seems to do 130 on a single chunk read again and again: the predictor learns it by heart. Four
+//! lanes without vectors are no faster than two: they run out of registers.)
 //!
 //! Bytes are copied to a buffer of fixed size first, so that no load needs a check; what is read beyond a chunk's end is
 //! noticed when all samples are done. Whatever is not as a writer makes it is refused as [`Odd`], and the plain reader,
 //! bit by bit, finds out what it is and says so.
 
+use std::cmp::Reverse;
 use std::hint::select_unpredictable;
 use std::ops::Range;
 
@@ -31,10 +35,10 @@ use super::bits::BitReader;
 use super::st::FIRST_KNOWN;
 use super::xor::{Window, XorAppender};
 use super::xor2::{HEADER_BYTES, XOR2_SAMPLE_BYTES_MAX, Xor2Appender};
-use super::{COUNT_BYTES, lanes_avx2};
+use super::{COUNT_BYTES, lanes_x86};
 
 /// Chunks that are decoded at the same time at most.
-pub(super) const LANES: usize = 4;
+pub(super) const LANES: usize = 8;
 /// Bytes of the longest chunk that can take part in lock-step: writers cut chunks at 1 KiB.
 pub(super) const LANE_BYTES_MAX: usize = 2048;
 const BUFFER_BYTES: usize = LANES * LANE_BYTES_MAX;
@@ -62,6 +66,33 @@ pub(super) type Bytes = [u8; BUFFER_BYTES + SLACK_BYTES];
 pub(super) struct Out<'a> {
     pub(super) timestamps_ms: &'a mut [i64],
     pub(super) values: &'a mut [f64],
+}
+
+impl Out<'_> {
+    pub(super) fn rows(&mut self, rows: Range<usize>) -> (&mut [i64], &mut [f64]) {
+        (&mut self.timestamps_ms[rows.clone()], &mut self.values[rows])
+    }
+}
+
+/// A chunk that is decoded together with others.
+pub(super) struct Turn<'a> {
+    pub(super) lane: Lane,
+    pub(super) out: Out<'a>,
+    /// Where the chunk ends in the buffer, in bits.
+    end: u64,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(timestamps_ms: &'a mut [i64], values: &'a mut [f64]) -> Self {
+        Turn {
+            lane: Lane::NONE,
+            out: Out {
+                timestamps_ms,
+                values,
+            },
+            end: 0,
+        }
+    }
 }
 
 /// A chunk on its way.
@@ -152,7 +183,7 @@ fn peek(bytes: &Bytes, pos: u64) -> u64 {
 }
 
 impl Lane {
-    const NONE: Lane = Lane {
+    pub(super) const NONE: Lane = Lane {
         timestamp_ms: 0,
         delta: 0,
         value_bits: 0,
@@ -317,22 +348,20 @@ impl Buffer {
     pub(super) fn decode_many<const JOINT: bool>(
         &mut self,
         chunks: &[&[u8]],
-        outs: &mut [Out<'_>],
+        turns: &mut [Turn<'_>],
     ) -> Result<[i64; LANES], Odd> {
-        let mut lanes = [Lane::NONE; LANES];
         let mut starts = [0; LANES];
-        let mut ends = [0; LANES];
-        for (i, (chunk, out)) in chunks.iter().zip(&mut *outs).enumerate() {
+        for (i, (chunk, turn)) in chunks.iter().zip(&mut *turns).enumerate() {
             let first = i * LANE_BYTES_MAX;
             self.0[first..first + chunk.len()].copy_from_slice(chunk);
-            (lanes[i], starts[i]) = Lane::begin::<JOINT>(&self.0, first, chunk, out)?;
-            ends[i] = (first + chunk.len()) as u64 * 8;
+            (turn.lane, starts[i]) = Lane::begin::<JOINT>(&self.0, first, chunk, &mut turn.out)?;
+            turn.end = (first + chunk.len()) as u64 * 8;
         }
-        finish::<JOINT>(&self.0, &mut lanes[..chunks.len()], outs, 2)?;
-        lanes
-            .iter()
-            .zip(ends)
-            .try_for_each(|(lane, end)| lane.check(end))?;
+        if !turns.is_sorted_by_key(|turn| Reverse(turn.out.timestamps_ms.len())) {
+            turns.sort_by_key(|turn| Reverse(turn.out.timestamps_ms.len()));
+        }
+        finish::<JOINT>(&self.0, turns, 2)?;
+        turns.iter().try_for_each(|turn| turn.lane.check(turn.end))?;
         Ok(starts)
     }
 
@@ -406,58 +435,50 @@ impl Buffer {
     }
 }
 
-/// Decodes what is left of all lanes, of which `done` samples are there: together as long as it lasts.
-fn finish<const JOINT: bool>(
-    bytes: &Bytes,
-    lanes: &mut [Lane],
-    outs: &mut [Out<'_>],
-    done: usize,
-) -> Result<(), Odd> {
-    let shortest = outs.iter().map(|out| out.timestamps_ms.len()).min().unwrap_or(0);
-    let together = done..shortest.max(done);
-    let done = together.end;
-    if let (Ok(lanes), Ok(outs)) = (lanes.try_into(), outs.try_into())
-        && let Some(result) = lanes_avx2::steps::<JOINT>(bytes, lanes, outs, together.clone())
-    {
-        result?;
-    } else if let (Ok(lanes), Ok(outs)) = (lanes.try_into(), outs.try_into()) {
-        steps::<2, JOINT>(bytes, lanes, outs, together)?;
-    } else if let (Ok(lanes), Ok(outs)) = (lanes.try_into(), outs.try_into()) {
-        return steps::<1, JOINT>(bytes, lanes, outs, together);
-    } else {
-        let (a, b) = lanes.split_at_mut(2.min(lanes.len()));
-        let (out_a, out_b) = outs.split_at_mut(a.len());
-        finish::<JOINT>(bytes, a, out_a, together.start)?;
-        return finish::<JOINT>(bytes, b, out_b, together.start);
+/// Decodes what is left of all chunks, of which `done` samples are there and the longest stand first: as many together
+/// as the processor can, as long as they last.
+fn finish<const JOINT: bool>(bytes: &Bytes, mut turns: &mut [Turn<'_>], done: usize) -> Result<(), Odd> {
+    while !turns.is_empty() {
+        let size = match turns.len() {
+            8.. if lanes_x86::can(8) => 8,
+            4.. if lanes_x86::can(4) => 4,
+            2.. => 2,
+            _ => 1,
+        };
+        let (group, rest) = turns.split_at_mut(size);
+        let rows = done..group[size - 1].out.timestamps_ms.len().max(done);
+        match size {
+            1 => steps::<1, JOINT>(bytes, group, rows.clone())?,
+            2 => steps::<2, JOINT>(bytes, group, rows.clone())?,
+            _ => lanes_x86::steps::<JOINT>(bytes, group, rows.clone())?,
+        }
+        let longer = group.partition_point(|turn| turn.out.timestamps_ms.len() > rows.end);
+        finish::<JOINT>(bytes, &mut group[..longer], rows.end)?;
+        turns = rest;
     }
-    // Chunks of unequal length: the rest one by one.
-    let mut rest = lanes.chunks_mut(1).zip(outs.chunks_mut(1));
-    rest.try_for_each(|(lane, out)| finish::<JOINT>(bytes, lane, out, done))
+    Ok(())
 }
 
-/// Decodes the samples `rows` of `N` lanes, in turns.
+/// Decodes the samples `rows` of `N` chunks, in turns.
 #[inline(never)]
 fn steps<const N: usize, const JOINT: bool>(
     bytes: &Bytes,
-    lanes: &mut [Lane; N],
-    outs: &mut [Out<'_>; N],
+    turns: &mut [Turn<'_>],
     rows: Range<usize>,
 ) -> Result<(), Odd> {
-    let mut now = *lanes;
-    let mut outs = outs.each_mut().map(|out| {
-        (
-            &mut out.timestamps_ms[rows.clone()],
-            &mut out.values[rows.clone()],
-        )
-    });
+    let turns: &mut [Turn<'_>; N] = turns.try_into().map_err(|_| Odd)?;
+    let mut lanes = turns.each_ref().map(|turn| turn.lane);
+    let mut outs = turns.each_mut().map(|turn| turn.out.rows(rows.clone()));
     for row in 0..rows.len() {
-        for (lane, (timestamps_ms, values)) in now.iter_mut().zip(&mut outs) {
+        for (lane, (timestamps_ms, values)) in lanes.iter_mut().zip(&mut outs) {
             lane.step::<JOINT>(bytes)?;
             timestamps_ms[row] = lane.timestamp_ms;
             values[row] = f64::from_bits(lane.sample_bits);
         }
     }
-    *lanes = now;
+    for (turn, lane) in turns.iter_mut().zip(lanes) {
+        turn.lane = lane;
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ mod encode;
 mod float_read;
 mod histogram;
 mod lanes;
-mod lanes_avx2;
+mod lanes_x86;
 mod st;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -239,21 +239,15 @@ impl XorAppender {
         if needed > buf.len() {
             return Err(ChunkFull::Bytes { needed });
         }
-        put(
-            buf,
-            &mut len,
-            &mut self.free,
-            time << control_bits | u128::from(control),
-            time_bits + control_bits,
-        );
-        if tail_bits > 0 {
-            put(
-                buf,
-                &mut len,
-                &mut self.free,
-                u128::from(xor >> window.trailing),
-                tail_bits,
-            );
+        let head = time << control_bits | u128::from(control);
+        let tail = u128::from(xor >> (window.trailing & 63));
+        if bits <= 120 && tail_bits > 0 {
+            put(buf, &mut len, &mut self.free, head << tail_bits | tail, bits);
+        } else {
+            put(buf, &mut len, &mut self.free, head, time_bits + control_bits);
+            if tail_bits > 0 {
+                put(buf, &mut len, &mut self.free, tail, tail_bits);
+            }
         }
         buf[..COUNT_BYTES].copy_from_slice(&(count + 1).to_be_bytes());
         *self = XorAppender {

@@ -1,40 +1,52 @@
-//! Four lanes in one register: [`Lane::step`](super::lanes::Lane::step) for processors that have AVX2.
+//! Four chunks in one register, or eight in two: [`Lane::step`](super::lanes::Lane::step) for processors that have AVX2 or
+//! AVX-512VL.
 //!
 //! The steps below are that function's, number by number, in the 64-bit elements of vectors; samples that are not usual
 //! in some lane are left to it. Written with intrinsics because the compiler does not find them in a loop over lanes.
 //!
-//! Unsafe: only the call of code that was compiled for AVX2 from code that was not, in [`steps`]. It is sound because the
-//! processor was asked before. All loads and stores are checked slices; there is no pointer in this file.
+//! Unsafe: only the calls of code that was compiled for these from code that was not, in [`steps`]. They are sound because
+//! the processor was asked before. All loads and stores are checked slices; there is no pointer in this file.
 
 use std::ops::Range;
 
-use super::lanes::{Bytes, Lane, Odd, Out};
+use super::lanes::{Bytes, Lane, Odd, Turn};
 
-/// Decodes the samples `rows` of four lanes. `None` where the processor cannot; nothing has changed then.
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn steps<const JOINT: bool>(
-    _: &Bytes,
-    _: &mut [Lane; 4],
-    _: &mut [Out<'_>; 4],
-    _: Range<usize>,
-) -> Option<Result<(), Odd>> {
-    None
+/// Whether the processor can take `lanes` at a time.
+#[inline]
+pub(super) fn can(lanes: usize) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    match lanes {
+        4 => return std::arch::is_x86_feature_detected!("avx2"),
+        8 => return std::arch::is_x86_feature_detected!("avx512vl"),
+        _ => {}
+    }
+    let _ = lanes;
+    false
 }
 
-/// Decodes the samples `rows` of four lanes. `None` where the processor cannot; nothing has changed then.
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "see the top of the file")]
+/// Decodes the samples `rows` of four or eight chunks.
+///
+/// # Errors
+/// Also when [`can`] says no, or they are not so many.
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "see the top of the file")
+)]
 pub(super) fn steps<const JOINT: bool>(
     bytes: &Bytes,
-    lanes: &mut [Lane; 4],
-    outs: &mut [Out<'_>; 4],
+    turns: &mut [Turn<'_>],
     rows: Range<usize>,
-) -> Option<Result<(), Odd>> {
-    if !std::arch::is_x86_feature_detected!("avx2") {
-        return None;
+) -> Result<(), Odd> {
+    #[cfg(target_arch = "x86_64")]
+    match turns.len() {
+        // SAFETY: the processor has AVX2, all that the function demands.
+        4 if can(4) => return unsafe { x86::steps_of_4::<JOINT>(bytes, turns, rows) },
+        // SAFETY: the processor has AVX-512VL, and with it all that the function demands.
+        8 if can(8) => return unsafe { x86::steps_of_8::<JOINT>(bytes, turns, rows) },
+        _ => {}
     }
-    // SAFETY: the processor has AVX2, all that the function demands.
-    Some(unsafe { x86::steps::<JOINT>(bytes, lanes, outs, rows) })
+    let _ = (bytes, turns, rows);
+    Err(Odd)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -58,48 +70,114 @@ mod x86 {
 
     /// See [`super::steps`].
     #[target_feature(enable = "avx2")]
-    pub(super) fn steps<const JOINT: bool>(
+    pub(super) fn steps_of_4<const JOINT: bool>(
         bytes: &Bytes,
-        lanes: &mut [Lane; 4],
-        outs: &mut [Out<'_>; 4],
+        turns: &mut [Turn<'_>],
         rows: Range<usize>,
     ) -> Result<(), Odd> {
-        let mut four = Four::of(lanes);
-        let mut outs = outs.each_mut().map(|out| {
-            (
-                &mut out.timestamps_ms[rows.clone()],
-                &mut out.values[rows.clone()],
-            )
-        });
-        for row in 0..rows.len() {
-            if four.step::<JOINT>(bytes) {
-                let (t, v) = (elements(four.timestamps_ms), elements(four.values));
-                for (i, (timestamps_ms, values)) in outs.iter_mut().enumerate() {
-                    (timestamps_ms[row], values[row]) = (t[i], f64::from_bits(v[i] as u64));
-                }
-            } else {
-                let lanes = step_each::<JOINT>(four, bytes)?;
-                four = Four::of(&lanes);
-                for ((timestamps_ms, values), lane) in outs.iter_mut().zip(lanes) {
-                    (timestamps_ms[row], values[row]) = (lane.timestamp_ms, f64::from_bits(lane.sample_bits));
-                }
+        let turns: &mut [Turn<'_>; 4] = turns.try_into().map_err(|_| Odd)?;
+        let mut four = Four::begin(turns);
+        let mut outs = turns.each_mut().map(|turn| turn.out.rows(rows.clone()));
+        let mut row = 0;
+        while row < rows.len() {
+            // The loop is left for unusual samples, lest it keep its numbers where the call would leave them alone.
+            while row < rows.len() && four.step::<JOINT>(bytes) {
+                four.store(&mut outs, row);
+                row += 1;
+            }
+            if row < rows.len() {
+                four = step_each::<JOINT>(four, bytes, &mut outs, row)?;
+                row += 1;
             }
         }
-        *lanes = four.lanes();
+        four.end(turns);
         Ok(())
     }
 
-    /// Decodes a sample of each lane, lane by lane.
+    /// See [`super::steps`]: two vectors in turns, for which only AVX-512VL has enough registers.
+    #[target_feature(enable = "avx2,avx512f,avx512vl")]
+    pub(super) fn steps_of_8<const JOINT: bool>(
+        bytes: &Bytes,
+        turns: &mut [Turn<'_>],
+        rows: Range<usize>,
+    ) -> Result<(), Odd> {
+        let ([first, second], []) = turns.as_chunks_mut::<4>() else {
+            return Err(Odd);
+        };
+        let (mut four, mut more) = (Four::begin(first), Four::begin(second));
+        let mut outs = first.each_mut().map(|turn| turn.out.rows(rows.clone()));
+        let mut more_outs = second.each_mut().map(|turn| turn.out.rows(rows.clone()));
+        let mut row = 0;
+        while row < rows.len() {
+            let mut first_done = false;
+            while row < rows.len() {
+                first_done = four.step::<JOINT>(bytes);
+                if !first_done {
+                    break;
+                }
+                four.store(&mut outs, row);
+                if !more.step::<JOINT>(bytes) {
+                    break;
+                }
+                more.store(&mut more_outs, row);
+                row += 1;
+            }
+            if row < rows.len() {
+                if !first_done {
+                    four = step_each::<JOINT>(four, bytes, &mut outs, row)?;
+                }
+                more = step_each::<JOINT>(more, bytes, &mut more_outs, row)?;
+                row += 1;
+            }
+        }
+        four.end(first);
+        more.end(second);
+        Ok(())
+    }
+
+    type Outs<'a> = [(&'a mut [i64], &'a mut [f64]); 4];
+
+    /// Decodes a sample of each lane, lane by lane, and stores them as row `row`.
     #[cold]
     #[inline(never)]
     #[target_feature(enable = "avx2")]
-    fn step_each<const JOINT: bool>(four: Four, bytes: &Bytes) -> Result<[Lane; 4], Odd> {
+    fn step_each<const JOINT: bool>(
+        four: Four,
+        bytes: &Bytes,
+        outs: &mut Outs<'_>,
+        row: usize,
+    ) -> Result<Four, Odd> {
         let mut lanes = four.lanes();
-        lanes.iter_mut().try_for_each(|lane| lane.step::<JOINT>(bytes))?;
-        Ok(lanes)
+        for (lane, (timestamps_ms, values)) in lanes.iter_mut().zip(outs) {
+            lane.step::<JOINT>(bytes)?;
+            (timestamps_ms[row], values[row]) = (lane.timestamp_ms, f64::from_bits(lane.sample_bits));
+        }
+        Ok(Four::of(&lanes))
     }
 
     impl Four {
+        #[target_feature(enable = "avx2")]
+        fn begin(turns: &[Turn<'_>; 4]) -> Self {
+            Four::of(&turns.each_ref().map(|turn| turn.lane))
+        }
+
+        #[target_feature(enable = "avx2")]
+        fn end(self, turns: &mut [Turn<'_>; 4]) {
+            for (turn, lane) in turns.iter_mut().zip(self.lanes()) {
+                turn.lane = lane;
+            }
+        }
+
+        /// Stores the samples as row `row`.
+        #[target_feature(enable = "avx2")]
+        #[inline]
+        fn store(&self, outs: &mut Outs<'_>, row: usize) {
+            let (t, v) = (elements(self.timestamps_ms), elements(self.values));
+            for (i, (timestamps_ms, values)) in outs.iter_mut().enumerate() {
+                (timestamps_ms[row], values[row]) = (t[i], f64::from_bits(v[i] as u64));
+            }
+        }
+
         #[target_feature(enable = "avx2")]
         fn of(lanes: &[Lane; 4]) -> Self {
             Four {
