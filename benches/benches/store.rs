@@ -166,9 +166,16 @@ fn writing(c: &mut Criterion) {
     group.throughput(Throughput::Elements(3 * 480 * 1000));
     group.bench_function("compact three blocks of 2 h, 1000 series", |b| {
         b.iter(|| {
-            let meta = compact(&files, dir, &blocks, Ulid::from_parts(9, 9), &|| true)
-                .expect("compacts")
-                .expect("not empty");
+            let meta = compact(
+                &files,
+                dir,
+                &blocks,
+                Ulid::from_parts(9, 9),
+                Encoding::Xor,
+                &|| true,
+            )
+            .expect("compacts")
+            .expect("not empty");
             files
                 .remove_dir_all(&dir.join(meta.ulid.to_string()))
                 .expect("removes");

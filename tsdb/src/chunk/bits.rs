@@ -40,7 +40,7 @@ impl<'a> BitReader<'a> {
 
     /// The next 64 bits, the first one highest; zeros after the end.
     #[inline]
-    fn peek(&self) -> u64 {
+    pub(crate) fn peek(&self) -> u64 {
         let (byte, shift) = (self.pos >> 3, self.pos & 7);
         let rest = self.bytes.get(byte..).unwrap_or(&[]);
         if let Some(window) = rest.first_chunk() {
@@ -68,6 +68,16 @@ impl<'a> BitReader<'a> {
         let bits = self.peek().checked_shr(64 - n).unwrap_or(0);
         self.pos += n as usize;
         Ok(bits)
+    }
+
+    /// Passes over `n` bits.
+    #[inline]
+    pub(crate) fn skip(&mut self, n: u32) -> Result<(), OutOfBits> {
+        if n as usize > self.remaining() {
+            return Err(OutOfBits);
+        }
+        self.pos += n as usize;
+        Ok(())
     }
 
     /// How many 1 bits come before the next 0, at most `max`; the 0 is consumed when it is seen.
@@ -299,24 +309,36 @@ impl PutBits for SampleBits {
 pub(crate) const VARBIT_WIDTHS: [u32; 7] = [3, 6, 9, 12, 18, 25, 56];
 
 impl BitReader<'_> {
-    /// Reads what [`BitWriter::put_varbit`] wrote.
+    /// Reads what [`PutBits::put_varbit`] wrote.
     #[inline]
     pub(crate) fn varbit(&mut self) -> Result<i64, OutOfBits> {
-        match self.ones(8)? {
-            0 => Ok(0),
-            8 => Ok(self.bits(64)? as i64),
-            class => self.signed(VARBIT_WIDTHS[class as usize - 1]),
-        }
+        let (raw, width) = self.class()?;
+        Ok(if width == 0 { 0 } else { sign(raw, width) })
     }
 
-    /// Reads what [`BitWriter::put_varbit_unsigned`] wrote.
+    /// Reads what [`PutBits::put_varbit_unsigned`] wrote.
     #[inline]
     pub(crate) fn varbit_unsigned(&mut self) -> Result<u64, OutOfBits> {
-        match self.ones(8)? {
-            0 => Ok(0),
-            8 => self.bits(64),
-            class => self.bits(VARBIT_WIDTHS[class as usize - 1]),
+        Ok(self.class()?.0)
+    }
+
+    /// A number's bits in the variable code and how many there are.
+    #[inline]
+    fn class(&mut self) -> Result<(u64, u32), OutOfBits> {
+        let word = self.peek();
+        let ones = word.leading_ones().min(8);
+        let (used, width) = match ones {
+            0 => (1, 0),
+            8 => (8, 64),
+            _ => (ones + 1, VARBIT_WIDTHS[ones as usize - 1]),
+        };
+        if used + width <= 64 {
+            // Control bits and number in the one word.
+            self.skip(used + width)?;
+            return Ok(((word << used).checked_shr(64 - width).unwrap_or(0), width));
         }
+        self.skip(used)?;
+        Ok((self.bits(width)?, width))
     }
 
     /// The error for a stream that ends in sample `sample` of `samples`.

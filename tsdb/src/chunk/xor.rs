@@ -297,10 +297,20 @@ fn ended(_: OutOfBits) -> Option<ChunkError> {
 
 /// Reads an XOR code; `Err(None)` where the bits end.
 pub(crate) fn read_xor(bits: &mut BitReader<'_>, window: &mut Window) -> Result<u64, Option<ChunkError>> {
-    match bits.ones(2).map_err(ended)? {
-        0 => return Ok(0),
-        1 => *window = window.or_whole(),
-        _ => *window = Window::from_header(bits.bits(11).map_err(ended)?)?,
+    let control = bits.peek();
+    match control >> 62 {
+        0 | 1 => {
+            bits.skip(1).map_err(ended)?;
+            return Ok(0);
+        }
+        2 => {
+            bits.skip(2).map_err(ended)?;
+            *window = window.or_whole();
+        }
+        _ => {
+            bits.skip(13).map_err(ended)?;
+            *window = Window::from_header(control >> 51 & 0x7ff)?;
+        }
     }
     Ok(bits.bits(window.width()).map_err(ended)? << window.trailing)
 }
