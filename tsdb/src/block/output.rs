@@ -45,6 +45,21 @@ impl Output {
         Ok(())
     }
 
+    /// Adds what `write` appends to the buffer: about `bytes` bytes.
+    pub(super) fn put_with(
+        &mut self,
+        bytes: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), StorageError> {
+        if self.buffer.len() + bytes > BUFFER_BYTES {
+            self.flush()?;
+        }
+        let before = self.buffer.len();
+        write(&mut self.buffer);
+        self.position += (self.buffer.len() - before) as u64;
+        Ok(())
+    }
+
     /// Adds zeros until the position is a multiple of `align`.
     pub(super) fn pad(&mut self, align: u64) -> Result<(), StorageError> {
         let zeros = [0; 16];

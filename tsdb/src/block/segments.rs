@@ -122,7 +122,6 @@ pub struct SegmentWriter {
     /// Number of the open segment, from 0.
     number: usize,
     open: Option<Output>,
-    buffer: Vec<u8>,
 }
 
 impl SegmentWriter {
@@ -140,7 +139,6 @@ impl SegmentWriter {
             bytes_max: bytes_max.min(u32::MAX.into()),
             number: 0,
             open: None,
-            buffer: Vec::new(),
         })
     }
 
@@ -170,14 +168,14 @@ impl SegmentWriter {
                     .insert(new_segment(&*self.files, &self.dir, self.number)?),
             };
             references.push((self.number as u64) << 32 | open.position);
-            self.buffer.clear();
-            put_uvarint(&mut self.buffer, chunk.bytes.len() as u64);
-            let checked = self.buffer.len();
-            self.buffer.push(chunk.encoding);
-            self.buffer.extend_from_slice(chunk.bytes);
-            let crc = crc32c(&self.buffer[checked..]);
-            self.buffer.extend_from_slice(&crc.to_be_bytes());
-            open.put(&self.buffer)?;
+            open.put_with(planned as usize, |buffer| {
+                put_uvarint(buffer, chunk.bytes.len() as u64);
+                let checked = buffer.len();
+                buffer.push(chunk.encoding);
+                buffer.extend_from_slice(chunk.bytes);
+                let crc = crc32c(&buffer[checked..]);
+                buffer.extend_from_slice(&crc.to_be_bytes());
+            })?;
         }
         Ok(references)
     }
