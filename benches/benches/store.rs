@@ -3,6 +3,7 @@
 //! Chunks are those of a whole day, all of them different: one chunk decoded again and again is learned by heart by the
 //! processor's branch prediction, and looks faster than it is.
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
@@ -89,7 +90,7 @@ fn block(
     let all = series(count);
     let mut sorted: Vec<_> = all.iter().collect();
     sorted.sort();
-    let symbols = all
+    let symbols: BTreeSet<&str> = all
         .iter()
         .flat_map(|labels| labels.iter().flat_map(|(n, v)| [n, v]))
         .collect();
