@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use model::columns::Columns;
-use narthex_fuzz::{fill, float_rows, histogram_rows, open, sample_block};
+use narthex_fuzz::{fill, float_rows, histogram_rows, open, sample_block, sample_store};
 use tsdb::block::Tombstones;
 use tsdb::chunk::{self, EncodeOptions, Encoding};
 use tsdb::files::{Files, MemFiles};
@@ -21,7 +21,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let block = sample_block();
     put("index", "block", &block.index)?;
-    put("segments", "block", &block.segment[..block.segment.len().min(2000)])?;
+    put(
+        "segments",
+        "block",
+        &block.segment[..block.segment.len().min(2000)],
+    )?;
     put("meta", "head.json", &block.meta)?;
     put("meta", "merged.json", MERGED.as_bytes())?;
     let mut tombstones = Tombstones::default();
@@ -31,6 +35,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     put("tombstones", "four", &tombstones.to_bytes())?;
     logs(&put)?;
+    put(
+        "snapshot",
+        "closed",
+        &sample_store().read(Path::new("data/head_snapshot"))?,
+    )?;
     for (i, query) in QUERIES.iter().enumerate() {
         put("promql", &format!("{i:02}"), format!("\u{f}{query}").as_bytes())?;
     }
@@ -39,7 +48,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     put("exposition", "text", &[b"\0", TEXT.as_bytes()].concat())?;
     put("exposition", "converted", &[b"\x81", TEXT.as_bytes()].concat())?;
-    put("exposition", "openmetrics", &[b"\x10", OPENMETRICS.as_bytes()].concat())?;
+    put(
+        "exposition",
+        "openmetrics",
+        &[b"\x10", OPENMETRICS.as_bytes()].concat(),
+    )?;
     put("exposition", "protobuf", &[b"\x02", PROTOBUF].concat())?;
     Ok(())
 }
@@ -50,8 +63,16 @@ fn columns() -> [(&'static str, Encoding, Columns); 6] {
         ("xor2", Encoding::Xor2, float_rows(true)),
         ("histogram", Encoding::Histogram, histogram_rows(false, false)),
         ("histogram_st", Encoding::HistogramSt, histogram_rows(false, true)),
-        ("float_histogram", Encoding::FloatHistogram, histogram_rows(true, false)),
-        ("float_histogram_st", Encoding::FloatHistogramSt, histogram_rows(true, true)),
+        (
+            "float_histogram",
+            Encoding::FloatHistogram,
+            histogram_rows(true, false),
+        ),
+        (
+            "float_histogram_st",
+            Encoding::FloatHistogramSt,
+            histogram_rows(true, true),
+        ),
     ]
 }
 
@@ -144,8 +165,9 @@ h_bucket{le=\"+Inf\"} 3\nh_sum 4\nh_count 3\n# TYPE i info\ni_info{v=\"1\"} 1\n#
 
 /// A counter with an exemplar, and a native histogram.
 const PROTOBUF: &[u8] = &[
-    0x2e, 0x0a, 0x01, b'c', 0x12, 0x04, b'h', b'e', b'l', b'p', 0x18, 0x00, 0x22, 0x21, 0x0a, 0x06, 0x0a, 0x01, b'a',
-    0x12, 0x01, b'b', 0x1a, 0x17, 0x09, 0, 0, 0, 0, 0, 0, 0x14, 0x40, 0x12, 0x0c, 0x0a, 0x03, 0x0a, 0x01, b't', 0x11, 0,
-    0, 0, 0, 0, 0, 0xf0, 0x3f, 0x1d, 0x0a, 0x01, b'h', 0x18, 0x04, 0x22, 0x16, 0x3a, 0x14, 0x08, 0x03, 0x11, 0, 0, 0, 0,
-    0, 0, 0x14, 0x40, 0x28, 0x02, 0x38, 0x01, 0x62, 0x02, 0x10, 0x02, 0x6a, 0x02,
+    0x2e, 0x0a, 0x01, b'c', 0x12, 0x04, b'h', b'e', b'l', b'p', 0x18, 0x00, 0x22, 0x21, 0x0a, 0x06, 0x0a,
+    0x01, b'a', 0x12, 0x01, b'b', 0x1a, 0x17, 0x09, 0, 0, 0, 0, 0, 0, 0x14, 0x40, 0x12, 0x0c, 0x0a, 0x03,
+    0x0a, 0x01, b't', 0x11, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x1d, 0x0a, 0x01, b'h', 0x18, 0x04, 0x22, 0x16,
+    0x3a, 0x14, 0x08, 0x03, 0x11, 0, 0, 0, 0, 0, 0, 0x14, 0x40, 0x28, 0x02, 0x38, 0x01, 0x62, 0x02, 0x10,
+    0x02, 0x6a, 0x02,
 ];

@@ -14,6 +14,7 @@
 //! | `wal_pages` | a log segment | reading ends |
 //! | `wal_records` | one record | what decodes encodes again to the same |
 //! | `head` | kind of file, its contents | a store opens on it, answers, takes samples, and opens again without damage |
+//! | `snapshot` | a snapshot of the head, beside the logs it was made from | the same |
 //! | `exposition` | format and options, a body | reading ends; every series and exemplar text parses or fails |
 //! | `promql` | switches, a query | what parses prints to a query that parses to the same |
 //! | `series_notation` | a series with values, a selector | reading ends |
@@ -25,16 +26,17 @@ mod sample;
 mod seal;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use model::columns::Columns;
+use model::labels::Labels;
 use model::matcher::{MatchOp, Matcher};
-use model::storage::{Queryable, SelectHints, TimeRange};
+use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, Queryable, SelectHints, TimeRange};
 use tsdb::db::{Db, Options};
 use tsdb::files::{Files, MemFiles};
 
 pub use sample::{SampleBlock, fill, float_rows, histogram_rows, sample_block};
-pub use seal::{frame_records, seal_chunk_file, seal_index, seal_segment, seal_tombstones};
+pub use seal::{frame_records, seal_chunk_file, seal_index, seal_segment, seal_snapshot, seal_tombstones};
 
 /// Puts a file and the folders above it.
 pub fn put(files: &MemFiles, path: &Path, bytes: &[u8]) {
@@ -56,6 +58,42 @@ pub fn options() -> Options {
     options.head.out_of_order_window_ms = 600_000;
     options.head.exemplars_max = 100;
     options
+}
+
+/// The files of a small store that was closed, its snapshot of the head included.
+pub fn sample_store() -> &'static MemFiles {
+    static STORE: OnceLock<MemFiles> = OnceLock::new();
+    STORE.get_or_init(|| {
+        let files = MemFiles::new();
+        let db = open(&files);
+        fill(&db, 150);
+        db.close().expect("memory");
+        files.after_kill()
+    })
+}
+
+/// What a store that has opened on whatever was there must still do: take a sample, close, and open again on files that
+/// are now whole.
+pub fn go_on(files: &MemFiles, db: Db) {
+    if let Ok(series) = db.resolve(&Labels::from_pairs([("__name__", "another")])) {
+        let mut batch = AppendBatch::default();
+        // Far ahead of whatever is there.
+        batch.floats.push(FloatSample {
+            series,
+            timestamp_ms: db.head().max_ms().saturating_add(1),
+            value: 1.0,
+        });
+        db.append(&batch, &mut AppendOutcome::default()).expect("memory");
+    }
+    db.close().expect("memory");
+    drop(db);
+    let again = open(files);
+    let report = again.replay_report();
+    assert!(
+        report.damages.is_empty() && report.chunk_damage.is_none(),
+        "{report:?}"
+    );
+    read_all(&again);
 }
 
 /// Reads everything that a store holds; the number of samples.

@@ -51,7 +51,10 @@ pub fn histogram_rows(float: bool, start: bool) -> Columns {
     for i in 1..10i64 {
         let spans = vec![
             Span { offset: 0, length: 2 },
-            Span { offset: 3, length: 1 + u32::from(i > 5) },
+            Span {
+                offset: 3,
+                length: 1 + u32::from(i > 5),
+            },
         ];
         let deltas: Vec<i64> = if i > 5 { vec![i, 1, 2, -1] } else { vec![i, 1, 2] };
         let mut at = 0;
@@ -64,9 +67,21 @@ pub fn histogram_rows(float: bool, start: bool) -> Columns {
             .collect();
         let sum = i as f64 * 2.5;
         let histogram = if float {
-            Histogram::Float(Arc::new(buckets(1.0, 1.0 + absolute.iter().sum::<f64>(), sum, spans, absolute)))
+            Histogram::Float(Arc::new(buckets(
+                1.0,
+                1.0 + absolute.iter().sum::<f64>(),
+                sum,
+                spans,
+                absolute,
+            )))
         } else {
-            Histogram::Int(Arc::new(buckets(1, 1 + absolute.iter().sum::<f64>() as u64, sum, spans, deltas)))
+            Histogram::Int(Arc::new(buckets(
+                1,
+                1 + absolute.iter().sum::<f64>() as u64,
+                sum,
+                spans,
+                deltas,
+            )))
         };
         columns.push_histogram(i * 15_000, histogram);
         if start {
@@ -76,7 +91,13 @@ pub fn histogram_rows(float: bool, start: bool) -> Columns {
     columns
 }
 
-fn buckets<B, C>(zero_count: C, count: C, sum: f64, spans: Vec<Span>, positive_buckets: Vec<B>) -> Buckets<B, C> {
+fn buckets<B, C>(
+    zero_count: C,
+    count: C,
+    sum: f64,
+    spans: Vec<Span>,
+    positive_buckets: Vec<B>,
+) -> Buckets<B, C> {
     Buckets {
         counter_reset_hint: CounterResetHint::Unknown,
         schema: 1,

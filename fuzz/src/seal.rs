@@ -99,6 +99,25 @@ pub fn seal_chunk_file(bytes: &mut [u8]) {
     }
 }
 
+/// Seals every section of a snapshot of the head.
+pub fn seal_snapshot(bytes: &mut [u8]) {
+    const HEADER: usize = 16;
+    let mut at = 12;
+    while let Some(len) = be64(bytes, at + 8) {
+        let body = at + HEADER + 8;
+        let Some(header) = bytes.get(at..at + HEADER) else {
+            return;
+        };
+        let seed = xxhash_rust::xxh3::xxh3_64(header);
+        let Some(covered) = bytes.get(body..body.saturating_add(len)) else {
+            return;
+        };
+        let sum = xxhash_rust::xxh3::xxh3_64_with_seed(covered, seed);
+        bytes[at + HEADER..body].copy_from_slice(&sum.to_be_bytes());
+        at = body + len;
+    }
+}
+
 /// A log segment of the records in `input`, each behind two bytes of length; records that do not fit a page end it.
 pub fn frame_records(input: &[u8]) -> Vec<u8> {
     const PAGE: usize = 32 << 10;

@@ -15,7 +15,7 @@ struct Step {
 }
 
 /// Cheapest first; tests last, so that their count closes the log. The test command is the README's.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step {
         name: "format",
         command: &["cargo", "fmt", "--all", "--check"],
@@ -40,6 +40,10 @@ const STEPS: [Step; 5] = [
     Step {
         name: "docs",
         command: &["cargo", "doc", "--workspace", "--no-deps", "--locked", "--quiet"],
+    },
+    Step {
+        name: "fuzz",
+        command: &["cargo", "xtask", "fuzz"],
     },
     Step {
         name: "test",
