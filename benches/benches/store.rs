@@ -53,7 +53,7 @@ fn chunks(c: &mut Criterion) {
             ..EncodeOptions::default()
         };
         group.bench_function("encode", |b| {
-            b.iter(|| encode(black_box(&columns_of_a_day), &options).len())
+            b.iter(|| encode(black_box(&columns_of_a_day), &options).len());
         });
         let mut columns = Columns::default();
         let mut days = data.chunks(data.len() / 10).cycle();
