@@ -367,6 +367,9 @@ pub enum StorageError {
     /// An earlier failure closed the write path.
     #[error("writes are closed since an earlier failure: {0}")]
     Poisoned(String),
+    /// The newest samples are still being read from the logs; older ones can be had.
+    #[error("the newest samples are still being read from the write-ahead log")]
+    NotReady,
     /// The store is shut down.
     #[error("storage is closed")]
     Closed,

@@ -36,7 +36,7 @@ fn server(out: &mut Collected, api: &Api) {
         Kind::Gauge,
         "Whether Prometheus startup was fully completed and the server is ready for normal operation.",
     )
-    .sample(&[], f64::from(u8::from(api.ready.load(Ordering::Relaxed))));
+    .sample(&[], f64::from(u8::from(*api.ready.borrow())));
     out.family(
         "prometheus_config_last_reload_successful",
         Kind::Gauge,

@@ -13,6 +13,7 @@ mod memory;
 mod queries;
 mod reload;
 mod serve;
+mod storage;
 mod web;
 
 use std::io::IsTerminal;

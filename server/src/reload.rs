@@ -81,6 +81,15 @@ pub(crate) struct Reloader {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) subquery_step_ms: Arc<AtomicI64>,
     pub(crate) queries: Arc<Queries>,
+    pub(crate) head_limits: Mutex<HeadLimits>,
+}
+
+/// What a configuration says of the head.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HeadLimits {
+    out_of_order_window_ms: i64,
+    exemplars_max: usize,
+    xor2_floats: bool,
 }
 
 impl Reloader {
@@ -94,11 +103,16 @@ impl Reloader {
 
     /// Reads the configuration and puts it in force. On an error everything stays as it was.
     pub(crate) async fn reload(&self) -> Result<ConfigStatus, ReloadError> {
+        self.apply(self.read()?).await
+    }
+
+    /// Puts a configuration in force. On an error everything stays as it was.
+    pub(crate) async fn apply(&self, loaded: Loaded) -> Result<ConfigStatus, ReloadError> {
         let Loaded {
             config,
             jobs,
             warnings,
-        } = self.read()?;
+        } = loaded;
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
@@ -124,8 +138,7 @@ impl Reloader {
             .map(|job| (job.job_name.clone(), job.discovery.list()))
             .collect();
         self.scraper.apply(jobs, &labels).await?;
-        self.apply_storage(&config);
-        self.db.head().set_xor2_floats(xor2_floats);
+        self.apply_storage(&config, xor2_floats);
         self.subquery_step_ms
             .store(config.global.evaluation_interval.as_ms(), Ordering::Relaxed);
         self.scrape_discovery.lock().apply(found_by);
@@ -154,15 +167,30 @@ impl Reloader {
         }
     }
 
-    fn apply_storage(&self, config: &Config) {
+    fn apply_storage(&self, config: &Config, xor2_floats: bool) {
         let storage = &config.storage;
-        let head = self.db.head();
-        head.set_out_of_order_window(storage.tsdb.out_of_order_time_window.as_ms());
-        head.set_exemplars_max(storage.exemplars.max_exemplars.max(0) as usize);
+        let limits = HeadLimits {
+            out_of_order_window_ms: storage.tsdb.out_of_order_time_window.as_ms(),
+            exemplars_max: storage.exemplars.max_exemplars.max(0) as usize,
+            xor2_floats,
+        };
+        *self.head_limits.lock() = limits;
+        if self.db.is_ready() {
+            self.apply_head();
+        }
         let kept = retention(config, &self.storage);
         self.db.set_retention(kept.time_ms, kept.bytes, kept.percent);
         self.db
             .set_stale_series_threshold(storage.tsdb.stale_series_compaction_threshold);
+    }
+
+    /// Tells the head what the configuration in force says of it: at the start it is not there yet.
+    pub(crate) fn apply_head(&self) {
+        let limits = *self.head_limits.lock();
+        let head = self.db.head();
+        head.set_out_of_order_window(limits.out_of_order_window_ms);
+        head.set_exemplars_max(limits.exemplars_max);
+        head.set_xor2_floats(limits.xor2_floats);
     }
 
     fn status(&self, config: &Config) -> ConfigStatus {

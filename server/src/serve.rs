@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -13,15 +13,16 @@ use parking_lot::Mutex;
 use promql::engine::{CancelHandle, Engine, EngineOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::serve_options::{ServeOptions, StorageOptions, WalCompression};
+use crate::cli::serve_options::ServeOptions;
 use crate::config::ConfigError;
 use crate::instrument;
 use crate::logging::LoggingError;
 use crate::queries::{Queries, RuleQueries};
-use crate::reload::{ReloadError, Reloader, retention, xor2_floats};
+use crate::reload::{ReloadError, Reloader};
+use crate::storage;
 use crate::web::{self, Api, ConfigStatus, Cors, listener};
 
 /// Sent with every request of ours.
@@ -147,8 +148,9 @@ impl Server {
             Some(path) => crate::config::load_file(path)?,
             None => crate::config::load_default(&own_address)?,
         };
-        let db = open_storage(&options, &first.config, clock.clone()).await?;
-        db.register_metrics(&registry);
+        let progress: Arc<tsdb::head::ReplayProgress> = Arc::default();
+        let settings = storage::settings(&options, &first.config, progress.clone())?;
+        let db = storage::open_blocks(&options.storage.path, settings, clock.clone()).await?;
         let storage: Arc<dyn Queryable> = db.clone();
         let subquery_step_ms = Arc::new(AtomicI64::new(first.config.global.evaluation_interval.as_ms()));
         let engine = Arc::new(Engine::new(engine_options(&options, subquery_step_ms.clone())));
@@ -215,8 +217,10 @@ impl Server {
             clock: clock.clone(),
             subquery_step_ms,
             queries: queries.clone(),
+            head_limits: Mutex::default(),
         };
-        let status = reloader.reload().await?;
+        // Nor must one that cannot be put in force.
+        let status = reloader.apply(first).await?;
         let (reload, reloads) = mpsc::channel(RELOADS_WAITING);
         let api = Arc::new(Api {
             storage,
@@ -226,7 +230,9 @@ impl Server {
             flags: options.flags.clone(),
             features: options.features.promql,
             start_ms,
-            ready: AtomicBool::new(false),
+            ready: watch::Sender::new(false),
+            progress,
+            start_patience: options.query.timeout,
             lifecycle_enabled: options.lifecycle,
             admin_enabled: options.admin,
             page_title: options.page_title.clone(),
@@ -280,6 +286,24 @@ impl Server {
             limits,
             stop.clone(),
         ));
+        // The listener answers already: what blocks hold, and that the rest is to come.
+        let opened = storage::open_head(&api.db, &api.progress, &stop).await;
+        let path = || options.storage.path.clone();
+        match opened {
+            Ok(()) => {}
+            Err(StorageError::Closed) if stop.is_cancelled() => {
+                tracing::info!("Stopped before the write-ahead log was read");
+                return storage::close(&api.db)
+                    .await
+                    .map_err(|source| ServeError::Storage { path: path(), source });
+            }
+            Err(source) => {
+                let path = path();
+                return Err(ServeError::Storage { path, source });
+            }
+        }
+        reloader.apply_head();
+        api.db.register_metrics(&api.metrics);
         let found = reloader.scrape_discovery.lock().subscribe();
         let scraper = api.scraper.clone();
         let scraping = tokio::spawn({
@@ -289,7 +313,7 @@ impl Server {
         let found = reloader.notify_discovery.lock().subscribe();
         let alertmanagers = tokio::spawn(follow_alertmanagers(api.notifier.clone(), found, stop.clone()));
         api.rules.start();
-        api.ready.store(true, Ordering::Release);
+        api.ready.send_replace(true);
         tracing::info!("Server is ready to receive web requests.");
         on_ready(&format!("http://{own_address}{}", api.prefix));
         follow_reloads(
@@ -311,82 +335,12 @@ impl Server {
         rule_queries.cancel();
         api.rules.stop().await;
         api.notifier.stop().await;
-        let db = api.db.clone();
-        let closed = tokio::task::spawn_blocking(move || db.close()).await;
-        let path = options.storage.path.clone();
-        match closed {
-            Ok(Err(source)) => return Err(ServeError::Storage { path, source }),
-            Ok(Ok(())) => tracing::info!("See you next time!"),
-            Err(error) => tracing::error!(%error, "Closing the storage ended badly"),
-        }
+        storage::close(&api.db)
+            .await
+            .map_err(|source| ServeError::Storage { path: path(), source })?;
+        tracing::info!("See you next time!");
         Ok(())
     }
-}
-
-async fn open_storage(
-    options: &ServeOptions,
-    config: &crate::config::Config,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<tsdb::db::Db>, ServeError> {
-    let path = options.storage.path.clone();
-    let xor2_floats = xor2_floats(config, &options.features).map_err(ReloadError::from)?;
-    let mut settings = storage_options(options, config);
-    settings.head.xor2_floats = xor2_floats;
-    let opening = tokio::task::spawn_blocking({
-        let path = path.clone();
-        move || tsdb::db::Db::open(Arc::new(tsdb::files::DiskFiles), &path, settings, clock)
-    });
-    match opening.await {
-        Ok(Ok(db)) => Ok(Arc::new(db)),
-        Ok(Err(source)) => Err(ServeError::Storage { path, source }),
-        Err(error) => {
-            let source = StorageError::Other(error.to_string());
-            Err(ServeError::Storage { path, source })
-        }
-    }
-}
-
-fn storage_options(options: &ServeOptions, config: &crate::config::Config) -> tsdb::db::Options {
-    let StorageOptions {
-        min_block, max_block, ..
-    } = &options.storage;
-    let retention = retention(config, &options.storage);
-    let tenth_ms = retention.time_ms / 10;
-    let month_ms = 31 * 24 * 3_600_000;
-    let customary_ms = if tenth_ms > 0 {
-        tenth_ms.min(month_ms)
-    } else {
-        month_ms
-    };
-    let mut settings = tsdb::db::Options::default();
-    settings.head.chunk_range_ms = min_block.as_millis() as i64;
-    settings.head.samples_per_chunk =
-        options.storage.samples_per_chunk.clamp(1, usize::from(u16::MAX)) as u16;
-    settings.head.out_of_order_window_ms = config.storage.tsdb.out_of_order_time_window.as_ms();
-    settings.head.exemplars_max = if options.features.exemplar_storage {
-        config.storage.exemplars.max_exemplars.max(0) as usize
-    } else {
-        0
-    };
-    settings.head.start_timestamps = options.features.start_timestamps;
-    settings.head.wal_compression = match options.storage.wal_compression {
-        WalCompression::None => tsdb::wal::Compression::None,
-        WalCompression::Snappy => tsdb::wal::Compression::Snappy,
-        WalCompression::Zstd => tsdb::wal::Compression::Zstd,
-    };
-    if options.storage.wal_segment_bytes > 0 {
-        settings.head.wal_segment_bytes = options.storage.wal_segment_bytes;
-    }
-    settings.block_range_max_ms = max_block.map_or(customary_ms, |max| max.as_millis() as i64);
-    settings.stale_series_threshold = config.storage.tsdb.stale_series_compaction_threshold;
-    settings.retention_ms = retention.time_ms;
-    settings.retention_bytes = retention.bytes;
-    settings.retention_percent = retention.percent;
-    settings.wal_sync_interval = options.storage.wal_sync_interval;
-    settings.head_snapshot_interval = options.storage.head_snapshot_interval;
-    settings.head.snapshots = !options.storage.head_snapshot_interval.is_zero();
-    settings.lock = options.storage.lock;
-    settings
 }
 
 fn engine_options(options: &ServeOptions, subquery_step_ms: Arc<AtomicI64>) -> EngineOptions {

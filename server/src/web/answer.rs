@@ -10,7 +10,7 @@ use promql::annotations::{Annotations, Severity};
 use promql::engine::QueryError;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::json;
+use super::{json, readiness};
 
 /// What clients branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) enum ErrorType {
     Timeout,
     /// 500: our fault.
     Internal,
+    /// 503: the newest samples are not there yet.
+    NotReady,
     /// 500: switched off. Compat: the reference says so with the status of an internal error.
     Unavailable,
 }
@@ -37,6 +39,7 @@ impl ErrorType {
             ErrorType::Canceled => "canceled",
             ErrorType::Timeout => "timeout",
             ErrorType::Internal => "internal",
+            ErrorType::NotReady => "not_ready",
             ErrorType::Unavailable => "unavailable",
         }
     }
@@ -47,7 +50,7 @@ impl ErrorType {
             ErrorType::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             // Not a registered code, but the one that clients of the reference know.
             ErrorType::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-            ErrorType::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorType::Timeout | ErrorType::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             ErrorType::Internal | ErrorType::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -88,6 +91,7 @@ impl From<QueryError> for ApiError {
             }
             QueryError::Timeout { .. } => ErrorType::Timeout,
             QueryError::Canceled { .. } => ErrorType::Canceled,
+            QueryError::Storage(StorageError::NotReady) => ErrorType::NotReady,
             QueryError::Storage(_) => ErrorType::Internal,
             // Execution, too many samples, too many bytes, and what later versions add.
             _ => ErrorType::Execution,
@@ -98,12 +102,19 @@ impl From<QueryError> for ApiError {
 
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
-        ApiError::new(ErrorType::Execution, error)
+        let kind = match error {
+            StorageError::NotReady => ErrorType::NotReady,
+            _ => ErrorType::Execution,
+        };
+        ApiError::new(kind, error)
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        if self.kind == ErrorType::NotReady {
+            return readiness::not_yet();
+        }
         let mut body = Vec::with_capacity(128);
         body.extend_from_slice(b"{\"status\":\"error\",\"errorType\":");
         json::string(&mut body, self.kind.as_str());

@@ -13,16 +13,17 @@ mod pages;
 mod params;
 mod parse;
 mod query;
+mod readiness;
 mod series;
 mod status;
 mod targets;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
@@ -30,7 +31,7 @@ use http::header::{ALLOW, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use model::clock::Clock;
 use model::storage::Queryable;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -74,7 +75,12 @@ pub(crate) struct Api {
     pub(crate) features: promql::engine::Features,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) start_ms: i64,
-    pub(crate) ready: AtomicBool,
+    /// Whether the logs are read.
+    pub(crate) ready: watch::Sender<bool>,
+    /// How far reading them has come.
+    pub(crate) progress: Arc<tsdb::head::ReplayProgress>,
+    /// How long a query waits for that, where it needs what is in them.
+    pub(crate) start_patience: Duration,
     pub(crate) lifecycle_enabled: bool,
     pub(crate) admin_enabled: bool,
     pub(crate) page_title: String,
@@ -96,7 +102,7 @@ pub(crate) fn router(api: Arc<Api>, cors: Cors) -> Router {
         .route("/targets", get(pages::to_front))
         .route("/metrics", get(pages::metrics))
         .route("/-/healthy", get(pages::healthy))
-        .route("/-/ready", get(pages::ready))
+        .route("/-/ready", get(readiness::ready))
         .route("/-/reload", any(pages::reload))
         .route("/-/quit", any(pages::quit))
         .nest("/api/v1", api_routes(&api, cors))
@@ -184,7 +190,7 @@ fn api_routes(api: &Arc<Api>, cors: Cors) -> Router<Arc<Api>> {
         .fallback(pages::not_found)
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn(options_and_vary))
-        .layer(middleware::from_fn_with_state(api.clone(), only_when_ready))
+        .layer(middleware::from_fn_with_state(api.clone(), readiness::layer))
         .layer(middleware::from_fn_with_state(cors, cors::layer))
 }
 
@@ -199,12 +205,4 @@ async fn options_and_vary(request: Request, next: Next) -> Response {
         .entry(VARY)
         .or_insert(HeaderValue::from_static("Accept-Encoding"));
     response
-}
-
-async fn only_when_ready(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    if api.ready.load(std::sync::atomic::Ordering::Acquire) {
-        next.run(request).await
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable").into_response()
-    }
 }

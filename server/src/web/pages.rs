@@ -1,7 +1,6 @@
 //! What is not the API: health, reload, a page for people.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -16,17 +15,9 @@ fn text(status: StatusCode, body: impl Into<String>) -> Response {
     (status, body.into()).into_response()
 }
 
-// Compat: the two texts are the reference's; probes that compare them exist (api-shapes/root_-_healthy).
+// Compat: the text is the reference's; probes that compare it exist (api-shapes/root_-_healthy).
 pub(crate) async fn healthy() -> Response {
     text(StatusCode::OK, "Prometheus Server is Healthy.\n")
-}
-
-pub(crate) async fn ready(State(api): State<Arc<Api>>) -> Response {
-    if api.ready.load(Ordering::Acquire) {
-        text(StatusCode::OK, "Prometheus Server is Ready.\n")
-    } else {
-        text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
-    }
 }
 
 /// `POST /-/reload`: answers when the new configuration is in force, or says why the old one still is.

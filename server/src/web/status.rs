@@ -77,9 +77,10 @@ fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-pub(crate) async fn wal_replay() -> Response {
-    // The log is replayed before the listener answers.
-    success_json(&json!({ "min": 0, "max": 0, "current": 0 }))
+/// How far reading the log has come, in segments; answered while it is read.
+pub(crate) async fn wal_replay(State(api): State<Arc<Api>>) -> Response {
+    let (min, max, current) = api.progress.segments();
+    success_json(&json!({ "min": min, "max": max, "current": current }))
 }
 
 pub(crate) async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Response {

@@ -92,8 +92,23 @@ impl Server {
         config: &str,
         more_args: &[&str],
     ) -> Server {
-        std::fs::write(folder.join("narthex.yml"), config).expect("configuration");
+        let mut server = Server::begin(program, folder, config, more_args);
+        server.wait_ready().await;
+        server
+    }
+
+    /// Starts a server, and waits until it answers at all.
+    pub(crate) async fn start_unready(folder: &Path, config: &str) -> Server {
+        let mut server = Server::begin(own_program(), folder, config, &[]);
+        server.wait_for_status("/-/healthy").await;
+        server
+    }
+
+    /// `SELF` in the configuration is the server's own address.
+    fn begin(program: PathBuf, folder: &Path, config: &str, more_args: &[&str]) -> Server {
         let port = free_port();
+        let config = config.replace("SELF", &format!("127.0.0.1:{port}"));
+        std::fs::write(folder.join("narthex.yml"), config).expect("configuration");
         let mut args: Vec<String> = vec![
             format!("--config.file={}", folder.join("narthex.yml").display()),
             format!("--storage.tsdb.path={}", folder.join("data").display()),
@@ -102,24 +117,27 @@ impl Server {
         ];
         args.extend(more_args.iter().map(|arg| (*arg).to_owned()));
         let child = spawn(&program, &args, folder);
-        let mut server = Server {
+        Server {
             child,
             program,
             url: format!("http://127.0.0.1:{port}"),
             folder: folder.to_owned(),
             args,
-        };
-        server.wait_ready().await;
-        server
+        }
     }
 
     async fn wait_ready(&mut self) {
+        self.wait_for_status("/-/ready").await;
+    }
+
+    /// Waits until a path answers with 200.
+    async fn wait_for_status(&mut self, path: &str) {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("child") {
                 panic!("the server ended with {status}:\n{}", self.log());
             }
-            let answer = http_client().get(format!("{}/-/ready", self.url)).send().await;
+            let answer = http_client().get(format!("{}{path}", self.url)).send().await;
             if answer.is_ok_and(|answer| answer.status() == 200) {
                 return;
             }

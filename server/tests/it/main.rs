@@ -8,5 +8,6 @@ mod golden;
 mod harness;
 mod http;
 mod limits;
+mod restart;
 mod swap;
 mod tools;

@@ -84,8 +84,8 @@ impl Shared {
             return Ok(());
         }
         let mut cut_head = false;
-        while self.head.is_compactable() && !self.stop.is_stopping() {
-            let begin_ms = self.head.min_ms();
+        while self.head().is_compactable() && !self.stop.is_stopping() {
+            let begin_ms = self.head().min_ms();
             let end_ms = range_end(begin_ms, self.options.head.chunk_range_ms);
             self.head_block(pending, begin_ms, end_ms)?;
             cut_head = true;
@@ -109,7 +109,7 @@ impl Shared {
         if let Some(min_ms) = pending.truncate_ms {
             let started = Instant::now();
             if self
-                .head
+                .head()
                 .truncate(min_ms, self.options.truncation_patience)?
                 .is_none()
             {
@@ -119,26 +119,26 @@ impl Shared {
             pending.truncate_ms = None;
             self.observe(|d| d.garbage_collection.observe(started.elapsed().as_secs_f64()));
             let started = Instant::now();
-            if let Err(error) = self.head.truncate_wal(min_ms) {
+            if let Err(error) = self.head().truncate_wal(min_ms) {
                 // The log stays as it is, only longer.
                 tracing::error!(%error, "writing a checkpoint failed");
             }
             self.observe(|d| d.wal_truncation.observe(started.elapsed().as_secs_f64()));
         }
         if let Some(cut) = pending.forget {
-            if !self.head.wait_for_views(self.options.truncation_patience) {
+            if !self.head().wait_for_views(self.options.truncation_patience) {
                 self.counters.put_off.fetch_add(1, Ordering::Relaxed);
                 return Ok(false);
             }
-            self.head.forget_late(cut)?;
+            self.head().forget_late(cut)?;
             pending.forget = None;
         }
         if !pending.evict.is_empty() {
-            if !self.head.wait_for_views(self.options.truncation_patience) {
+            if !self.head().wait_for_views(self.options.truncation_patience) {
                 self.counters.put_off.fetch_add(1, Ordering::Relaxed);
                 return Ok(false);
             }
-            self.head.evict(&std::mem::take(&mut pending.evict))?;
+            self.head().evict(&std::mem::take(&mut pending.evict))?;
         }
         Ok(true)
     }
@@ -147,7 +147,7 @@ impl Shared {
     fn head_block(&self, pending: &mut Pending, begin_ms: i64, end_ms: i64) -> Result<()> {
         let started = Instant::now();
         // What is older than half a range is not taken any more, so only transactions under way can still add to it.
-        self.head.wait_for_transactions();
+        self.head().wait_for_transactions();
         let meta = BlockMeta::of_head(self.stray_ulid(pending), begin_ms, end_ms);
         let written = self.write_head(
             &self.dir,
@@ -177,7 +177,7 @@ impl Shared {
         range: TimeRange,
         samples: Samples,
     ) -> Result<Option<BlockMeta>> {
-        let view = self.head.view(range, i64::MIN);
+        let view = self.head().view(range, i64::MIN);
         let mut writer = BlockWriter::create(Arc::clone(&self.files), parent, meta, view.symbols())?;
         let mut spare = (Columns::default(), Columns::default());
         for (series, labels) in view.all_sorted()? {
@@ -194,7 +194,7 @@ impl Shared {
 
     /// Writes the late samples as blocks, one for each range that has some.
     fn late_blocks(&self, pending: &mut Pending) -> Result<()> {
-        let Some(cut) = self.head.cut_late()? else {
+        let Some(cut) = self.head().cut_late()? else {
             return Ok(());
         };
         let range_ms = self.options.head.chunk_range_ms;
@@ -216,17 +216,17 @@ impl Shared {
 
     fn late_block(&self, meta: BlockMeta, cut: LateCut) -> Result<Option<BlockMeta>> {
         let range = TimeRange::new(meta.min_time, meta.max_time - 1);
-        let view = self.head.view(range, i64::MAX);
+        let view = self.head().view(range, i64::MAX);
         let series = view.all_sorted()?;
         let mut writer = BlockWriter::create(Arc::clone(&self.files), &self.dir, meta, view.symbols())?;
         let mut columns = Columns::default();
         let mut spare = (Columns::default(), Columns::default());
         for (series, labels) in series {
             columns.clear();
-            self.head
+            self.head()
                 .read_late(series, range, cut.chunk, &mut columns, &mut spare)?;
             if !columns.is_empty() {
-                writer.add_encoded(&labels, &columns, self.head.float_encoding())?;
+                writer.add_encoded(&labels, &columns, self.head().float_encoding())?;
             }
         }
         writer.finish()
@@ -236,7 +236,7 @@ impl Shared {
     fn merge_blocks(&self, pending: &mut Pending) -> Result<()> {
         let ranges_ms = self.options.block_ranges_ms();
         loop {
-            if self.head.is_compactable() || self.stop.is_stopping() {
+            if self.head().is_compactable() || self.stop.is_stopping() {
                 return Ok(());
             }
             // Blocks of late samples that reach into what only the head holds in order stay as they are: merged with others
@@ -261,7 +261,7 @@ impl Shared {
     pub(super) fn merge(&self, pending: &mut Pending, parents: &[Arc<Block>]) -> Result<()> {
         let started = Instant::now();
         let go_on = || !self.stop.is_stopping();
-        let floats = self.head.float_encoding();
+        let floats = self.head().float_encoding();
         let ulid = self.stray_ulid(pending);
         let merged = block::compact(&self.files, &self.dir, parents, ulid, floats, &go_on);
         let merged = match merged {
@@ -352,7 +352,7 @@ impl Shared {
         if age_ms == 0 && bytes == 0 {
             return Ok(());
         }
-        let other_bytes = self.head.wal().disk_bytes()? + self.head.chunk_files_bytes();
+        let other_bytes = self.head().wal().disk_bytes()? + self.head().chunk_files_bytes();
         let metas: Vec<Arc<BlockMeta>> = current.iter().map(|b| b.meta()).collect();
         let sized: Vec<(&BlockMeta, u64)> = metas
             .iter()

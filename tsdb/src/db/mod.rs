@@ -32,6 +32,7 @@ use ulid::Ulid;
 use crate::block::{Block, BlockMeta};
 use crate::files::{FileLock, Files, Result, io_error};
 use crate::head::{Head, ReplayReport};
+use crate::wal::segments;
 use blocks::{BlockSource, in_order_end_ms};
 use compaction::{Pending, Samples};
 use querier::{MergedQuerier, Source};
@@ -50,7 +51,6 @@ const CHUNK_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Db {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    report: ReplayReport,
     damaged: Vec<DamagedBlock>,
 }
 
@@ -59,8 +59,12 @@ struct Shared {
     dir: PathBuf,
     options: Options,
     clock: Arc<dyn Clock>,
-    head: Arc<Head>,
+    /// There once the logs are read.
+    head: OnceLock<Arc<Head>>,
+    report: OnceLock<ReplayReport>,
     state: RwLock<State>,
+    /// Before this the head had nothing when the store was opened.
+    head_begins_ms: i64,
     /// Held by whoever changes the list of blocks.
     compacting: Mutex<Pending>,
     /// Age in milliseconds, bytes, percent of the disk.
@@ -135,6 +139,22 @@ impl Db {
     /// When another process holds the folder, or files cannot be read or written. Damaged files are no error: see
     /// [`Db::replay_report`] and [`Db::damaged_blocks`].
     pub fn open(files: Arc<dyn Files>, dir: &Path, options: Options, clock: Arc<dyn Clock>) -> Result<Db> {
+        let db = Db::open_blocks(files, dir, options, clock)?;
+        db.open_head()?;
+        Ok(db)
+    }
+
+    /// Opens the store as far as its blocks go. Until [`Db::open_head`] has been called, views of what they hold can be
+    /// had ([`StorageError::NotReady`] where the head is needed); everything else waits for the head.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_blocks(
+        files: Arc<dyn Files>,
+        dir: &Path,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Db> {
         if !files.exists(dir) {
             files.create_dir_all(dir)?;
             files.sync_dir(dir.parent().unwrap_or(Path::new("")))?;
@@ -146,14 +166,8 @@ impl Db {
         };
         let (blocks, damaged) = blocks::load(&files, dir)?;
         let in_order_end_ms = in_order_end_ms(&blocks);
-        let head_options = options.head.clone();
-        let (head, report) = Head::open(
-            Arc::clone(&files),
-            dir,
-            head_options,
-            Arc::clone(&clock),
-            in_order_end_ms,
-        )?;
+        // Late samples lie where blocks are.
+        let has_late = !segments(&*files, &dir.join(Head::WBL_DIR))?.is_empty();
         let retention = (
             options.retention_ms,
             options.retention_bytes,
@@ -165,11 +179,13 @@ impl Db {
             dir: dir.to_owned(),
             options,
             clock,
-            head: Arc::new(head),
+            head: OnceLock::new(),
+            report: OnceLock::new(),
             state: RwLock::new(State {
                 blocks: blocks.into(),
                 in_order_end_ms,
             }),
+            head_begins_ms: if has_late { i64::MIN } else { in_order_end_ms },
             compacting: Mutex::default(),
             retention: Mutex::new(retention),
             stale_threshold,
@@ -178,22 +194,44 @@ impl Db {
             stop: Stop::default(),
             lock: Mutex::new(lock),
         });
-        let threads = if shared.options.background {
-            start(&shared)?
-        } else {
-            Vec::new()
-        };
         Ok(Db {
             shared,
-            threads: Mutex::new(threads),
-            report,
+            threads: Mutex::default(),
             damaged,
         })
     }
 
+    /// Reads the logs and starts the work in the background: the second half of [`Db::open`]. Once for each store.
+    ///
+    /// # Errors
+    /// As [`Db::open`]; the store is then of no further use.
+    pub fn open_head(&self) -> Result<()> {
+        let shared = &self.shared;
+        let min_valid_ms = shared.state.read().in_order_end_ms;
+        let (head, report) = Head::open(
+            Arc::clone(&shared.files),
+            &shared.dir,
+            shared.options.head.clone(),
+            Arc::clone(&shared.clock),
+            min_valid_ms,
+        )?;
+        // Nobody else sets them.
+        let _ = shared.report.set(report);
+        let _ = shared.head.set(Arc::new(head));
+        if shared.options.background {
+            self.threads.lock().extend(start(shared)?);
+        }
+        Ok(())
+    }
+
+    /// Whether the logs are read.
+    pub fn is_ready(&self) -> bool {
+        self.shared.head.get().is_some()
+    }
+
     /// What was found in the logs when the store was opened.
     pub fn replay_report(&self) -> &ReplayReport {
-        &self.report
+        self.shared.report.wait()
     }
 
     /// Blocks that could not be opened; everything else is served.
@@ -203,7 +241,7 @@ impl Db {
 
     /// The head.
     pub fn head(&self) -> &Arc<Head> {
-        &self.shared.head
+        self.shared.head()
     }
 
     /// The blocks, by where they begin.
@@ -228,7 +266,7 @@ impl Db {
 
     /// First and last timestamp of everything stored; `None` while there is nothing.
     pub fn time_range(&self) -> Option<TimeRange> {
-        let head = &self.shared.head;
+        let head = self.shared.head();
         let in_head = (head.min_ms() <= head.max_ms()).then(|| (head.min_ms(), head.max_ms()));
         let blocks = self.blocks();
         let of_blocks = blocks.iter().map(|b| (b.range().min_ms, b.range().max_ms));
@@ -248,7 +286,7 @@ impl Db {
     /// # Errors
     /// When the disk refuses; appending is closed from then on.
     pub fn sync(&self) -> Result<()> {
-        self.shared.head.sync()
+        self.shared.head().sync()
     }
 
     /// One round of compaction, retention included.
@@ -269,7 +307,7 @@ impl Db {
         for block in self.blocks().iter().filter(|b| b.range().overlaps(&range)) {
             block.delete(range, matchers)?;
         }
-        self.shared.head.delete(range.min_ms, range.max_ms, matchers)?;
+        self.shared.head().delete(range.min_ms, range.max_ms, matchers)?;
         Ok(())
     }
 
@@ -293,7 +331,7 @@ impl Db {
         for block in self.blocks().iter() {
             link_block(files, block.dir(), &dir.join(block.meta().ulid.to_string()))?;
         }
-        let head = &shared.head;
+        let head = shared.head();
         let in_order = (head.min_ms() <= head.max_ms()).then(|| (head.min_ms(), head.max_ms()));
         let of_head = in_order.into_iter().chain(head.late_range_ms());
         let range = of_head.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
@@ -310,13 +348,16 @@ impl Db {
     /// When the disk refuses.
     pub fn close(&self) -> Result<()> {
         self.shared.stop.stop();
-        self.shared.head.set_chunk_writer(false);
+        let head = self.shared.head.get();
+        if let Some(head) = head {
+            head.set_chunk_writer(false);
+        }
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a background thread of the store has panicked");
             }
         }
-        let closed = self.shared.head.close();
+        let closed = head.map_or(Ok(()), |head| head.close());
         self.shared.lock.lock().take();
         closed
     }
@@ -361,7 +402,7 @@ fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>> {
             .spawn(move || work(&of_thread))
             .map_err(|e| io_error("start a thread for", &shared.dir, e))
     };
-    shared.head.set_chunk_writer(true);
+    shared.head().set_chunk_writer(true);
     let mut threads = vec![
         spawn("wal-sync", Shared::sync_loop)?,
         spawn("chunk-writer", Shared::chunk_loop)?,
@@ -381,6 +422,11 @@ pub fn random_ulid(now_ms: i64) -> Ulid {
 }
 
 impl Shared {
+    /// The head; waits until the logs are read.
+    fn head(&self) -> &Arc<Head> {
+        self.head.wait()
+    }
+
     fn blocks(&self) -> Arc<[Arc<Block>]> {
         Arc::clone(&self.state.read().blocks)
     }
@@ -390,7 +436,7 @@ impl Shared {
         if self.options.head.snapshots {
             let started = Instant::now();
             // Logged where it happens; without one the next start takes longer.
-            if self.head.write_snapshot().is_ok() {
+            if self.head().write_snapshot().is_ok() {
                 self.observe(|d| d.head_snapshot.observe(started.elapsed().as_secs_f64()));
             }
         }
@@ -398,7 +444,7 @@ impl Shared {
 
     fn snapshot_loop(&self) {
         loop {
-            if self.head.is_snapshot_due() {
+            if self.head().is_snapshot_due() {
                 self.head_snapshot();
             }
             if self.stop.wait(self.options.head_snapshot_interval, false) {
@@ -409,7 +455,7 @@ impl Shared {
 
     fn chunk_loop(&self) {
         while !self.stop.is_stopping() {
-            self.head.write_chunks(CHUNK_PATIENCE);
+            self.head().write_chunks(CHUNK_PATIENCE);
         }
     }
 
@@ -417,7 +463,7 @@ impl Shared {
         while !self.stop.wait(self.options.wal_sync_interval, false) {
             let started = Instant::now();
             // The head notes a failure and closes appending; there is nobody here to tell.
-            let _ = self.head.sync();
+            let _ = self.head().sync();
             self.observe(|d| d.wal_sync.observe(started.elapsed().as_secs_f64()));
         }
     }
@@ -425,7 +471,7 @@ impl Shared {
 
 impl Appender for Db {
     fn resolve(&self, labels: &Labels) -> std::result::Result<SeriesRef, SeriesError> {
-        self.shared.head.resolve(labels)
+        self.shared.head().resolve(labels)
     }
 
     fn append(
@@ -433,8 +479,8 @@ impl Appender for Db {
         batch: &AppendBatch,
         outcome: &mut AppendOutcome,
     ) -> std::result::Result<(), AppendError> {
-        let appended = self.shared.head.append(batch, outcome);
-        if self.shared.options.background && self.shared.head.is_compactable() {
+        let appended = self.shared.head().append(batch, outcome);
+        if self.shared.options.background && self.shared.head().is_compactable() {
             self.shared.stop.wake();
         }
         appended
@@ -455,12 +501,17 @@ impl Queryable for Db {
                 })
             })
             .collect();
-        let head = &self.shared.head;
-        let late = head
-            .late_range_ms()
-            .is_some_and(|(a, b)| a <= range.max_ms && b >= range.min_ms);
-        if late || range.max_ms >= state.in_order_end_ms {
-            sources.push(Arc::new(head.view(range, state.in_order_end_ms)));
+        match self.shared.head.get() {
+            Some(head) => {
+                let late = head
+                    .late_range_ms()
+                    .is_some_and(|(a, b)| a <= range.max_ms && b >= range.min_ms);
+                if late || range.max_ms >= state.in_order_end_ms {
+                    sources.push(Arc::new(head.view(range, state.in_order_end_ms)));
+                }
+            }
+            None if range.max_ms >= self.shared.head_begins_ms => return Err(StorageError::NotReady),
+            None => {}
         }
         Ok(Arc::new(MergedQuerier {
             sources: sources.into(),
@@ -475,6 +526,7 @@ impl ExemplarQueryable for Db {
         range: TimeRange,
         selectors: &[Vec<Matcher>],
     ) -> std::result::Result<Vec<SeriesExemplars>, StorageError> {
-        self.shared.head.exemplars(range, selectors)
+        let head = self.shared.head.get().ok_or(StorageError::NotReady)?;
+        head.exemplars(range, selectors)
     }
 }

@@ -51,13 +51,13 @@ impl Shared {
         if !self.settle(&mut pending)? || self.head_block_is_soon() {
             return Ok(0);
         }
-        let (series, share) = self.head.stale_series();
+        let (series, share) = self.head().stale_series();
         if share < threshold || series.is_empty() {
             return Ok(0);
         }
         let started = Instant::now();
         self.counters.stale_rounds.fetch_add(1, Ordering::Relaxed);
-        let before = self.head.series_len();
+        let before = self.head().series_len();
         let moved = self.move_stale(series, &mut pending).inspect_err(|error| {
             self.counters.stale_failed.fetch_add(1, Ordering::Relaxed);
             tracing::error!(%error, "moving stale series into blocks failed");
@@ -74,7 +74,7 @@ impl Shared {
 
     /// Whether the head as a whole is about to become a block anyway.
     fn head_block_is_soon(&self) -> bool {
-        let (min_ms, max_ms) = (self.head.min_ms(), self.head.max_ms());
+        let (min_ms, max_ms) = (self.head().min_ms(), self.head().max_ms());
         let range_ms = self.options.head.chunk_range_ms;
         max_ms
             .saturating_sub(min_ms)
@@ -83,7 +83,7 @@ impl Shared {
     }
 
     fn move_stale(&self, series: Vec<StaleSeries>, pending: &mut Pending) -> Result<u64> {
-        let (min_ms, max_ms) = (self.head.min_ms(), self.head.max_ms());
+        let (min_ms, max_ms) = (self.head().min_ms(), self.head().max_ms());
         let range_ms = self.options.head.chunk_range_ms;
         let mut fresh = Vec::new();
         let mut end_ms = range_end(min_ms, range_ms);
@@ -95,15 +95,15 @@ impl Shared {
         }
         self.add_blocks(pending, &fresh, &[])?;
         pending.evict = series;
-        let before = self.head.series_len();
+        let before = self.head().series_len();
         self.settle(pending)?;
-        Ok(before.saturating_sub(self.head.series_len()) as u64)
+        Ok(before.saturating_sub(self.head().series_len()) as u64)
     }
 
     /// Writes the samples of these series that lie in the block's range.
     fn write_stale(&self, series: &[StaleSeries], meta: BlockMeta) -> Result<Option<BlockMeta>> {
         let range = TimeRange::new(meta.min_time, meta.max_time - 1);
-        let view = self.head.view(range, i64::MIN);
+        let view = self.head().view(range, i64::MIN);
         let mut chosen: Vec<(HeadSeries, Labels)> = view.all_sorted()?;
         chosen.retain(|(own, _)| {
             let reference = own.reference();

@@ -64,9 +64,9 @@ impl Db {
         };
         // Registering twice keeps the first handles.
         let _ = self.shared.durations.set(durations);
-        let replay_seconds = self.report.duration.as_secs_f64();
-        let corruptions = self.report.damages.len() as f64;
-        let chunk_corruptions = f64::from(u8::from(self.report.chunk_damage.is_some()));
+        let replay_seconds = self.replay_report().duration.as_secs_f64();
+        let corruptions = self.replay_report().damages.len() as f64;
+        let chunk_corruptions = f64::from(u8::from(self.replay_report().chunk_damage.is_some()));
         let shared: Weak<Shared> = Arc::downgrade(&self.shared);
         registry.collect(move |collected| {
             let Some(shared) = shared.upgrade() else {
@@ -94,7 +94,7 @@ impl Db {
                     Kind::Gauge,
                     "Length of the newest snapshot of the head.",
                 )
-                .sample(&[], shared.head.snapshot_bytes() as f64);
+                .sample(&[], shared.head().snapshot_bytes() as f64);
             head(&shared, &mut out);
             samples(&shared, &mut out);
             exemplars(&shared, &mut out);
@@ -133,7 +133,7 @@ impl Out<'_> {
 }
 
 fn head(shared: &Shared, out: &mut Out<'_>) {
-    let (head, counters) = (&shared.head, &shared.head.counters);
+    let (head, counters) = (shared.head(), &shared.head().counters);
     let census = head.census();
     let (appending, _) = head.activity();
     let (newest, settled) = head.watermarks();
@@ -205,7 +205,7 @@ fn head(shared: &Shared, out: &mut Out<'_>) {
 }
 
 fn samples(shared: &Shared, out: &mut Out<'_>) {
-    let counters = &shared.head.counters;
+    let counters = &shared.head().counters;
     let load = |c: &AtomicU64| c.load(Ordering::Relaxed) as f64;
     let by_type = |out: &mut Out<'_>, name: &str, help: &str, float: f64, histogram: f64| {
         let family = out.0.family(&format!("{PREFIX}{name}"), Kind::Counter, help);
@@ -249,8 +249,8 @@ fn samples(shared: &Shared, out: &mut Out<'_>) {
 }
 
 fn exemplars(shared: &Shared, out: &mut Out<'_>) {
-    let counters = &shared.head.counters;
-    let (capacity, len, series, oldest_ms) = shared.head.exemplar_stats();
+    let counters = &shared.head().counters;
+    let (capacity, len, series, oldest_ms) = shared.head().exemplar_stats();
     out.gauge(
         "exemplar_max_exemplars",
         "Exemplars that may be kept.",
@@ -280,7 +280,7 @@ fn exemplars(shared: &Shared, out: &mut Out<'_>) {
 }
 
 fn logs(shared: &Shared, out: &mut Out<'_>) {
-    let (head, counters) = (&shared.head, &shared.head.counters);
+    let (head, counters) = (shared.head(), &shared.head().counters);
     let mut log = |prefix: &str, wal: &Wal| {
         let name = |name: &str| format!("{prefix}_{name}");
         out.gauge(
@@ -337,7 +337,7 @@ fn blocks(shared: &Shared, out: &mut Out<'_>) {
     out.time(
         "lowest_timestamp",
         "First timestamp stored.",
-        first_ms.unwrap_or_else(|| shared.head.min_ms()),
+        first_ms.unwrap_or_else(|| shared.head().min_ms()),
     );
     out.gauge(
         "retention_limit_seconds",

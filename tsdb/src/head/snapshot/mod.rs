@@ -35,6 +35,7 @@ mod load;
 mod state;
 mod write;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +64,17 @@ pub enum SnapshotUse {
     Used,
     /// It was refused, and removed.
     Refused(SnapshotRefusal),
+}
+
+impl fmt::Display for SnapshotUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SnapshotUse::Off => f.write_str("off"),
+            SnapshotUse::Missing => f.write_str("missing"),
+            SnapshotUse::Used => f.write_str("used"),
+            SnapshotUse::Refused(why) => write!(f, "refused: {why}"),
+        }
+    }
 }
 
 /// Why a snapshot was not used.

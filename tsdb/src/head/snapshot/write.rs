@@ -68,7 +68,7 @@ impl Head {
         }
         let started = Instant::now();
         let created_ms = self.clock.now_ms();
-        let frozen = self.freeze();
+        let frozen = self.freeze()?;
         let mut out = Writer::create(&*self.files, &self.snapshot_path())?;
         let series = self.put_images(&mut out, frozen.next_reference)?;
         self.put_index(&mut out, frozen.next_reference)?;
@@ -121,23 +121,26 @@ impl Head {
     }
 
     /// Notes the positions at a moment when no transaction is under way: everything logged before them is applied.
-    fn freeze(&self) -> Frozen {
+    fn freeze(&self) -> Result<Frozen> {
         let mut scratch = self.take_scratch();
-        let frozen = {
+        let frozen = (|| {
             let _gate = self.gate.write();
             // While no series can be created: those that there are have their records before the position, all others
             // behind it.
             let _index = self.index.read();
             self.queue_fresh_series(&mut scratch);
-            Frozen {
+            // A position is a place between records that are written: what is only queued can still move.
+            self.wal.flush()?;
+            self.wbl().map_or(Ok(()), crate::wal::Wal::flush)?;
+            Ok(Frozen {
                 next_reference: self.next_reference.load(std::sync::atomic::Ordering::Acquire),
                 max_ms: self.max_ms(),
                 wal: self.wal.position(),
                 wbl: self.wbl().map(crate::wal::Wal::position),
                 chunk: self.chunk_files.position(),
                 written_bytes: self.log_bytes(),
-            }
-        };
+            })
+        })();
         self.return_scratch(scratch);
         frozen
     }

@@ -1,0 +1,96 @@
+//! What is answered while the write-ahead log is read, and whether the server says that it is ready.
+//!
+//! The reference refuses all requests until its log is read. Here, queries whose range lies in blocks are answered at
+//! once; others wait for the log, as long as a query may take. None is answered with a hole where the newest samples
+//! belong: the store refuses such a view ([`StorageError::NotReady`](model::storage::StorageError::NotReady)).
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::HeaderName;
+use http::{HeaderValue, StatusCode};
+
+use super::{Api, BODY_BYTES_MAX};
+
+/// Compat: tells probes whether a server that is not ready starts or stops.
+const STOPPING: HeaderName = HeaderName::from_static("x-prometheus-stopping");
+
+/// On a response: the answer needs samples that are still in the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NotYet;
+
+/// `/-/ready`: 503 while starting or stopping, and while nothing can be stored (queries go on then).
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
+    if !*api.ready.borrow() || api.stop.is_cancelled() {
+        return unavailable(&api);
+    }
+    if let Some(why) = api.db.head().write_failure() {
+        let text = format!("Prometheus Server is not Ready: nothing can be stored: {why}\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
+    // Compat: the text is the reference's; probes that compare it exist (api-shapes/root_-_ready).
+    (StatusCode::OK, "Prometheus Server is Ready.\n").into_response()
+}
+
+/// Compat: as the reference refuses whatever it cannot answer yet.
+pub(super) fn unavailable(api: &Api) -> Response {
+    let stopping = if api.stop.is_cancelled() { "true" } else { "false" };
+    let mut response = not_yet();
+    response
+        .headers_mut()
+        .insert(STOPPING, HeaderValue::from_static(stopping));
+    response
+}
+
+/// The answer to a request that needs the log.
+pub(super) fn not_yet() -> Response {
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable").into_response();
+    response.extensions_mut().insert(NotYet);
+    response
+}
+
+/// Whether a path of the API asks for samples or series.
+fn reads(path: &str) -> bool {
+    let path = path.rsplit_once("/api/v1").map_or(path, |(_, path)| path);
+    matches!(
+        path,
+        "/query" | "/query_range" | "/query_exemplars" | "/series" | "/labels"
+    ) || (path.starts_with("/label/") && path.ends_with("/values"))
+}
+
+/// Lets requests pass once the log is read; before that those that need nothing of it.
+pub(super) async fn layer(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if *api.ready.borrow() || path.ends_with("/status/walreplay") {
+        return next.run(request).await;
+    }
+    if !reads(path) {
+        return unavailable(&api);
+    }
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let again = Request::from_parts(parts.clone(), Body::from(body.clone()));
+    let from_blocks = next
+        .clone()
+        .run(Request::from_parts(parts, Body::from(body)))
+        .await;
+    if from_blocks.extensions().get::<NotYet>().is_none() {
+        return from_blocks;
+    }
+    let mut ready = api.ready.subscribe();
+    let waiting = tokio::time::timeout(api.start_patience, ready.wait_for(|ready| *ready));
+    let is_ready = tokio::select! {
+        waited = waiting => matches!(waited, Ok(Ok(_))),
+        () = api.stop.cancelled() => false,
+    };
+    if is_ready {
+        next.run(again).await
+    } else {
+        unavailable(&api)
+    }
+}
