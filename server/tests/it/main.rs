@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "tests say what they skip and how much agrees")]
 
 mod commands;
+mod crash;
 mod end_to_end;
 mod golden;
 mod harness;
