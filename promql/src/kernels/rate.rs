@@ -199,7 +199,8 @@ impl Block {
 
     /// Computes the results of the first `out.len()` windows; false where one is out of the ordinary.
     ///
-    /// What follows from [`Edges::factor`] where both ends are extrapolated to: whole milliseconds add up exactly.
+    /// What follows from [`Edges::factor`] where both ends are extrapolated to, operation by operation: the results are
+    /// the same to the last bit.
     #[inline]
     fn compute(&self, out: &mut [f64]) -> bool {
         /// Just under the limit of extrapolation, where rounding decides nothing.
@@ -226,8 +227,9 @@ impl Block {
             }
         }
         for at in 0..count {
-            let sampled = self.range_ms - before[at] - after[at];
-            out[at] = (last[at] - first[at]) * (self.range_ms / sampled / self.unit);
+            let sampled = (self.range_ms - before[at] - after[at]) / 1000.0;
+            let extended = sampled + before[at] / 1000.0 + after[at] / 1000.0;
+            out[at] = (last[at] - first[at]) * (extended / sampled / self.unit);
         }
         ordinary
     }
@@ -362,12 +364,12 @@ impl Edges {
 
     /// What the change since a known start is multiplied with. There is nothing to extrapolate to on the left.
     pub(super) fn factor_from_start(&self, flavour: Flavour, range_seconds: f64) -> f64 {
-        let sampled = (self.last_at - self.first.start) as f64;
+        let sampled = seconds(self.last_at - self.first.start);
         scale(
             flavour,
             sampled,
             0.0,
-            self.beyond((self.range_end - self.last_at) as f64),
+            self.beyond(seconds(self.range_end - self.last_at)),
             range_seconds,
         )
     }
@@ -378,7 +380,7 @@ impl Edges {
     #[inline]
     pub(super) fn factor(&self, flavour: Flavour, first: f64, change: f64, range_seconds: f64) -> f64 {
         let sampled = self.sampled();
-        let mut to_start = self.beyond((self.first.at - self.range_start) as f64);
+        let mut to_start = self.beyond(seconds(self.first.at - self.range_start));
         // Extrapolation goes no further than 1.1 times the sampled time: zero is in reach of small first values only.
         if flavour.counter && change > 0.0 && first >= 0.0 && first < 2.0 * change {
             let to_zero = sampled * (first / change);
@@ -390,39 +392,37 @@ impl Edges {
             flavour,
             sampled,
             to_start,
-            self.beyond((self.range_end - self.last_at) as f64),
+            self.beyond(seconds(self.range_end - self.last_at)),
             range_seconds,
         )
     }
 
-    /// Milliseconds between the first sample and the last.
+    /// Seconds between the first sample and the last.
     fn sampled(&self) -> f64 {
-        (self.last_at - self.first.at) as f64
+        seconds(self.last_at - self.first.at)
     }
 
-    /// How far the change is extrapolated beyond a sample that lies `distance` milliseconds from the range's end.
+    /// How far the change is extrapolated beyond a sample that lies `distance` seconds from the range's end.
     #[inline]
     fn beyond(&self, distance: f64) -> f64 {
-        let (sampled, intervals) = (self.sampled(), self.intervals as f64);
         if self.intervals == 0 {
             return 0.0;
         }
-        let (scaled, limit) = (distance * intervals, sampled * 1.1);
-        let is_far = if (scaled - limit).abs() > limit * 1e-9 {
-            scaled > limit
-        } else {
-            // At the very limit rounding decides: the reference divides first, and by seconds.
-            distance / 1000.0 >= sampled / 1000.0 / intervals * 1.1
-        };
-        if is_far {
-            sampled / intervals / 2.0
+        let average = self.sampled() / self.intervals as f64;
+        if distance >= average * 1.1 {
+            average / 2.0
         } else {
             distance
         }
     }
 }
 
-/// Times in milliseconds but for the range.
+/// Compat: the reference computes in seconds from here on, and its roundings show in the last digit of results.
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// All times in seconds.
 fn scale(flavour: Flavour, sampled: f64, to_start: f64, to_end: f64, range_seconds: f64) -> f64 {
     let factor = (sampled + to_start + to_end) / sampled;
     if flavour.per_second {
