@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::clock::ManualClock;
 use model::histogram::{CounterResetHint, Histogram, IntHistogram, Span};
 use model::labels::Labels;
 use model::matcher::{MatchOp, Matcher};
@@ -9,7 +10,7 @@ use model::storage::{
     AppendBatch, AppendError, AppendOutcome, Appender, BatchList, FloatSample, HistogramSample, TimeRange,
 };
 use narthex_tsdb::db::{Db, Options};
-use narthex_tsdb::files::MemFiles;
+use narthex_tsdb::files::{Files, MemFiles};
 use narthex_tsdb::head::{SnapshotRefusal, SnapshotUse};
 
 use crate::support::{Contents, Rng, Value, everything, forget_snapshot, open, options, read, seeds};
@@ -202,10 +203,36 @@ impl Run {
         self.db().compact().expect("compacts");
     }
 
-    fn snapshot(&mut self) {
-        self.log.push("snapshot".to_owned());
+    fn head_snapshot(&mut self) {
+        self.log.push("snapshot of the head".to_owned());
         let written = self.db().head().write_snapshot().expect("writes");
         assert!(written.is_some());
+    }
+
+    fn clean(&mut self) {
+        self.log.push("clean".to_owned());
+        self.db().clean_tombstones().expect("cleans");
+        assert!(self.db().blocks().iter().all(|b| b.tombstones().is_empty()));
+    }
+
+    /// A snapshot is a store of its own that tells the same.
+    fn snapshot(&mut self) {
+        self.log.push("snapshot".to_owned());
+        let dir = std::path::PathBuf::from(format!("snapshots/{}", self.log.len()));
+        self.db().snapshot(&dir, true).expect("is taken");
+        let files: Arc<dyn Files> = Arc::new(self.files.clone());
+        let clock = Arc::new(ManualClock::new(0));
+        let copy = Db::open(files, &dir, self.options.clone(), clock).expect("opens");
+        let found = read(&copy, TimeRange::ALL, &everything());
+        let mut want = self.model.clone();
+        want.retain(|_, samples| !samples.is_empty());
+        assert!(
+            found == want,
+            "the snapshot tells something else\n{:#?}",
+            self.log
+        );
+        drop(copy);
+        self.files.remove_dir_all(&dir).expect("memory");
     }
 
     fn check(&mut self) {
@@ -263,12 +290,14 @@ fn run(seed: u64, steps: u64, window_ms: i64) {
         log: Vec::new(),
     };
     for _ in 0..steps {
-        match run.rng.below(40) {
+        match run.rng.below(42) {
             0 | 1 => run.restart(),
             2 => run.delete(),
             3 | 4 => run.compact(),
             5..=8 => run.check(),
-            9 => run.snapshot(),
+            9 => run.head_snapshot(),
+            10 if run.rng.below(3) == 0 => run.snapshot(),
+            11 if run.rng.below(2) == 0 => run.clean(),
             _ => run.append(),
         }
     }
