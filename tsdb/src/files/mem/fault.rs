@@ -16,10 +16,10 @@ pub enum Fault {
     /// Sync number `.0` (of files and folders together, counted from 1) fails; what it should have made durable is not.
     Sync(u64),
     /// Sync number `.0` succeeds, and every changing call after it fails: the machine has stopped. What is durable then
-    /// is what [`MemFiles::after_power_loss`] shows.
+    /// is what [`MemFiles::after_power_loss`](super::MemFiles::after_power_loss) shows.
     FreezeAtSync(u64),
     /// Call number `.0` and all changing ones after it fail: the process has been killed. What it had written is what
-    /// [`MemFiles::after_kill`] shows.
+    /// [`MemFiles::after_kill`](super::MemFiles::after_kill) shows.
     FreezeAtCall(u64),
     /// Call number `.0` and all changing ones after it fail until [`MemFiles::heal`](super::MemFiles::heal): the disk is
     /// there and takes nothing.
