@@ -30,6 +30,9 @@ fuzz_target!(|input: &[u8]| {
                 let (mut a, mut b) = (String::new(), String::new());
                 ast_json::write(&expr, &mut a);
                 ast_json::write(&again, &mut b);
+                // A duration of minus zero is printed as the reference prints it, without its sign.
+                let a = a.replace("\"-0\"", "\"0\"");
+                let b = b.replace("\"-0\"", "\"0\"");
                 // Matchers are printed in order of their names, so the same bytes may come in another order.
                 let sorted = |json: &str| {
                     let mut bytes = json.as_bytes().to_vec();
