@@ -78,13 +78,14 @@ fn chunks(c: &mut Criterion) {
     }
 }
 
-/// A block of `count` series with `rows` of the samples of [`day`].
+/// A block of `count` series with those `rows` of the samples of [`day`] that are `wanted`.
 fn block(
     files: &Arc<dyn Files>,
     dir: &Path,
     number: u64,
     count: usize,
     rows: std::ops::Range<usize>,
+    wanted: fn(usize) -> bool,
 ) -> BlockMeta {
     let start_ms = day(Shape::Constant, 0).timestamps_ms[0] / TWO_HOURS_MS * TWO_HOURS_MS;
     let all = series(count);
@@ -102,11 +103,10 @@ fn block(
     let mut writer = BlockWriter::create(Arc::clone(files), dir, meta, symbols).expect("a block");
     for (n, labels) in sorted.into_iter().enumerate() {
         let day = day(SHAPES[n % 4], n as u64);
-        let columns = Columns {
-            timestamps_ms: day.timestamps_ms[rows.clone()].to_vec(),
-            values: day.values[rows.clone()].to_vec(),
-            ..Columns::default()
-        };
+        let mut columns = Columns::default();
+        for row in rows.clone().filter(|row| wanted(*row)) {
+            columns.push(day.timestamps_ms[row], day.values[row]);
+        }
         writer.add_samples(labels, &columns).expect("samples");
     }
     writer.finish().expect("written").expect("not empty")
@@ -115,7 +115,7 @@ fn block(
 fn reading(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a folder");
     let files: Arc<dyn Files> = Arc::new(DiskFiles);
-    let meta = block(&files, dir.path(), 0, 400, 0..5760);
+    let meta = block(&files, dir.path(), 0, 400, 0..5760, |_| true);
     let options = Options {
         background: false,
         retention_ms: 0,
@@ -156,35 +156,53 @@ fn writing(c: &mut Criterion) {
     let files: Arc<dyn Files> = Arc::new(MemFiles::new());
     let dir = Path::new("/blocks");
     files.create_dir_all(dir).expect("a folder");
-    let blocks: Vec<_> = (0..3_usize)
+    let open = |meta: BlockMeta| {
+        Arc::new(Block::open(Arc::clone(&files), &dir.join(meta.ulid.to_string())).expect("opens"))
+    };
+    let behind_each_other: Vec<_> = (0..3_usize)
         .map(|n| {
-            let meta = block(&files, dir, n as u64, 1000, n * 480..(n + 1) * 480);
-            Arc::new(Block::open(Arc::clone(&files), &dir.join(meta.ulid.to_string())).expect("opens"))
+            open(block(&files, dir, n as u64, 1000, n * 480..(n + 1) * 480, |_| {
+                true
+            }))
         })
         .collect();
+    // Late samples among others.
+    let overlapping = [
+        open(block(&files, dir, 3, 1000, 0..480, |row| row % 10 != 0)),
+        open(block(&files, dir, 4, 1000, 0..480, |row| row % 10 == 0)),
+    ];
     let mut group = c.benchmark_group("block");
     group.sample_size(10);
-    group.throughput(Throughput::Elements(3 * 480 * 1000));
-    group.bench_function("compact three blocks of 2 h, 1000 series", |b| {
-        b.iter(|| {
-            let meta = compact(
-                &files,
-                dir,
-                &blocks,
-                Ulid::from_parts(9, 9),
-                Encoding::Xor,
-                &|| true,
-            )
-            .expect("compacts")
-            .expect("not empty");
-            files
-                .remove_dir_all(&dir.join(meta.ulid.to_string()))
-                .expect("removes");
+    for (what, blocks) in [
+        (
+            "compact three blocks of 2 h, 1000 series",
+            behind_each_other.as_slice(),
+        ),
+        ("compact two overlapping blocks of 2 h, 1000 series", &overlapping),
+    ] {
+        let samples = blocks.iter().map(|block| block.meta().stats.num_samples).sum();
+        group.throughput(Throughput::Elements(samples));
+        group.bench_function(what, |b| {
+            b.iter(|| {
+                let meta = compact(
+                    &files,
+                    dir,
+                    blocks,
+                    Ulid::from_parts(9, 9),
+                    Encoding::Xor,
+                    &|| true,
+                )
+                .expect("compacts")
+                .expect("not empty");
+                files
+                    .remove_dir_all(&dir.join(meta.ulid.to_string()))
+                    .expect("removes");
+            });
         });
-    });
+    }
     let head = head(&files, 1000, 480);
     group.throughput(Throughput::Elements(480 * 1000));
-    group.bench_function("snapshot of a head: 2 h of 1000 series", |b| {
+    group.bench_function("write a head as a block: 2 h of 1000 series", |b| {
         let dir = Path::new("/snapshot");
         b.iter(|| {
             head.snapshot(dir, true).expect("writes");

@@ -2,16 +2,19 @@
 //!
 //! * `compare scrape` starts synthetic targets and each given server in turn, and measures what ingestion costs:
 //!   processor time, memory, disk, restart.
+//! * `compare blocks` gives each server the same folders and measures what cutting the head, merging blocks and importing
+//!   text cost, and how large the blocks are.
 //! * `compare generate` writes a data set as a block; copies of it are served by the servers that `query` asks.
 //! * `compare query` runs a fixed list of queries against running servers and compares time and answers.
 //! * `compare profile` runs the same queries inside this process, for profilers.
 //!
-//! Servers never run at the same time in `scrape`; in `query` the idle ones must have nothing to do: no targets, and each
+//! Servers never run at the same time in `scrape` and `blocks`; in `query` the idle ones must have nothing to do: no targets, and each
 //! its own copy of the data.
 //!
 //! ```text
 //! cargo build --release && cargo build --release -p narthex-benches
 //! target/release/compare scrape --narthex target/release/narthex --prometheus PATH
+//! target/release/compare blocks --narthex target/release/narthex --prometheus PATH --promtool PATH
 //!
 //! target/release/compare generate --out data-p && cp -r data-p data-n && echo 'global: {}' > none.yml
 //! PATH --config.file none.yml --storage.tsdb.path data-p --web.listen-address 127.0.0.1:9091 &
@@ -21,6 +24,8 @@
 
 mod answers;
 mod api;
+mod blocks;
+mod folder;
 mod generate;
 mod profile;
 mod query;
@@ -45,6 +50,8 @@ struct Cli {
 enum Command {
     /// What ingestion costs: processor time, memory, disk, restart time. Starts the servers itself, one by one.
     Scrape(scrape::Options),
+    /// What blocks cost: processor time, memory, disk. Starts the servers itself, one by one.
+    Blocks(blocks::Options),
     /// How fast queries are answered, and whether the answers are the same. Asks servers that run already.
     Query(query::Options),
     /// Writes the data set of `query` as a block into a data folder.
@@ -60,6 +67,7 @@ async fn main() -> Result<()> {
     let work = async {
         match Cli::parse().command {
             Command::Scrape(options) => scrape::run(&options).await,
+            Command::Blocks(options) => blocks::run(&options).await,
             Command::Query(options) => query::run(&options).await,
             Command::Generate(options) => generate::run(&options),
             Command::Profile(options) => profile::run(&options),

@@ -91,6 +91,45 @@ impl Table {
     }
 }
 
+/// The figures of a server, in the order of the table; NaN for what was not measured.
+pub(crate) type Figures = Vec<(&'static str, f64)>;
+
+/// Servers beside each other, and each one's ratios to the first.
+pub(crate) fn side_by_side(results: &[(&str, Figures)]) -> String {
+    let mut head = vec!["what".to_owned()];
+    head.extend(results.iter().map(|(name, _)| (*name).to_owned()));
+    let base = results.first().map_or("", |(name, _)| name);
+    head.extend(results.iter().skip(1).map(|(name, _)| format!("{name} / {base}")));
+    let mut table = Table::new(head);
+    for (row, (what, _)) in results
+        .first()
+        .map_or(&[][..], |(_, figures)| figures)
+        .iter()
+        .enumerate()
+    {
+        let values: Vec<f64> = results.iter().map(|(_, figures)| figures[row].1).collect();
+        if values.iter().all(|v| v.is_nan()) {
+            continue;
+        }
+        let mut cells = vec![(*what).to_owned()];
+        cells.extend(values.iter().map(|v| figure(*v)));
+        cells.extend(values.iter().skip(1).map(|v| figure(v / values[0])));
+        table.push(cells);
+    }
+    table.render()
+}
+
+/// The same as JSON: what, by server.
+pub(crate) fn as_json(results: &[(&str, Figures)]) -> Value {
+    let servers = results.iter().map(|(name, figures)| {
+        let figures = figures
+            .iter()
+            .map(|(what, v)| ((*what).to_owned(), Value::from(*v)));
+        ((*name).to_owned(), Value::Object(figures.collect()))
+    });
+    Value::Object(servers.collect())
+}
+
 /// Prints the result: as JSON when asked, as text otherwise.
 pub(crate) fn print(as_json: bool, json: &Value, text: &str) -> Result<()> {
     say(&if as_json {

@@ -1,7 +1,7 @@
 //! What ingestion costs: each server scrapes the same targets for the same time, alone on the machine.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::report::{Table, figure, median, print, progress};
+use crate::folder::{Disk, replace};
+use crate::report::{Figures, as_json, median, print, progress, side_by_side};
 use crate::server::{Kind, Server, Setup};
 use crate::targets::Targets;
 
@@ -55,9 +56,6 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// The figures of a server, in the order of the table.
-type Figures = Vec<(&'static str, f64)>;
-
 /// Measures each server in turn and prints the table.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     if options.targets == 0 || options.series == 0 || options.interval.is_zero() {
@@ -85,7 +83,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         let figures = measure(kind, binary, options)
             .await
             .with_context(|| kind.name())?;
-        results.push((kind, figures));
+        results.push((kind.name(), figures));
     }
     let about = format!(
         "{} targets x {} series every {:?}; {} intervals to settle, {:?} measured, {} restarts; seed {}",
@@ -97,41 +95,12 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         options.restarts,
         options.seed
     );
-    let servers: serde_json::Map<_, _> = results
-        .iter()
-        .map(|(kind, figures)| {
-            let figures: serde_json::Map<_, _> = figures
-                .iter()
-                .map(|(what, v)| ((*what).to_owned(), json!(v)))
-                .collect();
-            (kind.name().to_owned(), figures.into())
-        })
-        .collect();
-    let json = json!({"about": about, "seed": options.seed, "servers": servers});
-    print(options.json, &json, &format!("{about}\n\n{}", table(&results)))
-}
-
-fn table(results: &[(Kind, Figures)]) -> String {
-    let mut head = vec!["what".to_owned()];
-    head.extend(results.iter().map(|(kind, _)| kind.name().to_owned()));
-    head.extend(
-        results
-            .iter()
-            .skip(1)
-            .map(|(kind, _)| format!("{} / Prometheus", kind.name())),
-    );
-    let mut table = Table::new(head);
-    for (row, (what, base)) in results[0].1.iter().enumerate() {
-        let values: Vec<f64> = results.iter().map(|(_, figures)| figures[row].1).collect();
-        if values.iter().all(|v| v.is_nan()) {
-            continue;
-        }
-        let mut cells = vec![(*what).to_owned()];
-        cells.extend(values.iter().map(|v| figure(*v)));
-        cells.extend(values.iter().skip(1).map(|v| figure(v / base)));
-        table.push(cells);
-    }
-    table.render()
+    let json = json!({"about": about, "seed": options.seed, "servers": as_json(&results)});
+    print(
+        options.json,
+        &json,
+        &format!("{about}\n\n{}", side_by_side(&results)),
+    )
 }
 
 async fn measure(kind: Kind, binary: PathBuf, options: &Options) -> Result<Figures> {
@@ -261,76 +230,6 @@ async fn restarts(setup: &Setup, server: Server, count: &Count, options: &Option
     Ok(figures)
 }
 
-/// Makes `to` a copy of the folder `from`.
-fn replace(from: &Path, to: &Path) -> Result<()> {
-    if to.exists() {
-        fs::remove_dir_all(to)?;
-    }
-    copy(from, to)?;
-    // The copy is on disk before anything is timed.
-    rustix::fs::sync();
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else if kind.is_file() {
-            fs::copy(entry.path(), target)?;
-        }
-        // Locks may be links: whoever starts makes its own.
-    }
-    Ok(())
-}
-
-/// What lies in a data folder, in bytes of disk in use.
-#[derive(Debug, Default)]
-struct Disk {
-    total: u64,
-    blocks: u64,
-    block_samples: u64,
-}
-
-impl Disk {
-    fn of(data: &Path) -> Result<Self> {
-        let mut disk = Disk::default();
-        for entry in fs::read_dir(data)? {
-            let path = entry?.path();
-            let bytes = bytes_in_use(&path)?;
-            disk.total += bytes;
-            // A block: the reference's format, which VictoriaMetrics does not have.
-            if let Ok(meta) = fs::read(path.join("meta.json")) {
-                let meta: serde_json::Value = serde_json::from_slice(&meta)?;
-                disk.blocks += bytes;
-                disk.block_samples += meta["stats"]["numSamples"].as_u64().unwrap_or(0);
-            }
-        }
-        Ok(disk)
-    }
-}
-
-/// Disk in use by a file or folder. Space that a server allots beforehand counts, holes do not.
-fn bytes_in_use(path: &Path) -> Result<u64> {
-    use std::os::unix::fs::MetadataExt as _;
-    // Files come and go while the server runs.
-    let Ok(about) = fs::symlink_metadata(path) else {
-        return Ok(0);
-    };
-    if !about.is_dir() {
-        return Ok(about.len().min(about.blocks() * 512));
-    }
-    let mut sum = 0;
-    for entry in fs::read_dir(path)? {
-        sum += bytes_in_use(&entry?.path())?;
-    }
-    Ok(sum)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,19 +240,5 @@ mod tests {
             Count::EXPR,
             format!("count({{suite=\"{}\"}})", crate::targets::SUITE)
         );
-    }
-
-    #[test]
-    fn folders_are_copied_and_weighed() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (from, to) = (folder.path().join("a"), folder.path().join("b"));
-        fs::create_dir_all(from.join("block")).expect("made");
-        fs::write(from.join("block/meta.json"), r#"{"stats":{"numSamples":10}}"#).expect("written");
-        fs::write(from.join("log"), [1; 100]).expect("written");
-        fs::create_dir_all(to.join("left over")).expect("made");
-        replace(&from, &to).expect("copied");
-        assert!(!to.join("left over").exists());
-        let disk = Disk::of(&to).expect("read");
-        assert_eq!((disk.total, disk.blocks, disk.block_samples), (127, 27, 10));
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::api::Api;
 
@@ -122,21 +122,14 @@ pub(crate) struct Server {
 impl Server {
     /// Seconds of processor time used so far, by all threads.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(self.proc("stat")).context("the server is gone")?;
-        cpu_ticks(&stat)
-            .map(|ticks| ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
-            .with_context(|| format!("no processor time in {stat:?}"))
+        cpu_seconds(&self.child)
     }
 
     /// Anonymous memory that is in use now, in bytes.
     pub(crate) fn anonymous_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(self.proc("status")).context("the server is gone")?;
+        let status = std::fs::read_to_string(proc(&self.child, "status")).context("the server is gone")?;
         anonymous_bytes(&status)
             .with_context(|| format!("no RssAnon in the status of process {}", self.child.id()))
-    }
-
-    fn proc(&self, file: &str) -> PathBuf {
-        Path::new("/proc").join(self.child.id().to_string()).join(file)
     }
 
     /// Waits until a query gives `expected`, and tells how long that was from the start of the process.
@@ -152,6 +145,18 @@ impl Server {
             tokio::time::sleep(PAUSE).await;
         }
         bail!("{expr} does not become {expected}: {last}")
+    }
+
+    /// Waits until the server says that it is ready.
+    pub(crate) async fn ready(&mut self) -> Result<()> {
+        while self.started.elapsed() < PATIENCE {
+            self.check_running()?;
+            if self.api.get("/-/ready", &[]).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        bail!("the server does not become ready")
     }
 
     /// Fails when the server has ended, with the end of its log.
@@ -184,6 +189,35 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a tool to its end and gives the processor seconds that it took.
+pub(crate) fn cpu_of(mut command: Command) -> Result<f64> {
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    // Ended, but not waited for: the kernel still tells about it.
+    waitid(
+        WaitId::Pid(Pid::from_child(&child)),
+        WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+    )?;
+    let seconds = cpu_seconds(&child);
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
+    }
+    seconds
+}
+
+fn cpu_seconds(child: &Child) -> Result<f64> {
+    let stat = std::fs::read_to_string(proc(child, "stat")).context("the server is gone")?;
+    cpu_ticks(&stat)
+        .map(|ticks| ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+        .with_context(|| format!("no processor time in {stat:?}"))
+}
+
+fn proc(child: &Child, file: &str) -> PathBuf {
+    Path::new("/proc").join(child.id().to_string()).join(file)
 }
 
 /// utime and stime of /proc/PID/stat: fields 14 and 15, counted behind the name, which may hold spaces.

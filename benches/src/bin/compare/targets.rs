@@ -18,7 +18,7 @@ pub(crate) const SUITE: &str = "compare";
 
 /// How a value goes on from scrape to scrape.
 #[derive(Clone, Copy, Debug)]
-enum Walk {
+pub(crate) enum Walk {
     /// A counter that stands still two times of three.
     Counter,
     /// A counter of seconds, with two decimals.
@@ -27,6 +27,19 @@ enum Walk {
     Still,
     /// A gauge that moves up and down in steps of a page.
     Gauge,
+}
+
+impl Walk {
+    /// The value that comes after `value`.
+    pub(crate) fn next(self, value: f64, rng: &mut Rng) -> f64 {
+        let random = rng.next_u64();
+        match self {
+            Walk::Counter if random.is_multiple_of(3) => value + (random >> 32 & 63) as f64,
+            Walk::Counter | Walk::Still => value,
+            Walk::Seconds => ((value * 100.0).round() + (random % 1500) as f64) / 100.0,
+            Walk::Gauge => (value + ((random % 65) as f64 - 32.0) * 4096.0).max(0.0),
+        }
+    }
 }
 
 /// All targets: one listener, a path for each.
@@ -100,19 +113,7 @@ impl Targets {
         let (rng, values) = &mut *state;
         let mut text = String::with_capacity(self.lines.len() * 100);
         for ((prefix, walk), value) in self.lines.iter().zip(values) {
-            let random = rng.next_u64();
-            match walk {
-                Walk::Counter => {
-                    *value += if random % 3 == 0 {
-                        (random >> 32 & 63) as f64
-                    } else {
-                        0.0
-                    }
-                }
-                Walk::Seconds => *value = ((*value * 100.0).round() + (random % 1500) as f64) / 100.0,
-                Walk::Still => {}
-                Walk::Gauge => *value = (*value + ((random % 65) as f64 - 32.0) * 4096.0).max(0.0),
-            }
+            *value = walk.next(*value, rng);
             let _ = writeln!(text, "{prefix} {value}");
         }
         self.served.fetch_add(self.lines.len() as u64, Ordering::Relaxed);
@@ -131,8 +132,9 @@ async fn answer(State(targets): State<Arc<Targets>>, Path(target): Path<usize>) 
     }
 }
 
-/// Exactly `count` series: nearly half of them buckets, then counters, gauges, and processor seconds for the rest.
-fn lines(count: usize) -> Vec<(String, Walk)> {
+/// The lines of a body up to their values: exactly `count` series, nearly half of them buckets, then counters, gauges,
+/// and processor seconds for the rest.
+pub(crate) fn lines(count: usize) -> Vec<(String, Walk)> {
     const BOUNDS: [&str; 12] = [
         "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf",
     ];
