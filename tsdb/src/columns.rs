@@ -50,6 +50,42 @@ pub(crate) fn merge(a: &Columns, b: &Columns, out: &mut Columns) {
     }
 }
 
+/// Adds floats in order of time to `columns`, which has floats only. Where both have a timestamp, the row of `columns`
+/// counts. `spare` is space to work in.
+pub(crate) fn merge_floats(columns: &mut Columns, times_ms: &[i64], values: &[f64], spare: &mut Columns) {
+    let Some(first_ms) = times_ms.first() else {
+        return;
+    };
+    let from = match columns.timestamps_ms.last() {
+        Some(last_ms) if last_ms >= first_ms => columns.timestamps_ms.partition_point(|t| t < first_ms),
+        _ => columns.len(),
+    };
+    spare.clear();
+    spare.timestamps_ms.extend(columns.timestamps_ms.drain(from..));
+    spare.values.extend(columns.values.drain(from..));
+    let (out_ms, out) = (&mut columns.timestamps_ms, &mut columns.values);
+    let (mut old_ms, mut old) = (spare.timestamps_ms.as_slice(), spare.values.as_slice());
+    let (mut new_ms, mut new) = (times_ms, values);
+    // Stretches of one side are copied together.
+    while let (Some(next_ms), false) = (new_ms.first(), old_ms.is_empty()) {
+        let older = old_ms.iter().take_while(|t| *t <= next_ms).count();
+        out_ms.extend_from_slice(&old_ms[..older]);
+        out.extend_from_slice(&old[..older]);
+        (old_ms, old) = (&old_ms[older..], &old[older..]);
+        let same = usize::from(out_ms.last() == Some(next_ms));
+        (new_ms, new) = (&new_ms[same..], &new[same..]);
+        let bound_ms = old_ms.first().copied().unwrap_or(i64::MAX);
+        let newer = new_ms.iter().take_while(|t| **t < bound_ms).count();
+        out_ms.extend_from_slice(&new_ms[..newer]);
+        out.extend_from_slice(&new[..newer]);
+        (new_ms, new) = (&new_ms[newer..], &new[newer..]);
+    }
+    out_ms.extend_from_slice(old_ms);
+    out.extend_from_slice(old);
+    out_ms.extend_from_slice(new_ms);
+    out.extend_from_slice(new);
+}
+
 /// Appends the rows in `min_ms..=max_ms` of several runs, each in order of time, to `out` in order of time.
 ///
 /// Compat: which row counts where runs share a timestamp is the reference's rule for overlapping data. One run is current,
@@ -151,6 +187,30 @@ mod tests {
     use std::sync::Arc;
 
     use model::histogram::{Histogram, IntHistogram};
+
+    #[test]
+    fn floats_are_merged_as_rows_are() {
+        let mut random = 3u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % below
+        };
+        for round in 0..3000 {
+            let mut side = |value: f64| {
+                let (mut columns, mut t) = (Columns::default(), next(40) as i64);
+                for _ in 0..next(12) {
+                    columns.push(t, value);
+                    t += 1 + next([2, 5, 30][round % 3]) as i64;
+                }
+                columns
+            };
+            let (mut a, b) = (side(1.0), side(2.0));
+            let mut want = Columns::default();
+            merge(&a, &b, &mut want);
+            merge_floats(&mut a, &b.timestamps_ms, &b.values, &mut Columns::default());
+            assert_eq!((a.timestamps_ms, a.values), (want.timestamps_ms, want.values));
+        }
+    }
 
     fn histogram() -> IntHistogram {
         IntHistogram {

@@ -13,10 +13,11 @@ use model::storage::{StorageError, TimeRange};
 use ulid::Ulid;
 
 use super::codec::FilePath;
+use super::overlap::Overlap;
 use super::reader::covered;
 use super::{Block, BlockChunk, BlockMeta, BlockWriter, ChunkData, ChunkMeta, SeriesEntry};
-use crate::chunk::{EncodeOptions, EncodedChunk, Encoding, decode, encode};
-use crate::columns::{merge, remove_deleted};
+use crate::chunk::{EncodeOptions, EncodedChunk, Encoding, encode};
+use crate::columns::remove_deleted;
 use crate::files::Files;
 use crate::select::LabelIndex;
 
@@ -219,8 +220,8 @@ impl Piece<'_> {
 #[derive(Default)]
 struct Merger<'a> {
     pieces: Vec<Piece<'a>>,
+    overlap: Overlap,
     read: Columns,
-    merged: Columns,
     spare: Columns,
 }
 
@@ -259,31 +260,17 @@ impl Merger<'_> {
         blocks: &[Arc<Block>],
         floats: Encoding,
     ) -> Result<(), StorageError> {
-        self.merged.clear();
-        for piece in group {
-            let chunk = piece.as_chunk();
-            self.read.clear();
-            decode(
-                chunk.data.encoding,
-                chunk.data.bytes,
-                i64::MIN,
-                i64::MAX,
-                &mut self.read,
-            )
-            .map_err(|e| {
-                let what = format!("chunk from {} to {}: {e}", chunk.min_ms, chunk.max_ms);
-                let dirs: Vec<_> = blocks.iter().map(|block| block.dir()).collect();
-                StorageError::Other(format!("merging {dirs:?}: {what}"))
-            })?;
-            self.spare.clear();
-            merge(&self.merged, &self.read, &mut self.spare);
-            std::mem::swap(&mut self.merged, &mut self.spare);
-        }
+        let chunks: Vec<BlockChunk<'_>> = group.iter().map(Piece::as_chunk).collect();
+        let merged = self.overlap.merge(&chunks).map_err(|(at, e)| {
+            let what = format!("chunk from {} to {}: {e}", chunks[at].min_ms, chunks[at].max_ms);
+            let dirs: Vec<_> = blocks.iter().map(|block| block.dir()).collect();
+            StorageError::Other(format!("merging {dirs:?}: {what}"))
+        })?;
         let options = EncodeOptions {
             floats,
             ..EncodeOptions::default()
         };
-        let encoded = encode(&self.merged, &options);
+        let encoded = encode(merged, &options);
         self.pieces.extend(encoded.into_iter().map(Piece::Fresh));
         Ok(())
     }

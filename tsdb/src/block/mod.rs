@@ -10,6 +10,7 @@ mod compact;
 mod index;
 mod meta;
 mod output;
+mod overlap;
 mod reader;
 mod segments;
 mod tombstones;

@@ -82,7 +82,10 @@ impl BlockWriter {
     }
 
     /// Adds a series by the numbers of its symbols: see [`BlockWriter::add`].
-    pub(super) fn add_pairs(
+    ///
+    /// # Errors
+    /// As [`BlockWriter::add`].
+    pub(crate) fn add_pairs(
         &mut self,
         labels: &[(u32, u32)],
         chunks: &[BlockChunk<'_>],

@@ -183,6 +183,29 @@ pub(crate) fn put(buf: &mut [u8], len: &mut usize, free: &mut u8, bits: u128, n:
     *free = (bytes as u32 * 8 - total) as u8;
 }
 
+/// Most bits that [`put_short`] takes.
+pub(crate) const SHORT_BITS_MAX: u32 = 57;
+
+/// [`put`] for 1 to [`SHORT_BITS_MAX`] bits, which is what most samples take; higher bits must be 0.
+#[inline]
+pub(crate) fn put_short(buf: &mut [u8], len: &mut usize, free: &mut u8, bits: u64, n: u32) {
+    let used = (8 - u32::from(*free)) & 7;
+    let start = *len - usize::from(used > 0);
+    let total = used + n;
+    let bytes = total.div_ceil(8) as usize;
+    let rest = &mut buf[start..];
+    let mut out = bits << (64 - total);
+    if used > 0 {
+        out |= u64::from(rest[0]) << 56;
+    }
+    match rest.first_chunk_mut() {
+        Some(room) => *room = out.to_be_bytes(),
+        None => rest[..bytes].copy_from_slice(&out.to_be_bytes()[..bytes]),
+    }
+    *len = start + bytes;
+    *free = (bytes as u32 * 8 - total) as u8;
+}
+
 /// A growing stream of bits.
 #[derive(Clone, Debug, Default)]
 pub struct BitWriter {

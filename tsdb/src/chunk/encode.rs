@@ -3,6 +3,7 @@
 use model::columns::Columns;
 use model::histogram::Histogram;
 
+use super::encode_floats::encode_floats;
 use super::{
     Appended, ChunkFull, Encoding, Float, HistogramAppender, Int, Kind, Xor2Appender, XorAppender,
     sample_count,
@@ -75,6 +76,13 @@ impl EncodeOptions {
 /// Encodes all rows. New chunks begin where the kind of sample changes, where the open chunk cannot hold a start
 /// timestamp, where a histogram does not fit, and after [`EncodeOptions::samples_max`] samples.
 pub fn encode(columns: &Columns, options: &EncodeOptions) -> Vec<EncodedChunk> {
+    let plain = columns.histograms.is_empty() && columns.start_timestamps_ms.is_empty();
+    let encoded = plain.then(|| encode_floats(columns, options.encoding_of(None, 0), options.samples_max));
+    encoded.flatten().unwrap_or_else(|| encode_any(columns, options))
+}
+
+/// [`encode`] for whatever the rows are.
+fn encode_any(columns: &Columns, options: &EncodeOptions) -> Vec<EncodedChunk> {
     let mut chunks = Vec::new();
     let mut open: Option<Open> = None;
     let mut histograms = columns.histograms.iter().peekable();
@@ -263,5 +271,55 @@ fn next_histogram<K: Kind>(
             timestamp_ms,
             histogram,
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values that fill chunks to their ends, for many reasons.
+    fn columns(rows: usize) -> Columns {
+        let mut columns = Columns::default();
+        let (mut random, mut timestamp_ms, mut value) = (7u64, 1_795_400_000_000, 0.0);
+        for row in 0..rows {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            timestamp_ms += if random >> 60 == 0 {
+                1 << (random >> 33 & 31)
+            } else {
+                15_000
+            };
+            value = match row / 500 % 3 {
+                0 => value + (random >> 58) as f64,
+                1 => f64::from_bits(random),
+                _ => value,
+            };
+            columns.push(timestamp_ms, value);
+        }
+        columns
+    }
+
+    #[test]
+    fn floats_are_encoded_as_ever() {
+        let only = |encoding| EncodeOptions::keep(encoding);
+        let floats = |floats| EncodeOptions {
+            floats,
+            ..EncodeOptions::default()
+        };
+        for rows in [0, 1, 2, 119, 120, 121, 5000, 70_000] {
+            let columns = columns(rows);
+            for options in [
+                floats(Encoding::Xor),
+                floats(Encoding::Xor2),
+                only(Encoding::Xor),
+                only(Encoding::Xor2),
+            ] {
+                assert_eq!(
+                    encode(&columns, &options),
+                    encode_any(&columns, &options),
+                    "{rows} rows, {options:?}"
+                );
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod bits;
 mod encode;
+mod encode_floats;
 mod float_read;
 mod histogram;
 mod lanes;
@@ -120,7 +121,7 @@ pub enum ChunkFull {
 }
 
 /// The first two bytes of a chunk: the sample count, below two bits of other meaning in some encodings.
-fn sample_count(chunk: &[u8]) -> Result<u16, ChunkError> {
+pub(crate) fn sample_count(chunk: &[u8]) -> Result<u16, ChunkError> {
     match chunk.first_chunk() {
         Some(count) => Ok(u16::from_be_bytes(*count)),
         None => Err(ChunkError::Corrupt("chunk has no sample count")),

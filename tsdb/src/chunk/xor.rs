@@ -12,7 +12,7 @@
 //! XOR code: `0`: same value; `10` and the bits of the previous window; `11`, 5 bits of leading zeros, 6 bits of window
 //! length (0 means 64), and the window.
 
-use super::bits::{BitReader, OutOfBits, fits, put, uvarint_bits, varint_bits};
+use super::bits::{BitReader, OutOfBits, SHORT_BITS_MAX, fits, put, put_short, uvarint_bits, varint_bits};
 use super::{COUNT_BYTES, ChunkError, ChunkFull, sample_count};
 
 /// Marks the window as not set yet.
@@ -221,12 +221,15 @@ impl XorAppender {
             return Err(ChunkFull::Samples);
         }
         let delta = timestamp_ms.wrapping_sub(self.timestamp_ms) as u64;
+        let xor = value.to_bits() ^ self.value_bits;
+        if xor == 0 && delta == self.delta && count > 1 {
+            return self.append_same(buf, count, timestamp_ms);
+        }
         let (time, time_bits) = if count == 1 {
             uvarint_bits(delta)
         } else {
             dod_bits(delta.wrapping_sub(self.delta) as i64)
         };
-        let xor = value.to_bits() ^ self.value_bits;
         let mut window = self.window;
         let (control, control_bits, tail_bits) = match xor {
             0 => (0, 1, 0),
@@ -241,7 +244,10 @@ impl XorAppender {
         }
         let head = time << control_bits | u128::from(control);
         let tail = u128::from(xor >> (window.trailing & 63));
-        if bits <= 120 && tail_bits > 0 {
+        if bits <= SHORT_BITS_MAX {
+            let bits_of_all = (head as u64) << tail_bits | tail as u64;
+            put_short(buf, &mut len, &mut self.free, bits_of_all, bits);
+        } else if bits <= 120 && tail_bits > 0 {
             put(buf, &mut len, &mut self.free, head << tail_bits | tail, bits);
         } else {
             put(buf, &mut len, &mut self.free, head, time_bits + control_bits);
@@ -258,6 +264,25 @@ impl XorAppender {
             window,
             free: self.free,
         };
+        Ok(())
+    }
+
+    /// Adds the value before, at the same distance: two zero bits, and unused bits are zero already.
+    #[inline]
+    fn append_same(&mut self, buf: &mut [u8], count: u16, timestamp_ms: i64) -> Result<(), ChunkFull> {
+        if self.free >= 2 {
+            self.free -= 2;
+        } else {
+            let len = self.len();
+            let Some(next) = buf.get_mut(len) else {
+                return Err(ChunkFull::Bytes { needed: len + 1 });
+            };
+            *next = 0;
+            self.len += 1;
+            self.free += 6;
+        }
+        buf[..COUNT_BYTES].copy_from_slice(&(count + 1).to_be_bytes());
+        self.timestamp_ms = timestamp_ms;
         Ok(())
     }
 

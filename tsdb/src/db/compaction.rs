@@ -13,9 +13,9 @@ use super::plan::plan;
 use super::retention::{Limits, expired};
 use super::telemetry::Durations;
 use super::{Shared, random_ulid};
-use crate::block::{self, Block, BlockMeta, BlockWriter, HINT_OUT_OF_ORDER};
+use crate::block::{self, Block, BlockMeta, HINT_OUT_OF_ORDER};
 use crate::files::Result;
-use crate::head::{LateCut, StaleSeries};
+use crate::head::{HeadExport, LateCut, StaleSeries};
 
 /// What compaction has done since the store was opened.
 #[derive(Debug, Default)]
@@ -178,18 +178,17 @@ impl Shared {
         samples: Samples,
     ) -> Result<Option<BlockMeta>> {
         let view = self.head().view(range, i64::MIN);
-        let mut writer = BlockWriter::create(Arc::clone(&self.files), parent, meta, view.symbols())?;
-        let mut spare = (Columns::default(), Columns::default());
-        for (series, labels) in view.all_sorted()? {
+        let mut export = HeadExport::new(&view, Arc::clone(&self.files), parent, meta, |_| true)?;
+        for index in 0..export.len() {
             if self.stop.is_stopping() {
                 return Err(StorageError::Closed);
             }
             match samples {
-                Samples::InOrder => view.write_in_order(series, &labels, &mut writer, &mut spare)?,
-                Samples::All => view.write_all(series, &labels, &mut writer, &mut spare)?,
+                Samples::InOrder => export.write_in_order(index)?,
+                Samples::All => export.write_all(index)?,
             }
         }
-        writer.finish()
+        export.finish()
     }
 
     /// Writes the late samples as blocks, one for each range that has some.
@@ -217,19 +216,16 @@ impl Shared {
     fn late_block(&self, meta: BlockMeta, cut: LateCut) -> Result<Option<BlockMeta>> {
         let range = TimeRange::new(meta.min_time, meta.max_time - 1);
         let view = self.head().view(range, i64::MAX);
-        let series = view.all_sorted()?;
-        let mut writer = BlockWriter::create(Arc::clone(&self.files), &self.dir, meta, view.symbols())?;
+        let mut export = HeadExport::new(&view, Arc::clone(&self.files), &self.dir, meta, |_| true)?;
         let mut columns = Columns::default();
         let mut spare = (Columns::default(), Columns::default());
-        for (series, labels) in series {
+        for index in 0..export.len() {
             columns.clear();
             self.head()
-                .read_late(series, range, cut.chunk, &mut columns, &mut spare)?;
-            if !columns.is_empty() {
-                writer.add_encoded(&labels, &columns, self.head().float_encoding())?;
-            }
+                .read_late(export.series(index), range, cut.chunk, &mut columns, &mut spare)?;
+            export.write_samples(index, &columns)?;
         }
-        writer.finish()
+        export.finish()
     }
 
     /// Merges blocks until the plan is empty, or the head needs attention.

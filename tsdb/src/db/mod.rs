@@ -277,8 +277,12 @@ impl Db {
 
     /// Changes the retention: age in milliseconds, bytes, percent of the disk; 0 for no limit.
     pub fn set_retention(&self, age_ms: i64, bytes: u64, percent: f64) {
-        *self.shared.retention.lock() = (age_ms, bytes, percent);
-        self.shared.stop.wake();
+        let limits = (age_ms, bytes, percent);
+        let before = std::mem::replace(&mut *self.shared.retention.lock(), limits);
+        // A start tells them again: compaction would begin while the server has the most to do.
+        if before != limits {
+            self.shared.stop.wake();
+        }
     }
 
     /// Makes everything committed so far survive a power cut.

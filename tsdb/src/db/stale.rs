@@ -4,20 +4,17 @@
 //! They are written into blocks of their own, one for each range, with a hint that says so: such a block does not tell up
 //! to when the head as a whole is in blocks.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use model::columns::Columns;
-use model::labels::Labels;
 use model::storage::{StorageError, TimeRange};
 
 use super::compaction::{Pending, range_end};
 use super::{Db, Shared};
-use crate::block::{BlockMeta, BlockWriter, HINT_STALE_SERIES};
+use crate::block::{BlockMeta, HINT_STALE_SERIES};
 use crate::files::Result;
-use crate::head::{HeadSeries, StaleSeries};
+use crate::head::{HeadExport, HeadSeries, StaleSeries};
 
 /// The next block of the whole head must be further away than this.
 const SOON_MS: i64 = 10 * 60 * 1000;
@@ -104,24 +101,17 @@ impl Shared {
     fn write_stale(&self, series: &[StaleSeries], meta: BlockMeta) -> Result<Option<BlockMeta>> {
         let range = TimeRange::new(meta.min_time, meta.max_time - 1);
         let view = self.head().view(range, i64::MIN);
-        let mut chosen: Vec<(HeadSeries, Labels)> = view.all_sorted()?;
-        chosen.retain(|(own, _)| {
+        let chosen = |own: HeadSeries| {
             let reference = own.reference();
             series.binary_search_by_key(&reference, |s| s.reference).is_ok()
-        });
-        let symbols: BTreeSet<&str> = chosen
-            .iter()
-            .flat_map(|(_, labels)| labels.iter().flat_map(|(name, value)| [name, value]))
-            .collect();
-        let symbols: Vec<&str> = symbols.into_iter().collect();
-        let mut writer = BlockWriter::create(Arc::clone(&self.files), &self.dir, meta, symbols)?;
-        let mut spare = (Columns::default(), Columns::default());
-        for (series, labels) in &chosen {
+        };
+        let mut export = HeadExport::new(&view, Arc::clone(&self.files), &self.dir, meta, chosen)?;
+        for index in 0..export.len() {
             if self.stop.is_stopping() {
                 return Err(StorageError::Closed);
             }
-            view.write_in_order(*series, labels, &mut writer, &mut spare)?;
+            export.write_in_order(index)?;
         }
-        writer.finish()
+        export.finish()
     }
 }

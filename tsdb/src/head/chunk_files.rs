@@ -67,6 +67,16 @@ pub(crate) struct ChunkBytes {
     data: Data,
 }
 
+impl ChunkBytes {
+    /// A chunk that lies in no file.
+    pub(crate) fn owned(encoding: u8, bytes: Vec<u8>) -> Self {
+        ChunkBytes {
+            encoding,
+            data: Data::Owned(bytes),
+        }
+    }
+}
+
 /// Shared with the file's mapping, or copied from the buffer.
 #[derive(Debug)]
 enum Data {

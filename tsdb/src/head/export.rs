@@ -1,20 +1,22 @@
 //! What the head gives to blocks: symbols, full chunks as they are, late samples.
 
-use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
 
 use model::columns::Columns;
-use model::labels::Labels;
+use model::label_table::{LabelPairs, LabelTable};
 use model::storage::TimeRange;
+use smallvec::SmallVec;
 
-use super::chunk_files::MappedChunk;
+use super::chunk_files::{ChunkBytes, MappedChunk};
 use super::ooo::OutOfOrder;
 use super::pages::page_of;
 use super::read::HeadView;
 use super::{Head, HeadSeries};
-use crate::block::{BlockChunk, BlockWriter, ChunkData};
+use crate::block::{BlockChunk, BlockMeta, BlockWriter, ChunkData};
 use crate::chunk::{self, EncodeOptions, Encoding, encode};
 use crate::columns::{merge_into, remove_deleted};
-use crate::files::Result;
+use crate::files::{Files, Result};
 use crate::wal::{Compressor, encode_forgotten};
 
 /// What late samples were written out of the head, to be forgotten once blocks hold them.
@@ -28,40 +30,148 @@ pub(crate) struct LateCut {
     pub(crate) range: (i64, i64),
 }
 
-impl HeadView {
-    /// Every text of the index, sorted: what a block's symbol table needs.
-    pub(crate) fn symbols(&self) -> Vec<String> {
-        let index = self.head().index.read();
-        let symbols: BTreeSet<&str> = index.texts().collect();
-        symbols.into_iter().map(str::to_owned).collect()
-    }
+/// Series of a view on their way into a block, in order of their labels. Labels are numbers throughout: no text is
+/// compared or looked up once the block's symbols are sorted.
+pub(crate) struct HeadExport<'v> {
+    view: &'v HeadView,
+    series: Vec<HeadSeries>,
+    table: LabelTable,
+    /// Numbers of the symbols of name and value, for each pair of the table that a series has.
+    symbols: Vec<(u32, u32)>,
+    writer: BlockWriter,
+    /// Work space: labels and pieces of the series at hand, and two columns.
+    labels: Vec<(u32, u32)>,
+    pieces: Vec<Piece>,
+    spare: (Columns, Columns),
+}
 
-    /// All series with samples in the view's range, in order of their labels.
+/// A chunk on its way into a block: first and last timestamp, bytes.
+type Piece = (i64, i64, ChunkBytes);
+
+impl<'v> HeadExport<'v> {
+    /// Begins a block in folder `parent` with those series of a view that have samples in its range and are `wanted`.
     ///
     /// # Errors
-    /// As [`HeadView::select`].
-    pub(crate) fn all_sorted(&self) -> Result<Vec<(HeadSeries, Labels)>> {
-        let mut series = self.select(&[])?;
-        series.sort_unstable_by(|a, b| a.1.cmp(&b.1));
-        Ok(series)
+    /// When the block cannot be written; so for all methods.
+    pub(crate) fn new(
+        view: &'v HeadView,
+        files: Arc<dyn Files>,
+        parent: &Path,
+        meta: BlockMeta,
+        wanted: impl Fn(HeadSeries) -> bool,
+    ) -> Result<Self> {
+        let mut table = LabelTable::default();
+        let mut pairs = LabelPairs::default();
+        let mut found = Vec::new();
+        view.visit(&[], &mut pairs, &mut |series, set| {
+            if wanted(series) {
+                table.push(set);
+                found.push(series);
+            }
+            true
+        })?;
+        *table.pairs_mut() = pairs;
+        let order = table.sort(usize::MAX);
+        let series = order.into_iter().map(|before| found[before]).collect();
+        let (texts, symbols) = symbols_of(&table);
+        let writer = BlockWriter::create(files, parent, meta, texts)?;
+        Ok(HeadExport {
+            view,
+            series,
+            table,
+            symbols,
+            writer,
+            labels: Vec::new(),
+            pieces: Vec::new(),
+            spare: Default::default(),
+        })
     }
 
-    /// Adds the in-order samples of a series to a block. Full chunks inside the view's range are copied, the rest is
-    /// encoded anew.
+    /// How many series there are; methods that write one take its place among them, and want them in order.
+    pub(crate) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// A series.
+    pub(crate) fn series(&self, index: usize) -> HeadSeries {
+        self.series[index]
+    }
+
+    /// Adds the in-order samples of a series. Full chunks inside the view's range are copied, the rest is encoded anew.
     ///
     /// # Errors
-    /// When a chunk cannot be read or the block cannot be written.
-    pub(crate) fn write_in_order(
-        &self,
-        series: HeadSeries,
-        labels: &Labels,
-        writer: &mut BlockWriter,
-        spare: &mut (Columns, Columns),
-    ) -> Result<()> {
-        let head = self.head();
-        let reference = series.0.0;
-        let range = self.range();
-        let (mapped, open) = {
+    /// See [`HeadExport::new`]; and when a chunk cannot be read.
+    pub(crate) fn write_in_order(&mut self, index: usize) -> Result<()> {
+        self.pieces.clear();
+        self.in_order_pieces(index)?;
+        let chunks: SmallVec<[BlockChunk<'_>; 8]> = self
+            .pieces
+            .iter()
+            .map(|(min_ms, max_ms, bytes)| BlockChunk {
+                min_ms: *min_ms,
+                max_ms: *max_ms,
+                data: ChunkData {
+                    encoding: bytes.encoding,
+                    bytes,
+                },
+            })
+            .collect();
+        fill_labels(&mut self.labels, self.table.set(index), &self.symbols);
+        self.writer.add_pairs(&self.labels, &chunks)
+    }
+
+    /// Adds all samples of a series, late ones in their places.
+    ///
+    /// # Errors
+    /// See [`HeadExport::write_in_order`].
+    pub(crate) fn write_all(&mut self, index: usize) -> Result<()> {
+        let series = self.series[index];
+        let head = self.view.head();
+        let late = head.pages.get(page_of(series.0.0)).is_some_and(|page| {
+            let mut page = page.lock();
+            let found = page.get(series.0.0);
+            found.is_some_and(|mut s| s.late_mut().is_some_and(|late| late.range().is_some()))
+        });
+        if !late {
+            return self.write_in_order(index);
+        }
+        let mut columns = std::mem::take(&mut self.spare.0);
+        columns.clear();
+        self.view.read(series, self.view.range(), &mut columns)?;
+        let written = self.write_samples(index, &columns);
+        self.spare.0 = columns;
+        written
+    }
+
+    /// Adds a series with these samples, as they would be encoded in the head; none leave it out.
+    ///
+    /// # Errors
+    /// See [`HeadExport::new`].
+    pub(crate) fn write_samples(&mut self, index: usize, columns: &Columns) -> Result<()> {
+        let options = EncodeOptions {
+            floats: self.view.head().float_encoding(),
+            ..EncodeOptions::default()
+        };
+        let encoded = encode(columns, &options);
+        let chunks: Vec<_> = encoded.iter().map(BlockChunk::from).collect();
+        fill_labels(&mut self.labels, self.table.set(index), &self.symbols);
+        self.writer.add_pairs(&self.labels, &chunks)
+    }
+
+    /// Finishes the block: see [`BlockWriter::finish`].
+    ///
+    /// # Errors
+    /// See [`HeadExport::new`].
+    pub(crate) fn finish(self) -> Result<Option<BlockMeta>> {
+        self.writer.finish()
+    }
+
+    fn in_order_pieces(&mut self, index: usize) -> Result<()> {
+        let head = self.view.head();
+        let reference = self.series[index].0.0;
+        let range = self.view.range();
+        let mut mapped: SmallVec<[MappedChunk; 8]> = SmallVec::new();
+        let open = {
             let Some(page) = head.pages.get(page_of(reference)) else {
                 return Ok(());
             };
@@ -70,11 +180,12 @@ impl HeadView {
                 return Ok(());
             };
             let overlaps = |c: &MappedChunk| c.min_ms <= range.max_ms && c.max_ms >= range.min_ms;
-            let mapped: Vec<MappedChunk> = series.mapped().filter(overlaps).collect();
+            mapped.extend(series.mapped().filter(overlaps));
+            let (min_ms, max_ms) = (series.open_min_ms(), series.last_ms());
             let open = series
                 .open_chunk()
-                .map(|(encoding, bytes)| (series.open_min_ms(), series.last_ms(), encoding, bytes.to_vec()));
-            (mapped, open)
+                .filter(|_| min_ms <= range.max_ms && max_ms >= range.min_ms);
+            open.map(|(encoding, bytes)| (min_ms, max_ms, ChunkBytes::owned(encoding as u8, bytes.to_vec())))
         };
         let deleted = head
             .tombstones
@@ -82,90 +193,72 @@ impl HeadView {
             .get(&reference)
             .cloned()
             .unwrap_or_default();
-        let mut pieces = Vec::with_capacity(mapped.len() + 1);
         for chunk in mapped {
             let bytes = head.chunk_files.read(chunk.chunk)?;
-            self.piece(
-                (chunk.min_ms, chunk.max_ms, bytes.encoding, bytes.to_vec()),
-                &deleted,
-                spare,
-                &mut pieces,
-            )?;
+            self.piece((chunk.min_ms, chunk.max_ms, bytes), &deleted)?;
         }
-        if let Some((min_ms, max_ms, encoding, bytes)) = open
-            && min_ms <= range.max_ms
-            && max_ms >= range.min_ms
-        {
-            self.piece(
-                (min_ms, max_ms, encoding as u8, bytes),
-                &deleted,
-                spare,
-                &mut pieces,
-            )?;
-        }
-        let chunks: Vec<BlockChunk<'_>> = pieces
-            .iter()
-            .map(|(min_ms, max_ms, encoding, bytes)| BlockChunk {
-                min_ms: *min_ms,
-                max_ms: *max_ms,
-                data: ChunkData {
-                    encoding: *encoding,
-                    bytes,
-                },
-            })
-            .collect();
-        writer.add(labels, &chunks)
-    }
-
-    /// Adds all samples of a series to a block, late ones in their places.
-    ///
-    /// # Errors
-    /// When a chunk cannot be read or the block cannot be written.
-    pub(crate) fn write_all(
-        &self,
-        series: HeadSeries,
-        labels: &Labels,
-        writer: &mut BlockWriter,
-        spare: &mut (Columns, Columns),
-    ) -> Result<()> {
-        let late = self.head().pages.get(page_of(series.0.0)).is_some_and(|page| {
-            let mut page = page.lock();
-            let found = page.get(series.0.0);
-            found.is_some_and(|mut s| s.late_mut().is_some_and(|late| late.range().is_some()))
-        });
-        if !late {
-            return self.write_in_order(series, labels, writer, spare);
-        }
-        let columns = &mut spare.0;
-        columns.clear();
-        self.read(series, self.range(), columns)?;
-        writer.add_encoded(labels, columns, self.head().float_encoding())
+        open.map_or(Ok(()), |open| self.piece(open, &deleted))
     }
 
     /// Adds a chunk cut to the view's range and without what is deleted.
-    fn piece(
-        &self,
-        whole: (i64, i64, u8, Vec<u8>),
-        deleted: &[(i64, i64)],
-        (columns, spare): &mut (Columns, Columns),
-        pieces: &mut Vec<(i64, i64, u8, Vec<u8>)>,
-    ) -> Result<()> {
-        let range = self.range();
-        let inside = whole.0 >= range.min_ms && whole.1 <= range.max_ms;
-        if inside && !deleted.iter().any(|d| d.0 <= whole.1 && d.1 >= whole.0) {
-            pieces.push(whole);
+    fn piece(&mut self, whole: Piece, deleted: &[(i64, i64)]) -> Result<()> {
+        let range = self.view.range();
+        let (min_ms, max_ms, bytes) = &whole;
+        let inside = *min_ms >= range.min_ms && *max_ms <= range.max_ms;
+        if inside && !deleted.iter().any(|d| d.0 <= *max_ms && d.1 >= *min_ms) {
+            self.pieces.push(whole);
             return Ok(());
         }
+        let (columns, spare) = &mut self.spare;
         columns.clear();
-        chunk::decode(whole.2, &whole.3, range.min_ms, range.max_ms, columns)
-            .map_err(|e| self.corrupt(0, e))?;
+        chunk::decode(bytes.encoding, bytes, range.min_ms, range.max_ms, columns)
+            .map_err(|e| self.view.corrupt(0, e))?;
         remove_deleted(columns, deleted, spare);
-        let encoding = Encoding::from_byte(whole.2).map_err(|e| self.corrupt(0, e))?;
+        let encoding = Encoding::from_byte(bytes.encoding).map_err(|e| self.view.corrupt(0, e))?;
         for chunk in encode(columns, &EncodeOptions::keep(encoding)) {
-            pieces.push((chunk.min_ms, chunk.max_ms, chunk.encoding as u8, chunk.bytes));
+            let bytes = ChunkBytes::owned(chunk.encoding as u8, chunk.bytes);
+            self.pieces.push((chunk.min_ms, chunk.max_ms, bytes));
         }
         Ok(())
     }
+}
+
+fn fill_labels(labels: &mut Vec<(u32, u32)>, set: &[u32], symbols: &[(u32, u32)]) {
+    labels.clear();
+    labels.extend(set.iter().map(|pair| symbols[*pair as usize]));
+}
+
+/// The texts of a table's sets, sorted, and for each pair that a set has the numbers of its name and value among them.
+fn symbols_of(table: &LabelTable) -> (Vec<&str>, Vec<(u32, u32)>) {
+    let mut used = vec![false; table.pairs().len()];
+    for index in 0..table.len() {
+        for pair in table.set(index) {
+            used[*pair as usize] = true;
+        }
+    }
+    let pairs = || (0..).zip(&used).filter(|(_, used)| **used).map(|(pair, _)| pair);
+    let mut texts = Vec::new();
+    for pair in pairs() {
+        let (name, value) = table.pairs().get(pair);
+        // Pairs are sorted, so those of a name stand together.
+        if texts.last() != Some(&name) {
+            texts.push(name);
+        }
+        texts.push(value);
+    }
+    texts.sort_unstable();
+    texts.dedup();
+    let number = |text: &str| texts.partition_point(|t| *t < text) as u32;
+    let mut symbols = vec![(0, 0); used.len()];
+    let mut last = ("", 0);
+    for pair in pairs() {
+        let (name, value) = table.pairs().get(pair);
+        if last.0 != name {
+            last = (name, number(name));
+        }
+        symbols[pair as usize] = (last.1, number(value));
+    }
+    (texts, symbols)
 }
 
 impl Head {

@@ -363,12 +363,6 @@ impl Index {
         Arc::clone(&by_value.sorted)
     }
 
-    /// Names and values that series carry, in no order and maybe repeated.
-    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
-        let used = self.pairs.iter().filter(|p| !p.series.is_empty());
-        used.flat_map(|p| [&*self.names[p.name as usize].text, self.value_of(p)])
-    }
-
     /// Numbers of pairs lie below this.
     pub(crate) fn pairs_end(&self) -> u32 {
         self.pairs.len() as u32

@@ -60,7 +60,7 @@ use pages::{Pages, page_of};
 use snapshot::OnDisk;
 
 pub use chunk_files::{ChunkFileCheck, ChunkFileDamage, check_chunk_file};
-pub(crate) use export::LateCut;
+pub(crate) use export::{HeadExport, LateCut};
 pub use read::{HeadSeries, HeadView};
 pub use replay::{LogDamage, ReplayProgress, ReplayReport};
 pub use snapshot::{SnapshotRefusal, SnapshotStats, SnapshotUse, check_snapshot};

@@ -16,6 +16,7 @@ use super::record::{
     FloatEntry, HistogramEntry, RecordError, RecordType, begin, decode_exemplars, decode_floats,
     decode_histograms, decode_metadata, decode_series, decode_tombstones, encode_exemplars, encode_floats,
     encode_floats_with_start, encode_histograms, encode_metadata, encode_tombstones, put_series,
+    times_of_floats,
 };
 use super::{Keep, SEGMENT_BYTES, SegmentReader, Wal, segment_path, segments};
 use crate::files::{Files, Result};
@@ -24,6 +25,8 @@ const PREFIX: &str = "checkpoint.";
 const TEMPORARY: &str = ".tmp";
 /// Series that share one record.
 const SERIES_RECORD_BYTES: usize = 1 << 20;
+/// What is gathered before it is written.
+const WRITE_BYTES: usize = 1 << 20;
 
 /// What a checkpoint took over, and what it left behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,19 +174,32 @@ impl<K: Fn(u64) -> bool> Filter<K> {
                 offset,
                 what,
             };
-            match reader.read() {
+            let whole = match reader.read() {
                 Ok(Some(record)) => self.record(record).map_err(|e| corrupt(at, e.to_string()))?,
                 Ok(None) => return Ok(()),
                 Err(damage) => return Err(corrupt(damage.good_bytes, damage.what.to_owned())),
+            };
+            if whole {
+                self.flush_series();
+                let (compression, stored) = reader.stored();
+                self.out.enqueue_stored(&mut self.compressor, compression, stored);
             }
-            self.out.flush()?;
+            self.out.flush_from(WRITE_BYTES)?;
         }
     }
 
-    fn record(&mut self, record: &[u8]) -> std::result::Result<(), RecordError> {
+    /// Takes what is to be kept of a record; true where that is all of it, and it can be copied as it is stored.
+    fn record(&mut self, record: &[u8]) -> std::result::Result<bool, RecordError> {
         let Some(kind) = RecordType::of(record) else {
-            return Ok(());
+            return Ok(false);
         };
+        if kind == RecordType::Samples {
+            return self.plain_floats(record);
+        }
+        self.part_of(record, kind).map(|()| false)
+    }
+
+    fn part_of(&mut self, record: &[u8], kind: RecordType) -> std::result::Result<(), RecordError> {
         match kind {
             RecordType::Series => self.series(record),
             RecordType::Samples | RecordType::SamplesWithStart => self.floats(record),
@@ -246,6 +262,22 @@ impl<K: Fn(u64) -> bool> Filter<K> {
             self.out.enqueue(&mut self.compressor, &self.series, Keep::No);
         }
         self.series.clear();
+    }
+
+    /// Floats of a scrape have one timestamp as a rule: their record is kept or dropped as a whole.
+    fn plain_floats(&mut self, record: &[u8]) -> std::result::Result<bool, RecordError> {
+        let Some(times) = times_of_floats(record)? else {
+            return Ok(false);
+        };
+        if times.max_ms < self.min_ms {
+            self.stats.samples_dropped += times.samples;
+            return Ok(false);
+        }
+        if times.min_ms >= self.min_ms {
+            self.stats.samples += times.samples;
+            return Ok(true);
+        }
+        self.floats(record).map(|()| false)
     }
 
     fn floats(&mut self, record: &[u8]) -> std::result::Result<(), RecordError> {

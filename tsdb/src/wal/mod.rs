@@ -177,6 +177,28 @@ impl Wal {
         self.frame_staged(compressor, keep);
     }
 
+    /// Adds a record that is compressed already: see [`Wal::enqueue`].
+    pub(crate) fn enqueue_stored(
+        &self,
+        compressor: &mut Compressor,
+        compression: Compression,
+        stored: &[u8],
+    ) {
+        compressor.stage_stored(compression, stored);
+        self.frame_staged(compressor, Keep::No);
+    }
+
+    /// Writes what is queued if it is `bytes` or more.
+    ///
+    /// # Errors
+    /// When the write fails.
+    pub(crate) fn flush_from(&self, bytes: usize) -> Result<()> {
+        if self.queue.lock().pending.len() < bytes {
+            return Ok(());
+        }
+        self.flush()
+    }
+
     /// Adds records and returns when they and everything before them are handed to the operating system: they survive
     /// the end of the process.
     ///

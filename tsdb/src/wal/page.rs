@@ -90,6 +90,12 @@ impl Compressor {
         self.staged = staged;
     }
 
+    /// Keeps a record that is compressed already for [`super::Wal::commit`].
+    pub(crate) fn stage_stored(&mut self, compression: Compression, stored: &[u8]) {
+        self.staged.extend_from_slice(stored);
+        self.ends.push((compression, self.staged.len()));
+    }
+
     /// The records staged since they were last cleared.
     pub(super) fn staged(&self) -> impl Iterator<Item = (Compression, &[u8])> {
         let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
@@ -183,6 +189,8 @@ pub struct SegmentReader<'a> {
     segment: &'a [u8],
     at: usize,
     good: usize,
+    /// Kind and data of the fragment that was read last, if it was a whole record; else the record is what was joined.
+    last: (u8, Option<&'a [u8]>),
     joined: Vec<u8>,
     plain: Vec<u8>,
     snappy: snap::raw::Decoder,
@@ -201,6 +209,7 @@ impl<'a> SegmentReader<'a> {
             segment,
             at,
             good: at,
+            last: (0, None),
             joined: Vec::new(),
             plain: Vec::new(),
             snappy: snap::raw::Decoder::new(),
@@ -230,7 +239,8 @@ impl<'a> SegmentReader<'a> {
             match (kind & KIND_MASK, begun) {
                 (FULL, false) => {
                     self.good = self.at;
-                    return self.inflate(kind, data, true).map(Some);
+                    self.last = (kind, Some(data));
+                    return self.inflate().map(Some);
                 }
                 (FIRST, false) | (MIDDLE, true) => {
                     self.joined.extend_from_slice(data);
@@ -238,7 +248,8 @@ impl<'a> SegmentReader<'a> {
                 }
                 (LAST, true) => {
                     self.joined.extend_from_slice(data);
-                    return self.inflate(kind, &[], false).map(Some);
+                    self.last = (kind, None);
+                    return self.inflate().map(Some);
                 }
                 _ => return Err(self.damage("a fragment is out of sequence")),
             }
@@ -246,6 +257,16 @@ impl<'a> SegmentReader<'a> {
                 return Err(self.damage("a record is too long"));
             }
         }
+    }
+
+    /// The record that was read last, as it is stored.
+    pub(crate) fn stored(&self) -> (Compression, &[u8]) {
+        let compression = match self.last.0 & (SNAPPY | ZSTD) {
+            0 => Compression::None,
+            flags if flags & SNAPPY != 0 => Compression::Snappy,
+            _ => Compression::Zstd,
+        };
+        (compression, self.last.1.unwrap_or(&self.joined))
     }
 
     fn damage(&self, what: &'static str) -> Damage {
@@ -290,14 +311,15 @@ impl<'a> SegmentReader<'a> {
         }
     }
 
-    /// Decompresses `data` (or what was joined) and marks the record as read.
-    fn inflate(&mut self, kind: u8, data: &'a [u8], single: bool) -> Result<&[u8], Damage> {
+    /// Decompresses the last record and marks it as read.
+    fn inflate(&mut self) -> Result<&[u8], Damage> {
         let good = std::mem::replace(&mut self.good, self.at);
         let damage = |what| Damage {
             good_bytes: good as u64,
             what,
         };
-        let data: &[u8] = if single { data } else { &self.joined };
+        let (kind, whole) = self.last;
+        let data: &[u8] = whole.unwrap_or(&self.joined);
         if kind & (SNAPPY | ZSTD) == 0 {
             return Ok(data);
         }

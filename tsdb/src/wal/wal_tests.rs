@@ -132,6 +132,7 @@ fn a_transaction_that_another_ones_failure_takes_along_is_told() {
 
 #[test]
 fn a_checkpoint_keeps_what_is_asked_and_survives_a_crash_at_every_call() {
+    const LONG: u32 = 4000;
     let build = || {
         let files = MemFiles::new();
         let wal = open(&files, SEGMENT_BYTES);
@@ -154,6 +155,18 @@ fn a_checkpoint_keeps_what_is_asked_and_survives_a_crash_at_every_call() {
         };
         encode_floats(&mut record, [entry(1, 10), entry(2, 20), entry(3, 30)]);
         wal.log(&mut compressor, &[&record]).unwrap();
+        // Left out and taken over as a whole; the latter over two pages.
+        encode_floats(&mut record, [entry(1, 5), entry(2, 6)]);
+        wal.log(&mut compressor, &[&record]).unwrap();
+        let values = (0..LONG).map(|n| f64::from(n).sqrt());
+        encode_floats(
+            &mut record,
+            values.map(|value| FloatEntry {
+                value,
+                ..entry(2, 25)
+            }),
+        );
+        wal.log(&mut compressor, &[&record]).unwrap();
         wal.next_segment().unwrap();
         encode_floats(&mut record, [entry(1, 40)]);
         wal.log(&mut compressor, &[&record]).unwrap();
@@ -161,7 +174,7 @@ fn a_checkpoint_keeps_what_is_asked_and_survives_a_crash_at_every_call() {
         (files, wal)
     };
     let check = |files: &MemFiles| {
-        let mut floats = Vec::new();
+        let mut floats: Vec<FloatEntry> = Vec::new();
         let mut series = Vec::new();
         for record in read(files) {
             match RecordType::of(&record) {
@@ -169,6 +182,9 @@ fn a_checkpoint_keeps_what_is_asked_and_survives_a_crash_at_every_call() {
                 _ => decode_floats(&record, &mut floats).unwrap(),
             }
         }
+        let long = floats.iter().filter(|f| f.timestamp_ms == 25).map(|f| f.value);
+        assert!(long.eq((0..LONG).map(|n| f64::from(n).sqrt())));
+        floats.dedup_by_key(|f| f.timestamp_ms);
         let times: Vec<i64> = floats.iter().map(|f| f.timestamp_ms).collect();
         (series, times)
     };
@@ -177,15 +193,16 @@ fn a_checkpoint_keeps_what_is_asked_and_survives_a_crash_at_every_call() {
         write_checkpoint(&files, wal, 0, 20, |series| series != 3)
     };
     let (before, after) = (
-        (vec![1, 2, 3], vec![10, 20, 30, 40]),
-        (vec![1, 2], vec![20, 30, 40]),
+        (vec![1, 2, 3], vec![10, 20, 30, 5, 6, 25, 40]),
+        (vec![1, 2], vec![20, 30, 25, 40]),
     );
     let (files, wal) = build();
     let stats = write(&files, &wal).unwrap();
     assert_eq!(
         (stats.series, stats.series_dropped, stats.samples_dropped),
-        (2, 1, 1)
+        (2, 1, 3)
     );
+    assert_eq!(stats.samples, 2 + u64::from(LONG));
     assert_eq!(check(&files), after);
     assert_eq!(segments(&files, Path::new("wal")).unwrap(), [1]);
     for call in 1..100 {

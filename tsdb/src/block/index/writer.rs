@@ -122,12 +122,12 @@ impl IndexWriter {
         };
         self.buffer.clear();
         encode_series(&mut self.buffer, labels, chunks);
-        let mut len = Vec::with_capacity(5);
-        put_uvarint(&mut len, self.buffer.len() as u64);
-        let crc = crc32c(&self.buffer);
-        self.buffer.extend_from_slice(&crc.to_be_bytes());
-        self.out.put(&len)?;
-        self.out.put(&self.buffer)?;
+        let entry = &self.buffer;
+        self.out.put_with(entry.len() + 9, |out| {
+            put_uvarint(out, entry.len() as u64);
+            out.extend_from_slice(entry);
+            out.extend_from_slice(&crc32c(entry).to_be_bytes());
+        })?;
         for pair in labels {
             *self.pairs.entry(*pair).or_default() += 1;
         }
@@ -271,13 +271,13 @@ fn write_list(
     out.put(&crc32c(&content).to_be_bytes())
 }
 
-/// The symbols being written: texts in one buffer, and a table from text to number.
+/// The symbols being written: texts in one buffer, and a table from text to number, made when one is looked for.
 #[derive(Default)]
 struct SymbolTable {
     texts: String,
     /// Where each text ends.
     ends: Vec<usize>,
-    numbers: HashTable<u32>,
+    numbers: Option<HashTable<u32>>,
     hasher: FixedState,
 }
 
@@ -300,19 +300,23 @@ impl SymbolTable {
         }
         self.texts.push_str(text);
         self.ends.push(self.texts.len());
-        let (texts, ends, hasher) = (&self.texts, &self.ends, &self.hasher);
-        self.numbers
-            .insert_unique(hasher.hash_one(text), number, |number| {
-                let number = *number as usize;
-                let start = number.checked_sub(1).map_or(0, |before| ends[before]);
-                hasher.hash_one(&texts[start..ends[number]])
-            });
         true
     }
 
-    fn find(&self, text: &str) -> Option<u32> {
-        self.numbers
-            .find(self.hasher.hash_one(text), |number| self.text(*number) == text)
-            .copied()
+    fn find(&mut self, text: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(text);
+        let numbers = self.numbers.take().unwrap_or_else(|| self.numbered());
+        let found = numbers.find(hash, |number| self.text(*number) == text).copied();
+        self.numbers = Some(numbers);
+        found
+    }
+
+    fn numbered(&self) -> HashTable<u32> {
+        let hash = |number: &u32| self.hasher.hash_one(self.text(*number));
+        let mut numbers = HashTable::with_capacity(self.ends.len());
+        for number in 0..self.len() {
+            numbers.insert_unique(hash(&number), number, hash);
+        }
+        numbers
     }
 }

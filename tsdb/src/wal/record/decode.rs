@@ -81,6 +81,40 @@ pub fn decode_floats(record: &[u8], out: &mut Vec<FloatEntry>) -> Result<(), Rec
     Ok(())
 }
 
+/// What a record of floats says about times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FloatTimes {
+    pub(crate) samples: u64,
+    pub(crate) min_ms: i64,
+    pub(crate) max_ms: i64,
+}
+
+/// The times in a record of kind 2; `None` where it has no sample. Everything that [`decode_floats`] refuses is refused.
+///
+/// # Errors
+/// When the record is damaged.
+pub(crate) fn times_of_floats(record: &[u8]) -> Result<Option<FloatTimes>, RecordError> {
+    let mut reader = body(record)?;
+    if reader.is_empty() {
+        return Ok(None);
+    }
+    let (_, first_ms) = (reader.be64()?, reader.be64()? as i64);
+    let mut times = FloatTimes {
+        samples: 0,
+        min_ms: i64::MAX,
+        max_ms: i64::MIN,
+    };
+    while !reader.is_empty() {
+        reader.varint()?;
+        let timestamp_ms = first_ms.wrapping_add(reader.varint()?);
+        reader.f64()?;
+        times.samples += 1;
+        times.min_ms = times.min_ms.min(timestamp_ms);
+        times.max_ms = times.max_ms.max(timestamp_ms);
+    }
+    Ok((times.samples > 0).then_some(times))
+}
+
 impl StartDeltas {
     fn read(&mut self, reader: &mut Reader<'_>) -> Result<(u64, i64, i64), RecordError> {
         let (a, b) = (reader.varint()?, reader.varint()?);

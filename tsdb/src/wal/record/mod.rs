@@ -6,8 +6,8 @@ mod encode;
 use model::histogram::Histogram;
 use model::labels::Labels;
 
-pub(crate) use decode::decode_forgotten;
 pub use decode::*;
+pub(crate) use decode::{decode_forgotten, times_of_floats};
 pub(crate) use encode::encode_forgotten;
 pub use encode::*;
 

@@ -8,6 +8,7 @@ use model::histogram::{
 use model::labels::Labels;
 use model::sample::{Metadata, MetricType};
 
+use super::decode::FloatTimes;
 use super::*;
 
 fn float(series: u64, timestamp_ms: i64, start_ms: i64, value: f64) -> FloatEntry {
@@ -124,7 +125,21 @@ fn decode_any(record: &[u8]) -> Result<String, RecordError> {
         RecordType::Series => decode_series(record, |r, l| text += &format!("{r} {l:?}"))?,
         RecordType::Samples | RecordType::SamplesWithStart => {
             let mut out = Vec::new();
-            decode_floats(record, &mut out)?;
+            let decoded = decode_floats(record, &mut out);
+            if record[0] == RecordType::Samples as u8 {
+                let times = out.iter().map(|f| f.timestamp_ms);
+                let want = times
+                    .clone()
+                    .min()
+                    .zip(times.max())
+                    .map(|(min_ms, max_ms)| FloatTimes {
+                        samples: out.len() as u64,
+                        min_ms,
+                        max_ms,
+                    });
+                assert_eq!(times_of_floats(record).ok(), decoded.is_ok().then_some(want));
+            }
+            decoded?;
             text = format!("{out:?}");
         }
         RecordType::Tombstones => {
