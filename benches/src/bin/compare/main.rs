@@ -8,8 +8,8 @@
 //! * `compare query` runs a fixed list of queries against running servers and compares time and answers.
 //! * `compare profile` runs the same queries inside this process, for profilers.
 //!
-//! Servers never run at the same time in `scrape` and `blocks`; in `query` the idle ones must have nothing to do: no targets, and each
-//! its own copy of the data.
+//! Servers never run at the same time in `scrape` and `blocks`; in `query` the idle ones must have nothing to do: no
+//! targets, and each its own copy of the data.
 //!
 //! ```text
 //! cargo build --release && cargo build --release -p narthex-benches
