@@ -118,7 +118,7 @@ fn index(c: &mut Criterion) {
         group.bench_function("values", |b| {
             b.iter(|| {
                 querier
-                    .label_values(black_box("instance"), &[], 0)
+                    .label_values(black_box("instance"), &SelectHints::default(), &[])
                     .expect("answers")
             });
         });
@@ -126,13 +126,17 @@ fn index(c: &mut Criterion) {
             let matchers = [metric()];
             b.iter(|| {
                 querier
-                    .label_values(black_box("instance"), &matchers, 0)
+                    .label_values(black_box("instance"), &SelectHints::default(), &matchers)
                     .expect("answers")
             });
         });
         group.bench_function("names of a metric", |b| {
             let matchers = [metric()];
-            b.iter(|| querier.label_names(black_box(&matchers), 0).expect("answers"));
+            b.iter(|| {
+                querier
+                    .label_names(&SelectHints::default(), black_box(&matchers))
+                    .expect("answers")
+            });
         });
         group.finish();
     }

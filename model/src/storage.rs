@@ -219,7 +219,7 @@ pub trait Appender: Send + Sync {
 pub struct SelectHints {
     /// Return series sorted by their labels.
     pub sorted: bool,
-    /// Stop after this many series; 0 means no limit.
+    /// Stop after this many series, names or values; 0 means no limit.
     pub limit: usize,
     /// Is told of what the list of series takes while it grows, and may end that.
     pub watch: Option<Arc<dyn WatchSelect>>,
@@ -270,21 +270,23 @@ pub trait Querier: Send + Sync {
     /// When an index cannot be read.
     fn select(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, StorageError>;
 
-    /// Names of the labels of the series that satisfy every matcher, sorted; at most `limit` (0: all).
+    /// Names of the labels of the series that satisfy every matcher, sorted; at most as many as `hints` say, and as long
+    /// as whoever watches lets it go on.
     ///
     /// # Errors
     /// When an index cannot be read.
-    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError>;
+    fn label_names(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>, StorageError>;
 
-    /// Values of label `name` on the series that satisfy every matcher, sorted; at most `limit` (0: all).
+    /// Values of label `name` on the series that satisfy every matcher, sorted; at most as many as `hints` say, and as
+    /// long as whoever watches lets it go on.
     ///
     /// # Errors
     /// When an index cannot be read.
     fn label_values(
         &self,
         name: &str,
+        hints: &SelectHints,
         matchers: &[Matcher],
-        limit: usize,
     ) -> Result<Vec<String>, StorageError>;
 }
 

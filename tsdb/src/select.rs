@@ -1,5 +1,9 @@
 //! From matchers to series: what block indexes and the head's index have in common.
 
+mod watched;
+
+pub(crate) use watched::Watched;
+
 use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::FixedState;

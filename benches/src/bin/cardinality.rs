@@ -235,11 +235,20 @@ fn head(files: Arc<dyn Files>, dir: &Path, shape: Shape) -> Result<()> {
     }
     for (name, label, matchers, limit) in values(shape) {
         measure(name, || {
-            Ok(querier.label_values(label, &matchers, limit)?.len().to_string())
+            let hints = SelectHints {
+                limit,
+                ..SelectHints::default()
+            };
+            Ok(querier.label_values(label, &hints, &matchers)?.len().to_string())
         })?;
     }
     for (name, matchers) in names(shape) {
-        measure(name, || Ok(querier.label_names(&matchers, 0)?.len().to_string()))?;
+        measure(name, || {
+            Ok(querier
+                .label_names(&SelectHints::default(), &matchers)?
+                .len()
+                .to_string())
+        })?;
     }
     measure("statistics", || Ok(shown(&db.head().cardinality("__name__", 10))))?;
     memory();

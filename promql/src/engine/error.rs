@@ -114,6 +114,9 @@ pub enum ExecutionError {
     /// The pattern of `label_replace` is not a regular expression.
     #[error("invalid regular expression in label_replace(): {0}")]
     LabelReplacePattern(String),
+    /// `label_replace` or `label_join` made a text that no label can hold.
+    #[error("label value of {0} bytes is too long")]
+    LabelTooLong(usize),
     /// A function refuses its arguments.
     #[error("{0}")]
     Arguments(String),

@@ -14,7 +14,7 @@ use super::limits::Limits;
 use super::scalar::{Scalars, as_args};
 
 /// Samples in the windows of a block: a few milliseconds of work.
-const BLOCK_SAMPLES: usize = 4 << 20;
+const BLOCK_SAMPLES: usize = 1 << 20;
 
 /// Evaluates `function`, which was prepared, into `out`.
 pub(super) fn run(

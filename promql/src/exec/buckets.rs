@@ -49,7 +49,7 @@ impl Execution<'_> {
             shared: &self.shared,
             node,
             input: &input,
-            groups: self.gather(&input, node, &mut notes),
+            groups: self.gather(&input, node, &mut notes)?,
         };
         let mut table = match function {
             BucketFunction::Quantile => work.run(None, &args[..1], &mut notes, quantiles)?,
@@ -87,7 +87,7 @@ impl Execution<'_> {
     }
 
     /// Puts rows into groups, in order of their first appearance.
-    fn gather(&self, input: &Table, node: &Node, notes: &mut Annotations) -> Vec<Group> {
+    fn gather(&self, input: &Table, node: &Node, notes: &mut Annotations) -> Result<Vec<Group>, QueryError> {
         let mut numbers: HashMap<Labels, usize> = HashMap::new();
         let mut groups: Vec<Group> = Vec::new();
         let mut group_of = |labels: Labels| {
@@ -99,7 +99,8 @@ impl Execution<'_> {
             number
         };
         let mut places = Vec::with_capacity(input.series.len());
-        for series in &input.series {
+        for (index, series) in input.series.iter().enumerate() {
+            self.shared.limits.check_now_and_then(index)?;
             let mut place = (None, None);
             if series.row.histograms.len() < series.row.present.count() {
                 let le = series.labels.value(BUCKET_LABEL);
@@ -134,7 +135,7 @@ impl Execution<'_> {
             // In the order in which each step wants them.
             group.classic.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         }
-        groups
+        Ok(groups)
     }
 
     fn for_metric(&self, labels: &Labels) -> String {

@@ -85,14 +85,29 @@ impl Limits {
         self.check_at(Instant::now())
     }
 
+    /// The same in a loop over items of which one is nothing: looks up now and then only.
+    pub(crate) fn check_now_and_then(&self, index: usize) -> Result<(), QueryError> {
+        const ITEMS_UNCHECKED: usize = 512;
+        match index % ITEMS_UNCHECKED {
+            0 => self.check(),
+            _ => Ok(()),
+        }
+    }
+
     /// The same for callers that know the time.
     pub(crate) fn check_at(&self, now: Instant) -> Result<(), QueryError> {
-        if self.cancel.is_canceled() {
-            return Err(QueryError::Canceled { during: EVALUATION });
-        }
+        self.check_canceled()?;
         match self.deadline {
             Some(deadline) if now >= deadline => Err(QueryError::Timeout { during: EVALUATION }),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether anybody waits for it still: costs nothing, even in the smallest of loops.
+    pub(crate) fn check_canceled(&self) -> Result<(), QueryError> {
+        match self.cancel.is_canceled() {
+            true => Err(QueryError::Canceled { during: EVALUATION }),
+            false => Ok(()),
         }
     }
 
@@ -170,7 +185,8 @@ impl Limits {
         } else if all > self.all_queries.max_bytes() {
             (all, self.all_queries.max_bytes(), MemoryLimit::AllQueries)
         } else {
-            return Ok(());
+            // Whatever takes long grows something, and so comes by here.
+            return self.check_canceled();
         };
         let (needed_bytes, limit_bytes, limit) = over;
         Err(QueryError::TooManyBytes {
@@ -204,6 +220,11 @@ impl Held {
             samples: 0,
             bytes: 0,
         }
+    }
+
+    /// Of whom it is held.
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     /// Holds `samples` more.

@@ -16,6 +16,7 @@ mod info;
 mod join;
 mod limits;
 mod operation;
+mod ordered;
 mod pipeline;
 mod profile;
 mod root;

@@ -129,9 +129,11 @@ impl<S: Sink> Consumer for InOrder<S> {
             return self.waiting.merge(later.waiting, notes);
         }
         let mut table = later.waiting.finish();
+        let limits = table.limits().clone();
         for mut series in std::mem::take(&mut table.series) {
             let mut head = Head::new(series.labels);
             head.drop_name = series.drop_name;
+            limits.check()?;
             self.sink.take(head, &mut series.row, notes)?;
         }
         Ok(())
@@ -373,6 +375,7 @@ impl<'p> Pipeline<'p> {
             work.ledger.held.add_samples_quietly(row_samples(row))?;
         }
         for (index, stage) in self.stages.iter().enumerate() {
+            work.shared.limits.check_canceled()?;
             stage
                 .apply(&mut head, row, work)
                 .map_err(|error| located(error, index + 1))?;

@@ -12,10 +12,8 @@ use crate::value::{Sample, SampleValue, Series, Value};
 use super::Execution;
 use super::head::is_metadata_label;
 use super::limits::{Held, float_row_bytes, row_samples};
+use super::ordered;
 use super::table::{Collect, SeriesRow, Table};
-
-/// Rows that are made into series before the query is looked at again.
-const ROWS_UNCHECKED: usize = 1024;
 
 impl Execution<'_> {
     /// Evaluates the query: to its own type at one point in time, to a matrix over a range. What the value takes stays
@@ -85,7 +83,9 @@ impl Execution<'_> {
         };
         let mut table = table;
         if self.shared.features.delayed_name_removal {
-            for series in table.series.iter_mut().filter(|series| series.drop_name) {
+            let dropping = table.series.iter_mut().filter(|series| series.drop_name);
+            for (index, series) in dropping.enumerate() {
+                self.shared.limits.check_now_and_then(index)?;
                 series.labels = series.labels.without(is_metadata_label);
             }
             table.make_distinct(Distinct::Merge)?;
@@ -116,16 +116,14 @@ impl Execution<'_> {
         let all = times(steps);
         let mut matrix = Vec::with_capacity(series.len());
         for (index, series) in series.into_iter().enumerate() {
-            if index % ROWS_UNCHECKED == 0 {
-                self.shared.limits.check()?;
-            }
+            self.shared.limits.check_now_and_then(index)?;
             let series = series_of(series, steps, &all);
             if !Arc::ptr_eq(&series.timestamps_ms, &all) {
                 held.add_bytes(8 * series.timestamps_ms.len())?;
             }
             matrix.push(series);
         }
-        matrix.sort_by(|a, b| a.labels.cmp(&b.labels));
+        ordered::sort_by(&mut matrix, &self.shared.limits, |a, b| a.labels.cmp(&b.labels))?;
         Ok(Value::Matrix(matrix))
     }
 }

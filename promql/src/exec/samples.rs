@@ -16,6 +16,7 @@ use crate::value::{Series, Value};
 
 use super::Execution;
 use super::limits::{Held, labels_bytes};
+use super::ordered;
 use super::pipeline::Shared;
 use super::profile::Took;
 
@@ -52,7 +53,7 @@ impl Execution<'_> {
         self.counts
             .borrow_mut()
             .add_samples(self.plan.steps.start_ms, samples);
-        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        ordered::sort_by(&mut all, &self.shared.limits, |a, b| a.labels.cmp(&b.labels))?;
         self.leave_samples(frame, set.len(), &took);
         Ok(Value::Matrix(all))
     }

@@ -33,9 +33,11 @@ impl Execution<'_> {
         };
         let mut held = Held::new(&self.shared.limits);
         held.add_bytes(signatures.len().saturating_mul(steps / 8))?;
+        self.shared.limits.check()?;
         let present = presence(deciding, numbers, signatures.len(), steps);
         if op == BinaryOp::Or {
             for series in &lhs.series {
+                self.shared.limits.check()?;
                 table.push(series.labels.clone(), series.drop_name, series.row.clone())?;
             }
         }

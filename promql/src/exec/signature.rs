@@ -43,11 +43,11 @@ impl<'p> Signatures<'p> {
     pub(crate) fn of_rows(&mut self, table: &Table) -> Result<Vec<usize>, QueryError> {
         // The numbers, and lists of the rows that have each.
         self.held.add_bytes(2 * size_of::<usize>() * table.series.len())?;
-        table
-            .series
-            .iter()
-            .map(|series| self.of(&series.labels))
-            .collect()
+        let numbered = table.series.iter().enumerate().map(|(index, series)| {
+            self.held.limits().check_now_and_then(index)?;
+            self.of(&series.labels)
+        });
+        numbered.collect()
     }
 
     fn of(&mut self, labels: &Labels) -> Result<usize, QueryError> {

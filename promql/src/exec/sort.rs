@@ -6,6 +6,7 @@ use crate::engine::QueryError;
 use crate::plan::{Node, NodeId};
 
 use super::Execution;
+use super::ordered;
 use super::table::{Collect, SeriesRow, Table};
 
 impl Execution<'_> {
@@ -35,11 +36,13 @@ impl Execution<'_> {
             return Ok(table);
         }
         match by_labels {
-            None => sort_by_value(&mut table.series, descending),
-            Some(labels) => table.series.sort_by(|a, b| {
+            None => ordered::sort_by(&mut table.series, limits, |a, b| {
+                by_value(a.row.values[0], b.row.values[0], descending)
+            })?,
+            Some(labels) => ordered::sort_by(&mut table.series, limits, |a, b| {
                 let order = by_label_values(a, b, labels);
                 if descending { order.reverse() } else { order }
-            }),
+            })?,
         }
         Ok(table)
     }
@@ -54,18 +57,13 @@ fn drop_histograms(series: &mut Vec<SeriesRow>) {
     series.retain(|series| !series.row.is_empty());
 }
 
-/// Sorts by the only step's value; NaN comes last either way.
-fn sort_by_value(series: &mut Vec<SeriesRow>, descending: bool) {
-    let (mut numbers, nans): (Vec<_>, Vec<_>) = series
-        .drain(..)
-        .partition(|series| !series.row.values[0].is_nan());
-    numbers.sort_by(|a, b| {
-        let (a, b) = (a.row.values[0], b.row.values[0]);
-        let order = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
-        if descending { order.reverse() } else { order }
-    });
-    series.extend(numbers);
-    series.extend(nans);
+/// NaN comes last either way.
+fn by_value(a: f64, b: f64, descending: bool) -> Ordering {
+    match a.partial_cmp(&b) {
+        Some(order) if descending => order.reverse(),
+        Some(order) => order,
+        None => a.is_nan().cmp(&b.is_nan()),
+    }
 }
 
 fn by_label_values(a: &SeriesRow, b: &SeriesRow, labels: &[String]) -> Ordering {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use model::histogram::{CounterResetHint, Histogram};
-use model::labels::METRIC_NAME;
+use model::labels::{LABEL_BYTES_MAX, METRIC_NAME};
 use model::regex::{Regex, Template};
 
 use crate::ast::{BinaryOp, Span};
-use crate::engine::QueryError;
+use crate::engine::{ExecutionError, QueryError};
 use crate::functions::{ElementFunction, ElementInput};
 use crate::kernels::{Extension, KernelContext, RangeInput};
 use crate::plan::{LabelJoin, Node, SubqueryCall};
@@ -16,6 +16,7 @@ use crate::row::{Row, Steps};
 use super::blocks;
 use super::head::{Dropped, Head};
 use super::histograms;
+use super::limits::Held;
 use super::operation;
 use super::pipeline::Work;
 use super::scalar::{Scalars, as_args};
@@ -143,10 +144,10 @@ impl Stage<'_> {
                 if let Some(found) = pattern.captures(looked_at) {
                     // Nested replacements can double a value again and again.
                     let longest = replace_bytes_max(looked_at, *replacement_bytes);
-                    hold_for_label(longest, work)?;
+                    let _held = hold_for_label(longest, work)?;
                     let mut value = String::new();
                     found.expand(replacement, &mut value);
-                    write_label(head, destination, &value);
+                    write_label(head, destination, &value)?;
                 }
             }
             Stage::LabelJoin(join) => {
@@ -154,10 +155,10 @@ impl Stage<'_> {
                 let labels = &head.labels;
                 let separators = join.separator.len() * join.sources.len();
                 let texts: usize = join.sources.iter().map(|source| labels.value(source).len()).sum();
-                hold_for_label(texts + separators, work)?;
+                let _held = hold_for_label(texts + separators, work)?;
                 let values: Vec<&str> = join.sources.iter().map(|source| labels.value(source)).collect();
                 let value = values.join(&join.separator);
-                write_label(head, &join.destination, &value);
+                write_label(head, &join.destination, &value)?;
             }
         }
         Ok(())
@@ -196,13 +197,15 @@ fn negate(row: &mut Row) {
 /// Label values that are shorter are not asked about.
 const LABEL_BYTES_UNASKED: usize = 64 << 10;
 
-/// Refuses a label value that would not fit beside what the query holds.
-fn hold_for_label(bytes: usize, work: &Work<'_>) -> Result<(), QueryError> {
-    match bytes <= LABEL_BYTES_UNASKED {
-        true => Ok(()),
-        // The value, and the label set that is built with it.
-        false => work.shared.limits.touch_bytes(bytes.saturating_mul(2)),
+/// Accounts for a label value while it is made: nothing for ordinary ones.
+fn hold_for_label(bytes: usize, work: &Work<'_>) -> Result<Option<Held>, QueryError> {
+    if bytes <= LABEL_BYTES_UNASKED {
+        return Ok(None);
     }
+    let mut held = Held::new(&work.shared.limits);
+    // The value, the labels that it becomes one of, and their packed form: texts that grow take twice their length.
+    held.add_bytes(bytes.saturating_mul(6))?;
+    Ok(Some(held))
 }
 
 /// What a replacement of `replacement_bytes` can become at most: every two bytes of it may stand for the whole text.
@@ -210,13 +213,17 @@ fn replace_bytes_max(text: &str, replacement_bytes: usize) -> usize {
     replacement_bytes.saturating_add((replacement_bytes / 2).saturating_mul(text.len()))
 }
 
-fn write_label(head: &mut Head, name: &str, value: &str) {
+fn write_label(head: &mut Head, name: &str, value: &str) -> Result<(), QueryError> {
+    if value.len() > LABEL_BYTES_MAX {
+        return Err(ExecutionError::LabelTooLong(value.len()).into());
+    }
     let mut builder = head.labels.to_builder();
     builder.set(name, value);
     head.labels = builder.build();
     if name == METRIC_NAME {
         head.drop_name = false;
     }
+    Ok(())
 }
 
 /// Makes a row of one step one of `count` equal steps.

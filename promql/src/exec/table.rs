@@ -56,6 +56,11 @@ impl Table {
         Ok(())
     }
 
+    /// By whose limits it is held.
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        self.held.limits()
+    }
+
     /// The samples of all rows.
     pub(crate) fn samples(&self) -> usize {
         self.series.iter().map(|series| row_samples(&series.row)).sum()
@@ -80,9 +85,11 @@ impl Table {
         // The table of labels, and the second list.
         let each = size_of::<(Labels, usize)>() * 2 + size_of::<SeriesRow>();
         self.held.touch_bytes(each.saturating_mul(self.series.len()))?;
+        let limits = self.limits().clone();
         let mut first: HashMap<Labels, usize> = HashMap::with_capacity(self.series.len());
         let mut kept: Vec<SeriesRow> = Vec::with_capacity(self.series.len());
-        for series in self.series.drain(..) {
+        for (index, series) in self.series.drain(..).enumerate() {
+            limits.check_now_and_then(index)?;
             match first.get(&series.labels) {
                 None => {
                     first.insert(series.labels.clone(), kept.len());

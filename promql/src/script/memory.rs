@@ -179,19 +179,22 @@ impl Querier for View {
         }))
     }
 
-    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+    fn label_names(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>, StorageError> {
         let names = self.matching(matchers).flat_map(|(labels, _)| labels.iter());
-        Ok(limited(names.map(|(name, _)| name.to_owned()).collect(), limit))
+        Ok(limited(
+            names.map(|(name, _)| name.to_owned()).collect(),
+            hints.limit,
+        ))
     }
 
     fn label_values(
         &self,
         name: &str,
+        hints: &SelectHints,
         matchers: &[Matcher],
-        limit: usize,
     ) -> Result<Vec<String>, StorageError> {
         let values = self.matching(matchers).filter_map(|(labels, _)| labels.get(name));
-        Ok(limited(values.map(str::to_owned).collect(), limit))
+        Ok(limited(values.map(str::to_owned).collect(), hints.limit))
     }
 }
 

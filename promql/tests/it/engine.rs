@@ -241,17 +241,17 @@ impl Querier for WatchedQuerier {
         }))
     }
 
-    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
-        self.inner.label_names(matchers, limit)
+    fn label_names(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>, StorageError> {
+        self.inner.label_names(hints, matchers)
     }
 
     fn label_values(
         &self,
         name: &str,
+        hints: &SelectHints,
         matchers: &[Matcher],
-        limit: usize,
     ) -> Result<Vec<String>, StorageError> {
-        self.inner.label_values(name, matchers, limit)
+        self.inner.label_values(name, hints, matchers)
     }
 }
 

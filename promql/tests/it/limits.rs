@@ -215,3 +215,18 @@ fn the_peak_of_samples_is_the_reference_s() {
         }
     }
 }
+
+#[test]
+fn a_text_that_no_label_can_hold_is_an_error() {
+    let mut query = "label_replace(vector(1), \"a\", \"0123456789abcdef\", \"\", \"\")".to_owned();
+    for _ in 0..5 {
+        query =
+            format!("label_replace({query}, \"a\", \"$1$1$1$1$1$1$1$1$1$1$1$1$1$1$1$1\", \"a\", \"(.*)\")");
+    }
+    let answer = range(&engine(|_| {}), &store(1), &query);
+    let error = answer.expect_err("16 MiB and more").to_string();
+    assert!(
+        error.ends_with("label value of 16777216 bytes is too long"),
+        "{error}"
+    );
+}

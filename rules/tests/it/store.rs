@@ -135,11 +135,11 @@ impl Querier for View {
         }))
     }
 
-    fn label_names(&self, _: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
+    fn label_names(&self, _: &SelectHints, _: &[Matcher]) -> Result<Vec<String>, StorageError> {
         Ok(Vec::new())
     }
 
-    fn label_values(&self, _: &str, _: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
+    fn label_values(&self, _: &str, _: &SelectHints, _: &[Matcher]) -> Result<Vec<String>, StorageError> {
         Ok(Vec::new())
     }
 }

@@ -7,8 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use model::storage::StorageError;
 use promql::annotations::{Annotations, Severity};
-use promql::engine::QueryError;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use promql::engine::{CancelHandle, QueryError};
 
 use super::{json, readiness};
 
@@ -128,6 +127,15 @@ impl IntoResponse for ApiError {
 /// Warning of an answer that was cut to `limit`.
 pub(crate) const TRUNCATED: &str = "results truncated due to limit";
 
+/// Stops work when the client hangs up: the handler's future is dropped then, and this with it.
+pub(crate) struct CancelOnDrop(pub(crate) CancelHandle);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// Runs work that reads or changes the store off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
@@ -135,15 +143,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(ApiError::new(ErrorType::Internal, "request ended unexpectedly")),
-    }
-}
-
-/// Runs work that is short as a rule, as looking into an index is, without handing it to another thread: that alone
-/// takes longer. Other tasks of this worker move to another one meanwhile.
-pub(crate) fn in_place<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 

@@ -21,16 +21,14 @@ pub(crate) struct ChunkSink {
 }
 
 impl ChunkSink {
-    /// Hands the buffer on if it is full. Called where a client's bytes may be cut: anywhere.
-    pub(crate) fn flush_full(&mut self) {
+    /// Hands the buffer on if it is full; false when the client is gone, and what is still to be written need not be.
+    /// Called where a client's bytes may be cut: anywhere.
+    #[inline]
+    pub(crate) fn goes_on(&mut self) -> bool {
         if self.buffer.len() >= CHUNK_BYTES {
             self.flush();
         }
-    }
-
-    /// Whether the client is gone: what is still to be written need not be.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed
+        !self.closed
     }
 
     /// Hands on what there is.

@@ -1,11 +1,14 @@
 //! Writing answers as JSON, straight into bytes: query results are too many numbers for a tree in between.
 
+mod points;
+
 use model::histogram::FloatHistogram;
 use model::label_table::LabelTable;
 use model::labels::Labels;
 use promql::value::{Sample, SampleValue, Series, Value};
 
 use super::chunks::ChunkSink;
+use points::Points;
 
 /// Writes `text` as a JSON string.
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
@@ -133,10 +136,11 @@ pub(crate) fn strings<'a>(out: &mut Vec<u8>, items: impl IntoIterator<Item = &'a
 /// Writes `"resultType":…,"result":…` of a query's value.
 pub(crate) fn query_value(out: &mut ChunkSink, value: &Value) {
     out.extend_from_slice(b"\"resultType\":");
+    let mut points = Points::new();
     match value {
         Value::Scalar { timestamp_ms, value } => {
             out.extend_from_slice(b"\"scalar\",\"result\":");
-            point(out, *timestamp_ms, *value);
+            points.write(out, *timestamp_ms, *value);
         }
         Value::String { timestamp_ms, value } => {
             out.extend_from_slice(b"\"string\",\"result\":[");
@@ -149,19 +153,21 @@ pub(crate) fn query_value(out: &mut ChunkSink, value: &Value) {
             out.extend_from_slice(b"\"vector\",\"result\":[");
             for (index, item) in samples.iter().enumerate() {
                 separate(out, index);
-                sample(out, item);
-                out.flush_full();
+                sample(out, item, &mut points);
+                if !out.goes_on() {
+                    return;
+                }
             }
             out.push(b']');
         }
         Value::Matrix(list) => {
             out.extend_from_slice(b"\"matrix\",\"result\":[");
             for (index, item) in list.iter().enumerate() {
-                if out.is_closed() {
-                    break;
-                }
                 separate(out, index);
-                series(out, item);
+                series(out, item, &mut points);
+                if !out.goes_on() {
+                    return;
+                }
             }
             out.push(b']');
         }
@@ -174,13 +180,13 @@ fn separate(out: &mut Vec<u8>, index: usize) {
     }
 }
 
-fn sample(out: &mut Vec<u8>, sample: &Sample) {
+fn sample(out: &mut Vec<u8>, sample: &Sample, points: &mut Points) {
     out.extend_from_slice(b"{\"metric\":");
     labels(out, &sample.labels);
     match &sample.value {
         SampleValue::Float(value) => {
             out.extend_from_slice(b",\"value\":");
-            point(out, sample.timestamp_ms, *value);
+            points.write(out, sample.timestamp_ms, *value);
         }
         SampleValue::Histogram(value) => {
             out.extend_from_slice(b",\"histogram\":");
@@ -190,15 +196,17 @@ fn sample(out: &mut Vec<u8>, sample: &Sample) {
     out.push(b'}');
 }
 
-fn series(out: &mut ChunkSink, series: &Series) {
+fn series(out: &mut ChunkSink, series: &Series, points: &mut Points) {
     out.extend_from_slice(b"{\"metric\":");
     labels(out, &series.labels);
     if !series.values.is_empty() {
         out.extend_from_slice(b",\"values\":[");
         for (index, (timestamp_ms, value)) in series.floats().enumerate() {
             separate(out, index);
-            point(out, timestamp_ms, value);
-            out.flush_full();
+            points.write(out, timestamp_ms, value);
+            if !out.goes_on() {
+                return;
+            }
         }
         out.push(b']');
     }
@@ -207,20 +215,13 @@ fn series(out: &mut ChunkSink, series: &Series) {
         for (index, (timestamp_ms, histogram)) in series.histograms.iter().enumerate() {
             separate(out, index);
             histogram_point(out, *timestamp_ms, histogram);
-            out.flush_full();
+            if !out.goes_on() {
+                return;
+            }
         }
         out.push(b']');
     }
     out.push(b'}');
-}
-
-/// `[1795406431.560,"0"]`
-fn point(out: &mut Vec<u8>, timestamp_ms: i64, value: f64) {
-    out.push(b'[');
-    model::float::write_timestamp(out, timestamp_ms);
-    out.push(b',');
-    quoted_float(out, value);
-    out.push(b']');
 }
 
 fn quoted_float(out: &mut Vec<u8>, value: f64) {

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 
 use super::Api;
 use super::answer::{
-    ApiError, ErrorType, SUCCESS_HEAD, TRUNCATED, annotation_texts, json_response, success_json, tail,
+    ApiError, CancelOnDrop, ErrorType, SUCCESS_HEAD, TRUNCATED, annotation_texts, json_response,
+    success_json, tail,
 };
 use super::chunks::{self, ChunkSink};
 use super::json;
@@ -53,15 +54,6 @@ enum Stats {
     Totals,
     /// `stats=all`: by step too.
     Steps,
-}
-
-/// Stops the query when the client hangs up: the handler's future is dropped then, and this with it.
-struct CancelOnDrop(CancelHandle);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }
 
 pub(crate) async fn instant(State(api): State<Arc<Api>>, origin: Origin, params: Params) -> Response {

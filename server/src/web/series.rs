@@ -1,16 +1,20 @@
 //! `/api/v1/series`, `/api/v1/labels`, `/api/v1/label/<name>/values`.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use model::labels::Labels;
 use model::matcher::Matcher;
-use model::storage::{Querier, SelectHints, SeriesSet, StorageError, TimeRange};
+use model::storage::{Interrupted, Querier, SelectHints, SeriesSet, StorageError, TimeRange, WatchSelect};
+use promql::engine::CancelHandle;
 
 use super::Api;
-use super::answer::{ApiError, SUCCESS_HEAD, TRUNCATED, in_place, json_response, success, tail};
+use super::answer::{
+    ApiError, CancelOnDrop, SUCCESS_HEAD, TRUNCATED, blocking, json_response, success, tail,
+};
 use super::chunks;
 use super::json;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params, Quoted};
@@ -18,11 +22,64 @@ use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params, Quoted};
 /// Series of an answer that is written whole before it is sent; larger ones are sent while they are written.
 const WRITTEN_AT_ONCE_MAX: usize = 10_000;
 
+/// How long a search for names or values may go on where its request was read: most are over sooner than another thread
+/// would begin.
+const BRIEF: Duration = Duration::from_millis(1);
+
 /// What the three requests share.
 struct Asked {
     range: TimeRange,
     limit: usize,
     selectors: Vec<Vec<Matcher>>,
+}
+
+impl Asked {
+    /// What storage is to know.
+    fn hints(&self, watch: impl WatchSelect + 'static) -> SelectHints {
+        SelectHints {
+            sorted: self.selectors.len() > 1,
+            // One more than asked for tells whether there were more.
+            limit: if self.limit == 0 { 0 } else { self.limit + 1 },
+            watch: Some(Arc::new(watch)),
+        }
+    }
+}
+
+/// Lets a search go on until then.
+#[derive(Debug)]
+struct Until(Instant);
+
+impl WatchSelect for Until {
+    fn took(&self, _: usize) -> Result<(), Interrupted> {
+        match Instant::now() < self.0 {
+            true => Ok(()),
+            false => Err(Interrupted),
+        }
+    }
+}
+
+/// Lets a search go on as long as the client waits for it.
+#[derive(Debug)]
+struct WhileWanted(CancelHandle);
+
+impl WatchSelect for WhileWanted {
+    fn took(&self, _: usize) -> Result<(), Interrupted> {
+        match self.0.is_canceled() {
+            true => Err(Interrupted),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Searches the indexes on a thread of its own, until the client hangs up.
+async fn search<T: Send + 'static>(
+    api: Arc<Api>,
+    asked: Asked,
+    find: impl FnOnce(&Api, &Asked, &SelectHints) -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let cancel = CancelHandle::new();
+    let _hung_up = CancelOnDrop(cancel.clone());
+    blocking(move || Ok(find(&api, &asked, &asked.hints(WhileWanted(cancel)))?)).await
 }
 
 /// The parameters, `match[]` apart.
@@ -51,14 +108,17 @@ pub(crate) async fn series(State(api): State<Arc<Api>>, params: Params) -> Respo
         let selectors = params
             .selectors()
             .map_err(|what| ApiError::parameter("match[]", what))?;
-        let asked = Asked {
+        Ok(Asked {
             range,
             limit,
             selectors,
-        };
-        in_place(|| select_series(&api, &asked))
+        })
     };
-    match select() {
+    let found = match select() {
+        Ok(asked) => search(api, asked, select_series).await,
+        Err(error) => Err(error),
+    };
+    match found {
         Ok(found) if found.len() <= WRITTEN_AT_ONCE_MAX => success(&found.warnings, |out| {
             let texts = found.texts();
             out.push(b'[');
@@ -122,7 +182,9 @@ async fn streamed(found: Found) -> Response {
         sink.push(b'[');
         for index in 0..found.len() {
             found.write(&mut sink, index, texts.as_ref());
-            sink.flush_full();
+            if !sink.goes_on() {
+                return;
+            }
         }
         sink.push(b']');
         tail(&mut sink, &found.warnings, &[]);
@@ -131,17 +193,10 @@ async fn streamed(found: Found) -> Response {
     json_response(StatusCode::OK, chunks.into_body().await)
 }
 
-fn select_series(api: &Api, asked: &Asked) -> Result<Found, ApiError> {
+fn select_series(api: &Api, asked: &Asked, hints: &SelectHints) -> Result<Found, StorageError> {
     let querier = api.storage.querier(asked.range)?;
-    // One more than asked for tells whether there were more.
-    let limit = if asked.limit == 0 { 0 } else { asked.limit + 1 };
-    let hints = SelectHints {
-        sorted: asked.selectors.len() > 1,
-        limit,
-        ..SelectHints::default()
-    };
     if let [matchers] = asked.selectors.as_slice() {
-        let set = querier.select(&hints, matchers)?;
+        let set = querier.select(hints, matchers)?;
         let (shown, warnings) = shown(set.len(), asked.limit);
         return Ok(Found {
             series: Series::One(set, shown),
@@ -150,7 +205,7 @@ fn select_series(api: &Api, asked: &Asked) -> Result<Found, ApiError> {
     }
     let mut merged = Vec::new();
     for matchers in &asked.selectors {
-        let set = querier.select(&hints, matchers)?;
+        let set = querier.select(hints, matchers)?;
         merged.extend((0..set.len()).map(|index| set.labels(index)));
     }
     // Each selection is sorted: this merges them.
@@ -165,9 +220,10 @@ fn select_series(api: &Api, asked: &Asked) -> Result<Found, ApiError> {
 }
 
 pub(crate) async fn label_names(State(api): State<Arc<Api>>, params: Params) -> Response {
-    names(&api, &params, |querier, matchers, limit| {
-        querier.label_names(matchers, limit)
+    names(api, &params, |querier, hints, matchers| {
+        querier.label_names(hints, matchers)
     })
+    .await
 }
 
 pub(crate) async fn label_values(
@@ -180,40 +236,48 @@ pub(crate) async fn label_values(
     if name.is_empty() {
         return ApiError::bad_data(format_args!("invalid label name: {}", Quoted(&name))).into_response();
     }
-    names(&api, &params, |querier, matchers, limit| {
-        querier.label_values(&name, matchers, limit)
+    names(api, &params, move |querier, hints, matchers| {
+        querier.label_values(&name, hints, matchers)
     })
+    .await
 }
 
-fn names(
-    api: &Api,
+async fn names(
+    api: Arc<Api>,
     params: &Params,
-    ask: impl Fn(&dyn Querier, &[Matcher], usize) -> Result<Vec<String>, StorageError>,
+    ask: impl Fn(&dyn Querier, &SelectHints, &[Matcher]) -> Result<Vec<String>, StorageError> + Send + 'static,
 ) -> Response {
-    let answer = asked(params).and_then(|asked| {
-        in_place(|| {
-            let querier = api.storage.querier(asked.range)?;
-            let limit = if asked.limit == 0 { 0 } else { asked.limit + 1 };
-            let mut found = match asked.selectors.as_slice() {
-                [] => ask(&*querier, &[], limit)?,
-                several => {
-                    let mut merged = Vec::new();
-                    for matchers in several {
-                        merged.append(&mut ask(&*querier, matchers, limit)?);
-                    }
-                    if several.len() > 1 {
-                        merged.sort();
-                        merged.dedup();
-                    }
-                    merged
+    let asked = match asked(params) {
+        Ok(asked) => asked,
+        Err(error) => return error.into_response(),
+    };
+    let find = move |api: &Api, asked: &Asked, hints: &SelectHints| {
+        let querier = api.storage.querier(asked.range)?;
+        let mut found = match asked.selectors.as_slice() {
+            [] => ask(&*querier, hints, &[])?,
+            several => {
+                let mut merged = Vec::new();
+                for matchers in several {
+                    merged.append(&mut ask(&*querier, hints, matchers)?);
                 }
-            };
-            let (shown, warnings) = shown(found.len(), asked.limit);
-            found.truncate(shown);
-            Ok((found, warnings))
-        })
-    });
-    match answer {
+                if several.len() > 1 {
+                    merged.sort();
+                    merged.dedup();
+                }
+                merged
+            }
+        };
+        let (shown, warnings) = shown(found.len(), asked.limit);
+        found.truncate(shown);
+        Ok((found, warnings))
+    };
+    let brief = asked.hints(Until(Instant::now() + BRIEF));
+    let found = match find(&api, &asked, &brief) {
+        // Once more from the beginning.
+        Err(StorageError::Interrupted(_)) => search(api, asked, find).await,
+        found => found.map_err(ApiError::from),
+    };
+    match found {
         Ok((found, warnings)) => success(&warnings, |out| {
             json::strings(out, found.iter().map(String::as_str));
         }),

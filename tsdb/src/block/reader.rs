@@ -8,7 +8,7 @@ use model::columns::Columns;
 use model::label_table::{LabelPairs, LabelTable};
 use model::labels::Labels;
 use model::matcher::Matcher;
-use model::storage::{StorageError, TimeRange};
+use model::storage::{SelectHints, StorageError, TimeRange};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
@@ -17,7 +17,7 @@ use super::{BlockMeta, ChunkMeta, IndexReader, Segments, SeriesEntry, Tombstones
 use crate::chunk::{ChunkData, decode, decode_all};
 use crate::columns::{append_all, remove_deleted};
 use crate::files::Files;
-use crate::select::{label_names, label_values, select};
+use crate::select::{Watched, label_names, label_values, select};
 
 /// Chunks of a series that are looked up before they are decoded: a day has about 48.
 const CHUNKS_AT_A_TIME: usize = 64;
@@ -126,11 +126,17 @@ impl Block {
         let mut table = LabelTable::default();
         let mut pairs = LabelPairs::default();
         let mut found = Vec::new();
-        self.visit_in(range, matchers, &mut pairs, &mut |series, set| {
-            table.push(set);
-            found.push(series);
-            true
-        })?;
+        self.visit_in(
+            range,
+            &SelectHints::default(),
+            matchers,
+            &mut pairs,
+            &mut |series, set| {
+                table.push(set);
+                found.push(series);
+                true
+            },
+        )?;
         *table.pairs_mut() = pairs;
         let labelled = found.into_iter().enumerate();
         Ok(labelled
@@ -139,20 +145,23 @@ impl Block {
     }
 
     /// Shows the series that satisfy all matchers and have a chunk in `range`, in order of their labels, with the numbers
-    /// that `pairs` gives their label pairs, until `each` says false.
+    /// that `pairs` gives their label pairs, until `each` or whoever watches says false.
     ///
     /// # Errors
     /// See [`Block::select`].
     pub(crate) fn visit_in(
         &self,
         range: TimeRange,
+        hints: &SelectHints,
         matchers: &[Matcher],
         pairs: &mut LabelPairs,
         each: &mut dyn FnMut(u32, &[u32]) -> bool,
     ) -> Result<(), StorageError> {
         let mut labels = Vec::new();
         let mut sets = SetReader::new(&self.index);
-        for series in self.select(matchers)? {
+        let index = Watched::new(&self.index, hints);
+        for series in select(&index, matchers)? {
+            index.look()?;
             if self.index.labels_in(series, range, &mut labels)?
                 && !each(series, sets.numbers(series, &labels, pairs)?)
             {

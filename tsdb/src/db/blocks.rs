@@ -7,12 +7,13 @@ use std::sync::Arc;
 use model::columns::Columns;
 use model::label_table::LabelPairs;
 use model::matcher::Matcher;
-use model::storage::{StorageError, TimeRange};
+use model::storage::{SelectHints, StorageError, TimeRange};
 use ulid::Ulid;
 
 use super::querier::{Each, Source};
 use crate::block::{Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
 use crate::files::{Files, Result};
+use crate::select::{Watched, label_names, label_values};
 
 /// Endings of folders that a crash has left; nothing in them is needed.
 const LEFT_OVER: [&str; 3] = [".tmp-for-creation", ".tmp-for-deletion", ".tmp"];
@@ -120,9 +121,15 @@ pub(crate) struct BlockSource {
 }
 
 impl Source for BlockSource {
-    fn select(&self, matchers: &[Matcher], pairs: &mut LabelPairs, each: &mut Each<'_>) -> Result<()> {
+    fn select(
+        &self,
+        hints: &SelectHints,
+        matchers: &[Matcher],
+        pairs: &mut LabelPairs,
+        each: &mut Each<'_>,
+    ) -> Result<()> {
         self.block
-            .visit_in(self.range, matchers, pairs, &mut |series, set| {
+            .visit_in(self.range, hints, matchers, pairs, &mut |series, set| {
                 each(u64::from(series), set)
             })
     }
@@ -140,11 +147,16 @@ impl Source for BlockSource {
         self.range.min_ms
     }
 
-    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
-        self.block.label_names(matchers, limit)
+    fn label_names(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>> {
+        label_names(&Watched::new(self.block.index(), hints), matchers, hints.limit)
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
-        self.block.label_values(name, matchers, limit)
+    fn label_values(&self, name: &str, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>> {
+        label_values(
+            &Watched::new(self.block.index(), hints),
+            name,
+            matchers,
+            hints.limit,
+        )
     }
 }

@@ -21,7 +21,13 @@ pub(crate) type Each<'a> = dyn FnMut(u64, &[u32]) -> bool + 'a;
 pub(crate) trait Source: Send + Sync {
     /// Shows the series that satisfy all matchers and may have samples in the source's range; their label pairs are
     /// numbered by `pairs`.
-    fn select(&self, matchers: &[Matcher], pairs: &mut LabelPairs, each: &mut Each<'_>) -> Result<()>;
+    fn select(
+        &self,
+        hints: &SelectHints,
+        matchers: &[Matcher],
+        pairs: &mut LabelPairs,
+        each: &mut Each<'_>,
+    ) -> Result<()>;
 
     /// Whether series are shown in order of their labels.
     fn is_in_order(&self) -> bool;
@@ -33,15 +39,21 @@ pub(crate) trait Source: Send + Sync {
     fn begins_ms(&self) -> i64;
 
     /// See [`Querier::label_names`].
-    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>>;
+    fn label_names(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>>;
 
     /// See [`Querier::label_values`].
-    fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>>;
+    fn label_values(&self, name: &str, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>>;
 }
 
 impl Source for HeadView {
-    fn select(&self, matchers: &[Matcher], pairs: &mut LabelPairs, each: &mut Each<'_>) -> Result<()> {
-        self.visit(matchers, pairs, &mut |series, set| each(series.0.0, set))
+    fn select(
+        &self,
+        hints: &SelectHints,
+        matchers: &[Matcher],
+        pairs: &mut LabelPairs,
+        each: &mut Each<'_>,
+    ) -> Result<()> {
+        self.visit(hints, matchers, pairs, &mut |series, set| each(series.0.0, set))
     }
 
     fn is_in_order(&self) -> bool {
@@ -56,12 +68,12 @@ impl Source for HeadView {
         HeadView::begins_ms(self)
     }
 
-    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
-        HeadView::label_names(self, matchers, limit)
+    fn label_names(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>> {
+        HeadView::label_names(self, hints, matchers)
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
-        HeadView::label_values(self, name, matchers, limit)
+    fn label_values(&self, name: &str, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>> {
+        HeadView::label_values(self, name, hints, matchers)
     }
 }
 
@@ -134,7 +146,7 @@ impl Merge {
         let before = self.found.len();
         let mut watched = hints.took(0);
         let mut pairs = std::mem::take(self.table.pairs_mut());
-        let result = source.select(matchers, &mut pairs, &mut |handle, set| {
+        let result = source.select(hints, matchers, &mut pairs, &mut |handle, set| {
             let part = Part {
                 source: number,
                 handle,
@@ -245,21 +257,21 @@ impl Querier for MergedQuerier {
 
     fn label_names(
         &self,
+        hints: &SelectHints,
         matchers: &[Matcher],
-        limit: usize,
     ) -> std::result::Result<Vec<String>, StorageError> {
-        let lists = self.sources.iter().map(|s| s.label_names(matchers, limit));
-        union(lists, limit)
+        let lists = self.sources.iter().map(|s| s.label_names(hints, matchers));
+        union(lists, hints.limit)
     }
 
     fn label_values(
         &self,
         name: &str,
+        hints: &SelectHints,
         matchers: &[Matcher],
-        limit: usize,
     ) -> std::result::Result<Vec<String>, StorageError> {
-        let lists = self.sources.iter().map(|s| s.label_values(name, matchers, limit));
-        union(lists, limit)
+        let lists = self.sources.iter().map(|s| s.label_values(name, hints, matchers));
+        union(lists, hints.limit)
     }
 }
 

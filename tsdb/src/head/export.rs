@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::columns::Columns;
 use model::label_table::{LabelPairs, LabelTable};
-use model::storage::TimeRange;
+use model::storage::{SelectHints, TimeRange};
 use smallvec::SmallVec;
 
 use super::chunk_files::{ChunkBytes, MappedChunk};
@@ -63,7 +63,7 @@ impl<'v> HeadExport<'v> {
         let mut table = LabelTable::default();
         let mut pairs = LabelPairs::default();
         let mut found = Vec::new();
-        view.visit(&[], &mut pairs, &mut |series, set| {
+        view.visit(&SelectHints::default(), &[], &mut pairs, &mut |series, set| {
             if wanted(series) {
                 table.push(set);
                 found.push(series);

@@ -7,13 +7,13 @@ use foldhash::fast::FixedState;
 use model::label_table::{LabelPairs, LabelTable};
 use model::labels::Labels;
 use model::matcher::Matcher;
-use model::storage::SeriesRef;
+use model::storage::{SelectHints, SeriesRef};
 
 use super::pages::{Page, page_of};
 use super::read::{HeadSeries, HeadView};
 use super::stepped::SteppedIndex;
 use crate::files::Result;
-use crate::select::{label_names, label_values, select};
+use crate::select::{Watched, label_names, label_values, select};
 
 /// Series whose labels are read under one lock of the index.
 const LABELS_AT_A_TIME: usize = 4096;
@@ -27,11 +27,16 @@ impl HeadView {
         let mut table = LabelTable::default();
         let mut pairs = LabelPairs::default();
         let mut found = Vec::new();
-        self.visit(matchers, &mut pairs, &mut |series, set| {
-            table.push(set);
-            found.push(series);
-            true
-        })?;
+        self.visit(
+            &SelectHints::default(),
+            matchers,
+            &mut pairs,
+            &mut |series, set| {
+                table.push(set);
+                found.push(series);
+                true
+            },
+        )?;
         *table.pairs_mut() = pairs;
         let labelled = found.into_iter().enumerate();
         Ok(labelled
@@ -40,22 +45,25 @@ impl HeadView {
     }
 
     /// Shows the series that satisfy all matchers and may have samples in the view's range, by reference, with the numbers
-    /// that `pairs` gives their label pairs, until `each` says false.
+    /// that `pairs` gives their label pairs, until `each` or whoever watches says false.
     ///
     /// # Errors
     /// As [`HeadView::select`].
     pub(crate) fn visit(
         &self,
+        hints: &SelectHints,
         matchers: &[Matcher],
         pairs: &mut LabelPairs,
         each: &mut dyn FnMut(HeadSeries, &[u32]) -> bool,
     ) -> Result<()> {
         let mut found: Vec<u64> = SteppedIndex::ask(&self.head.index, |index| {
-            let found = select(index, matchers)?;
+            let found = select(&Watched::new(index, hints), matchers)?;
             let base = index.step(|index| index.reference_of(0));
             Ok(found.into_iter().map(|i| base + u64::from(i)).collect())
         })?;
+        hints.took(0)?;
         self.retain_with_data(&mut found);
+        hints.took(0)?;
         // Numbers of the index' pairs among those of the selection; good for one generation of the index.
         let mut known: HashMap<u32, u32, FixedState> = HashMap::default();
         let mut generation = None;
@@ -99,21 +107,25 @@ impl HeadView {
         });
     }
 
-    /// Names of the labels of the series that satisfy all matchers, sorted; at most `limit` (0: all).
+    /// Names of the labels of the series that satisfy all matchers, sorted; at most as many as
+    /// `hints` say.
     ///
     /// # Errors
     /// As [`HeadView::select`].
-    pub fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
-        SteppedIndex::ask(&self.head.index, |index| label_names(index, matchers, limit))
+    pub fn label_names(&self, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>> {
+        SteppedIndex::ask(&self.head.index, |index| {
+            label_names(&Watched::new(index, hints), matchers, hints.limit)
+        })
     }
 
-    /// Values of a label on the series that satisfy all matchers, sorted; at most `limit` (0: all).
+    /// Values of a label on the series that satisfy all matchers, sorted; at most as many as
+    /// `hints` say.
     ///
     /// # Errors
     /// As [`HeadView::select`].
-    pub fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>> {
+    pub fn label_values(&self, name: &str, hints: &SelectHints, matchers: &[Matcher]) -> Result<Vec<String>> {
         SteppedIndex::ask(&self.head.index, |index| {
-            label_values(index, name, matchers, limit)
+            label_values(&Watched::new(index, hints), name, matchers, hints.limit)
         })
     }
 }

@@ -12,13 +12,13 @@ use crate::chunk::testing::Rng;
 use crate::files::{Files, MemFiles};
 
 /// An index made of maps.
-struct Maps {
+pub(crate) struct Maps {
     series: Vec<Labels>,
     values: BTreeMap<String, BTreeMap<String, Vec<u32>>>,
 }
 
 impl Maps {
-    fn new(series: Vec<Labels>) -> Self {
+    pub(crate) fn new(series: Vec<Labels>) -> Self {
         let mut values: BTreeMap<String, BTreeMap<String, Vec<u32>>> = BTreeMap::new();
         for (i, labels) in series.iter().enumerate() {
             for (name, value) in labels {

@@ -66,4 +66,19 @@ impl Api {
         };
         Ok(Some(text.parse()?))
     }
+
+    /// A metric without labels, as the server's own page shows it.
+    pub(crate) async fn metric(&self, name: &str) -> Result<Option<f64>> {
+        let page = self.get("/metrics", &[]).await?;
+        let page = String::from_utf8_lossy(&page);
+        let value = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.map(str::parse).transpose()?)
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
 }

@@ -6,6 +6,7 @@
 //!   text cost, and how large the blocks are.
 //! * `compare generate` writes a data set as a block; copies of it are served by the servers that `query` asks.
 //! * `compare query` runs a fixed list of queries against running servers and compares time and answers.
+//! * `compare limits` measures how soon work ends when a client hangs up, and light queries beside heavy ones.
 //! * `compare profile` runs the same queries inside this process, for profilers.
 //!
 //! Servers never run at the same time in `scrape` and `blocks`; in `query` the idle ones must have nothing to do: no
@@ -27,6 +28,7 @@ mod api;
 mod blocks;
 mod folder;
 mod generate;
+mod limits;
 mod profile;
 mod query;
 mod report;
@@ -54,6 +56,9 @@ enum Command {
     Blocks(blocks::Options),
     /// How fast queries are answered, and whether the answers are the same. Asks servers that run already.
     Query(query::Options),
+    /// How soon queries end whose client hangs up, and how light queries fare beside heavy ones. Starts the servers itself,
+    /// one by one, on data folders that are there.
+    Limits(limits::Options),
     /// Writes the data set of `query` as a block into a data folder.
     Generate(generate::Options),
     /// The queries of `query` inside this process: time of the engine alone, and of reading samples alone.
@@ -69,6 +74,7 @@ async fn main() -> Result<()> {
             Command::Scrape(options) => scrape::run(&options).await,
             Command::Blocks(options) => blocks::run(&options).await,
             Command::Query(options) => query::run(&options).await,
+            Command::Limits(options) => limits::run(&options).await,
             Command::Generate(options) => generate::run(&options),
             Command::Profile(options) => profile::run(&options),
         }

@@ -173,7 +173,7 @@ impl Span {
     }
 
     /// As the first and last samples of one series have it.
-    async fn of(api: &Api) -> Result<Self> {
+    pub(crate) async fn of(api: &Api) -> Result<Self> {
         let now_s = std::time::SystemTime::now()
             .duration_since(std::time::SystemTime::UNIX_EPOCH)?
             .as_secs_f64();
@@ -193,7 +193,8 @@ impl Span {
 }
 
 impl Ask {
-    fn request(self, span: Span) -> (String, Vec<(&'static str, String)>) {
+    /// Path and parameters.
+    pub(crate) fn request(self, span: Span) -> (String, Vec<(&'static str, String)>) {
         // VictoriaMetrics keeps results unless it is told; the others do not know the word.
         let mut pairs = vec![("nocache", "1".to_owned())];
         let path = match self {

@@ -1,5 +1,6 @@
 //! A server under test: started in a folder, measured through /proc, stopped by its process id.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -130,6 +131,25 @@ impl Server {
         let status = std::fs::read_to_string(proc(&self.child, "status")).context("the server is gone")?;
         anonymous_bytes(&status)
             .with_context(|| format!("no RssAnon in the status of process {}", self.child.id()))
+    }
+
+    /// Processor time used so far, by thread.
+    pub(crate) fn thread_times(&self) -> Result<HashMap<u32, Duration>> {
+        let mut times = HashMap::new();
+        for thread in std::fs::read_dir(proc(&self.child, "task")).context("the server is gone")? {
+            let thread = thread?;
+            // Threads may end while they are listed.
+            let text = std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+            let nanoseconds = text.split(' ').next().and_then(|text| text.parse().ok());
+            let id = thread.file_name().to_str().and_then(|text| text.parse().ok());
+            times.extend(id.zip(nanoseconds.map(Duration::from_nanos)));
+        }
+        Ok(times)
+    }
+
+    /// Host and port of its API.
+    pub(crate) fn address(&self) -> &str {
+        self.api.address()
     }
 
     /// Waits until a query gives `expected`, and tells how long that was from the start of the process.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::annotations::Annotations;
 use crate::ast::{AggregateOp, Span};
+use crate::engine::QueryError;
 use crate::exec::absent::union;
 use crate::exec::head::Head;
+use crate::exec::limits::Limits;
 use crate::exec::operation::clear_absent;
 use crate::exec::scalar::Scalars;
 use crate::kernels::{Kahan, order, quantile_of_sorted};
@@ -192,7 +194,7 @@ impl Cells {
 
     /// Takes over cells of the same group over rows that follow. Variances are not put together: see
     /// [`super::needs_order`].
-    pub(super) fn merge(&mut self, later: Cells) {
+    pub(super) fn merge(&mut self, later: Cells, limits: &Limits) -> Result<(), QueryError> {
         match (self, later) {
             (
                 Cells::Sum { floats, histograms },
@@ -240,15 +242,25 @@ impl Cells {
             }
             (Cells::Group(present), Cells::Group(later)) => union(present, &later),
             (Cells::Quantile(values), Cells::Quantile(later)) => {
-                values.iter_mut().zip(later).for_each(|(a, b)| a.extend(b));
+                for (mine, later) in values.iter_mut().zip(later) {
+                    limits.check()?;
+                    mine.extend(later);
+                }
             }
             _ => unreachable!("cells of one aggregation are of one kind, and of one that can be merged"),
         }
+        Ok(())
     }
 
     /// The group's row. `param` is the quantile, where there is one.
-    pub(super) fn finish(self, param: &Scalars, about: Span, notes: &mut Annotations) -> Row {
-        match self {
+    pub(super) fn finish(
+        self,
+        param: &Scalars,
+        about: Span,
+        limits: &Limits,
+        notes: &mut Annotations,
+    ) -> Result<Row, QueryError> {
+        Ok(match self {
             Cells::Sum { floats, histograms } => histograms.finish(floats.finish(), about, notes),
             Cells::Avg { floats, histograms } => histograms.finish(floats.finish(), about, notes),
             Cells::Extreme {
@@ -272,16 +284,17 @@ impl Cells {
             }
             Cells::Variance { deviation, cells } => row_where(&cells, |cell| cell.finish(deviation)),
             Cells::Quantile(mut values) => {
+                for values in &mut values {
+                    limits.check()?;
+                    values.sort_unstable_by(order);
+                }
                 let mut step = 0;
-                values
-                    .iter_mut()
-                    .for_each(|values| values.sort_unstable_by(order));
                 row_where(&values, |values| {
                     step += 1;
                     (!values.is_empty()).then(|| quantile_of_sorted(param.at(step - 1), values))
                 })
             }
-        }
+        })
     }
 }
 

@@ -119,6 +119,9 @@ impl Sink for Counting<'_> {
         let mut seen: HashMap<u64, usize> = HashMap::new();
         let mut failed = Ok(());
         for_each_set(&row.present, |step| {
+            if failed.is_err() {
+                return;
+            }
             let value = row.values[step];
             let number = match seen.get(&value.to_bits()) {
                 Some(number) => *number,
@@ -145,7 +148,8 @@ impl Sink for Counting<'_> {
 impl Consumer for Counting<'_> {
     fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
         self.last += later.last;
-        for (labels, counts) in later.counted {
+        for (index, (labels, counts)) in later.counted.into_iter().enumerate() {
+            self.held.limits().check_now_and_then(index)?;
             let number = self.number(labels)?;
             let mine = &mut self.counted[number].1;
             mine.iter_mut().zip(counts).for_each(|(a, b)| *a += b);

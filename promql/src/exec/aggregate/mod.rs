@@ -206,7 +206,8 @@ impl<'p> Fold<'p> {
         let mut table = Table::new(self.shape.limits);
         for group in self.folded {
             self.shape.limits.check()?;
-            let row = group.cells.finish(param, self.shape.about, notes);
+            let about = self.shape.about;
+            let row = group.cells.finish(param, about, self.shape.limits, notes)?;
             table.push(group.labels, group.drop_name, row)?;
         }
         Ok(table)
@@ -250,7 +251,7 @@ impl Consumer for Fold<'_> {
                     .free_bytes(group.cells.bytes() + 2 * labels_bytes(&group.labels));
                 let mine = &mut self.folded[number];
                 mine.drop_name |= group.drop_name;
-                mine.cells.merge(group.cells);
+                mine.cells.merge(group.cells, self.shape.limits)?;
             }
         }
         Ok(())

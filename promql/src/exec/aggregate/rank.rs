@@ -195,6 +195,7 @@ impl Ranking<'_> {
         rows.resize_with(self.series.len(), || None);
         let mut order = Vec::new();
         for (index, heap) in std::mem::take(&mut self.heaps).into_iter().enumerate() {
+            self.shape.limits.check_now_and_then(index)?;
             for entry in heap.sorted(top) {
                 let row = &mut rows[entry.series as usize];
                 let row = row.get_or_insert_with(|| {
