@@ -147,6 +147,7 @@ impl Shared {
     fn head_block(&self, pending: &mut Pending, begin_ms: i64, end_ms: i64) -> Result<()> {
         let started = Instant::now();
         // What is older than half a range is not taken any more, so only transactions under way can still add to it.
+        tracing::debug!(begin_ms, end_ms, "cutting the head");
         self.head().wait_for_transactions();
         let meta = BlockMeta::of_head(self.stray_ulid(pending), begin_ms, end_ms);
         let written = self.write_head(
@@ -196,6 +197,7 @@ impl Shared {
         let Some(cut) = self.head().cut_late()? else {
             return Ok(());
         };
+        tracing::debug!(range = ?cut.range, "writing late samples");
         let range_ms = self.options.head.chunk_range_ms;
         let mut fresh = Vec::new();
         let mut begin_ms = cut.range.0.div_euclid(range_ms) * range_ms;
@@ -255,6 +257,7 @@ impl Shared {
 
     /// Replaces `parents` by one block.
     pub(super) fn merge(&self, pending: &mut Pending, parents: &[Arc<Block>]) -> Result<()> {
+        tracing::debug!(blocks = parents.len(), "merging blocks");
         let started = Instant::now();
         let go_on = || !self.stop.is_stopping();
         let floats = self.head().float_encoding();

@@ -148,9 +148,9 @@ impl Head {
         let transaction = self.isolation.begin();
         let ended = EndOnDrop(self, transaction);
         let applied = self.apply(batch, transaction, scratch, outcome);
-        self.apply_rest(batch, scratch);
+        let exemplars = self.apply_rest(batch, scratch);
         drop(ended);
-        self.note(&applied, outcome, scratch.exemplars.len() as u64);
+        self.note(&applied, outcome, exemplars);
         outcome.accepted = applied.accepted;
         if applied.late > 0 {
             self.log_late(scratch).inspect_err(|_| self.note_failure())?;
@@ -278,6 +278,7 @@ impl Head {
         if batch.exemplars.is_empty() {
             return;
         }
+        let window_ms = self.out_of_order_window_ms.load(Ordering::Relaxed);
         let ring = self.exemplars.lock();
         for (i, (series, exemplar)) in batch.exemplars.iter().enumerate() {
             if !self.knows(*series) {
@@ -302,7 +303,7 @@ impl Head {
                     .push((BatchList::Exemplars, i as u32, Refusal::OutOfOrderExemplar));
                 continue;
             };
-            match ring.check(series.0, exemplar, timestamp_ms) {
+            match ring.check(series.0, exemplar, timestamp_ms, window_ms) {
                 Ok(()) => scratch.exemplars.push(ExemplarEntry {
                     series: series.0,
                     timestamp_ms,
@@ -536,8 +537,8 @@ impl Head {
         }
     }
 
-    /// Applies exemplars and metadata.
-    fn apply_rest(&self, batch: &AppendBatch, scratch: &Scratch) {
+    /// Applies exemplars and metadata; returns how many exemplars were taken.
+    fn apply_rest(&self, batch: &AppendBatch, scratch: &Scratch) -> u64 {
         for (series, metadata) in &batch.metadata {
             if let Some(page) = self.pages.get(super::pages::page_of(series.0))
                 && let Some(mut series) = page.lock().get(series.0)
@@ -546,27 +547,33 @@ impl Head {
             }
         }
         if scratch.exemplars.is_empty() {
-            return;
+            return 0;
         }
+        let window_ms = self.out_of_order_window_ms.load(Ordering::Relaxed);
         let index = self.index.read();
         let mut ring = self.exemplars.lock();
-        for entry in &scratch.exemplars {
+        let added = scratch.exemplars.iter().filter(|entry| {
             let exemplar = model::sample::Exemplar {
                 labels: entry.labels.clone(),
                 value: entry.value,
                 timestamp_ms: Some(entry.timestamp_ms),
             };
-            ring.add(entry.series, &exemplar, entry.timestamp_ms, || {
-                index
-                    .index_of(entry.series)
-                    .map_or_else(Labels::empty, |i| index.labels(i))
-            });
-        }
+            ring.add(entry.series, &exemplar, entry.timestamp_ms, window_ms, || {
+                let place = index.index_of(entry.series);
+                place.map_or_else(Labels::empty, |i| index.labels(i))
+            })
+        });
+        added.count() as u64
     }
 
     fn log_late(&self, scratch: &mut Scratch) -> Result<(), StorageError> {
         let wbl = self.wbl_open()?;
         scratch.late.cut(self.options.start_timestamps);
+        // Compat: the reference takes samples before a marker for being in the chunk that it names as soon as there is any
+        // newer chunk. After a kill there must be no marker without its chunk.
+        if scratch.late.has_markers() && self.chunk_files.flush().is_err() {
+            scratch.late.drop_markers();
+        }
         for record in &scratch.late.records {
             scratch.compressor.stage(wbl.compression(), record);
         }

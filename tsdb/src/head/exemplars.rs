@@ -1,6 +1,6 @@
 //! The newest exemplars of all series, in a ring of fixed size.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::wal::ExemplarEntry;
 use model::labels::Labels;
@@ -12,29 +12,35 @@ const LABEL_CHARS_MAX: usize = 128;
 
 #[derive(Debug)]
 struct Entry {
-    series: u64,
+    /// Number of its owner.
+    owner: u32,
     timestamp_ms: i64,
     value: f64,
     labels: Labels,
 }
 
-/// What the ring knows of a series that has exemplars in it.
+/// A series that has exemplars in the ring.
 #[derive(Debug)]
-struct SeriesEntry {
+struct Owner {
+    /// The newest: a series that was removed from the head comes back under another one.
+    reference: u64,
     labels: Labels,
-    /// Place of the newest exemplar.
-    newest: usize,
-    /// Exemplars in the ring.
-    count: usize,
+    /// Where its exemplars lie, by time; none where the number is free.
+    places: VecDeque<u32>,
 }
 
 /// A ring of exemplars.
 #[derive(Debug, Default)]
 pub(crate) struct ExemplarRing {
     entries: Vec<Entry>,
+    /// Where the next one goes: the oldest lies there once the ring is full.
     next: usize,
     capacity: usize,
-    series: HashMap<u64, SeriesEntry>,
+    owners: Vec<Owner>,
+    /// Numbers of owners that may be given out again.
+    free: Vec<u32>,
+    by_reference: HashMap<u64, u32>,
+    by_labels: HashMap<Labels, u32>,
 }
 
 impl ExemplarRing {
@@ -51,17 +57,16 @@ impl ExemplarRing {
         if capacity == self.capacity {
             return;
         }
-        let mut old = std::mem::replace(self, ExemplarRing::new(capacity));
-        let next = old.next;
-        if !old.entries.is_empty() && old.entries.len() == old.capacity {
-            old.entries.rotate_left(next);
-        }
-        let skip = old.entries.len().saturating_sub(capacity);
-        for entry in old.entries.into_iter().skip(skip) {
-            if let Some(series) = old.series.get(&entry.series) {
-                let labels = series.labels.clone();
-                self.push(entry, || labels);
-            }
+        let old = std::mem::replace(self, ExemplarRing::new(capacity));
+        let kept: Vec<&Entry> = old.in_order().collect();
+        for entry in &kept[kept.len().saturating_sub(capacity)..] {
+            let owner = &old.owners[entry.owner as usize];
+            let number = self.owner(owner.reference, || owner.labels.clone());
+            self.push(Entry {
+                owner: number,
+                labels: entry.labels.clone(),
+                ..**entry
+            });
         }
     }
 
@@ -75,38 +80,40 @@ impl ExemplarRing {
 
     /// Series that have exemplars in the ring.
     pub(crate) fn series_len(&self) -> usize {
-        self.series.len()
+        self.by_labels.len()
     }
 
-    /// Timestamp of the oldest exemplar in the ring.
+    /// Timestamp of the exemplar that has been in the ring for longest.
     pub(crate) fn oldest_ms(&self) -> Option<i64> {
-        let oldest = if self.entries.len() < self.capacity {
-            0
-        } else {
-            self.next
-        };
-        self.entries.get(oldest).map(|e| e.timestamp_ms)
+        self.in_order().next().map(|entry| entry.timestamp_ms)
     }
 
-    /// All exemplars, oldest first.
+    /// All entries in the order in which they came.
+    fn in_order(&self) -> impl Iterator<Item = &Entry> {
+        let full = self.entries.len() == self.capacity;
+        let (late, early) = self.entries.split_at(if full { self.next } else { 0 });
+        early.iter().chain(late)
+    }
+
+    /// All exemplars in the order in which they came.
     pub(crate) fn entries(&self) -> Vec<ExemplarEntry> {
-        let start = if self.entries.len() < self.capacity {
-            0
-        } else {
-            self.next
-        };
-        let (late, early) = self.entries.split_at(start);
         let entry = |entry: &Entry| ExemplarEntry {
-            series: entry.series,
+            series: self.owners[entry.owner as usize].reference,
             timestamp_ms: entry.timestamp_ms,
             value: entry.value,
             labels: entry.labels.clone(),
         };
-        early.iter().chain(late).map(entry).collect()
+        self.in_order().map(entry).collect()
     }
 
-    /// Whether the exemplar may be added to the series.
-    pub(crate) fn check(&self, series: u64, exemplar: &Exemplar, timestamp_ms: i64) -> Result<(), Refusal> {
+    /// Whether the exemplar may be added to the series. One that is `window_ms` older than the series' newest is too late.
+    pub(crate) fn check(
+        &self,
+        series: u64,
+        exemplar: &Exemplar,
+        timestamp_ms: i64,
+        window_ms: i64,
+    ) -> Result<(), Refusal> {
         if self.capacity == 0 {
             return Err(Refusal::ExemplarsDisabled);
         }
@@ -118,100 +125,160 @@ impl ExemplarRing {
         if chars > LABEL_CHARS_MAX {
             return Err(Refusal::ExemplarLabelsTooLong);
         }
-        let Some(newest) = self.series.get(&series).map(|s| &self.entries[s.newest]) else {
+        match self.by_reference.get(&series) {
+            Some(owner) => self.check_newest(*owner, exemplar, timestamp_ms, window_ms),
+            None => Ok(()),
+        }
+    }
+
+    fn check_newest(
+        &self,
+        owner: u32,
+        exemplar: &Exemplar,
+        timestamp_ms: i64,
+        window_ms: i64,
+    ) -> Result<(), Refusal> {
+        let Some(newest) = self.owners[owner as usize].places.back() else {
             return Ok(());
         };
-        if newest.timestamp_ms == timestamp_ms
-            && newest.value.to_bits() == exemplar.value.to_bits()
-            && newest.labels == exemplar.labels
-        {
+        let newest = &self.entries[*newest as usize];
+        let same_value = newest.value.to_bits() == exemplar.value.to_bits();
+        if newest.timestamp_ms == timestamp_ms && same_value && newest.labels == exemplar.labels {
             return Err(Refusal::DuplicateExemplar);
         }
-        // Exemplars of one moment are ordered by value, so that a scrape's buckets can all have theirs.
-        let older = timestamp_ms < newest.timestamp_ms
-            || (timestamp_ms == newest.timestamp_ms && exemplar.value < newest.value);
+        // Exemplars of one moment are ordered by value and labels: the buckets of a histogram can all have theirs, and
+        // what is scraped again is known again.
+        let older = if timestamp_ms == newest.timestamp_ms {
+            exemplar.value < newest.value || (same_value && exemplar.labels < newest.labels)
+        } else {
+            timestamp_ms < newest.timestamp_ms
+                && timestamp_ms <= newest.timestamp_ms.saturating_sub(window_ms)
+        };
         if older {
             return Err(Refusal::OutOfOrderExemplar);
         }
         Ok(())
     }
 
-    /// Adds an exemplar that was checked; `series_labels` is asked when the series has none yet.
+    /// Adds an exemplar that was checked, unless another one has come since that forbids it; `series_labels` is asked
+    /// when the series has none yet. Says whether it was added.
     pub(crate) fn add(
         &mut self,
         series: u64,
         exemplar: &Exemplar,
         timestamp_ms: i64,
+        window_ms: i64,
         series_labels: impl FnOnce() -> Labels,
-    ) {
-        let entry = Entry {
-            series,
+    ) -> bool {
+        if self.capacity == 0 {
+            return false;
+        }
+        let owner = self.owner(series, series_labels);
+        let refused = self.check_newest(owner, exemplar, timestamp_ms, window_ms);
+        if refused.is_err() || self.is_known_late(owner, timestamp_ms) {
+            return false;
+        }
+        self.push(Entry {
+            owner,
             timestamp_ms,
             value: exemplar.value,
             labels: exemplar.labels.clone(),
-        };
-        self.push(entry, series_labels);
+        });
+        true
     }
 
-    fn push(&mut self, entry: Entry, series_labels: impl FnOnce() -> Labels) {
-        if self.capacity == 0 {
-            return;
+    /// Whether the series has newer exemplars, and one of this time.
+    ///
+    /// Compat: late ones are told apart by their time alone, since a native histogram brings several again and again.
+    fn is_known_late(&self, owner: u32, timestamp_ms: i64) -> bool {
+        let times = self.owners[owner as usize].places.iter().rev();
+        let mut times = times.map(|place| self.entries[*place as usize].timestamp_ms);
+        times.next().is_some_and(|newest_ms| newest_ms > timestamp_ms)
+            && times.find(|t| *t <= timestamp_ms) == Some(timestamp_ms)
+    }
+
+    /// Number of the owner that a series is, or becomes.
+    fn owner(&mut self, reference: u64, labels: impl FnOnce() -> Labels) -> u32 {
+        if let Some(number) = self.by_reference.get(&reference) {
+            return *number;
         }
-        let (at, series) = (self.next, entry.series);
-        self.next = (at + 1) % self.capacity;
-        if at == self.entries.len() {
+        let labels = labels();
+        let number = if let Some(number) = self.by_labels.get(&labels) {
+            let owner = &mut self.owners[*number as usize];
+            self.by_reference.remove(&owner.reference);
+            owner.reference = reference;
+            *number
+        } else {
+            let owner = Owner {
+                reference,
+                labels: labels.clone(),
+                places: VecDeque::new(),
+            };
+            let number = match self.free.pop() {
+                Some(number) => {
+                    self.owners[number as usize] = owner;
+                    number
+                }
+                None => {
+                    self.owners.push(owner);
+                    self.owners.len() as u32 - 1
+                }
+            };
+            self.by_labels.insert(labels, number);
+            number
+        };
+        self.by_reference.insert(reference, number);
+        number
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let (place, owner, timestamp_ms) = (self.next, entry.owner, entry.timestamp_ms);
+        self.next = (place + 1) % self.capacity;
+        if place == self.entries.len() {
             self.entries.push(entry);
         } else {
-            let old = std::mem::replace(&mut self.entries[at], entry).series;
-            if let Some(owner) = self.series.get_mut(&old) {
-                owner.count -= 1;
-                if owner.count == 0 && old != series {
-                    self.series.remove(&old);
-                }
+            let loser = std::mem::replace(&mut self.entries[place], entry).owner;
+            let places = &mut self.owners[loser as usize].places;
+            if let Some(at) = places.iter().position(|p| *p as usize == place) {
+                places.remove(at);
+            }
+            if places.is_empty() && loser != owner {
+                let gone = &self.owners[loser as usize];
+                self.by_reference.remove(&gone.reference);
+                self.by_labels.remove(&gone.labels);
+                self.free.push(loser);
             }
         }
-        let owner = self.series.entry(series).or_insert_with(|| SeriesEntry {
-            labels: series_labels(),
-            newest: at,
-            count: 0,
-        });
-        owner.newest = at;
-        owner.count += 1;
+        let places = &mut self.owners[owner as usize].places;
+        let newer = |p: &&u32| self.entries[**p as usize].timestamp_ms > timestamp_ms;
+        let at = places.len() - places.iter().rev().take_while(newer).count();
+        places.insert(at, place as u32);
     }
 
     /// Exemplars in `range` of the series for which `wanted` holds, by series labels and time.
     pub(crate) fn select(&self, range: TimeRange, wanted: impl Fn(&Labels) -> bool) -> Vec<SeriesExemplars> {
-        let mut found: HashMap<u64, SeriesExemplars> = self
-            .series
+        let owners = self
+            .owners
             .iter()
-            .filter(|(_, s)| wanted(&s.labels))
-            .map(|(reference, s)| {
-                let empty = SeriesExemplars {
-                    series: s.labels.clone(),
-                    exemplars: Vec::new(),
-                };
-                (*reference, empty)
-            })
-            .collect();
-        let start = if self.entries.len() < self.capacity {
-            0
-        } else {
-            self.next
-        };
-        let (late, early) = self.entries.split_at(start);
-        for entry in early.iter().chain(late) {
-            if let Some(series) = found.get_mut(&entry.series)
-                && range.contains(entry.timestamp_ms)
-            {
-                series.exemplars.push(Exemplar {
+            .filter(|o| !o.places.is_empty() && wanted(&o.labels));
+        let exemplars = |owner: &Owner| -> Vec<Exemplar> {
+            let entries = owner.places.iter().map(|place| &self.entries[*place as usize]);
+            entries
+                .filter(|entry| range.contains(entry.timestamp_ms))
+                .map(|entry| Exemplar {
                     labels: entry.labels.clone(),
                     value: entry.value,
                     timestamp_ms: Some(entry.timestamp_ms),
-                });
-            }
-        }
-        let mut result: Vec<SeriesExemplars> =
-            found.into_values().filter(|s| !s.exemplars.is_empty()).collect();
+                })
+                .collect()
+        };
+        let mut result: Vec<SeriesExemplars> = owners
+            .map(|owner| SeriesExemplars {
+                series: owner.labels.clone(),
+                exemplars: exemplars(owner),
+            })
+            .filter(|series| !series.exemplars.is_empty())
+            .collect();
         result.sort_by(|a, b| a.series.cmp(&b.series));
         result
     }
@@ -239,21 +306,34 @@ mod tests {
             .collect()
     }
 
+    fn add(ring: &mut ExemplarRing, (reference, name): (u64, u64), timestamp_ms: i64, value: f64) -> bool {
+        let labels = || Labels::from_pairs([("s", name.to_string())]);
+        ring.add(reference, &exemplar(value), timestamp_ms, WINDOW_MS, labels)
+    }
+
+    /// What is more than this older than the newest is too late.
+    const WINDOW_MS: i64 = 10;
+
     #[test]
     fn the_ring_keeps_the_newest_and_forgets_series_without_any() {
         let mut ring = ExemplarRing::new(3);
         for t in 0..5 {
             let series = t as u64 % 2;
-            let labels = || Labels::from_pairs([("s", series.to_string())]);
-            assert_eq!(ring.check(series, &exemplar(1.0), t), Ok(()));
-            ring.add(series, &exemplar(1.0), t, labels);
+            assert_eq!(ring.check(series, &exemplar(1.0), t, 0), Ok(()));
+            assert!(add(&mut ring, (series, series), t, 1.0));
         }
         assert_eq!(
             values(&ring),
             [("0".to_owned(), vec![2, 4]), ("1".to_owned(), vec![3])]
         );
-        assert_eq!(ring.check(0, &exemplar(1.0), 4), Err(Refusal::DuplicateExemplar));
-        assert_eq!(ring.check(0, &exemplar(2.0), 3), Err(Refusal::OutOfOrderExemplar));
+        assert_eq!(
+            ring.check(0, &exemplar(1.0), 4, 0),
+            Err(Refusal::DuplicateExemplar)
+        );
+        assert_eq!(
+            ring.check(0, &exemplar(2.0), 3, 0),
+            Err(Refusal::OutOfOrderExemplar)
+        );
         assert_eq!(ring.oldest_ms(), Some(2));
         ring.resize(2);
         assert_eq!(
@@ -261,12 +341,58 @@ mod tests {
             [("0".to_owned(), vec![4]), ("1".to_owned(), vec![3])]
         );
         ring.resize(4);
-        ring.add(7, &exemplar(1.0), 9, || Labels::from_pairs([("s", "7")]));
+        assert!(add(&mut ring, (7, 7), 9, 1.0));
         assert_eq!(ring.len(), 3);
         let long = Exemplar {
             labels: Labels::from_pairs([("x", "é".repeat(128))]),
             ..exemplar(1.0)
         };
-        assert_eq!(ring.check(7, &long, 10), Err(Refusal::ExemplarLabelsTooLong));
+        assert_eq!(ring.check(7, &long, 10, 0), Err(Refusal::ExemplarLabelsTooLong));
+    }
+
+    #[test]
+    fn late_ones_within_the_window_find_their_place() {
+        let mut ring = ExemplarRing::new(4);
+        for (t, taken) in [
+            (20, true),
+            (30, true),
+            (25, true),
+            (25, false),
+            (20, false),
+            (21, true),
+        ] {
+            assert_eq!(add(&mut ring, (1, 1), t, 1.0), taken, "{t}");
+        }
+        assert_eq!(values(&ring), [("1".to_owned(), vec![20, 21, 25, 30])]);
+        // The first that came goes first, wherever it lies.
+        assert!(add(&mut ring, (1, 1), 31, 1.0) && add(&mut ring, (1, 1), 22, 1.0));
+        assert_eq!(values(&ring), [("1".to_owned(), vec![21, 22, 25, 31])]);
+    }
+
+    #[test]
+    fn a_series_that_comes_back_under_another_reference_has_its_exemplars_still() {
+        let mut ring = ExemplarRing::new(4);
+        assert!(add(&mut ring, (1, 5), 20, 1.0));
+        assert!(!add(&mut ring, (2, 5), 20, 1.0));
+        assert!(!add(&mut ring, (2, 5), 3, 1.0));
+        assert!(add(&mut ring, (2, 5), 21, 1.0));
+        assert_eq!(values(&ring), [("5".to_owned(), vec![20, 21])]);
+        assert_eq!(ring.series_len(), 1);
+        assert!(ring.entries().iter().all(|entry| entry.series == 2));
+    }
+
+    #[test]
+    fn exemplars_of_one_moment_are_known_again() {
+        let mut ring = ExemplarRing::new(9);
+        let labels = |trace: &str| Exemplar {
+            labels: Labels::from_pairs([("trace_id", trace)]),
+            ..exemplar(1.0)
+        };
+        for round in 0..3 {
+            for one in [labels("a"), labels("b")] {
+                let added = ring.add(1, &one, 7, 0, || Labels::from_pairs([("s", "1")]));
+                assert_eq!(added, round == 0);
+            }
+        }
     }
 }

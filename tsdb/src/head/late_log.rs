@@ -1,8 +1,8 @@
 //! What a transaction tells the log of late samples.
 
 use crate::wal::{
-    FloatEntry, HistogramEntry, MarkerEntry, encode_floats, encode_floats_with_start, encode_histograms,
-    encode_markers,
+    FloatEntry, HistogramEntry, MarkerEntry, RecordType, encode_floats, encode_floats_with_start,
+    encode_histograms, encode_markers,
 };
 
 /// Late samples of a transaction, for their log.
@@ -16,6 +16,16 @@ pub(crate) struct LateLog {
 }
 
 impl LateLog {
+    /// Whether a marker is among the records.
+    pub(crate) fn has_markers(&self) -> bool {
+        self.records.iter().any(|record| is_marker(record))
+    }
+
+    /// Leaves the markers out: without them the samples before stay in force, whether a chunk has them or not.
+    pub(crate) fn drop_markers(&mut self) {
+        self.records.retain(|record| !is_marker(record));
+    }
+
     /// Turns what has gathered into records.
     pub(crate) fn cut(&mut self, with_start: bool) {
         let mut record = Vec::new();
@@ -43,4 +53,8 @@ impl LateLog {
             }
         }
     }
+}
+
+fn is_marker(record: &[u8]) -> bool {
+    RecordType::of(record) == Some(RecordType::MmapMarkers)
 }

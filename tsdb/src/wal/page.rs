@@ -4,6 +4,8 @@
 //! fragment's data, all high byte first. Where fewer than seven bytes are left on a page they are zero, and a zero kind
 //! says that the rest of the page is zero. A segment has no header of its own.
 
+use std::fmt;
+
 /// Bytes of a page.
 pub(crate) const PAGE_BYTES: usize = 32 * 1024;
 /// Bytes of a fragment's header.
@@ -35,10 +37,14 @@ pub enum Compression {
     Zstd,
 }
 
+/// Level of zstd: the fastest of the ordinary ones.
+const ZSTD_LEVEL: i32 = 1;
+
 /// Compresses records, and gathers those of a transaction; holds the compressors' tables, so keep it.
-#[derive(Debug)]
 pub(crate) struct Compressor {
     snappy: snap::raw::Encoder,
+    /// Made at its first use: it is large.
+    zstd: Option<zstd::bulk::Compressor<'static>>,
     out: Vec<u8>,
     /// Records of a transaction as they are to be stored, behind one another.
     staged: Vec<u8>,
@@ -50,10 +56,20 @@ impl Default for Compressor {
     fn default() -> Self {
         Compressor {
             snappy: snap::raw::Encoder::new(),
+            zstd: None,
             out: Vec::new(),
             staged: Vec::new(),
             ends: Vec::new(),
         }
+    }
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let staged = (&self.staged, &self.ends);
+        f.debug_struct("Compressor")
+            .field("staged", &staged)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,7 +88,11 @@ impl Compressor {
             }
             Compression::Zstd => {
                 self.out.resize(zstd::zstd_safe::compress_bound(record.len()), 0);
-                zstd::bulk::compress_to_buffer(record, &mut self.out, 1).ok()
+                if self.zstd.is_none() {
+                    self.zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
+                }
+                let zstd = self.zstd.as_mut();
+                zstd.and_then(|zstd| zstd.compress_to_buffer(record, &mut self.out).ok())
             }
         };
         match len {
@@ -184,7 +204,6 @@ pub struct Damage {
 }
 
 /// Reads the records of one segment in order.
-#[derive(Debug)]
 pub struct SegmentReader<'a> {
     segment: &'a [u8],
     at: usize,
@@ -194,6 +213,17 @@ pub struct SegmentReader<'a> {
     joined: Vec<u8>,
     plain: Vec<u8>,
     snappy: snap::raw::Decoder,
+    /// Made at its first use: it is large.
+    zstd: Option<zstd::bulk::Decompressor<'static>>,
+}
+
+impl fmt::Debug for SegmentReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = (self.at, self.segment.len());
+        f.debug_struct("SegmentReader")
+            .field("place", &place)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> SegmentReader<'a> {
@@ -213,6 +243,7 @@ impl<'a> SegmentReader<'a> {
             joined: Vec::new(),
             plain: Vec::new(),
             snappy: snap::raw::Decoder::new(),
+            zstd: None,
         }
     }
 
@@ -340,8 +371,16 @@ impl<'a> SegmentReader<'a> {
             if len > RECORD_BYTES_MAX as u64 {
                 return Err(damage("a record is too long"));
             }
-            self.plain =
-                zstd::bulk::decompress(data, len as usize).map_err(|_| damage("zstd data is damaged"))?;
+            let decompressor = match &mut self.zstd {
+                Some(made) => made,
+                none => {
+                    let made = zstd::bulk::Decompressor::new();
+                    none.insert(made.map_err(|_| damage("zstd data is damaged"))?)
+                }
+            };
+            self.plain = decompressor
+                .decompress(data, len as usize)
+                .map_err(|_| damage("zstd data is damaged"))?;
         }
         Ok(&self.plain)
     }

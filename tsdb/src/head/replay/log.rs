@@ -20,7 +20,7 @@ use super::shards::{Sample, Shards, Unknown, Value};
 use super::{LogDamage, ReplayReport};
 use crate::columns::add_range;
 use crate::files::Result;
-use crate::head::Head;
+use crate::head::{Head, REFERENCE_MAX};
 use crate::wal::{
     ExemplarEntry, FloatEntry, HistogramEntry, RecordError, RecordType, TombstoneEntry, decode_exemplars,
     decode_forgotten, decode_markers, decode_metadata, decode_tombstones,
@@ -102,7 +102,7 @@ impl<'a> Replay<'a> {
 
     /// Makes it a replay of what is behind a snapshot, from which the head has its series already.
     pub(super) fn go_on_from(&mut self, state: &State, aliases: HashMap<u64, u64>) {
-        self.highest = state.next_reference.saturating_sub(1);
+        self.highest = state.next_reference.clamp(1, REFERENCE_MAX) - 1;
         self.max_ms = state.max_ms;
         self.admitted_by_ms = state.max_ms;
         self.aliases = aliases;
@@ -250,6 +250,10 @@ impl<'a> Replay<'a> {
     fn series(&mut self, all: Vec<(u64, u64, Labels)>, shards: &mut Shards<'_>) {
         let head = self.head;
         for (reference, hash, labels) in all {
+            if reference >= REFERENCE_MAX {
+                self.report.skipped_records += 1;
+                continue;
+            }
             self.highest = self.highest.max(reference);
             let mut index = head.index.write();
             if index.len() == 0 && reference > u64::from(u32::MAX / 2) {
@@ -285,7 +289,9 @@ impl<'a> Replay<'a> {
 
     /// The reference under which a series is known; samples of a second record keep that record in the log.
     fn target(&mut self, reference: u64, until_ms: i64) -> u64 {
-        self.highest = self.highest.max(reference);
+        if reference < REFERENCE_MAX {
+            self.highest = self.highest.max(reference);
+        }
         if self.aliases.is_empty() {
             return reference;
         }
@@ -451,15 +457,13 @@ impl<'a> Replay<'a> {
                 timestamp_ms: Some(entry.timestamp_ms),
             };
             self.with_series(reference, |head, _| {
+                let window_ms = head.options.out_of_order_window_ms;
                 let index = head.index.read();
                 let mut ring = head.exemplars.lock();
-                if ring.check(reference, &exemplar, entry.timestamp_ms).is_ok() {
-                    ring.add(reference, &exemplar, entry.timestamp_ms, || {
-                        index
-                            .index_of(reference)
-                            .map_or_else(Labels::empty, |i| index.labels(i))
-                    });
-                }
+                ring.add(reference, &exemplar, entry.timestamp_ms, window_ms, || {
+                    let place = index.index_of(reference);
+                    place.map_or_else(Labels::empty, |i| index.labels(i))
+                });
             });
         }
     }
@@ -481,10 +485,9 @@ impl<'a> Replay<'a> {
         self.unknown.extend(unknown.series);
         self.report.unknown_entries += unknown.entries;
         let late = self.found_late.values().map(|(series, _)| *series);
-        let next = late
-            .chain(self.found.keys().copied())
-            .fold(self.highest, u64::max)
-            + 1;
+        let of_chunks = late.chain(self.found.keys().copied());
+        let possible = of_chunks.filter(|reference| *reference < REFERENCE_MAX);
+        let next = possible.fold(self.highest, u64::max) + 1;
         self.head.next_reference.store(next, Release);
         for (chunk, (series, meta)) in std::mem::take(&mut self.found_late) {
             let reference = self.target(series, i64::MIN);
