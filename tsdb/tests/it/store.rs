@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::{Format, Registry};
@@ -175,6 +176,56 @@ fn a_snapshot_is_a_store_of_its_own() {
     let copy = Db::open(files, dir, options(), clock).expect("opens");
     assert_eq!(copy.blocks().len(), 4);
     assert!(all(&copy) == want);
+}
+
+#[test]
+fn a_snapshot_is_taken_while_new_series_come() {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    fill(&db, 4, (1..50).map(|i| i * 1000));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 1000..2000 {
+                let batch = AppendBatch {
+                    floats: vec![FloatSample {
+                        series: db.resolve(&labels(i)).expect("no limit"),
+                        timestamp_ms: 60_000,
+                        value: 1.0,
+                    }],
+                    ..AppendBatch::default()
+                };
+                let appended = db.append(&batch, &mut AppendOutcome::default());
+                appended.expect("appends");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        for i in (0..).take_while(|_| !done.load(Ordering::Relaxed)) {
+            let taken = db.snapshot(Path::new(&format!("snapshots/{i}")), true);
+            assert!(taken.is_ok(), "{taken:?}");
+        }
+    });
+}
+
+#[test]
+fn a_late_chunk_is_in_its_file_before_the_log_says_so() {
+    let files = MemFiles::new();
+    let mut options = options();
+    options.head.out_of_order_window_ms = 60_000;
+    options.head.out_of_order_cap = 4;
+    let db = open(&files, options);
+    fill(&db, 1, std::iter::once(50_000));
+    let of_chunks = || {
+        let killed = files.after_kill();
+        let paths = killed
+            .list(&Path::new(DIR).join("chunks_head"))
+            .unwrap_or_default();
+        paths.iter().map(|entry| entry.len).sum::<u64>()
+    };
+    fill(&db, 1, 1..5);
+    assert_eq!(of_chunks(), 0);
+    fill(&db, 1, 5..6);
+    assert!(of_chunks() > 0);
 }
 
 #[test]

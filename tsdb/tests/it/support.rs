@@ -38,12 +38,14 @@ impl Rng {
     }
 }
 
-/// Seeds to run: the one in `NARTHEX_SEED`, or `0..n`.
-pub(crate) fn seeds(n: u64) -> Vec<u64> {
-    match std::env::var("NARTHEX_SEED").ok().and_then(|s| s.parse().ok()) {
-        Some(seed) => vec![seed],
-        None => (0..n).collect(),
-    }
+/// Seeds to run: the one in `NARTHEX_SEED`, or the range of them that stands there (`100..900`), or `0..n`.
+pub(crate) fn seeds(n: u64) -> std::ops::Range<u64> {
+    let given = std::env::var("NARTHEX_SEED").ok();
+    let given = given.and_then(|text| match text.split_once("..") {
+        Some((first, end)) => Some(first.parse().ok()?..end.parse().ok()?),
+        None => text.parse().ok().map(|seed: u64| seed..seed + 1),
+    });
+    given.unwrap_or(0..n)
 }
 
 /// A value as tests compare it.

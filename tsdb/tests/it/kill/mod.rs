@@ -3,32 +3,44 @@
 //! The process is this test binary itself ([`worker`]); the judge ([`oracle`]) reads what it says. After every kill the
 //! folder is copied, opened, compared, and used; the next process goes on with the folder as the kill left it.
 //!
+//! Some kills come after a random time, others when the folder shows that something special is being done; what was hit
+//! ([`moments`]) is told at the end. Now and then the reference reads the folder too ([`reference`]).
+//!
 //! `NARTHEX_KILL_ROUNDS` gives the number of rounds (`cargo xtask crash --rounds N` sets it), `NARTHEX_SEED` what is done
 //! and when it is killed, as far as the machine keeps to it. A failure keeps its folder and names it.
 
+mod moments;
 mod oracle;
 mod plan;
+mod reference;
 mod worker;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 use model::clock::ManualClock;
 use model::storage::TimeRange;
 use narthex_tsdb::block::HINT_OUT_OF_ORDER;
 use narthex_tsdb::db::Db;
 use narthex_tsdb::files::DiskFiles;
+use narthex_tsdb::wal::Compression;
 
-use crate::support::{Contents, Rng, Value, everything, read};
+use crate::support::{Contents, Rng, everything, read};
+use moments::{Moment, Moments};
 use oracle::Oracle;
 
 /// Rounds unless told otherwise: a few seconds.
 const ROUNDS: u64 = 15;
 /// Longest life of a process, in milliseconds.
 const LIFE_MS: u64 = 500;
+/// Longest wait for a moment that a process is to be killed at.
+const AIM_MS: u64 = 1500;
+/// Microseconds between two looks at what it is doing.
+const LOOK_US: u64 = 100;
 /// Longest wait for a store to open.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Batches after which a process stops by itself, so that clean stops (and kills within them) come too.
@@ -45,7 +57,7 @@ fn worker_process() {
         return;
     };
     let of = |name| number(name).expect("given by the parent");
-    let batches = if of("NARTHEX_KILL_FIRST") % 3 == 0 {
+    let batches = if of("NARTHEX_KILL_FIRST") % 6 == 0 {
         BATCHES
     } else {
         i64::MAX / 2
@@ -76,21 +88,32 @@ fn run(folder: &Path, seed: u64, rounds: u64) {
     let dir = folder.join("data");
     let mut rng = Rng::new(seed);
     let mut oracle = Oracle::new(seed);
+    let mut moments = Moments::default();
     for round in 0..rounds {
         oracle.begin();
-        let (after_opening, life) = (rng.below(4) > 0, Duration::from_millis(rng.below(LIFE_MS)));
-        live(&dir, seed, (after_opening, life), &mut oracle);
-        let copy = folder.join("copy");
-        copy_dir(&dir, &copy);
-        let plain = folder.join("plain");
-        copy_dir(&dir, &plain);
+        let death = Death::random(&mut rng);
+        let words = live(&dir, seed, death, oracle.newest + 1);
+        for line in &words {
+            oracle.hear(line);
+        }
+        let (copy, plain, foreign) = (folder.join("copy"), folder.join("plain"), folder.join("foreign"));
+        for other in [&copy, &plain, &foreign] {
+            copy_dir(&dir, other);
+        }
         let found = inspect(&copy, seed, oracle.newest);
         let samples: usize = found.contents.values().map(std::collections::BTreeMap::len).sum();
         // The logs alone must tell the same as the snapshot of the head and their ends.
-        let replayed = read(&open(&plain, seed, false), TimeRange::ALL, &everything());
+        let replayed = open(&plain, seed, false);
         assert!(
-            found.contents == replayed,
+            found.contents == read(&replayed, TimeRange::ALL, &everything()),
             "the snapshot of the head tells something else than the logs"
+        );
+        let hit = moments::hit(&dir, &words);
+        moments.count(&hit);
+        drop(replayed);
+        println!(
+            "round {round}: {death:?}, hit {hit:?}, {} batches of {} samples acknowledged, {} samples deleted, {samples} found",
+            oracle.acknowledged, oracle.stored, oracle.deleted
         );
         oracle.judge(found.contents, found.torn);
         if let Some(snapshot) = oracle.snapshots.last() {
@@ -98,28 +121,86 @@ fn run(folder: &Path, seed: u64, rounds: u64) {
             oracle.judge_snapshot(&inspect(&snapshot, seed, oracle.newest).contents);
         }
         if round % 10 == 9 || round + 1 == rounds {
-            compare_with_promtool(&copy, &oracle, found.hidden_from_ms);
+            // The copy was compacted, and retention may have taken its oldest block.
+            let kept_from_ms = oracle.floor_ms() + 2 * plan::RANGE_MS;
+            let seen_ms = (kept_from_ms, found.hidden_from_ms);
+            if plan::options(seed, false, false).head.wal_compression != Compression::Zstd {
+                // Distributions still have one that does not know it.
+                reference::compare_with_promtool(&copy, oracle.must(), seen_ms);
+            }
+            compare_with_server(&foreign, &oracle, seed);
         }
-        println!(
-            "round {round}: lived {life:?} after its {}, {} batches acknowledged, {} samples deleted, {samples} samples found",
-            if after_opening { "opening" } else { "start" },
-            oracle.acknowledged,
-            oracle.deleted
-        );
-        for gone in [copy, plain, folder.join("snapshots")] {
+        for gone in [copy, plain, foreign, folder.join("snapshots")] {
             // Not there before the first snapshot.
             let _ = std::fs::remove_dir_all(gone);
         }
     }
+    println!("hit:{moments}");
     assert!(oracle.acknowledged > 0);
 }
 
-/// Runs a process for so long, counted from its start or from when its store is open, and takes in what it says.
-fn live(dir: &Path, seed: u64, (after_opening, life): (bool, Duration), oracle: &mut Oracle) {
+/// The reference's server reads the folder as it is, and gives it back.
+fn compare_with_server(dir: &Path, oracle: &Oracle, seed: u64) {
+    let Some(program) = reference::program() else {
+        return;
+    };
+    reference::compare_with_server(&program, dir, oracle);
+    let again = read(&open(dir, seed, true), TimeRange::ALL, &everything());
+    assert!(again == *oracle.must(), "the reference has changed something");
+    println!("the reference's server tells the same");
+}
+
+/// When a process is killed.
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    /// So long after it has started.
+    AfterStart(Duration),
+    /// So long after its store is open.
+    AfterOpening(Duration),
+    /// So long after the folder shows that it is doing this.
+    At(Moment, Duration),
+}
+
+impl Death {
+    fn random(rng: &mut Rng) -> Death {
+        let life = Duration::from_millis(rng.below(LIFE_MS));
+        match rng.below(8) {
+            0 => Death::AfterStart(life),
+            1..4 => Death::AfterOpening(life),
+            _ => {
+                let moment = Moment::WATCHED[rng.below(Moment::WATCHED.len() as u64) as usize];
+                let after_us = rng.below(2) * rng.below(2000);
+                Death::At(moment, Duration::from_micros(after_us))
+            }
+        }
+    }
+
+    /// Returns when it is time; `is_open` tells when the store is open.
+    fn wait(self, dir: &Path, is_open: &std::sync::mpsc::Receiver<()>) {
+        if !matches!(self, Death::AfterStart(_)) {
+            let opened = is_open.recv_timeout(PATIENCE);
+            opened.expect("the process opens its store");
+        }
+        let (Death::AfterStart(life) | Death::AfterOpening(life) | Death::At(_, life)) = self;
+        if let Death::At(moment, _) = self {
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_millis(AIM_MS) && !moments::seen(dir).contains(&moment) {
+                let gone = is_open.recv_timeout(Duration::from_micros(LOOK_US));
+                if gone == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
+            }
+        }
+        std::thread::sleep(life);
+    }
+}
+
+/// Runs a process until its death, and returns what it says. Its first batch has number `first`.
+fn live(dir: &Path, seed: u64, death: Death, first: i64) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().expect("this binary"))
         .args(["--exact", "kill::worker_process", "--nocapture", "--quiet"])
         .env("NARTHEX_KILL_DIR", dir)
-        .env("NARTHEX_KILL_FIRST", (oracle.newest + 1).to_string())
+        .env("NARTHEX_KILL_FIRST", first.to_string())
         .env("NARTHEX_SEED", seed.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -128,6 +209,7 @@ fn live(dir: &Path, seed: u64, (after_opening, life): (bool, Duration), oracle: 
         .expect("this binary starts");
     let stdout = BufReader::new(child.stdout.take().expect("piped"));
     let (opened, is_open) = std::sync::mpsc::channel();
+    // It drops its end when the process is gone.
     let heard = std::thread::spawn(move || {
         let lines = stdout
             .lines()
@@ -142,24 +224,16 @@ fn live(dir: &Path, seed: u64, (after_opening, life): (bool, Duration), oracle: 
             })
             .collect::<Vec<String>>()
     });
-    if after_opening {
-        is_open
-            .recv_timeout(PATIENCE)
-            .expect("the process opens its store");
-    }
-    std::thread::sleep(life);
+    death.wait(dir, &is_open);
     // Stopped by itself already is fine too.
     let _ = child.kill();
     let output = child.wait_with_output().expect("gone");
-    let heard = heard.join().expect("a reader");
     assert!(
         output.stderr.is_empty(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    for line in &heard {
-        oracle.hear(line);
-    }
+    heard.join().expect("a reader")
 }
 
 /// Whether it is not the test harness that speaks.
@@ -237,53 +311,5 @@ fn inspect(dir: &Path, seed: u64, newest: i64) -> Found {
         contents,
         torn,
         hidden_from_ms,
-    }
-}
-
-/// The reference's own tool finds the same floats in the folder.
-fn compare_with_promtool(dir: &Path, oracle: &Oracle, hidden_from_ms: i64) {
-    let output = Command::new("promtool")
-        .args(["tsdb", "dump", "--match={__name__=\"float\"}"])
-        .arg(dir)
-        .output();
-    let Ok(output) = output else {
-        println!("skipped: promtool is not installed");
-        return;
-    };
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout).expect("UTF-8");
-    let found: std::collections::HashMap<(&str, i64), f64> = text
-        .lines()
-        .filter_map(|line| {
-            let (labels, rest) = line.rsplit_once("} ")?;
-            let (value, time) = rest.split_once(' ')?;
-            Some(((labels, time.parse().ok()?), value.parse().ok()?))
-        })
-        .collect();
-    // The copy was compacted, and retention may have taken its oldest block.
-    let kept_from_ms = oracle.floor_ms() + 2 * plan::RANGE_MS;
-    for (labels, samples) in oracle.must() {
-        if labels.metric_name() != "float" {
-            continue;
-        }
-        // As the reference prints them, but for the last brace.
-        let pairs: Vec<String> = labels.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
-        let key = format!("{{{}", pairs.join(", "));
-        for (t, value) in samples.range(kept_from_ms..hidden_from_ms.max(kept_from_ms)) {
-            let Value::Float(bits) = value else {
-                continue;
-            };
-            let want = f64::from_bits(*bits);
-            let there = found.get(&(key.as_str(), *t));
-            let same = there.is_some_and(|v| v.to_bits() == want.to_bits() || (v.is_nan() && want.is_nan()));
-            assert!(
-                same,
-                "promtool gives {there:?} and not {want} for {labels} at {t}"
-            );
-        }
     }
 }

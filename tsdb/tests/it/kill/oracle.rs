@@ -22,9 +22,14 @@ pub(super) struct Oracle {
     /// What must be in a snapshot of this round, and what deletions of it began.
     before: Contents,
     deleting: Vec<(TimeRange, Matcher)>,
+    /// All deletions that ever began.
+    all_deletions: Vec<(TimeRange, Matcher)>,
     /// Snapshots that were acknowledged.
     pub(super) snapshots: Vec<i64>,
+    /// Batches that were acknowledged.
     pub(super) acknowledged: u64,
+    /// Samples that were acknowledged.
+    pub(super) stored: u64,
     pub(super) deleted: u64,
 }
 
@@ -44,8 +49,10 @@ impl Oracle {
             deletions: BTreeMap::new(),
             before: Contents::new(),
             deleting: Vec::new(),
+            all_deletions: Vec::new(),
             snapshots: Vec::new(),
             acknowledged: 0,
+            stored: 0,
             deleted: 0,
         }
     }
@@ -71,12 +78,14 @@ impl Oracle {
             "batched" => {
                 let batch = self.batches.remove(&number()).expect("begun");
                 self.acknowledged += 1;
+                self.stored += batch.len() as u64;
                 self.store(batch);
             }
             "delete" => {
                 let (n, now) = (number(), number());
                 let deletion = plan::deletion(self.seed, n, now);
                 self.deleting.push(deletion.clone());
+                self.all_deletions.push(deletion.clone());
                 self.deletions.insert(n, deletion);
             }
             "deleted" => {
@@ -90,7 +99,7 @@ impl Oracle {
                 }
             }
             "snapshotted" => self.snapshots.push(number()),
-            "open" | "snapshot" | "close" | "closed" => {}
+            "works" | "open" | "snapshot" | "clean" | "cleaned" | "close" | "closed" => {}
             _ => panic!("the worker says {line:?}"),
         }
     }
@@ -105,9 +114,10 @@ impl Oracle {
         }
     }
 
-    /// What is older than this may have been removed by retention.
+    /// What is older than this may have been removed by retention: it counts from the end of the newest block, and a block
+    /// of late samples ends with its range.
     pub(super) fn floor_ms(&self) -> i64 {
-        self.newest * STEP_MS - RETENTION_MS
+        self.newest * STEP_MS + plan::RANGE_MS - RETENTION_MS
     }
 
     /// Compares with what a restarted store gives; from then on that is what must stay.
@@ -170,6 +180,15 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// Whether a sample is absent because it has expired or was deleted.
+    pub(super) fn is_gone(&self, labels: &Labels, timestamp_ms: i64) -> bool {
+        let is_there = self
+            .must
+            .get(labels)
+            .is_some_and(|s| s.contains_key(&timestamp_ms));
+        !is_there && (timestamp_ms < self.floor_ms() || covers(&self.all_deletions, labels, timestamp_ms))
     }
 
     /// What must be there.

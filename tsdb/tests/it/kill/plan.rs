@@ -13,14 +13,14 @@ use crate::support::{Rng, Value};
 /// Milliseconds of the data's time between a batch and the next.
 pub(super) const STEP_MS: i64 = 500;
 /// Length of the smallest blocks.
-pub(super) const RANGE_MS: i64 = 100_000;
+pub(super) const RANGE_MS: i64 = 60_000;
 /// How late samples may be, and are at most.
 const WINDOW_MS: i64 = 20_000;
 const LATE_MS: i64 = 15_000;
 /// Deletions keep away from where samples still come in.
 const DELETABLE_AFTER_MS: i64 = 25_000;
 /// What is older than this may go.
-pub(super) const RETENTION_MS: i64 = 1_500_000;
+pub(super) const RETENTION_MS: i64 = 900_000;
 /// Series of one thread; the last ones come and go.
 const SERIES: u64 = 24;
 
@@ -124,6 +124,11 @@ pub(super) fn batch(seed: u64, number: i64, thread: u64) -> Vec<Planned> {
     planned
 }
 
+/// Whether a sample of this time came in order.
+pub(super) fn is_in_order(timestamp_ms: i64) -> bool {
+    timestamp_ms % STEP_MS == 0
+}
+
 fn histogram(kind: &str, rng: &mut Rng) -> Histogram {
     let counts: Vec<i64> = (0..3).map(|_| 1 + rng.below(50) as i64).collect();
     let deltas = vec![counts[0], counts[1] - counts[0], counts[2] - counts[1]];
@@ -168,7 +173,7 @@ fn filled<B, C>(zero_count: C, count: C, sum: f64, span: Span, positive_buckets:
 /// Deletion `number`, begun when batch `now` was the oldest on its way.
 pub(super) fn deletion(seed: u64, number: i64, now: i64) -> (TimeRange, Matcher) {
     let mut rng = Rng::new(seed ^ (number as u64) << 20 ^ 0xdead);
-    let max_ms = now * STEP_MS - DELETABLE_AFTER_MS - rng.below(300_000) as i64;
+    let max_ms = now * STEP_MS - DELETABLE_AFTER_MS - rng.below(200_000) as i64;
     let min_ms = max_ms - rng.below(20_000) as i64;
     let matcher = match rng.below(3) {
         0 => Matcher::equal("i", rng.below(SERIES).to_string()),

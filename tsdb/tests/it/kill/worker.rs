@@ -7,7 +7,9 @@
 //! | `open` | the store is open |
 //! | `batch N T`, `batched N` | batch N of thread T |
 //! | `delete N M`, `deleted N` | deletion N, batch M being the oldest on its way |
+//! | `clean N`, `cleaned N` | blocks rewritten without what is deleted |
 //! | `snapshot N`, `snapshotted N` | snapshot N, head included |
+//! | `works X` | the store logs that it begins with a block |
 //! | `close`, `closed` | a clean stop |
 //! | `wrong …` | what must not be |
 
@@ -27,9 +29,14 @@ use crate::support::Rng;
 
 /// How far one thread may run ahead of the other.
 const BATCHES_APART: i64 = 6;
+/// How many blocks there may be.
+const BLOCKS_MAX: usize = 24;
+/// How much the head may hold.
+const HEAD_MS_MAX: i64 = 2 * plan::RANGE_MS;
 
 /// Runs until it is killed, or stops by itself after `batches`.
 pub(super) fn run(dir: &Path, seed: u64, first: i64, batches: i64) {
+    tracing::subscriber::set_global_default(Log).expect("the first");
     let db = Db::open(
         Arc::new(DiskFiles),
         dir,
@@ -74,6 +81,37 @@ fn say(line: &str) {
         .expect("somebody listens");
 }
 
+/// Tells what the store logs of its work on blocks.
+struct Log;
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::DEBUG && metadata.target() == "narthex_tsdb::db::compaction"
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(
+            &mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                if field.name() == "message" {
+                    say(&format!("works {value:?}"));
+                }
+            },
+        );
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 fn append(
     db: &Db,
     (seed, thread): (u64, u64),
@@ -91,6 +129,14 @@ fn append(
         // A thread that the machine forgets must not come too late when it goes on.
         while other.load(Ordering::SeqCst) < number - BATCHES_APART {
             std::thread::yield_now();
+        }
+        // Appending must not get ahead of cutting and merging, however slow the disk: kills would hit nothing else.
+        let is_behind = || {
+            let head = db.head();
+            head.max_ms().saturating_sub(head.min_ms()) > HEAD_MS_MAX || db.blocks().len() > BLOCKS_MAX
+        };
+        while is_behind() {
+            std::thread::sleep(Duration::from_millis(1));
         }
         say(&format!("batch {number} {thread}"));
         match append_batch(db, seed, number, thread) {
@@ -148,7 +194,12 @@ fn janitor(db: &Db, seed: u64, first: i64, on_its_way: &[AtomicI64], stop: &Atom
                 }
                 deleted
             }
-            4 => db.clean_tombstones(),
+            4 => {
+                say(&format!("clean {number}"));
+                let cleaned = db.clean_tombstones();
+                say(&format!("cleaned {number}"));
+                cleaned
+            }
             5 => {
                 let dir = db.dir().with_file_name("snapshots").join(number.to_string());
                 say(&format!("snapshot {number}"));
@@ -159,11 +210,10 @@ fn janitor(db: &Db, seed: u64, first: i64, on_its_way: &[AtomicI64], stop: &Atom
                 taken
             }
             6 => db.compact(),
-            _ => {
-                std::thread::sleep(Duration::from_millis(rng.below(10)));
-                Ok(())
-            }
+            _ => Ok(()),
         };
+        // What it does keeps compaction waiting.
+        std::thread::sleep(Duration::from_millis(rng.below(20)));
         if let Err(error) = done {
             return say(&format!("wrong work {number}: {error}"));
         }
