@@ -60,6 +60,9 @@ pub(crate) fn settings(
     settings.wal_sync_interval = options.storage.wal_sync_interval;
     settings.head_snapshot_interval = options.storage.head_snapshot_interval;
     settings.head.snapshots = !options.storage.head_snapshot_interval.is_zero();
+    settings.merge_overlapping = options.storage.merge_overlapping;
+    settings.uploads_file = options.storage.uploads_file.clone();
+    settings.compaction_interval = options.storage.block_reload_interval;
     settings.lock = options.storage.lock;
     Ok(settings)
 }

@@ -62,7 +62,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "storage.tsdb.retention.time", Text(""), "How long to keep samples: 15d unless --storage.tsdb.retention.size is set. Units: y, w, d, h, m, s, ms. The configuration file's storage.tsdb.retention.time goes before it.";
     "storage.tsdb.retention.size", Text(""), "Most bytes to keep in blocks, as in 512MB. The configuration file's storage.tsdb.retention.size goes before it.";
     "storage.tsdb.no-lockfile", Switch(false), "Do not lock the data folder.";
-    "storage.tsdb.head-chunks-write-queue-size", Text("0"), "Accepted; chunks are written without a queue.";
+    "storage.tsdb.head-chunks-write-queue-size", Text("0"), "Accepted; full chunks always leave the way of samples through a queue.";
     "storage.tsdb.min-block-duration", Text("2h"), "Shortest time that a block covers. For tests.";
     "storage.tsdb.max-block-duration", Text(""), "Longest time that a block covers: 10% of the retention time, at most 31d.";
     "storage.tsdb.samples-per-chunk", Text("120"), "Samples that a chunk aims at.";
@@ -72,7 +72,10 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "storage.tsdb.wal-sync-interval", Text("1s"), "How often the write-ahead log is forced to disk: what a loss of power can cost.";
     "storage.tsdb.head-snapshot-interval", Text("1m"), "How often the head is written beside the write-ahead log, where that has grown: a start after a crash replays no more of the log. 0s for never.";
     "storage.tsdb.allow-overlapping-compaction", Switch(true), "Merge blocks that overlap.";
-    "storage.tsdb.delay-compact-file.path", Text(""), "Accepted; blocks are compacted as soon as they can be.";
+    "storage.tsdb.delay-compact-file.path", Text(""), "JSON file that lists the blocks that were uploaded to a bucket, as Thanos' shipper writes it: blocks of the first level are merged only once they are in it.";
+    "storage.tsdb.delayed-compaction.max-percent", Text("10"), "Accepted; a block is written as soon as the head is full.";
+    "storage.tsdb.block-reload-interval", Text("1m"), "How often to look for blocks that were put into the data folder or taken out of it.";
+    "storage.tsdb.max-block-chunk-segment-size", Text(""), "Accepted; chunk files of blocks have up to 512MB.";
     "storage.remote.flush-deadline", Text("1m"), "How long stopping waits for remote write (accepted).";
     "storage.remote.read-sample-limit", Text("50000000"), "Most samples that one remote read returns (accepted).";
     "storage.remote.read-concurrent-limit", Text("10"), "Most remote reads at the same time (accepted).";

@@ -84,6 +84,10 @@ pub(crate) struct StorageOptions {
     pub(crate) wal_sync_interval: Duration,
     /// Zero for no snapshots.
     pub(crate) head_snapshot_interval: Duration,
+    pub(crate) merge_overlapping: bool,
+    /// Who uploads blocks keeps account of them here.
+    pub(crate) uploads_file: Option<PathBuf>,
+    pub(crate) block_reload_interval: Duration,
 }
 
 /// How log records are compressed.
@@ -232,6 +236,14 @@ impl StorageOptions {
             wal_compression: compression,
             wal_sync_interval: read.duration("storage.tsdb.wal-sync-interval")?,
             head_snapshot_interval: read.duration("storage.tsdb.head-snapshot-interval")?,
+            merge_overlapping: read.switch("storage.tsdb.allow-overlapping-compaction"),
+            uploads_file: Some(read.text("storage.tsdb.delay-compact-file.path"))
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
+            // Compat: less than a second counts as one.
+            block_reload_interval: read
+                .duration("storage.tsdb.block-reload-interval")?
+                .max(Duration::from_secs(1)),
         })
     }
 }
@@ -255,7 +267,12 @@ impl FeatureFlags {
                 "promql-at-modifier"
                 | "promql-negative-offset"
                 | "promql-duration-expr"
-                | "native-histograms" => {}
+                | "native-histograms"
+                | "ooo-native-histograms" => {}
+                // Histograms that came with a start timestamp are kept in an encoding that has room for it.
+                "histograms-st-encoding" => {}
+                // The head snapshot is there without being asked for.
+                "memory-snapshot-on-shutdown" | "fast-startup" => {}
                 // There is no Go runtime to steer.
                 "auto-gomaxprocs" | "auto-gomemlimit" => {}
                 other => flags.unknown.push(other.to_owned()),

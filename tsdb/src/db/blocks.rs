@@ -29,59 +29,88 @@ pub struct DamagedBlock {
     pub error: StorageError,
 }
 
-/// Opens the blocks in `dir`, sorted by where they begin, and clears away what crashes have left: unfinished folders,
-/// and blocks that were merged into others.
+/// What a folder holds.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// What is to be served, by where it begins.
+    pub(crate) blocks: Vec<Arc<Block>>,
+    /// Blocks that were merged into others, or marked as to be removed.
+    pub(crate) superseded: Vec<Arc<Block>>,
+    /// What cannot be opened.
+    pub(crate) damaged: Vec<DamagedBlock>,
+}
+
+/// Opens the blocks in `dir` and clears away what crashes have left: unfinished folders, and blocks that were merged into
+/// others.
 ///
 /// # Errors
 /// When the folder cannot be read.
 pub(crate) fn load(files: &Arc<dyn Files>, dir: &Path) -> Result<(Vec<Arc<Block>>, Vec<DamagedBlock>)> {
-    let (mut blocks, mut damaged) = (HashMap::new(), Vec::new());
     for entry in files.list(dir)? {
-        let path = dir.join(&entry.name);
-        let stem = entry
-            .name
-            .split_once('.')
-            .map_or(entry.name.as_str(), |(stem, _)| stem);
-        if !entry.is_dir || Ulid::from_string(stem).is_err() {
-            continue;
-        }
-        if LEFT_OVER.iter().any(|ending| entry.name.ends_with(ending)) {
-            files.remove_dir_all(&path)?;
-            continue;
-        }
-        if stem != entry.name {
-            continue;
-        }
-        match Block::open(Arc::clone(files), &path) {
-            Ok(block) => {
-                blocks.insert(block.meta().ulid, Arc::new(block));
-            }
-            Err(error) => damaged.push(DamagedBlock { path, error }),
+        let stem = entry.name.split_once('.').map_or("", |(stem, _)| stem);
+        let is_left_over = LEFT_OVER.iter().any(|ending| entry.name.ends_with(ending));
+        if entry.is_dir && is_left_over && Ulid::from_string(stem).is_ok() {
+            files.remove_dir_all(&dir.join(&entry.name))?;
         }
     }
-    let parents: HashSet<Ulid> = blocks
-        .values()
-        .flat_map(|b| b.meta().compaction.parents.clone())
-        .map(|p| p.ulid)
-        .collect();
-    let superseded = |b: &Block| parents.contains(&b.meta().ulid) || b.meta().compaction.deletable;
-    let (old, mut kept): (Vec<_>, Vec<_>) = blocks.into_values().partition(|b| superseded(b));
-    for block in old {
+    let mut found = find(files, dir, &[])?;
+    for block in &found.superseded {
         remove(&**files, block.dir())?;
     }
     // A damaged block whose contents are in another is no loss.
-    damaged.retain(|d| {
-        let name = d.path.file_name().and_then(|n| n.to_str());
-        let replaced = name
-            .and_then(|n| Ulid::from_string(n).ok())
-            .is_some_and(|u| parents.contains(&u));
-        !(replaced && files.remove_dir_all(&d.path).is_ok())
+    let parents = parents(found.blocks.iter().chain(&found.superseded));
+    found.damaged.retain(|damaged| {
+        let replaced = ulid_of(&damaged.path).is_some_and(|ulid| parents.contains(&ulid));
+        !(replaced && files.remove_dir_all(&damaged.path).is_ok())
     });
-    for block in &damaged {
+    tell(&found.damaged);
+    Ok((found.blocks, found.damaged))
+}
+
+/// Looks which blocks are in `dir` and opens those that are not `known` yet.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(crate) fn find(files: &Arc<dyn Files>, dir: &Path, known: &[Arc<Block>]) -> Result<Found> {
+    let known: HashMap<Ulid, &Arc<Block>> = known.iter().map(|b| (b.meta().ulid, b)).collect();
+    let mut found = Found::default();
+    for entry in files.list(dir)? {
+        let path = dir.join(&entry.name);
+        let Some(ulid) = ulid_of(&path).filter(|_| entry.is_dir) else {
+            continue;
+        };
+        match known.get(&ulid) {
+            Some(block) => found.blocks.push(Arc::clone(block)),
+            None => match Block::open(Arc::clone(files), &path) {
+                Ok(block) => found.blocks.push(Arc::new(block)),
+                Err(error) => found.damaged.push(DamagedBlock { path, error }),
+            },
+        }
+    }
+    let parents = parents(&found.blocks);
+    let superseded = |b: &Arc<Block>| parents.contains(&b.meta().ulid) || b.meta().compaction.deletable;
+    (found.superseded, found.blocks) = found.blocks.into_iter().partition(superseded);
+    sort(&mut found.blocks);
+    Ok(found)
+}
+
+/// Logs what is wrong with damaged blocks.
+pub(crate) fn tell<'a>(damaged: impl IntoIterator<Item = &'a DamagedBlock>) {
+    for block in damaged {
         tracing::error!(path = %block.path.display(), error = %block.error, "a block is damaged and left out");
     }
-    sort(&mut kept);
-    Ok((kept, damaged))
+}
+
+fn ulid_of(path: &Path) -> Option<Ulid> {
+    Ulid::from_string(path.file_name()?.to_str()?).ok()
+}
+
+/// What blocks were merged from.
+fn parents<'a>(blocks: impl IntoIterator<Item = &'a Arc<Block>>) -> HashSet<Ulid> {
+    let of_blocks = blocks
+        .into_iter()
+        .flat_map(|b| b.meta().compaction.parents.clone());
+    of_blocks.map(|parent| parent.ulid).collect()
 }
 
 /// Sorts blocks by where they begin.

@@ -38,6 +38,10 @@ pub struct CompactionCounters {
     pub stale_failed: AtomicU64,
     /// Times that a truncation was put off because of old views.
     pub put_off: AtomicU64,
+    /// Times that the folder was looked through for blocks.
+    pub reloads: AtomicU64,
+    /// Times that this failed.
+    pub reloads_failed: AtomicU64,
 }
 
 /// Work of a round that had to be put off.
@@ -51,7 +55,7 @@ pub(super) struct Pending {
     pub(super) evict: Vec<StaleSeries>,
     /// Blocks whose folders must be gone before anything else is changed: written and not taken in because something
     /// failed, or taken out and not removed. A restart would take them in, with what was deleted meanwhile.
-    stray: Vec<Ulid>,
+    pub(super) stray: Vec<Ulid>,
 }
 
 /// Which samples of the head a block takes.
@@ -239,11 +243,12 @@ impl Shared {
             }
             // Blocks of late samples that reach into what only the head holds in order stay as they are: merged with others
             // they would lose their hint, and the log of that time would be taken for written out.
-            let current: Vec<Arc<Block>> = {
+            let settled: Vec<Arc<Block>> = {
                 let state = self.state.read();
                 let settled = |b: &&Arc<Block>| b.meta().max_time <= state.in_order_end_ms;
                 state.blocks.iter().filter(settled).cloned().collect()
             };
+            let current = self.mergeable(settled);
             let metas: Vec<Arc<BlockMeta>> = current.iter().map(|b| b.meta()).collect();
             let metas: Vec<&BlockMeta> = metas.iter().map(|m| &**m).collect();
             let chosen = plan(&metas, &ranges_ms, self.options.merge_overlapping);
@@ -389,6 +394,7 @@ impl Shared {
     pub(super) fn compaction_loop(&self) {
         while !self.stop.wait(self.options.compaction_interval, true) {
             // Logged and counted where it happens; the next round tries again.
+            let _ = self.reload_blocks();
             let _ = self.compact();
             let _ = self.compact_stale();
         }

@@ -6,10 +6,12 @@ mod options;
 mod plan;
 mod querier;
 mod read_only;
+mod reload;
 mod retention;
 mod stale;
 mod status;
 mod telemetry;
+mod uploads;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -51,7 +53,6 @@ const CHUNK_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Db {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    damaged: Vec<DamagedBlock>,
 }
 
 struct Shared {
@@ -63,6 +64,7 @@ struct Shared {
     head: OnceLock<Arc<Head>>,
     report: OnceLock<ReplayReport>,
     state: RwLock<State>,
+    damaged: Mutex<Vec<DamagedBlock>>,
     /// Before this the head had nothing when the store was opened.
     head_begins_ms: i64,
     /// Held by whoever changes the list of blocks.
@@ -185,6 +187,7 @@ impl Db {
                 blocks: blocks.into(),
                 in_order_end_ms,
             }),
+            damaged: Mutex::new(damaged),
             head_begins_ms: if has_late { i64::MIN } else { in_order_end_ms },
             compacting: Mutex::default(),
             retention: Mutex::new(retention),
@@ -197,7 +200,6 @@ impl Db {
         Ok(Db {
             shared,
             threads: Mutex::default(),
-            damaged,
         })
     }
 
@@ -235,8 +237,8 @@ impl Db {
     }
 
     /// Blocks that could not be opened; everything else is served.
-    pub fn damaged_blocks(&self) -> &[DamagedBlock] {
-        &self.damaged
+    pub fn damaged_blocks(&self) -> Vec<DamagedBlock> {
+        self.shared.damaged.lock().clone()
     }
 
     /// The head.
@@ -291,6 +293,14 @@ impl Db {
     /// When the disk refuses; appending is closed from then on.
     pub fn sync(&self) -> Result<()> {
         self.shared.head().sync()
+    }
+
+    /// Takes in blocks that somebody has put into the folder, and forgets those that somebody has taken away.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or what was merged into others cannot be removed.
+    pub fn reload_blocks(&self) -> Result<()> {
+        self.shared.reload_blocks()
     }
 
     /// One round of compaction, retention included.

@@ -1,5 +1,6 @@
 //! How a store behaves.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::head::HeadOptions;
@@ -21,7 +22,8 @@ pub struct Options {
     pub stale_series_threshold: f64,
     /// How often the logs are synced; what a power cut can cost at most.
     pub wal_sync_interval: Duration,
-    /// How often compaction looks for work; a full head wakes it earlier.
+    /// How often compaction looks for work, and for blocks that others have put into the folder; a full head wakes it
+    /// earlier.
     pub compaction_interval: Duration,
     /// How often a snapshot of the head is written, where [`HeadOptions::snapshots`] is set and the logs have grown by a
     /// quarter of its length meanwhile. It bounds what a start after a crash has to replay.
@@ -30,6 +32,9 @@ pub struct Options {
     pub truncation_patience: Duration,
     /// Whether overlapping blocks are merged in the background.
     pub merge_overlapping: bool,
+    /// A file that lists the blocks that were uploaded to a bucket. Where it is given, blocks of the first level wait for
+    /// being in it before they are merged.
+    pub uploads_file: Option<PathBuf>,
     /// Whether the data folder is locked against other processes.
     pub lock: bool,
     /// Whether background threads run. Without them [`super::Db::compact`] and [`super::Db::sync`] are the caller's.
@@ -50,6 +55,7 @@ impl Default for Options {
             head_snapshot_interval: Duration::from_secs(60),
             truncation_patience: Duration::from_secs(10),
             merge_overlapping: true,
+            uploads_file: None,
             lock: true,
             background: true,
         }

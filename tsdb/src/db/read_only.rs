@@ -104,7 +104,7 @@ impl ReadOnly {
     }
 
     /// Blocks that could not be opened; everything else is served.
-    pub fn damaged_blocks(&self) -> &[DamagedBlock] {
+    pub fn damaged_blocks(&self) -> Vec<DamagedBlock> {
         self.db.damaged_blocks()
     }
 

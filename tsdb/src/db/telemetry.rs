@@ -332,6 +332,16 @@ fn blocks(shared: &Shared, out: &mut Out<'_>) {
     let bytes: u64 = list.iter().map(|b| b.size_bytes()).sum();
     let first_ms = list.iter().map(|b| b.range().min_ms).min();
     let (age_ms, max_bytes, percent) = *shared.retention.lock();
+    out.count(
+        "reloads_total",
+        "Times that the data folder was looked through for blocks.",
+        &counters.reloads,
+    );
+    out.count(
+        "reloads_failures_total",
+        "Times that this failed.",
+        &counters.reloads_failed,
+    );
     out.gauge("blocks_loaded", "Blocks.", list.len() as f64);
     out.gauge("storage_blocks_bytes", "Bytes of all blocks.", bytes as f64);
     out.time(

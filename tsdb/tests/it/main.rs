@@ -13,6 +13,7 @@ mod kill;
 mod logs_docs;
 mod model_test;
 mod read_only;
+mod reload;
 mod snapshot;
 mod stale;
 mod store;

@@ -146,7 +146,7 @@ pub(super) fn dump(args: &DumpArgs) -> Result<u8, TsdbError> {
         out.write_all(b"# EOF\n")?;
     }
     out.flush()?;
-    Ok(say_damaged(db.damaged_blocks()))
+    Ok(say_damaged(&db.damaged_blocks()))
 }
 
 struct Printer {
