@@ -394,24 +394,24 @@ impl<'a> Replay<'a> {
         });
     }
 
-    /// Late samples in front of a marker are in its chunk, if that has reached the disk.
+    /// Late samples in front of a marker are in its chunk, if that has reached the disk. A list that became several chunks
+    /// has a marker for each, and each has its own part of the time.
     fn markers(&mut self, record: &[u8]) -> std::result::Result<(), RecordError> {
         let mut entries = Vec::new();
         decode_markers(record, &mut entries)?;
         for entry in entries {
-            if self
-                .found_late
-                .get(&entry.chunk)
-                .is_some_and(|(owner, _)| *owner == entry.series)
-            {
-                self.marked.insert(entry.chunk);
-                let reference = self.target(entry.series, i64::MIN);
-                self.with_series(reference, |_, series| {
-                    if let Some(ooo) = series.late_mut() {
-                        ooo.open.clear();
-                    }
-                });
-            }
+            let found = self.found_late.get(&entry.chunk);
+            let Some((_, chunk)) = found.filter(|(owner, _)| *owner == entry.series) else {
+                continue;
+            };
+            let in_chunk = chunk.min_ms..=chunk.max_ms;
+            self.marked.insert(entry.chunk);
+            let reference = self.target(entry.series, i64::MIN);
+            self.with_series(reference, |_, series| {
+                if let Some(ooo) = series.late_mut() {
+                    ooo.open.retain(|late| !in_chunk.contains(&late.timestamp_ms));
+                }
+            });
         }
         Ok(())
     }
