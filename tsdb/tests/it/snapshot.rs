@@ -284,7 +284,11 @@ fn late_samples_that_became_several_chunks_are_all_there() {
         same(&all(&open(&killed, with_snapshots())), &want, &format!("{n}"));
         let killed = files.after_kill();
         forget_snapshot(&killed);
-        same(&all(&open(&killed, with_snapshots())), &want, &format!("{n}, without"));
+        same(
+            &all(&open(&killed, with_snapshots())),
+            &want,
+            &format!("{n}, without"),
+        );
         // Only a part of the chunks has reached the disk.
         let killed = files.after_kill();
         forget_snapshot(&killed);

@@ -148,6 +148,11 @@ impl<'a> Writer<'a> {
         &mut self.buffer
     }
 
+    /// Takes back the section under construction.
+    pub(super) fn abandon(&mut self) {
+        self.buffer.truncate(self.section);
+    }
+
     /// Whether the section under construction is long enough.
     pub(super) fn is_long(&self) -> bool {
         self.buffer.len() - self.section >= BUFFER_BYTES

@@ -75,7 +75,10 @@ impl Head {
         self.put_tombstones(&mut out)?;
         self.put_exemplars(&mut out)?;
         self.put_references(&mut out)?;
-        // What the file tells must be told for good by those that it abridges, before it counts.
+        // What the file tells must be told for good by those that it abridges, before it counts. Late samples are logged
+        // after they were applied: those in the images are once the transactions that brought them have ended.
+        drop(self.gate.write());
+        self.check_open()?;
         self.sync_inherited(&mut on_disk)?;
         self.chunk_files.sync()?;
         self.sync()?;
@@ -153,7 +156,10 @@ impl Head {
                 out.begin(Kind::Images);
             }
             in_section += put_page(out.body(), number, &page, next_reference);
-            if out.is_long() {
+            if in_section == 0 {
+                // All of the page came behind the position.
+                out.abandon();
+            } else if out.is_long() {
                 out.end(in_section)?;
                 series += in_section as u64;
                 in_section = 0;
