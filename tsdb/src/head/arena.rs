@@ -17,7 +17,7 @@ const ROOM_MAX: usize = (1 << (32 - LEN_BITS)) - 1;
 /// Room for a string that is empty now: a first sample.
 const FIRST_BYTES: usize = 26;
 /// Room behind a string that moved to the end of the block.
-const MOVED_ROOM: usize = 2;
+pub(super) const MOVED_ROOM: usize = 2;
 /// Blocks below this are not worth making smaller.
 const SHRINK_MIN: usize = 4096;
 
@@ -67,6 +67,17 @@ impl Arena {
     /// Makes room for the places of this many strings.
     pub(crate) fn reserve_places(&mut self, strings: usize) {
         self.places.reserve_exact(strings);
+    }
+
+    /// Makes the block so large that strings of so many bytes together can be added one behind the other, where each
+    /// would otherwise find it full and have all laid out. [`Arena::settle`] ends that.
+    pub(crate) fn reserve_block(&mut self, bytes: usize) {
+        self.block.reserve_exact(bytes);
+    }
+
+    /// Lays strings out as they are at rest.
+    pub(crate) fn settle(&mut self) {
+        self.lay_out(usize::MAX, 0);
     }
 
     /// Adds an empty string at place `at`; those from there on move by one.

@@ -104,10 +104,10 @@ fn write(series: &Series<'_>, out: &mut Vec<u8>) {
 }
 
 fn read(series: &mut Series<'_>, image: &[u8]) -> Result<(), ImageError> {
+    // An image tells more than the page keeps of it.
+    series.expect_bytes(image.len());
     let mut reader = Reader::new(image);
-    for chunk in read_chunks(&mut reader)? {
-        series.push_mapped(&chunk);
-    }
+    series.extend_mapped(&read_chunks(&mut reader)?);
     if let Some(encoding) = read_encoding(&mut reader)? {
         let min_ms = reader.varint()?;
         let next_at_ms = min_ms.saturating_add(reader.varint()?);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::arena::Arena;
+use super::arena::{Arena, MOVED_ROOM};
 use super::series::{Series, State};
 
 /// References in a page.
@@ -68,6 +68,17 @@ impl Locked<'_> {
             series.insert(at, State::new(low));
             arena.insert(at);
         }
+    }
+
+    /// Makes room for strings of so many bytes together, `strings` in number; [`Locked::end_filling`] gives back what they
+    /// do not take.
+    pub(crate) fn begin_filling(&mut self, strings: usize, bytes: usize) {
+        self.0.arena.reserve_block(bytes + strings * MOVED_ROOM);
+    }
+
+    /// See [`Locked::begin_filling`].
+    pub(crate) fn end_filling(&mut self) {
+        self.0.arena.settle();
     }
 
     /// Hands all series of the page to `each`.

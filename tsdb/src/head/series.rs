@@ -198,16 +198,31 @@ impl Series<'_> {
         MappedList::new(&self.arena.get(self.at)[..self.mapped_len()])
     }
 
+    /// Makes room for so many bytes of chunks, where there can be so many.
+    pub(crate) fn expect_bytes(&mut self, bytes: usize) {
+        // What finds no room there makes room when it comes.
+        let _ = self.arena.reserve(self.at, bytes);
+    }
+
     /// Adds a full chunk that is newer than those known; the open chunk must be none or just this one.
     pub(crate) fn push_mapped(&mut self, chunk: &MappedChunk) {
-        let old = self.mapped_len();
-        let (bytes, len) = mapped_bytes(self.mapped().last(), chunk);
-        self.state.len = 0;
-        if self.arena.reserve(self.at, old + len) {
+        self.extend_mapped(std::slice::from_ref(chunk));
+    }
+
+    /// Adds full chunks, each newer than those before: see [`Series::push_mapped`].
+    pub(crate) fn extend_mapped(&mut self, chunks: &[MappedChunk]) {
+        let mut old = self.mapped_len();
+        let mut before = self.mapped().last();
+        for chunk in chunks {
+            let (bytes, len) = mapped_bytes(before.replace(*chunk), chunk);
+            self.state.len = 0;
+            if !self.arena.reserve(self.at, old + len) {
+                // A hundred thousand chunks of one series: the samples stay in the log and in the file.
+                self.arena.set_len(self.at, old);
+                return;
+            }
             self.arena.whole_mut(self.at)[old..old + len].copy_from_slice(&bytes[..len]);
-            self.arena.set_len(self.at, old + len);
-        } else {
-            // A hundred thousand chunks of one series: the samples stay in the log and in the file.
+            old += len;
             self.arena.set_len(self.at, old);
         }
     }

@@ -115,8 +115,15 @@ fn read_images(section: &Section<'_>, pages: &Pages) -> Result<u64, Damage> {
         if number > u64::MAX / PAGE_SERIES {
             return Err(section.damage("a page is out of range"));
         }
+        let mut ahead = body.clone();
+        let mut bytes = 0;
+        for _ in 0..count {
+            let len = ahead.u8().and_then(|_| ahead.be32()).map_err(damage)?;
+            bytes += ahead.bytes(len as usize).map_err(damage)?.len();
+        }
         let page = pages.get_or_create(number);
         let mut page = page.lock();
+        page.begin_filling(count as usize, bytes);
         for _ in 0..count {
             let low = body.u8().map_err(damage)?;
             let len = body.be32().map_err(damage)?;
@@ -125,6 +132,7 @@ fn read_images(section: &Section<'_>, pages: &Pages) -> Result<u64, Damage> {
             page.insert_image(reference, image)
                 .map_err(|e| section.damage(format_args!("series {reference}: {e}")))?;
         }
+        page.end_filling();
         series += u64::from(count);
     }
     if series != u64::from(section.entries) {
