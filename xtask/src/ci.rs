@@ -15,7 +15,7 @@ struct Step {
 }
 
 /// Cheapest first; tests last, so that their count closes the log. The test command is the README's.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step {
         name: "format",
         command: &["cargo", "fmt", "--all", "--check"],
@@ -23,6 +23,19 @@ const STEPS: [Step; 6] = [
     Step {
         name: "tidy",
         command: &["cargo", "xtask", "tidy"],
+    },
+    Step {
+        name: "deny",
+        command: &[
+            "cargo",
+            "deny",
+            "--log-level",
+            "error",
+            "check",
+            "licenses",
+            "bans",
+            "sources",
+        ],
     },
     Step {
         name: "lint",
