@@ -34,11 +34,11 @@ use moments::{Moment, Moments};
 use oracle::Oracle;
 
 /// Rounds unless told otherwise: a few seconds.
-const ROUNDS: u64 = 15;
+const ROUNDS: u64 = 10;
 /// Longest life of a process, in milliseconds.
 const LIFE_MS: u64 = 500;
 /// Longest wait for a moment that a process is to be killed at.
-const AIM_MS: u64 = 1500;
+const AIM_MS: u64 = 700;
 /// Microseconds between two looks at what it is doing.
 const LOOK_US: u64 = 100;
 /// Longest wait for a store to open.
