@@ -57,7 +57,7 @@ impl Regex {
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
         let parsed = syntax::parse(pattern, true)?;
         let hir = Hir::concat(vec![Hir::look(Look::Start), parsed.hir, Hir::look(Look::End)]);
-        Regex::build(pattern, &hir, Groups::None)
+        Regex::build(pattern, &hir, Groups::None, Life::Query)
     }
 
     /// Compiles `^(?s:pattern)$` as relabelling does when it only asks for a match.
@@ -67,7 +67,7 @@ impl Regex {
     pub fn anchored(pattern: &str) -> Result<Self, RegexError> {
         // Compat: the wrapping is textual, so that `a)|(b` is accepted here.
         let parsed = syntax::parse(&format!("^(?s:{pattern})$"), false)?;
-        Regex::build(pattern, &parsed.hir, Groups::None)
+        Regex::build(pattern, &parsed.hir, Groups::None, Life::Program)
     }
 
     /// As [`Regex::anchored`], with groups: for replacements and `label_replace`.
@@ -76,7 +76,12 @@ impl Regex {
     /// As [`Regex::anchored`].
     pub fn anchored_with_groups(pattern: &str) -> Result<Self, RegexError> {
         let parsed = syntax::parse(&format!("^(?s:{pattern})$"), false)?;
-        Regex::build(pattern, &parsed.hir, Groups::Named(parsed.group_names))
+        Regex::build(
+            pattern,
+            &parsed.hir,
+            Groups::Named(parsed.group_names),
+            Life::Program,
+        )
     }
 
     /// Compiles `pattern` as it stands: it may match anywhere in a text, `.` does not match line feeds, groups are
@@ -86,10 +91,15 @@ impl Regex {
     /// As [`Regex::new`].
     pub fn unanchored(pattern: &str) -> Result<Self, RegexError> {
         let parsed = syntax::parse(pattern, false)?;
-        Regex::build(pattern, &parsed.hir, Groups::Named(parsed.group_names))
+        Regex::build(
+            pattern,
+            &parsed.hir,
+            Groups::Named(parsed.group_names),
+            Life::Program,
+        )
     }
 
-    fn build(pattern: &str, hir: &Hir, groups: Groups) -> Result<Self, RegexError> {
+    fn build(pattern: &str, hir: &Hir, groups: Groups, life: Life) -> Result<Self, RegexError> {
         let shape = Shape::of(hir);
         let (which, group_names) = match groups {
             Groups::None => (WhichCaptures::None, Vec::new()),
@@ -100,7 +110,8 @@ impl Regex {
         } else {
             let config = meta::Config::new()
                 .nfa_size_limit(Some(AUTOMATON_BYTES_MAX))
-                .which_captures(which);
+                .which_captures(which)
+                .dfa(life == Life::Program);
             let built = meta::Builder::new().configure(config).build_from_hir(hir);
             Some(built.map_err(|_| RegexError::new(RegexErrorKind::TooLarge, pattern))?)
         };
@@ -245,6 +256,16 @@ pub struct Starts<'r> {
     pub words: &'r [String],
     /// All other matches start with one of these; sorted, and none is the beginning of another.
     pub prefixes: Vec<&'r str>,
+}
+
+/// How long a pattern is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// For a query: what its automaton does is found as texts come by. To find out everything beforehand takes longer
+    /// than a few thousand texts.
+    Query,
+    /// As long as a configuration is in force.
+    Program,
 }
 
 /// Whether a pattern's groups are recorded, and their names.
