@@ -15,12 +15,14 @@ pub trait TextSink {
 }
 
 impl TextSink for Vec<u8> {
+    #[inline]
     fn put(&mut self, text: &str) {
         self.extend_from_slice(text.as_bytes());
     }
 }
 
 impl TextSink for String {
+    #[inline]
     fn put(&mut self, text: &str) {
         self.push_str(text);
     }
@@ -109,10 +111,10 @@ pub fn write_float(out: &mut impl TextSink, value: f64) {
     }
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value);
-    if text.bytes().any(|b| b == b'e') {
-        ShortDecimal::parse(text).parts().put_plain(out);
-    } else {
+    if WITHOUT_EXPONENT.contains(&value.abs()) {
         out.put(text.strip_suffix(".0").unwrap_or(text));
+    } else {
+        ShortDecimal::parse(text).parts().put_plain(out);
     }
 }
 
@@ -165,6 +167,9 @@ pub fn write_timestamp(out: &mut impl TextSink, timestamp_ms: i64) {
         out.put(ascii(&digits));
     }
 }
+
+/// Numbers of which the digit generator writes no exponent.
+const WITHOUT_EXPONENT: std::ops::Range<f64> = 1e-5..1e16;
 
 // ------------------------------------------------------------------------------------------------------------ layout
 

@@ -161,6 +161,18 @@ impl Bits {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// Hands each set bit's index to `f`, ascending.
+    #[inline]
+    pub fn for_each_set(&self, mut f: impl FnMut(usize)) {
+        for (index, word) in self.words.iter().enumerate() {
+            let mut word = *word;
+            while word != 0 {
+                f(index * 64 + word.trailing_zeros() as usize);
+                word &= word - 1;
+            }
+        }
+    }
+
     /// The words, low bit first; bits behind `len` are unset.
     pub fn words(&self) -> &[u64] {
         &self.words

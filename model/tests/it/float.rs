@@ -151,3 +151,13 @@ fn precision_far_beyond_the_digits_is_zeros() {
     let text = format_precision(0.5, Layout::Plain, 70_000);
     assert_eq!((text.len(), text.trim_end_matches('0')), (70_002, "0.5"));
 }
+
+#[test]
+fn digits_are_laid_out_alike_on_both_sides_of_the_digit_generators_bounds() {
+    for bound in [1e-7_f64, 1e-6, 1e-5, 1e-4, 0.1, 1.0, 10.0, 1e15, 1e16, 1e17, 1e21] {
+        for value in [bound.next_down(), bound, bound.next_up(), bound * 1.5] {
+            assert_eq!(format_float(value), format!("{value}"));
+            assert_eq!(format_float(-value), format!("{}", -value));
+        }
+    }
+}

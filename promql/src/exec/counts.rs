@@ -11,8 +11,6 @@ use crate::kernels::Bounds;
 use crate::plan::{CountedSubquery, Counting, Plan};
 use crate::row::{Row, Steps, Windows};
 
-use super::aggregate::for_each_set;
-
 /// Samples counted so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Counts {
@@ -138,7 +136,9 @@ impl Counts {
             }
             match &seen.steps {
                 None => self.read += count,
-                Some(steps) => for_each_set(&row.present, |step| self.read += i64::from(steps[step])),
+                Some(steps) => row
+                    .present
+                    .for_each_set(|step| self.read += i64::from(steps[step])),
             }
             return;
         }

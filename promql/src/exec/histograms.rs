@@ -11,7 +11,6 @@ use crate::ast::{BinaryOp, Span};
 use crate::plan::InstantSelect;
 use crate::row::{Bits, Row};
 
-use super::aggregate::for_each_set;
 use super::head::Head;
 use super::operation::{self, comparison, scalar_operation};
 use super::stage::ScalarOperation;
@@ -191,7 +190,7 @@ pub(super) fn with_scalar(
 ) {
     let op = operation.op;
     scratch.reset(row.values.len());
-    for_each_set(&row.present, |step| {
+    row.present.for_each_set(|step| {
         let vector = operand(row, step);
         let scalar = Operand::Float(operation.scalar.at(step));
         let (lhs, rhs) = match operation.scalar_left {
@@ -246,7 +245,7 @@ impl RowOperation {
         let both = out.present.clone();
         let mut matched = both.clone();
         out.reset(lhs.values.len());
-        for_each_set(&both, |step| {
+        both.for_each_set(|step| {
             let (a, b) = (operand(lhs, step), operand(rhs, step));
             let (outcome, reconciled) = match combine(self.op, a, b) {
                 Ok(found) => found,

@@ -163,11 +163,16 @@ fn series_of(series: SeriesRow, steps: Steps, all: &Arc<[i64]>) -> Series {
     for (step, _) in &histograms {
         present.unset(*step as usize);
     }
-    let with_float = || (0..steps.count).filter(|step| present.get(*step));
+    let floats = present.count();
+    let (mut timestamps_ms, mut with_float) = (Vec::with_capacity(floats), Vec::with_capacity(floats));
+    present.for_each_set(|step| {
+        timestamps_ms.push(steps.at(step));
+        with_float.push(values[step]);
+    });
     Series {
         labels,
-        timestamps_ms: with_float().map(|step| steps.at(step)).collect(),
-        values: with_float().map(|step| values[step]).collect(),
+        timestamps_ms: timestamps_ms.into(),
+        values: with_float,
         histograms: histograms
             .into_iter()
             .map(|(step, histogram)| (steps.at(step as usize), histogram))

@@ -12,10 +12,17 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks that may wait for a slow client; the writer then waits too.
 const CHUNKS_WAITING: usize = 4;
 
+/// A part of an answer.
+struct Chunk {
+    bytes: Bytes,
+    /// None comes after it. Told with it, because a reader that waited to see would be woken twice.
+    last: bool,
+}
+
 /// A buffer that hands itself on when it is full. Filled by a blocking thread.
 pub(crate) struct ChunkSink {
     buffer: Vec<u8>,
-    sender: mpsc::Sender<Bytes>,
+    sender: mpsc::Sender<Chunk>,
     /// The client is gone: what is written goes nowhere.
     closed: bool,
 }
@@ -26,18 +33,27 @@ impl ChunkSink {
     #[inline]
     pub(crate) fn goes_on(&mut self) -> bool {
         if self.buffer.len() >= CHUNK_BYTES {
-            self.flush();
+            let next = Vec::with_capacity(if self.closed { 0 } else { CHUNK_BYTES + 1024 });
+            let full = std::mem::replace(&mut self.buffer, next);
+            self.hand_on(full, false);
         }
         !self.closed
     }
 
-    /// Hands on what there is.
-    pub(crate) fn flush(&mut self) {
-        let next = Vec::with_capacity(if self.closed { 0 } else { CHUNK_BYTES + 1024 });
-        let full = std::mem::replace(&mut self.buffer, next);
-        if !full.is_empty() && !self.closed {
-            self.closed = self.sender.blocking_send(Bytes::from(full)).is_err();
-        }
+    /// Whether somebody still waits for the answer.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    /// Hands on what there is: the answer is whole.
+    pub(crate) fn finish(mut self) {
+        let rest = std::mem::take(&mut self.buffer);
+        self.hand_on(rest, true);
+    }
+
+    fn hand_on(&mut self, bytes: Vec<u8>, last: bool) {
+        let bytes = Bytes::from(bytes);
+        self.closed = self.closed || self.sender.blocking_send(Chunk { bytes, last }).is_err();
     }
 }
 
@@ -55,7 +71,7 @@ impl DerefMut for ChunkSink {
 }
 
 /// The reading end.
-pub(crate) struct Chunks(mpsc::Receiver<Bytes>);
+pub(crate) struct Chunks(mpsc::Receiver<Chunk>);
 
 /// Both ends.
 pub(crate) fn channel() -> (ChunkSink, Chunks) {
@@ -71,21 +87,21 @@ pub(crate) fn channel() -> (ChunkSink, Chunks) {
 }
 
 impl Chunks {
-    /// A body: whole, with its length known, if all fits one chunk; a stream otherwise.
-    pub(crate) async fn into_body(mut self) -> Body {
-        let Some(first) = self.0.recv().await else {
-            return Body::empty();
-        };
-        let Some(second) = self.0.recv().await else {
-            return Body::from(first);
-        };
+    /// A body: whole, with its length known, if all fits one chunk; a stream otherwise. `None` when the writer gave up
+    /// before it had a chunk.
+    pub(crate) async fn into_body(mut self) -> Option<Body> {
+        let first = self.0.recv().await?;
+        if first.last {
+            return Some(Body::from(first.bytes));
+        }
         let rest = stream::unfold(self.0, async |mut receiver| {
-            Some((receiver.recv().await?, receiver))
+            let next = receiver.recv().await?;
+            Some((next.bytes, receiver))
         });
-        let all = futures_util::StreamExt::chain(stream::iter([first, second]), rest);
-        Body::from_stream(futures_util::StreamExt::map(
+        let all = futures_util::StreamExt::chain(stream::iter([first.bytes]), rest);
+        Some(Body::from_stream(futures_util::StreamExt::map(
             all,
             Ok::<_, std::convert::Infallible>,
-        ))
+        )))
     }
 }

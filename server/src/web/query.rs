@@ -184,12 +184,13 @@ async fn respond(
         Err(error) => return ApiError::from(error).into_response(),
     };
     let (mut sink, chunks) = chunks::channel();
-    let (answer, answered) = oneshot::channel();
+    let (failed, failure) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let begin = Instant::now();
         let (output, truncated) = match evaluate(&api, &asked, &turn, &origin) {
             Ok(evaluated) => evaluated,
-            Err(error) => return drop(answer.send(Err(error))),
+            // Nobody may be left to tell.
+            Err(error) => return drop(failed.send(error)),
         };
         let times = QueryTimes {
             waited: turn.waited,
@@ -197,20 +198,22 @@ async fn respond(
         };
         // Evaluation is what the slots are for; a client that reads slowly does not hold one.
         drop(turn);
-        if answer.send(Ok(())).is_err() {
+        if !sink.is_wanted() {
             return;
         }
         let warnings = [truncated.then(|| TRUNCATED.to_owned()), stats_warning]
             .into_iter()
             .flatten();
         write(&mut sink, &asked, &output, &times, warnings.collect());
-        sink.flush();
+        sink.finish();
     });
-    match answered.await {
-        Ok(Ok(())) => json_response(StatusCode::OK, chunks.into_body().await),
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => ApiError::new(ErrorType::Internal, "query evaluation ended unexpectedly").into_response(),
+    if let Some(body) = chunks.into_body().await {
+        return json_response(StatusCode::OK, body);
     }
+    failure
+        .await
+        .unwrap_or_else(|_| ApiError::new(ErrorType::Internal, "query evaluation ended unexpectedly"))
+        .into_response()
 }
 
 /// The plan of a query, beside an empty answer of the right form.

@@ -188,9 +188,9 @@ async fn streamed(found: Found) -> Response {
         }
         sink.push(b']');
         tail(&mut sink, &found.warnings, &[]);
-        sink.flush();
+        sink.finish();
     });
-    json_response(StatusCode::OK, chunks.into_body().await)
+    json_response(StatusCode::OK, chunks.into_body().await.unwrap_or_default())
 }
 
 fn select_series(api: &Api, asked: &Asked, hints: &SelectHints) -> Result<Found, StorageError> {

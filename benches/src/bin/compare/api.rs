@@ -22,21 +22,9 @@ impl Api {
 
     /// The body of an answer, which must be a success.
     pub(crate) async fn get(&self, path: &str, pairs: &[(&str, String)]) -> Result<Vec<u8>> {
-        let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(pairs)
-            .finish();
-        let url = format!("{}{path}?{query}", self.base);
-        let answer = self
-            .client
-            .get(&url)
-            .send()
-            .await
-            .with_context(|| format!("cannot ask {}", self.base))?;
+        let answer = self.ask(path, pairs).await?;
         let status = answer.status();
-        let body = answer
-            .bytes()
-            .await
-            .with_context(|| format!("{} broke off", self.base))?;
+        let body = answer.bytes().await.with_context(|| self.broke_off())?;
         if !status.is_success() {
             bail!(
                 "{}{path}: {status}: {}",
@@ -45,6 +33,29 @@ impl Api {
             );
         }
         Ok(body.into())
+    }
+
+    /// Reads the body of an answer to its end without keeping it; its length in bytes.
+    pub(crate) async fn drain(&self, path: &str, pairs: &[(&str, String)]) -> Result<usize> {
+        let mut answer = self.ask(path, pairs).await?.error_for_status()?;
+        let mut length = 0;
+        while let Some(part) = answer.chunk().await.with_context(|| self.broke_off())? {
+            length += part.len();
+        }
+        Ok(length)
+    }
+
+    async fn ask(&self, path: &str, pairs: &[(&str, String)]) -> Result<reqwest::Response> {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish();
+        let url = format!("{}{path}?{query}", self.base);
+        let sent = self.client.get(&url).send().await;
+        sent.with_context(|| format!("cannot ask {}", self.base))
+    }
+
+    fn broke_off(&self) -> String {
+        format!("{} broke off", self.base)
     }
 
     /// The `data` of an instant query's answer.

@@ -12,6 +12,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::api::Api;
 
+/// What the allocator calls its thread.
+const ALLOCATOR_THREAD: &str = "jemalloc_bg_thd";
+
 /// How long a server may take to answer after its start, or to stop.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Pause between two tries.
@@ -133,11 +136,16 @@ impl Server {
             .with_context(|| format!("no RssAnon in the status of process {}", self.child.id()))
     }
 
-    /// Processor time used so far, by thread.
+    /// Processor time used so far, by thread; without the allocator's own thread, which gives freed memory back to the
+    /// system in the seconds after.
     pub(crate) fn thread_times(&self) -> Result<HashMap<u32, Duration>> {
         let mut times = HashMap::new();
         for thread in std::fs::read_dir(proc(&self.child, "task")).context("the server is gone")? {
             let thread = thread?;
+            let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            if name.trim_end() == ALLOCATOR_THREAD {
+                continue;
+            }
             // Threads may end while they are listed.
             let text = std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
             let nanoseconds = text.split(' ').next().and_then(|text| text.parse().ok());

@@ -148,7 +148,7 @@ impl Cells {
     /// Adds a row.
     pub(super) fn add(&mut self, row: &mut Row, about: About<'_>, notes: &mut Annotations) {
         match self {
-            Cells::Count(counts) => return for_each_set(&row.present, |step| counts[step] += 1.0),
+            Cells::Count(counts) => return row.present.for_each_set(|step| counts[step] += 1.0),
             Cells::Group(present) => return union(present, &row.present),
             _ => {}
         }
@@ -158,7 +158,8 @@ impl Cells {
         match self {
             Cells::Sum { floats, .. } => floats.add(row),
             Cells::Avg { floats, .. } => {
-                for_each_set(&row.present, |step| floats.cells[step].add(row.values[step]));
+                row.present
+                    .for_each_set(|step| floats.cells[step].add(row.values[step]));
             }
             Cells::Extreme { max, values, present } => {
                 match max {
@@ -168,9 +169,11 @@ impl Cells {
                 union(present, &row.present);
             }
             Cells::Variance { cells, .. } => {
-                for_each_set(&row.present, |step| cells[step].add(row.values[step]));
+                row.present.for_each_set(|step| cells[step].add(row.values[step]));
             }
-            Cells::Quantile(values) => for_each_set(&row.present, |step| values[step].push(row.values[step])),
+            Cells::Quantile(values) => row
+                .present
+                .for_each_set(|step| values[step].push(row.values[step])),
             Cells::Count(_) | Cells::Group(_) => {}
         }
     }
@@ -310,20 +313,9 @@ fn row_where<T>(cells: &[T], mut f: impl FnMut(&T) -> Option<f64>) -> Row {
     row
 }
 
-/// Calls `f` for every set bit, in order.
-pub(crate) fn for_each_set(bits: &Bits, mut f: impl FnMut(usize)) {
-    for (index, word) in bits.words().iter().enumerate() {
-        let mut word = *word;
-        while word != 0 {
-            f(index * 64 + word.trailing_zeros() as usize);
-            word &= word - 1;
-        }
-    }
-}
-
 /// Puts the row's values where they are `better`; NaN loses to everything.
 fn take_extremes(row: &Row, values: &mut [f64], better: impl Fn(f64, f64) -> bool) {
-    for_each_set(&row.present, |step| {
+    row.present.for_each_set(|step| {
         let (old, new) = (values[step], row.values[step]);
         if better(old, new) || old.is_nan() {
             values[step] = new;
@@ -344,7 +336,7 @@ impl Sums {
                 (*sum, *compensation) = compensated(*sum, *compensation, *value);
             }
         } else {
-            for_each_set(&row.present, |step| {
+            row.present.for_each_set(|step| {
                 (self.sums[step], self.compensations[step]) =
                     compensated(self.sums[step], self.compensations[step], row.values[step]);
             });

@@ -17,8 +17,6 @@ use crate::exec::table::Table;
 use crate::plan::{Node, NodeId};
 use crate::row::Row;
 
-use super::cells::for_each_set;
-
 impl Execution<'_> {
     pub(super) fn count_values(
         &self,
@@ -118,7 +116,7 @@ impl Sink for Counting<'_> {
         // Values repeat from step to step.
         let mut seen: HashMap<u64, usize> = HashMap::new();
         let mut failed = Ok(());
-        for_each_set(&row.present, |step| {
+        row.present.for_each_set(|step| {
             if failed.is_err() {
                 return;
             }

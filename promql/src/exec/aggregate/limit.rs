@@ -16,7 +16,6 @@ use crate::exec::table::Table;
 use crate::plan::{Node, NodeId};
 use crate::row::Row;
 
-use super::cells::for_each_set;
 use super::rank::Discard;
 use super::{ParamBounds, count_of};
 
@@ -103,7 +102,7 @@ impl<'p> Sampling<'p> {
                     self.held.add_bytes(size_of::<usize>() * self.steps)?;
                     self.counts.resize(self.counts.len() + self.steps, 0);
                 }
-                for_each_set(&row.present, |step| {
+                row.present.for_each_set(|step| {
                     let count = &mut self.counts[group * self.steps + step];
                     if *count < count_of(self.param.at(step)) {
                         *count += 1;
@@ -117,7 +116,7 @@ impl<'p> Sampling<'p> {
                 let mut settled = head.clone();
                 settled.settle();
                 let offset = settled.labels.hash64() as f64 / u64::MAX as f64;
-                for_each_set(&row.present, |step| {
+                row.present.for_each_set(|step| {
                     if !takes(self.param.at(step), offset) {
                         drop.push(step);
                     }

@@ -25,7 +25,6 @@ use super::scalar::Scalars;
 use super::table::Table;
 
 use cells::Cells;
-pub(crate) use cells::for_each_set;
 
 impl Execution<'_> {
     pub(super) fn aggregate(&self, node: &Node) -> Result<Table, QueryError> {

@@ -20,7 +20,6 @@ use crate::exec::table::Table;
 use crate::plan::{Node, NodeId};
 use crate::row::Row;
 
-use super::cells::for_each_set;
 use super::{ParamBounds, count_of};
 
 impl Execution<'_> {
@@ -195,7 +194,8 @@ impl Ranking<'_> {
         rows.resize_with(self.series.len(), || None);
         let mut order = Vec::new();
         for (index, heap) in std::mem::take(&mut self.heaps).into_iter().enumerate() {
-            self.shape.limits.check_now_and_then(index)?;
+            // The first heaps make nearly all the rows.
+            self.shape.limits.check()?;
             for entry in heap.sorted(top) {
                 let row = &mut rows[entry.series as usize];
                 let row = row.get_or_insert_with(|| {
@@ -234,7 +234,7 @@ impl Sink for Ranking<'_> {
         }
         let series = self.series.len() as u32;
         let mut grown = 0;
-        for_each_set(&row.present, |step| {
+        row.present.for_each_set(|step| {
             let limit = count_of(self.shape.param.at(step));
             let value = row.values[step];
             let heap = self.heap(group, step);
