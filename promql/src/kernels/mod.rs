@@ -35,6 +35,7 @@ mod notes;
 mod order;
 mod pick;
 mod rate;
+mod rate_block;
 mod regression;
 mod run;
 mod samples;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::row::Row;
 
-use super::samples::Samples;
+use super::rate_block::{BLOCK_STEPS, Block};
 use super::starts::{self, Times};
 use super::{Extension, KernelError, Run, extended, histogram_rate};
 
@@ -98,7 +98,8 @@ fn evaluate(run: &mut Run<'_, '_>, flavour: Flavour, out: &mut Row) -> Result<()
 /// All steps of a series of floats whose start times do not count. Blocks of ordinary windows are computed at once, and
 /// what is out of the ordinary window by window.
 fn plain_floats(run: &Run<'_, '_>, flavour: Flavour, resets: &mut Marks, range_seconds: f64, out: &mut Row) {
-    let mut block = Block::new(run.input.windows.range_ms, flavour, range_seconds);
+    let unit = if flavour.per_second { range_seconds } else { 1.0 };
+    let mut block = Block::new(run.input.windows.range_ms, flavour.counter, unit);
     let (firsts, ends) = (run.float_bounds.firsts(), run.float_bounds.ends());
     let bounds = firsts.chunks(BLOCK_STEPS).zip(ends.chunks(BLOCK_STEPS));
     let slots = out
@@ -129,109 +130,6 @@ fn plain_floats(run: &Run<'_, '_>, flavour: Flavour, resets: &mut Marks, range_s
                 }
             }
         }
-    }
-}
-
-/// Steps that are computed at once: as many as a word has bits.
-const BLOCK_STEPS: usize = 64;
-
-/// What the results of ordinary windows are made of, in columns so that processors do several at once: windows with two
-/// samples at least, a series that goes on at both ends, and no zero within reach of extrapolation.
-struct Block {
-    counter: bool,
-    range_ms: f64,
-    /// What results are divided by: the range in seconds, or 1.
-    unit: f64,
-    /// Value of the first sample.
-    first: [f64; BLOCK_STEPS],
-    /// Value of the last sample.
-    last: [f64; BLOCK_STEPS],
-    /// Milliseconds from the start of the range to the first sample.
-    before: [f64; BLOCK_STEPS],
-    /// Milliseconds from the last sample to the end of the range.
-    after: [f64; BLOCK_STEPS],
-    /// Number of samples less one.
-    intervals: [f64; BLOCK_STEPS],
-}
-
-impl Block {
-    fn new(range_ms: i64, flavour: Flavour, range_seconds: f64) -> Self {
-        let empty = [0.0; BLOCK_STEPS];
-        Block {
-            counter: flavour.counter,
-            range_ms: range_ms as f64,
-            unit: if flavour.per_second { range_seconds } else { 1.0 },
-            first: empty,
-            last: empty,
-            before: empty,
-            after: empty,
-            intervals: empty,
-        }
-    }
-
-    /// Takes up the windows between `firsts` and `ends`, whose first ends at `end_ms`; false where one has less than two
-    /// samples.
-    #[inline]
-    fn gather(
-        &mut self,
-        samples: &Samples<'_>,
-        firsts: &[u32],
-        ends: &[u32],
-        mut end_ms: i64,
-        step_ms: i64,
-    ) -> bool {
-        let range_ms = self.range_ms as i64;
-        let (times, values) = (samples.float_ts, &samples.floats[..samples.float_ts.len()]);
-        for (at, (first, end)) in firsts.iter().zip(ends).enumerate() {
-            let (first, end) = (*first as usize, *end as usize);
-            if end < first + 2 {
-                return false;
-            }
-            (self.first[at], self.last[at]) = (values[first], values[end - 1]);
-            // The range reaches back from its end, and so does this: nothing can overflow that does not lie inside.
-            self.before[at] = (range_ms - (end_ms - times[first])) as f64;
-            self.after[at] = (end_ms - times[end - 1]) as f64;
-            self.intervals[at] = (end - 1 - first) as i64 as f64;
-            end_ms = end_ms.wrapping_add(step_ms);
-        }
-        true
-    }
-
-    /// Computes the results of the first `out.len()` windows; false where one is out of the ordinary.
-    ///
-    /// What follows from [`Edges::factor`] where both ends are extrapolated to, operation by operation: the results are
-    /// the same to the last bit.
-    #[inline]
-    fn compute(&self, out: &mut [f64]) -> bool {
-        /// Just under the limit of extrapolation, where rounding decides nothing.
-        const NEAR: f64 = 1.1 * (1.0 - 1e-8);
-        let count = out.len().min(BLOCK_STEPS);
-        let (first, last) = (&self.first[..count], &self.last[..count]);
-        let (before, after) = (&self.before[..count], &self.after[..count]);
-        let intervals = &self.intervals[..count];
-        let mut ordinary = true;
-        for at in 0..count {
-            let limit = (self.range_ms - before[at] - after[at]) * NEAR;
-            let farther = if before[at] > after[at] {
-                before[at]
-            } else {
-                after[at]
-            };
-            ordinary &= farther * intervals[at] < limit;
-        }
-        if self.counter {
-            for at in 0..count {
-                let change = last[at] - first[at];
-                let zero_in_reach = (change > 0.0) & (first[at] >= 0.0) & (first[at] < 2.0 * change);
-                ordinary &= !zero_in_reach;
-            }
-        }
-        for at in 0..count {
-            let sampled = (self.range_ms - before[at] - after[at]) / 1000.0;
-            let extended = sampled + before[at] / 1000.0 + after[at] / 1000.0;
-            out[at] = (last[at] - first[at]) * (extended / sampled / self.unit);
-        }
-        ordinary
     }
 }
 
