@@ -30,6 +30,10 @@ use super::table::Collect;
 const RUN_SERIES_MIN: usize = 16;
 /// Most runs of a pipeline.
 const RUNS_MAX: usize = 32;
+/// Values that are done on the caller's thread sooner than others would have begun: less than half a millisecond.
+const SHARED_VALUES_MIN: usize = 60_000;
+/// To find a series and to begin its row takes as long as so many values.
+const ROW_VALUES: usize = 500;
 
 /// What all threads that work on a query share.
 #[derive(Clone, Debug)]
@@ -282,12 +286,18 @@ impl<'p> Pipeline<'p> {
         let count = self.source.len();
         // Of about one size, so that no thread is left with more than the others.
         let run = count.div_ceil((count / RUN_SERIES_MIN).clamp(1, RUNS_MAX)).max(1);
-        match count > run {
+        match count > run && self.values(count) >= SHARED_VALUES_MIN {
             true => shared
                 .crew
                 .install(|helped| self.tree(shared, make, 0..count, run, helped)),
             false => self.tree(shared, make, 0..count, run, false),
         }
+    }
+
+    /// A guess at the work for `series`, in values that are read and made.
+    fn values(&self, series: usize) -> usize {
+        let each = ROW_VALUES + self.source.samples_each() + self.rows_bytes / size_of::<[f64; 2]>();
+        series.saturating_mul(each)
     }
 
     fn tree<C: Consumer>(

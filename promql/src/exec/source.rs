@@ -38,6 +38,18 @@ impl Source<'_> {
         }
     }
 
+    /// About how many samples each series has that is read, if it is scraped as often as most are.
+    pub(super) fn samples_each(&self) -> usize {
+        /// The commonest distance of samples.
+        const INTERVAL_MS: u64 = 15_000;
+        let range = match self {
+            Source::Select(_, select, _) => select.range(),
+            Source::Range(_, select, ..) => select.source.range(),
+            Source::Table(_) => return 0,
+        };
+        (range.max_ms.abs_diff(range.min_ms) / INTERVAL_MS) as usize
+    }
+
     /// Samples that the reference holds besides windows and results while it makes rows at `steps` steps, of which
     /// `last` are at the last one.
     pub(super) fn extra_samples(&self, last: usize, steps: usize) -> usize {
