@@ -120,8 +120,13 @@ fn line(
             step_ms,
         } => (start_ms, end_ms, step_ms / 1000),
     };
-    let nothing = QueryStats::default();
-    let stats = result.as_ref().map_or(&nothing, |output| &output.stats);
+    // The engine tells nothing of a query that failed, but how long it took is known.
+    let evaluated = times.total.saturating_sub(times.waited);
+    let failed = QueryStats {
+        eval_ns: u64::try_from(evaluated.as_nanos()).unwrap_or(u64::MAX),
+        ..QueryStats::default()
+    };
+    let stats = result.as_ref().map_or(&failed, |output| &output.stats);
     let line = Line {
         time: now.strftime(TIME_FORMAT).to_string(),
         level: "INFO",
@@ -171,6 +176,8 @@ fn time_text(time_ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use promql::engine::QueryOptions;
 
     use super::*;
@@ -193,15 +200,19 @@ mod tests {
             origin: &origin,
         };
         let result = Err(QueryError::TooManySamples { max_samples: 1 });
+        let times = QueryTimes {
+            waited: Duration::from_millis(250),
+            total: Duration::from_millis(1750),
+        };
         let now = Timestamp::from_millisecond(1_795_422_205_994).expect("a time");
         assert_eq!(
-            line(&question, &result, &QueryTimes::default(), now),
+            line(&question, &result, &times, now),
             concat!(
                 r#"{"time":"2026-11-23T08:23:25.994Z","level":"INFO","source":"queries","msg":"promql query logged","#,
                 r#""params":{"end":"1970-01-01T00:16:50.000Z","query":"up > \"\"","start":"1970-01-01T00:16:40.500Z","step":2},"#,
                 r#""error":"query processing would load too many samples into memory in query execution","#,
-                r#""stats":{"timings":{"evalTotalTime":0.0,"resultSortTime":0.0,"queryPreparationTime":0.0,"#,
-                r#""innerEvalTime":0.0,"execQueueTime":0.0,"execTotalTime":0.0},"#,
+                r#""stats":{"timings":{"evalTotalTime":1.5,"resultSortTime":0.0,"queryPreparationTime":0.0,"#,
+                r#""innerEvalTime":1.5,"execQueueTime":0.25,"execTotalTime":1.75},"#,
                 r#""samples":{"totalQueryableSamples":0,"samplesRead":0,"peakSamples":0}},"#,
                 r#""spanID":"0000000000000000","traceID":"00000000000000000000000000000000","#,
                 r#""ruleGroup":{"file":"rules.yml","name":"g1"}}"#
