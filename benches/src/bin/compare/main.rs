@@ -22,6 +22,8 @@
 //! target/release/narthex --config.file none.yml --storage.tsdb.path data-n --web.listen-address 127.0.0.1:9092 &
 //! target/release/compare query --prometheus-url http://127.0.0.1:9091 --narthex-url http://127.0.0.1:9092
 //! ```
+//!
+//! VictoriaMetrics takes the same data from a copy by its own tool: `vmctl prometheus --prom-snapshot=data-p`.
 
 mod answers;
 mod api;
@@ -29,6 +31,7 @@ mod blocks;
 mod folder;
 mod generate;
 mod limits;
+mod plot;
 mod profile;
 mod query;
 mod report;

@@ -1,5 +1,6 @@
 //! How fast servers answer a fixed list of queries over the data set of `generate`, and whether they answer the same.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::answers::Answer;
 use crate::api::Api;
+use crate::plot::{self, Bars};
 use crate::report::{Table, figure, geometric_mean, median, print, progress};
 
 /// Servers and sizes.
@@ -30,6 +32,9 @@ pub(crate) struct Options {
     /// Only queries whose name contains this
     #[arg(long, default_value = "")]
     only: String,
+    /// Draw the ratios into this file, as SVG
+    #[arg(long)]
+    svg: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -228,6 +233,9 @@ impl Ask {
     }
 }
 
+/// The part of the time of an answer that its server has afterwards to collect its garbage.
+const TIDYING: u32 = 10;
+
 /// What came of a query at one server.
 enum Outcome {
     /// Median time in milliseconds, and the answer.
@@ -265,7 +273,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut table = Table::new(head);
     let mut notes = String::new();
     let mut lines = Vec::new();
-    let mut factors = vec![Vec::new(); servers.len()];
+    let mut bars = Vec::new();
     for case in CASES.iter().filter(|case| case.name.contains(&options.only)) {
         progress(case.name);
         let mut outcomes = measure(&apis, case.ask, span, options).await?;
@@ -273,7 +281,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
             Outcome::Answered(ms, answer) => (ms, answer),
             Outcome::Failed(error) => bail!("{}: Prometheus: {error}", case.name),
         };
-        let (mut times, mut ratios) = (vec![figure(base_ms)], Vec::new());
+        let (mut times, mut factors) = (vec![figure(base_ms)], Vec::new());
         let mut same = true;
         let mut line =
             json!({"query": case.name, "entries": expected.len(), "aim": case.aim, "Prometheus_ms": base_ms});
@@ -284,10 +292,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
                 Outcome::Failed(error) => (f64::NAN, Some(error)),
             };
             times.push(figure(ms));
-            ratios.push(figure(base_ms / ms));
-            if !ms.is_nan() {
-                factors[at + 1].push(base_ms / ms);
-            }
+            factors.push(base_ms / ms);
             line[format!("{name}_ms")] = json!(ms);
             line[format!("{name}_times_faster")] = json!(base_ms / ms);
             line[format!("{name}_difference")] = json!(difference);
@@ -298,6 +303,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         }
         let aim = case.aim.map_or_else(|| "-".to_owned(), |aim| format!("{aim}"));
         let answers = if same { "same" } else { "differ" };
+        let ratios = factors.iter().copied().map(figure).collect();
         let cells = [vec![case.name.to_owned()], times, ratios];
         table.push(
             [
@@ -307,12 +313,21 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
             .concat(),
         );
         lines.push(line);
+        bars.push(Bars {
+            name: case.name,
+            factors,
+        });
     }
-    let means: Vec<f64> = factors
-        .iter()
-        .skip(1)
-        .map(|factors| geometric_mean(factors))
-        .collect();
+    let names: Vec<&str> = servers.iter().skip(1).map(|(name, _)| *name).collect();
+    if let Some(path) = &options.svg {
+        std::fs::write(path, plot::draw(&names, &bars))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mean = |at: usize| {
+        let all = bars.iter().map(|query| query.factors[at]);
+        geometric_mean(&all.filter(|factor| !factor.is_nan()).collect::<Vec<_>>())
+    };
+    let means: Vec<f64> = (0..names.len()).map(mean).collect();
     let mut cells = vec!["geometric mean".to_owned()];
     cells.extend(servers.iter().map(|_| String::new()));
     cells.extend(means.iter().map(|mean| figure(*mean)));
@@ -347,9 +362,12 @@ async fn measure(apis: &[Api], ask: Ask, span: Span, options: &Options) -> Resul
             }
             let start = Instant::now();
             api.drain(&path, &pairs).await?;
+            let took = start.elapsed();
             if run >= options.warm_up {
-                times[at].push(start.elapsed().as_secs_f64() * 1e3);
+                times[at].push(took.as_secs_f64() * 1e3);
             }
+            // Whoever answered tidies up before the next one is measured.
+            tokio::time::sleep(took / TIDYING).await;
         }
     }
     let outcomes =
