@@ -328,18 +328,29 @@ impl Sums {
         self.present.get(step)
     }
 
+    /// Adds a row: steps without a gap between them at once, by words of its bitmap.
     fn add(&mut self, row: &Row) {
-        if row.present.count() == row.values.len() {
-            for ((sum, compensation), value) in
-                self.sums.iter_mut().zip(&mut self.compensations).zip(&row.values)
-            {
-                (*sum, *compensation) = compensated(*sum, *compensation, *value);
+        const WORD: usize = u64::BITS as usize;
+        let cells = self
+            .sums
+            .chunks_mut(WORD)
+            .zip(self.compensations.chunks_mut(WORD));
+        let values = row.present.words().iter().zip(row.values.chunks(WORD));
+        for ((sums, compensations), (word, values)) in cells.zip(values) {
+            if *word == u64::MAX >> (WORD - values.len()) {
+                let cells = sums.iter_mut().zip(compensations);
+                for ((sum, compensation), value) in cells.zip(values) {
+                    (*sum, *compensation) = compensated(*sum, *compensation, *value);
+                }
+                continue;
             }
-        } else {
-            row.present.for_each_set(|step| {
-                (self.sums[step], self.compensations[step]) =
-                    compensated(self.sums[step], self.compensations[step], row.values[step]);
-            });
+            let mut word = *word;
+            while word != 0 {
+                let step = word.trailing_zeros() as usize;
+                (sums[step], compensations[step]) =
+                    compensated(sums[step], compensations[step], values[step]);
+                word &= word - 1;
+            }
         }
         union(&mut self.present, &row.present);
     }
