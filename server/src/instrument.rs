@@ -6,20 +6,28 @@ use std::sync::atomic::Ordering;
 use metrics::{Collected, Kind, Registry};
 use notify::QueueStats;
 
-use crate::web::Api;
+use crate::web::state::{AlertingState, QueryState, Site, StartState, StatusState};
 
 /// Registers them; values are read when somebody scrapes us.
-pub(crate) fn register(registry: &Registry, api: &Arc<Api>) {
-    let weak = Arc::downgrade(api);
+pub(crate) fn register(registry: &Registry, site: &Site) {
+    // The registry is a part of the site: it must not hold it.
+    let (query, alerting) = (Arc::downgrade(&site.query), Arc::downgrade(&site.alerting));
+    let (status, start) = (Arc::downgrade(&site.status), Arc::downgrade(&site.start));
     registry.collect(move |out| {
-        let Some(api) = weak.upgrade() else { return };
-        server(out, &api);
-        notifications(out, &api);
+        if let (Some(status), Some(start)) = (status.upgrade(), start.upgrade()) {
+            server(out, &status, &start);
+        }
+        if let Some(query) = query.upgrade() {
+            queries(out, &query);
+        }
+        if let Some(alerting) = alerting.upgrade() {
+            notifications(out, &alerting);
+        }
     });
 }
 
-fn server(out: &mut Collected, api: &Api) {
-    let status = api.status.load();
+fn server(out: &mut Collected, status: &StatusState, start: &StartState) {
+    let config = status.config.load();
     let version = env!("CARGO_PKG_VERSION");
     let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which \
                 prometheus was built, and the goos and goarch for the build.";
@@ -36,38 +44,41 @@ fn server(out: &mut Collected, api: &Api) {
         Kind::Gauge,
         "Whether Prometheus startup was fully completed and the server is ready for normal operation.",
     )
-    .sample(&[], f64::from(u8::from(*api.ready.borrow())));
+    .sample(&[], f64::from(u8::from(*start.ready.borrow())));
     out.family(
         "prometheus_config_last_reload_successful",
         Kind::Gauge,
         "Whether the last configuration reload attempt was successful.",
     )
-    .sample(&[], f64::from(u8::from(status.reload_success)));
+    .sample(&[], f64::from(u8::from(config.reload_success)));
     out.family(
         "prometheus_config_last_reload_success_timestamp_seconds",
         Kind::Gauge,
         "Timestamp of the last successful configuration reload.",
     )
-    .sample(&[], status.last_reload_ms as f64 / 1000.0);
+    .sample(&[], config.last_reload_ms as f64 / 1000.0);
+}
+
+fn queries(out: &mut Collected, state: &QueryState) {
     out.family(
         "prometheus_engine_queries_concurrent_max",
         Kind::Gauge,
         "The max number of concurrent queries.",
     )
-    .sample(&[], api.queries.concurrency() as f64);
+    .sample(&[], state.queries.concurrency() as f64);
     out.family(
         "prometheus_engine_queries",
         Kind::Gauge,
         "The current number of queries being executed or waiting.",
     )
-    .sample(&[], api.queries.running() as f64);
+    .sample(&[], state.queries.running() as f64);
     out.family(
         "prometheus_engine_query_log_enabled",
         Kind::Gauge,
         "State of the query log.",
     )
-    .sample(&[], f64::from(u8::from(api.queries.log.is_on())));
-    let memory = api.engine.memory();
+    .sample(&[], f64::from(u8::from(state.queries.log.is_on())));
+    let memory = state.engine.memory();
     for (name, help, bytes) in [
         (
             "narthex_query_memory_bytes",
@@ -92,7 +103,7 @@ fn server(out: &mut Collected, api: &Api) {
 /// A metric of every destination: name, kind, help, value.
 type OfQueue = (&'static str, Kind, &'static str, fn(&QueueStats) -> f64);
 
-fn notifications(out: &mut Collected, api: &Api) {
+fn notifications(out: &mut Collected, state: &AlertingState) {
     const METRICS: [OfQueue; 4] = [
         (
             "prometheus_notifications_sent_total",
@@ -121,7 +132,8 @@ fn notifications(out: &mut Collected, api: &Api) {
     ];
     for (name, kind, help, value) in METRICS {
         let mut samples = Vec::new();
-        api.notifier
+        state
+            .notifier
             .visit_stats(|url, stats| samples.push((url.to_owned(), value(stats))));
         let family = out.family(name, kind, help);
         for (url, value) in samples {
@@ -133,5 +145,5 @@ fn notifications(out: &mut Collected, api: &Api) {
         Kind::Gauge,
         "The number of alertmanagers discovered and active.",
     )
-    .sample(&[], api.notifier.alertmanagers().active.len() as f64);
+    .sample(&[], state.notifier.alertmanagers().active.len() as f64);
 }

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use model::clock::Clock;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::cli::serve_options::{FeatureFlags, StorageOptions};
 use crate::config::{self, Config, ConfigError, Loaded};
 use crate::queries::{Queries, QueryLog};
-use crate::web::ConfigStatus;
 
 /// What is kept when nothing says otherwise.
 const DEFAULT_RETENTION_MS: i64 = 15 * 24 * 3_600_000;
@@ -61,6 +61,22 @@ impl ReloadError {
             _ => None,
         }
     }
+}
+
+/// A request to reload, and where to say how it went.
+pub(crate) type ReloadRequest = oneshot::Sender<Result<(), ReloadError>>;
+
+/// What the configuration in force looks like from outside.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigStatus {
+    /// The configuration as text.
+    pub(crate) config_yaml: Arc<str>,
+    /// Whether the last attempt at a reload succeeded.
+    pub(crate) reload_success: bool,
+    /// When a configuration was last put in force, in milliseconds since the epoch.
+    pub(crate) last_reload_ms: i64,
+    /// How long and how much is kept, in words.
+    pub(crate) retention_text: Arc<str>,
 }
 
 /// The parts that a configuration steers.

@@ -21,9 +21,13 @@ use crate::config::ConfigError;
 use crate::instrument;
 use crate::logging::LoggingError;
 use crate::queries::{Queries, RuleQueries};
-use crate::reload::{ReloadError, Reloader};
+use crate::reload::{ConfigStatus, ReloadError, ReloadRequest, Reloader};
 use crate::storage;
-use crate::web::{self, Api, ConfigStatus, Cors, listener};
+use crate::web::state::{
+    AdminState, AlertingState, LifecycleState, PageState, QueryState, Site, StartState, StatusState,
+    TargetState,
+};
+use crate::web::{self, Cors, listener};
 
 /// Sent with every request of ours.
 const USER_AGENT: &str = concat!("Narthex/", env!("CARGO_PKG_VERSION"));
@@ -130,10 +134,10 @@ struct Server {
     options: ServeOptions,
     own_address: String,
     reloader: Reloader,
-    api: Arc<Api>,
+    site: Site,
     /// Ends the queries of rules that are under way.
     rule_queries: CancelHandle,
-    reloads: mpsc::Receiver<web::ReloadRequest>,
+    reloads: mpsc::Receiver<ReloadRequest>,
 }
 
 impl Server {
@@ -222,41 +226,63 @@ impl Server {
         // Nor must one that cannot be put in force.
         let status = reloader.apply(first).await?;
         let (reload, reloads) = mpsc::channel(RELOADS_WAITING);
-        let api = Arc::new(Api {
-            storage,
-            queries,
-            metrics: registry.clone(),
-            status: ArcSwap::from_pointee(status),
-            flags: options.flags.clone(),
-            features: options.features.promql,
-            start_ms,
-            ready: watch::Sender::new(false),
-            progress,
-            start_patience: options.query.timeout,
-            lifecycle_enabled: options.lifecycle,
-            admin_enabled: options.admin,
-            page_title: options.page_title.clone(),
-            prefix: if options.route_prefix.is_empty() {
-                String::new()
-            } else {
-                format!("/{}", options.route_prefix)
-            },
-            external_url,
-            stop: CancellationToken::new(),
-            db,
-            engine,
-            scraper,
-            rules,
-            notifier,
-            clock,
-            reload,
-        });
-        instrument::register(&registry, &api);
+        let prefix = match options.route_prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("/{prefix}"),
+        };
+        let stop = CancellationToken::new();
+        let site = Site {
+            status: Arc::new(StatusState {
+                config: ArcSwap::from_pointee(status),
+                flags: options.flags.clone(),
+                features: options.features.promql,
+                lifecycle_enabled: options.lifecycle,
+                admin_enabled: options.admin,
+                db: db.clone(),
+                clock: clock.clone(),
+                start_ms,
+            }),
+            admin: Arc::new(AdminState {
+                enabled: options.admin,
+                db: db.clone(),
+                clock: clock.clone(),
+            }),
+            lifecycle: Arc::new(LifecycleState {
+                enabled: options.lifecycle,
+                reload,
+                stop: stop.clone(),
+            }),
+            start: Arc::new(StartState {
+                ready: watch::Sender::new(false),
+                progress,
+                patience: options.query.timeout,
+                stop,
+                db: db.clone(),
+            }),
+            pages: Arc::new(PageState {
+                title: options.page_title.clone(),
+                prefix,
+                metrics: registry.clone(),
+            }),
+            targets: Arc::new(TargetState {
+                scraper,
+                external_url,
+            }),
+            alerting: Arc::new(AlertingState { rules, notifier }),
+            query: Arc::new(QueryState {
+                storage,
+                db,
+                engine,
+                queries,
+                clock,
+            }),
+        };
+        instrument::register(&registry, &site);
         Ok(Server {
             options,
             own_address,
             reloader,
-            api,
+            site,
             rule_queries,
             reloads,
         })
@@ -267,11 +293,12 @@ impl Server {
             options,
             own_address,
             reloader,
-            api,
+            site,
             rule_queries,
             reloads,
         } = self;
-        let stop = api.stop.clone();
+        let stop = site.start.stop.clone();
+        let db = site.start.db.clone();
         stop_on_signals(stop.clone()).map_err(ServeError::Signals)?;
         let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
         let cors = Cors::new(&options.cors_origin)?;
@@ -282,18 +309,18 @@ impl Server {
         // The listener outlives the signal to stop by nothing: it is the first to end.
         let serving = tokio::spawn(listener::serve(
             listeners,
-            web::router(api.clone(), cors),
+            web::router(site.clone(), cors),
             limits,
             stop.clone(),
         ));
         // The listener answers already: what blocks hold, and that the rest is to come.
-        let opened = storage::open_head(&api.db, &api.progress, &stop).await;
+        let opened = storage::open_head(&db, &site.start.progress, &stop).await;
         let path = || options.storage.path.clone();
         match opened {
             Ok(()) => {}
             Err(StorageError::Closed) if stop.is_cancelled() => {
                 tracing::info!("Stopped before the write-ahead log was read");
-                return storage::close(&api.db)
+                return storage::close(&db)
                     .await
                     .map_err(|source| ServeError::Storage { path: path(), source });
             }
@@ -303,22 +330,26 @@ impl Server {
             }
         }
         reloader.apply_head();
-        api.db.register_metrics(&api.metrics);
+        db.register_metrics(&site.pages.metrics);
         let found = reloader.scrape_discovery.lock().subscribe();
-        let scraper = api.scraper.clone();
+        let scraper = site.targets.scraper.clone();
         let scraping = tokio::spawn({
             let stop = stop.clone();
             async move { scraper.run(found, stop).await }
         });
         let found = reloader.notify_discovery.lock().subscribe();
-        let alertmanagers = tokio::spawn(follow_alertmanagers(api.notifier.clone(), found, stop.clone()));
-        api.rules.start();
-        api.ready.send_replace(true);
+        let alertmanagers = tokio::spawn(follow_alertmanagers(
+            site.alerting.notifier.clone(),
+            found,
+            stop.clone(),
+        ));
+        site.alerting.rules.start();
+        site.start.ready.send_replace(true);
         tracing::info!("Server is ready to receive web requests.");
-        on_ready(&format!("http://{own_address}{}", api.prefix));
+        on_ready(&format!("http://{own_address}{}", site.pages.prefix));
         follow_reloads(
             &reloader,
-            &api,
+            &site.status,
             reloads,
             hangups,
             options.auto_reload,
@@ -333,9 +364,9 @@ impl Server {
             }
         }
         rule_queries.cancel();
-        api.rules.stop().await;
-        api.notifier.stop().await;
-        storage::close(&api.db)
+        site.alerting.rules.stop().await;
+        site.alerting.notifier.stop().await;
+        storage::close(&db)
             .await
             .map_err(|source| ServeError::Storage { path: path(), source })?;
         tracing::info!("See you next time!");
@@ -409,8 +440,8 @@ async fn follow_alertmanagers(
 /// Reloads when asked to: by a request, by SIGHUP, by a changed file. Returns when the server is to stop.
 async fn follow_reloads(
     reloader: &Reloader,
-    api: &Api,
-    mut requests: mpsc::Receiver<web::ReloadRequest>,
+    status: &StatusState,
+    mut requests: mpsc::Receiver<ReloadRequest>,
     mut hangups: tokio::signal::unix::Signal,
     auto_reload: Option<Duration>,
     stop: CancellationToken,
@@ -436,13 +467,13 @@ async fn follow_reloads(
             Ok(_) => tracing::info!("Completed loading of configuration file"),
             Err(error) => tracing::error!(%error, "Error reloading config"),
         }
-        let outcome = result.map(|status| api.status.store(Arc::new(status)));
+        let outcome = result.map(|new| status.config.store(Arc::new(new)));
         if outcome.is_err() {
-            let status = ConfigStatus {
+            let failed = ConfigStatus {
                 reload_success: false,
-                ..(**api.status.load()).clone()
+                ..(**status.config.load()).clone()
             };
-            api.status.store(Arc::new(status));
+            status.config.store(Arc::new(failed));
         }
         if let Some(answer) = answer {
             // Whoever asked may be gone.

@@ -8,12 +8,12 @@ use http::StatusCode;
 use model::storage::{StorageError, TimeRange};
 use serde_json::json;
 
-use super::Api;
 use super::answer::{ApiError, ErrorType, blocking, success_json};
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
+use super::state::AdminState;
 
-fn enabled(api: &Api) -> Result<(), ApiError> {
-    if api.admin_enabled {
+fn enabled(state: &AdminState) -> Result<(), ApiError> {
+    if state.enabled {
         Ok(())
     } else {
         Err(ApiError::new(ErrorType::Unavailable, "admin APIs disabled"))
@@ -34,9 +34,9 @@ fn respond(result: Result<(), ApiError>) -> Response {
     }
 }
 
-pub(crate) async fn delete_series(State(api): State<Arc<Api>>, params: Params) -> Response {
+pub(crate) async fn delete_series(State(state): State<Arc<AdminState>>, params: Params) -> Response {
     let result = async {
-        enabled(&api)?;
+        enabled(&state)?;
         if params.all("match[]").is_empty() {
             return Err(ApiError::bad_data("no match[] parameter provided"));
         }
@@ -49,24 +49,24 @@ pub(crate) async fn delete_series(State(api): State<Arc<Api>>, params: Params) -
         change(move || {
             selectors
                 .iter()
-                .try_for_each(|matchers| api.db.delete(range, matchers))
+                .try_for_each(|matchers| state.db.delete(range, matchers))
         })
         .await
     };
     respond(result.await)
 }
 
-pub(crate) async fn clean_tombstones(State(api): State<Arc<Api>>) -> Response {
+pub(crate) async fn clean_tombstones(State(state): State<Arc<AdminState>>) -> Response {
     let result = async {
-        enabled(&api)?;
-        change(move || api.db.clean_tombstones()).await
+        enabled(&state)?;
+        change(move || state.db.clean_tombstones()).await
     };
     respond(result.await)
 }
 
-pub(crate) async fn snapshot(State(api): State<Arc<Api>>, params: Params) -> Response {
+pub(crate) async fn snapshot(State(state): State<Arc<AdminState>>, params: Params) -> Response {
     let result = async {
-        enabled(&api)?;
+        enabled(&state)?;
         let skip_head = match params.get("skip_head") {
             "" | "false" | "0" | "f" | "F" | "FALSE" | "False" => false,
             "true" | "1" | "t" | "T" | "TRUE" | "True" => true,
@@ -77,10 +77,10 @@ pub(crate) async fn snapshot(State(api): State<Arc<Api>>, params: Params) -> Res
             }
         };
         let now =
-            jiff::Timestamp::from_millisecond(api.clock.now_ms()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+            jiff::Timestamp::from_millisecond(state.clock.now_ms()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let name = format!("{}-{:016x}", now.strftime("%Y%m%dT%H%M%SZ"), rand_u64());
-        let folder = api.db.dir().join("snapshots").join(&name);
-        change(move || api.db.snapshot(&folder, !skip_head)).await?;
+        let folder = state.db.dir().join("snapshots").join(&name);
+        change(move || state.db.snapshot(&folder, !skip_head)).await?;
         Ok(name)
     };
     match result.await {

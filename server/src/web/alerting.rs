@@ -9,14 +9,14 @@ use model::matcher::Matcher;
 use rules::{AlertSnapshot, AlertingSnapshot, GroupSnapshot, RuleSnapshot};
 use serde_json::{Map, Value, json};
 
-use super::Api;
 use super::answer::{ApiError, success_json};
 use super::json::labels_value;
 use super::params::{Params, Quoted};
+use super::state::AlertingState;
 use super::status::NEVER;
 
-pub(crate) async fn alertmanagers(State(api): State<Arc<Api>>) -> Response {
-    let targets = api.notifier.alertmanagers();
+pub(crate) async fn alertmanagers(State(state): State<Arc<AlertingState>>) -> Response {
+    let targets = state.notifier.alertmanagers();
     let list =
         |urls: Vec<String>| -> Vec<Value> { urls.into_iter().map(|url| json!({ "url": url })).collect() };
     success_json(&json!({
@@ -25,8 +25,8 @@ pub(crate) async fn alertmanagers(State(api): State<Arc<Api>>) -> Response {
     }))
 }
 
-pub(crate) async fn alerts(State(api): State<Arc<Api>>) -> Response {
-    let alerts: Vec<Value> = api.rules.alerts().iter().map(alert_json).collect();
+pub(crate) async fn alerts(State(state): State<Arc<AlertingState>>) -> Response {
+    let alerts: Vec<Value> = state.rules.alerts().iter().map(alert_json).collect();
     success_json(&json!({ "alerts": alerts }))
 }
 
@@ -127,12 +127,12 @@ fn exclude_alerts(text: &str) -> Result<bool, ApiError> {
     }
 }
 
-pub(crate) async fn rules(State(api): State<Arc<Api>>, params: Params) -> Response {
+pub(crate) async fn rules(State(state): State<Arc<AlertingState>>, params: Params) -> Response {
     let filter = match Filter::new(&params) {
         Ok(filter) => filter,
         Err(error) => return error.into_response(),
     };
-    let groups = api.rules.snapshot();
+    let groups = state.rules.snapshot();
     let mut rest = groups.iter().filter(|group| filter.takes_group(group));
     if !filter.next_token.is_empty() {
         let from = rest.clone().position(|group| token(group) == filter.next_token);

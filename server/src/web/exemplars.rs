@@ -6,12 +6,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use model::storage::{ExemplarQueryable, SeriesExemplars, TimeRange};
 
-use super::Api;
 use super::answer::{ApiError, blocking, success};
 use super::json;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
+use super::state::QueryState;
 
-pub(crate) async fn query(State(api): State<Arc<Api>>, params: Params) -> Response {
+pub(crate) async fn query(State(state): State<Arc<QueryState>>, params: Params) -> Response {
     let found = async {
         let start_ms = params.time_ms("start", Some(MIN_TIME_MS))?;
         let end_ms = params.time_ms("end", Some(MAX_TIME_MS))?;
@@ -20,7 +20,7 @@ pub(crate) async fn query(State(api): State<Arc<Api>>, params: Params) -> Respon
                 "end timestamp must not be before start timestamp",
             ));
         }
-        let expr = api
+        let expr = state
             .engine
             .parse(params.get("query"))
             .map_err(ApiError::bad_data)?;
@@ -30,7 +30,7 @@ pub(crate) async fn query(State(api): State<Arc<Api>>, params: Params) -> Respon
             .map(|selector| selector.matchers.clone())
             .collect();
         let range = TimeRange::new(start_ms, end_ms);
-        blocking(move || Ok(api.db.exemplars(range, &selectors)?)).await
+        blocking(move || Ok(state.db.exemplars(range, &selectors)?)).await
     };
     match found.await {
         Ok(found) => success(&[], |out| write(out, &found)),

@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::answer::success_json;
+use super::state::StatusState;
 
 /// Operators that every version of the language has.
 const OPERATORS: [&str; 32] = [
@@ -62,8 +62,8 @@ const PHRASES: [&str; 13] = [
     "without",
 ];
 
-pub(crate) async fn features(State(api): State<Arc<Api>>) -> Response {
-    let promql = api.features;
+pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response {
+    let promql = state.features;
     let mut operators: BTreeMap<&str, bool> = OPERATORS.iter().map(|name| (*name, true)).collect();
     operators.extend([
         ("unless", true),
@@ -92,10 +92,10 @@ pub(crate) async fn features(State(api): State<Arc<Api>>) -> Response {
     ]);
     success_json(&json!({
         "api": {
-            "admin": api.admin_enabled,
+            "admin": state.admin_enabled,
             "exclude_alerts": true,
             "label_values_match": true,
-            "lifecycle": api.lifecycle_enabled,
+            "lifecycle": state.lifecycle_enabled,
             "otlp_write_receiver": false,
             "query_stats": true,
             "query_warnings": true,

@@ -15,13 +15,10 @@ mod parse;
 mod query;
 mod readiness;
 mod series;
+pub(crate) mod state;
 mod status;
 mod targets;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
@@ -29,72 +26,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
 use http::header::{ALLOW, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
-use model::clock::Clock;
-use model::storage::Queryable;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use crate::cli::flags::FlagValues;
-use crate::queries::Queries;
-use crate::reload::ReloadError;
 pub(crate) use cors::Cors;
+use state::Site;
 
 /// Largest body of a request, in bytes: a query of ten thousand lines is long.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
-/// A request to reload, and where to say how it went.
-pub(crate) type ReloadRequest = oneshot::Sender<Result<(), ReloadError>>;
-
-/// What the configuration in force looks like from outside.
-#[derive(Clone, Debug)]
-pub(crate) struct ConfigStatus {
-    /// The configuration as text.
-    pub(crate) config_yaml: Arc<str>,
-    /// Whether the last attempt at a reload succeeded.
-    pub(crate) reload_success: bool,
-    /// When a configuration was last put in force, in milliseconds since the epoch.
-    pub(crate) last_reload_ms: i64,
-    /// How long and how much is kept, in words.
-    pub(crate) retention_text: Arc<str>,
-}
-
-/// All that answers are made from.
-pub(crate) struct Api {
-    pub(crate) db: Arc<tsdb::db::Db>,
-    pub(crate) storage: Arc<dyn Queryable>,
-    pub(crate) engine: Arc<promql::engine::Engine>,
-    pub(crate) queries: Arc<Queries>,
-    pub(crate) scraper: Arc<scraper::Manager>,
-    pub(crate) rules: Arc<rules::Manager>,
-    pub(crate) notifier: Arc<notify::Notifier>,
-    pub(crate) metrics: metrics::Registry,
-    pub(crate) status: ArcSwap<ConfigStatus>,
-    pub(crate) flags: FlagValues,
-    pub(crate) features: promql::engine::Features,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) start_ms: i64,
-    /// Whether the logs are read.
-    pub(crate) ready: watch::Sender<bool>,
-    /// How far reading them has come.
-    pub(crate) progress: Arc<tsdb::head::ReplayProgress>,
-    /// How long a query waits for that, where it needs what is in them.
-    pub(crate) start_patience: Duration,
-    pub(crate) lifecycle_enabled: bool,
-    pub(crate) admin_enabled: bool,
-    pub(crate) page_title: String,
-    /// Path in front of everything, without a slash at its end; empty for none.
-    pub(crate) prefix: String,
-    /// Where this server is reached from outside.
-    pub(crate) external_url: url::Url,
-    pub(crate) reload: mpsc::Sender<ReloadRequest>,
-    pub(crate) stop: CancellationToken,
-}
-
 /// The whole site.
-pub(crate) fn router(api: Arc<Api>, cors: Cors) -> Router {
-    let site = Router::new()
+pub(crate) fn router(site: Site, cors: Cors) -> Router {
+    let prefix = site.pages.prefix.clone();
+    let routes = Router::new()
         .route("/", get(pages::front))
         .route("/graph", get(pages::to_front))
         .route("/query", get(pages::to_front))
@@ -105,31 +49,32 @@ pub(crate) fn router(api: Arc<Api>, cors: Cors) -> Router {
         .route("/-/ready", get(readiness::ready))
         .route("/-/reload", any(pages::reload))
         .route("/-/quit", any(pages::quit))
-        .nest("/api/v1", api_routes(&api, cors))
+        .nest("/api/v1", api_routes(&site, cors))
         .fallback(pages::not_found);
-    let site = if api.prefix.is_empty() {
-        site
+    let routes = if prefix.is_empty() {
+        routes
     } else {
-        Router::new().nest(&api.prefix, site)
+        Router::new().nest(&prefix, routes)
     };
-    site.layer(CatchPanicLayer::new())
+    routes
+        .layer(CatchPanicLayer::new())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(api)
+        .with_state(site)
 }
 
 /// A route that answers GET.
-fn get_only<H, T>(handler: H) -> MethodRouter<Arc<Api>>
+fn get_only<H, T>(handler: H) -> MethodRouter<Site>
 where
-    H: axum::handler::Handler<T, Arc<Api>>,
+    H: axum::handler::Handler<T, Site>,
     T: 'static,
 {
     get(handler).fallback(|| refuse_method("GET, OPTIONS"))
 }
 
 /// A route that answers GET and POST.
-fn get_and_post<H, T>(handler: H) -> MethodRouter<Arc<Api>>
+fn get_and_post<H, T>(handler: H) -> MethodRouter<Site>
 where
-    H: axum::handler::Handler<T, Arc<Api>> + Clone,
+    H: axum::handler::Handler<T, Site> + Clone,
     T: 'static,
 {
     get(handler.clone())
@@ -138,9 +83,9 @@ where
 }
 
 /// A route that answers POST and PUT.
-fn post_and_put<H, T>(handler: H) -> MethodRouter<Arc<Api>>
+fn post_and_put<H, T>(handler: H) -> MethodRouter<Site>
 where
-    H: axum::handler::Handler<T, Arc<Api>> + Clone,
+    H: axum::handler::Handler<T, Site> + Clone,
     T: 'static,
 {
     post(handler.clone())
@@ -154,7 +99,7 @@ async fn refuse_method(allowed: &'static str) -> impl IntoResponse {
     (StatusCode::METHOD_NOT_ALLOWED, headers, "Method Not Allowed\n")
 }
 
-fn api_routes(api: &Arc<Api>, cors: Cors) -> Router<Arc<Api>> {
+fn api_routes(site: &Site, cors: Cors) -> Router<Site> {
     Router::new()
         .route("/query", get_and_post(query::instant))
         .route("/query_range", get_and_post(query::range))
@@ -190,7 +135,10 @@ fn api_routes(api: &Arc<Api>, cors: Cors) -> Router<Arc<Api>> {
         .fallback(pages::not_found)
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn(options_and_vary))
-        .layer(middleware::from_fn_with_state(api.clone(), readiness::layer))
+        .layer(middleware::from_fn_with_state(
+            site.start.clone(),
+            readiness::layer,
+        ))
         .layer(middleware::from_fn_with_state(cors, cors::layer))
 }
 

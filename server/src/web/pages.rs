@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::sync::oneshot;
 
-use super::Api;
+use super::state::{LifecycleState, PageState};
 
 /// Text with a status.
 fn text(status: StatusCode, body: impl Into<String>) -> Response {
@@ -21,12 +21,12 @@ pub(crate) async fn healthy() -> Response {
 }
 
 /// `POST /-/reload`: answers when the new configuration is in force, or says why the old one still is.
-pub(crate) async fn reload(State(api): State<Arc<Api>>, method: Method) -> Response {
-    if let Some(refusal) = refuse_lifecycle(&api, &method) {
+pub(crate) async fn reload(State(state): State<Arc<LifecycleState>>, method: Method) -> Response {
+    if let Some(refusal) = refuse_lifecycle(&state, &method) {
         return refusal;
     }
     let (answer, answered) = oneshot::channel();
-    if api.reload.send(answer).await.is_err() {
+    if state.reload.send(answer).await.is_err() {
         return text(
             StatusCode::INTERNAL_SERVER_ERROR,
             "failed to reload config: server is stopping\n",
@@ -45,35 +45,36 @@ pub(crate) async fn reload(State(api): State<Arc<Api>>, method: Method) -> Respo
     }
 }
 
-pub(crate) async fn quit(State(api): State<Arc<Api>>, method: Method) -> Response {
-    if let Some(refusal) = refuse_lifecycle(&api, &method) {
+pub(crate) async fn quit(State(state): State<Arc<LifecycleState>>, method: Method) -> Response {
+    if let Some(refusal) = refuse_lifecycle(&state, &method) {
         return refusal;
     }
     tracing::warn!("Received termination request via web service, exiting gracefully...");
-    api.stop.cancel();
+    state.stop.cancel();
     text(StatusCode::OK, "Requesting termination... Goodbye!")
 }
 
-fn refuse_lifecycle(api: &Api, method: &Method) -> Option<Response> {
+fn refuse_lifecycle(state: &LifecycleState, method: &Method) -> Option<Response> {
     if !matches!(*method, Method::POST | Method::PUT) {
         return Some(text(
             StatusCode::METHOD_NOT_ALLOWED,
             "Only POST or PUT requests allowed",
         ));
     }
-    (!api.lifecycle_enabled).then(|| text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."))
+    (!state.enabled).then(|| text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."))
 }
 
 /// `/graph` and the like: where the reference's pages are, ours is one page.
-pub(crate) async fn to_front(State(api): State<Arc<Api>>) -> Response {
-    let location = HeaderValue::try_from(format!("{}/", api.prefix)).unwrap_or(HeaderValue::from_static("/"));
+pub(crate) async fn to_front(State(state): State<Arc<PageState>>) -> Response {
+    let location =
+        HeaderValue::try_from(format!("{}/", state.prefix)).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::FOUND, [(LOCATION, location)]).into_response()
 }
 
 /// One page that says what is here. It asks the API for what it shows.
-pub(crate) async fn front(State(api): State<Arc<Api>>) -> Response {
+pub(crate) async fn front(State(state): State<Arc<PageState>>) -> Response {
     let page = include_str!("front.html")
-        .replace("{{title}}", &escape(&api.page_title))
+        .replace("{{title}}", &escape(&state.title))
         .replace("{{version}}", env!("CARGO_PKG_VERSION"));
     ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }
@@ -90,7 +91,7 @@ pub(crate) async fn not_found() -> Response {
 }
 
 /// Our own metrics, in the form that the scraper asked for.
-pub(crate) async fn metrics(State(api): State<Arc<Api>>, headers: http::HeaderMap) -> Response {
+pub(crate) async fn metrics(State(state): State<Arc<PageState>>, headers: http::HeaderMap) -> Response {
     let accept = headers
         .get(http::header::ACCEPT)
         .and_then(|value| value.to_str().ok())
@@ -98,7 +99,7 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>, headers: http::HeaderMa
     let format = metrics::Format::negotiate(accept);
     (
         [(CONTENT_TYPE, format.content_type())],
-        api.metrics.render(format),
+        state.metrics.render(format),
     )
         .into_response()
 }

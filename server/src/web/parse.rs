@@ -5,20 +5,20 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
 use super::answer::{ApiError, success};
 use super::json;
 use super::params::Params;
+use super::state::QueryState;
 
-pub(crate) async fn format_query(State(api): State<Arc<Api>>, params: Params) -> Response {
-    match api.engine.parse(params.get("query")) {
+pub(crate) async fn format_query(State(state): State<Arc<QueryState>>, params: Params) -> Response {
+    match state.engine.parse(params.get("query")) {
         Ok(expr) => success(&[], |out| json::string(out, &expr.pretty())),
         Err(error) => ApiError::parameter("query", error).into_response(),
     }
 }
 
-pub(crate) async fn parse_query(State(api): State<Arc<Api>>, params: Params) -> Response {
-    match api.engine.parse(params.get("query")) {
+pub(crate) async fn parse_query(State(state): State<Arc<QueryState>>, params: Params) -> Response {
+    match state.engine.parse(params.get("query")) {
         Ok(expr) => {
             let mut tree = String::new();
             promql::ast_json::write(&expr, &mut tree);

@@ -12,7 +12,6 @@ use promql::engine::{CancelHandle, EvalTime, QueryError, QueryOptions, QueryOutp
 use promql::value::Value;
 use tokio::sync::oneshot;
 
-use super::Api;
 use super::answer::{
     ApiError, CancelOnDrop, ErrorType, SUCCESS_HEAD, TRUNCATED, annotation_texts, json_response,
     success_json, tail,
@@ -21,6 +20,7 @@ use super::chunks::{self, ChunkSink};
 use super::json;
 use super::listener::Peer;
 use super::params::{Params, Quoted};
+use super::state::QueryState;
 use crate::explain::Explained;
 use crate::queries::{Origin, QueryTimes, Question, StatsJson, Turn};
 
@@ -56,12 +56,16 @@ enum Stats {
     Steps,
 }
 
-pub(crate) async fn instant(State(api): State<Arc<Api>>, origin: Origin, params: Params) -> Response {
-    respond(api, asked_instant, origin, params).await
+pub(crate) async fn instant(
+    State(state): State<Arc<QueryState>>,
+    origin: Origin,
+    params: Params,
+) -> Response {
+    respond(state, asked_instant, origin, params).await
 }
 
-pub(crate) async fn range(State(api): State<Arc<Api>>, origin: Origin, params: Params) -> Response {
-    respond(api, asked_range, origin, params).await
+pub(crate) async fn range(State(state): State<Arc<QueryState>>, origin: Origin, params: Params) -> Response {
+    respond(state, asked_range, origin, params).await
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Origin {
@@ -79,13 +83,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Origin {
     }
 }
 
-fn asked_instant(api: &Api, params: &Params) -> Result<Asked, ApiError> {
+fn asked_instant(state: &QueryState, params: &Params) -> Result<Asked, ApiError> {
     let limit = params.limit()?;
-    let at_ms = params.time_ms("time", Some(api.clock.now_ms()))?;
+    let at_ms = params.time_ms("time", Some(state.clock.now_ms()))?;
     asked(params, EvalTime::Instant { at_ms }, limit)
 }
 
-fn asked_range(_: &Api, params: &Params) -> Result<Asked, ApiError> {
+fn asked_range(_: &QueryState, params: &Params) -> Result<Asked, ApiError> {
     let limit = params.limit()?;
     let start_ms = params.time_ms("start", None)?;
     let end_ms = params.time_ms("end", None)?;
@@ -161,21 +165,21 @@ fn asked(params: &Params, time: EvalTime, limit: usize) -> Result<Asked, ApiErro
 }
 
 async fn respond(
-    api: Arc<Api>,
-    read: fn(&Api, &Params) -> Result<Asked, ApiError>,
+    state: Arc<QueryState>,
+    read: fn(&QueryState, &Params) -> Result<Asked, ApiError>,
     origin: Origin,
     params: Params,
 ) -> Response {
-    let asked = match read(&api, &params) {
+    let asked = match read(&state, &params) {
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
     if asked.explain == Explain::Plan {
-        return planned(&api, &asked).unwrap_or_else(IntoResponse::into_response);
+        return planned(&state, &asked).unwrap_or_else(IntoResponse::into_response);
     }
     let stats_warning = deprecated_stats(params.get("stats"));
     let _hung_up = CancelOnDrop(asked.options.cancel.clone());
-    let turn = match api
+    let turn = match state
         .queries
         .turn(&asked.query, &origin, asked.options.timeout)
         .await
@@ -187,7 +191,7 @@ async fn respond(
     let (failed, failure) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let begin = Instant::now();
-        let (output, truncated) = match evaluate(&api, &asked, &turn, &origin) {
+        let (output, truncated) = match evaluate(&state, &asked, &turn, &origin) {
             Ok(evaluated) => evaluated,
             // Nobody may be left to tell.
             Err(error) => return drop(failed.send(error)),
@@ -217,9 +221,9 @@ async fn respond(
 }
 
 /// The plan of a query, beside an empty answer of the right form.
-fn planned(api: &Api, asked: &Asked) -> Result<Response, ApiError> {
-    let expr = api.engine.parse(&asked.query).map_err(QueryError::from)?;
-    let plan = api.engine.explain(&expr, asked.time, &asked.options)?;
+fn planned(state: &QueryState, asked: &Asked) -> Result<Response, ApiError> {
+    let expr = state.engine.parse(&asked.query).map_err(QueryError::from)?;
+    let plan = state.engine.explain(&expr, asked.time, &asked.options)?;
     let result_type = match asked.time {
         EvalTime::Instant { .. } => "vector",
         EvalTime::Range { .. } => "matrix",
@@ -232,7 +236,12 @@ fn planned(api: &Api, asked: &Asked) -> Result<Response, ApiError> {
 }
 
 /// The answer, cut to the limit, and whether it was cut.
-fn evaluate(api: &Api, asked: &Asked, turn: &Turn, origin: &Origin) -> Result<(QueryOutput, bool), ApiError> {
+fn evaluate(
+    state: &QueryState,
+    asked: &Asked,
+    turn: &Turn,
+    origin: &Origin,
+) -> Result<(QueryOutput, bool), ApiError> {
     let question = Question {
         text: &asked.query,
         expr: None,
@@ -240,7 +249,7 @@ fn evaluate(api: &Api, asked: &Asked, turn: &Turn, origin: &Origin) -> Result<(Q
         options: asked.options.clone(),
         origin,
     };
-    let mut output = api.queries.run(turn, question)?;
+    let mut output = state.queries.run(turn, question)?;
     let truncated = asked.limit > 0
         && match &mut output.value {
             Value::Vector(samples) => cut(samples, asked.limit),

@@ -13,7 +13,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
 
-use super::{Api, BODY_BYTES_MAX};
+use super::BODY_BYTES_MAX;
+use super::state::StartState;
 
 /// Compat: tells probes whether a server that is not ready starts or stops.
 const STOPPING: HeaderName = HeaderName::from_static("x-prometheus-stopping");
@@ -23,11 +24,11 @@ const STOPPING: HeaderName = HeaderName::from_static("x-prometheus-stopping");
 pub(super) struct NotYet;
 
 /// `/-/ready`: 503 while starting or stopping, and while nothing can be stored (queries go on then).
-pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
-    if !*api.ready.borrow() || api.stop.is_cancelled() {
-        return unavailable(&api);
+pub(super) async fn ready(State(state): State<Arc<StartState>>) -> Response {
+    if !*state.ready.borrow() || state.stop.is_cancelled() {
+        return unavailable(&state);
     }
-    if let Some(why) = api.db.head().write_failure() {
+    if let Some(why) = state.db.head().write_failure() {
         let text = format!("Prometheus Server is not Ready: nothing can be stored: {why}\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
@@ -36,8 +37,12 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
 }
 
 /// Compat: as the reference refuses whatever it cannot answer yet.
-pub(super) fn unavailable(api: &Api) -> Response {
-    let stopping = if api.stop.is_cancelled() { "true" } else { "false" };
+pub(super) fn unavailable(state: &StartState) -> Response {
+    let stopping = if state.stop.is_cancelled() {
+        "true"
+    } else {
+        "false"
+    };
     let mut response = not_yet();
     response
         .headers_mut()
@@ -62,13 +67,13 @@ fn reads(path: &str) -> bool {
 }
 
 /// Lets requests pass once the log is read; before that those that need nothing of it.
-pub(super) async fn layer(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+pub(super) async fn layer(State(state): State<Arc<StartState>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if *api.ready.borrow() || path.ends_with("/status/walreplay") {
+    if *state.ready.borrow() || path.ends_with("/status/walreplay") {
         return next.run(request).await;
     }
     if !reads(path) {
-        return unavailable(&api);
+        return unavailable(&state);
     }
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
@@ -82,15 +87,15 @@ pub(super) async fn layer(State(api): State<Arc<Api>>, request: Request, next: N
     if from_blocks.extensions().get::<NotYet>().is_none() {
         return from_blocks;
     }
-    let mut ready = api.ready.subscribe();
-    let waiting = tokio::time::timeout(api.start_patience, ready.wait_for(|ready| *ready));
+    let mut ready = state.ready.subscribe();
+    let waiting = tokio::time::timeout(state.patience, ready.wait_for(|ready| *ready));
     let is_ready = tokio::select! {
         waited = waiting => matches!(waited, Ok(Ok(_))),
-        () = api.stop.cancelled() => false,
+        () = state.stop.cancelled() => false,
     };
     if is_ready {
         next.run(again).await
     } else {
-        unavailable(&api)
+        unavailable(&state)
     }
 }

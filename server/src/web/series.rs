@@ -11,13 +11,13 @@ use model::matcher::Matcher;
 use model::storage::{Interrupted, Querier, SelectHints, SeriesSet, StorageError, TimeRange, WatchSelect};
 use promql::engine::CancelHandle;
 
-use super::Api;
 use super::answer::{
     ApiError, CancelOnDrop, SUCCESS_HEAD, TRUNCATED, blocking, json_response, success, tail,
 };
 use super::chunks;
 use super::json;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params, Quoted};
+use super::state::QueryState;
 
 /// Series of an answer that is written whole before it is sent; larger ones are sent while they are written.
 const WRITTEN_AT_ONCE_MAX: usize = 10_000;
@@ -73,13 +73,13 @@ impl WatchSelect for WhileWanted {
 
 /// Searches the indexes on a thread of its own, until the client hangs up.
 async fn search<T: Send + 'static>(
-    api: Arc<Api>,
+    state: Arc<QueryState>,
     asked: Asked,
-    find: impl FnOnce(&Api, &Asked, &SelectHints) -> Result<T, StorageError> + Send + 'static,
+    find: impl FnOnce(&QueryState, &Asked, &SelectHints) -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let cancel = CancelHandle::new();
     let _hung_up = CancelOnDrop(cancel.clone());
-    blocking(move || Ok(find(&api, &asked, &asked.hints(WhileWanted(cancel)))?)).await
+    blocking(move || Ok(find(&state, &asked, &asked.hints(WhileWanted(cancel)))?)).await
 }
 
 /// The parameters, `match[]` apart.
@@ -99,7 +99,7 @@ fn asked(params: &Params) -> Result<Asked, ApiError> {
     })
 }
 
-pub(crate) async fn series(State(api): State<Arc<Api>>, params: Params) -> Response {
+pub(crate) async fn series(State(state): State<Arc<QueryState>>, params: Params) -> Response {
     let select = || {
         if params.all("match[]").is_empty() {
             return Err(ApiError::bad_data("no match[] parameter provided"));
@@ -115,7 +115,7 @@ pub(crate) async fn series(State(api): State<Arc<Api>>, params: Params) -> Respo
         })
     };
     let found = match select() {
-        Ok(asked) => search(api, asked, select_series).await,
+        Ok(asked) => search(state, asked, select_series).await,
         Err(error) => Err(error),
     };
     match found {
@@ -193,8 +193,8 @@ async fn streamed(found: Found) -> Response {
     json_response(StatusCode::OK, chunks.into_body().await.unwrap_or_default())
 }
 
-fn select_series(api: &Api, asked: &Asked, hints: &SelectHints) -> Result<Found, StorageError> {
-    let querier = api.storage.querier(asked.range)?;
+fn select_series(state: &QueryState, asked: &Asked, hints: &SelectHints) -> Result<Found, StorageError> {
+    let querier = state.storage.querier(asked.range)?;
     if let [matchers] = asked.selectors.as_slice() {
         let set = querier.select(hints, matchers)?;
         let (shown, warnings) = shown(set.len(), asked.limit);
@@ -219,15 +219,15 @@ fn select_series(api: &Api, asked: &Asked, hints: &SelectHints) -> Result<Found,
     })
 }
 
-pub(crate) async fn label_names(State(api): State<Arc<Api>>, params: Params) -> Response {
-    names(api, &params, |querier, hints, matchers| {
+pub(crate) async fn label_names(State(state): State<Arc<QueryState>>, params: Params) -> Response {
+    names(state, &params, |querier, hints, matchers| {
         querier.label_names(hints, matchers)
     })
     .await
 }
 
 pub(crate) async fn label_values(
-    State(api): State<Arc<Api>>,
+    State(state): State<Arc<QueryState>>,
     Path(name): Path<String>,
     params: Params,
 ) -> Response {
@@ -236,14 +236,14 @@ pub(crate) async fn label_values(
     if name.is_empty() {
         return ApiError::bad_data(format_args!("invalid label name: {}", Quoted(&name))).into_response();
     }
-    names(api, &params, move |querier, hints, matchers| {
+    names(state, &params, move |querier, hints, matchers| {
         querier.label_values(&name, hints, matchers)
     })
     .await
 }
 
 async fn names(
-    api: Arc<Api>,
+    state: Arc<QueryState>,
     params: &Params,
     ask: impl Fn(&dyn Querier, &SelectHints, &[Matcher]) -> Result<Vec<String>, StorageError> + Send + 'static,
 ) -> Response {
@@ -251,8 +251,8 @@ async fn names(
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
-    let find = move |api: &Api, asked: &Asked, hints: &SelectHints| {
-        let querier = api.storage.querier(asked.range)?;
+    let find = move |state: &QueryState, asked: &Asked, hints: &SelectHints| {
+        let querier = state.storage.querier(asked.range)?;
         let mut found = match asked.selectors.as_slice() {
             [] => ask(&*querier, hints, &[])?,
             several => {
@@ -272,9 +272,9 @@ async fn names(
         Ok((found, warnings))
     };
     let brief = asked.hints(Until(Instant::now() + BRIEF));
-    let found = match find(&api, &asked, &brief) {
+    let found = match find(&state, &asked, &brief) {
         // Once more from the beginning.
-        Err(StorageError::Interrupted(_)) => search(api, asked, find).await,
+        Err(StorageError::Interrupted(_)) => search(state, asked, find).await,
         found => found.map_err(ApiError::from),
     };
     match found {

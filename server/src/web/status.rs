@@ -8,20 +8,20 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tsdb::db::Stat;
 
-use super::Api;
 use super::answer::{ApiError, blocking, success_json};
 use super::params::Params;
+use super::state::{StartState, StatusState};
 
 /// Largest `limit` of the statistics.
 const STATS_LIMIT_MAX: usize = 10_000;
 const STATS_LIMIT_DEFAULT: usize = 10;
 
-pub(crate) async fn config(State(api): State<Arc<Api>>) -> Response {
-    success_json(&json!({ "yaml": &*api.status.load().config_yaml }))
+pub(crate) async fn config(State(state): State<Arc<StatusState>>) -> Response {
+    success_json(&json!({ "yaml": &*state.config.load().config_yaml }))
 }
 
-pub(crate) async fn flags(State(api): State<Arc<Api>>) -> Response {
-    let flags: BTreeMap<&str, &str> = api.flags.iter().collect();
+pub(crate) async fn flags(State(state): State<Arc<StatusState>>) -> Response {
+    let flags: BTreeMap<&str, &str> = state.flags.iter().collect();
     success_json(&flags)
 }
 
@@ -37,18 +37,18 @@ pub(crate) async fn build_info() -> Response {
     }))
 }
 
-pub(crate) async fn runtime_info(State(api): State<Arc<Api>>) -> Response {
-    let status = api.status.load();
+pub(crate) async fn runtime_info(State(state): State<Arc<StatusState>>) -> Response {
+    let status = state.config.load();
     let folder = std::env::current_dir().map(|folder| folder.to_string_lossy().into_owned());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     success_json(&json!({
-        "startTime": rfc3339_nanos(api.start_ms),
+        "startTime": rfc3339_nanos(state.start_ms),
         "CWD": folder.unwrap_or_default(),
         "hostname": hostname(),
-        "serverTime": rfc3339_nanos(api.clock.now_ms()),
+        "serverTime": rfc3339_nanos(state.clock.now_ms()),
         "reloadConfigSuccess": status.reload_success,
         "lastConfigTime": rfc3339_seconds(status.last_reload_ms),
-        "corruptionCount": api.db.replay_report().damages.len(),
+        "corruptionCount": state.db.replay_report().damages.len(),
         "goroutineCount": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "GOMAXPROCS": cores,
         // Compat: the reference's largest limit, which means none.
@@ -78,12 +78,12 @@ fn hostname() -> String {
 }
 
 /// How far reading the log has come, in segments; answered while it is read.
-pub(crate) async fn wal_replay(State(api): State<Arc<Api>>) -> Response {
-    let (min, max, current) = api.progress.segments();
+pub(crate) async fn wal_replay(State(state): State<Arc<StartState>>) -> Response {
+    let (min, max, current) = state.progress.segments();
     success_json(&json!({ "min": min, "max": max, "current": current }))
 }
 
-pub(crate) async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Response {
+pub(crate) async fn tsdb(State(state): State<Arc<StatusState>>, params: Params) -> Response {
     let limit = match params.get("limit") {
         "" => STATS_LIMIT_DEFAULT,
         text => match text.parse() {
@@ -95,14 +95,14 @@ pub(crate) async fn tsdb(State(api): State<Arc<Api>>, params: Params) -> Respons
             _ => return ApiError::bad_data("limit must be a positive number").into_response(),
         },
     };
-    match blocking(move || Ok(head_statistics(&api, limit))).await {
+    match blocking(move || Ok(head_statistics(&state, limit))).await {
         Ok(statistics) => success_json(&statistics),
         Err(error) => error.into_response(),
     }
 }
 
-fn head_statistics(api: &Api, limit: usize) -> Value {
-    let head = api.db.head_status(model::labels::METRIC_NAME, limit);
+fn head_statistics(state: &StatusState, limit: usize) -> Value {
+    let head = state.db.head_status(model::labels::METRIC_NAME, limit);
     json!({
         "headStats": {
             "numSeries": head.series,
@@ -125,7 +125,7 @@ fn stats(stats: &[Stat]) -> Vec<Value> {
         .collect()
 }
 
-pub(crate) async fn blocks(State(api): State<Arc<Api>>) -> Response {
-    let metas: Vec<_> = api.db.blocks().iter().map(|block| block.meta()).collect();
+pub(crate) async fn blocks(State(state): State<Arc<StatusState>>) -> Response {
+    let metas: Vec<_> = state.db.blocks().iter().map(|block| block.meta()).collect();
     success_json(&json!({ "blocks": metas.iter().map(|meta| &**meta).collect::<Vec<_>>() }))
 }

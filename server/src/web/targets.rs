@@ -10,22 +10,22 @@ use model::sample::Metadata;
 use scraper::{ActiveTarget, PoolTargets};
 use serde_json::{Map, Value, json};
 
-use super::Api;
 use super::answer::{ApiError, success_json};
 use super::json::labels_value;
 use super::params::Params;
+use super::state::TargetState;
 use super::status::{NEVER, rfc3339_nanos};
 
-pub(crate) async fn scrape_pools(State(api): State<Arc<Api>>) -> Response {
-    let names: Vec<String> = api.scraper.targets().into_iter().map(|pool| pool.job).collect();
+pub(crate) async fn scrape_pools(State(state): State<Arc<TargetState>>) -> Response {
+    let names: Vec<String> = state.scraper.targets().into_iter().map(|pool| pool.job).collect();
     success_json(&json!({ "scrapePools": names }))
 }
 
-pub(crate) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Response {
-    let pools = api.scraper.targets();
+pub(crate) async fn targets(State(state): State<Arc<TargetState>>, params: Params) -> Response {
+    let pools = state.scraper.targets();
     let wanted = params.get("scrapePool");
-    let state = params.get("state").to_lowercase();
-    let shown = |kind: &str| matches!(state.as_str(), "" | "any") || state == kind;
+    let health = params.get("state").to_lowercase();
+    let shown = |kind: &str| matches!(health.as_str(), "" | "any") || health == kind;
     let (mut active, mut dropped, mut counts) = (Vec::new(), Vec::new(), Map::new());
     for pool in &pools {
         // Compat: the counts are those of all pools, whichever was asked for.
@@ -34,7 +34,7 @@ pub(crate) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Resp
             continue;
         }
         if shown("active") {
-            active.extend(pool.active.iter().map(|target| active_json(&api, pool, target)));
+            active.extend(pool.active.iter().map(|target| active_json(&state, pool, target)));
         }
         if shown("dropped") {
             dropped.extend(
@@ -56,13 +56,13 @@ pub(crate) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Resp
     }))
 }
 
-fn active_json(api: &Api, pool: &PoolTargets, target: &ActiveTarget) -> Value {
+fn active_json(state: &TargetState, pool: &PoolTargets, target: &ActiveTarget) -> Value {
     json!({
         "discoveredLabels": labels_value(&target.discovered),
         "labels": labels_value(&target.labels),
         "scrapePool": pool.job,
         "scrapeUrl": target.scrape_url,
-        "globalUrl": global_url(&target.scrape_url, &api.external_url),
+        "globalUrl": global_url(&target.scrape_url, &state.external_url),
         "lastError": target.status.last_error,
         "lastScrape": target.status.last_scrape_ms.map_or_else(|| NEVER.to_owned(), rfc3339_nanos),
         "lastScrapeDuration": target.status.last_duration_s,
@@ -119,7 +119,7 @@ fn said_by(target: &ActiveTarget, family: &str) -> Vec<(String, Metadata)> {
         .collect()
 }
 
-pub(crate) async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Response {
+pub(crate) async fn metadata(State(state): State<Arc<TargetState>>, params: Params) -> Response {
     let (limit, per_metric) = match (number(&params, "limit"), number(&params, "limit_per_metric")) {
         (Ok(limit), Ok(per_metric)) => (limit, per_metric),
         (Err(error), _) | (_, Err(error)) => return error.into_response(),
@@ -127,7 +127,7 @@ pub(crate) async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Res
     let wanted = params.get("metric");
     // Different things may be said of one family; each counts once.
     let mut families: BTreeMap<String, Vec<Metadata>> = BTreeMap::new();
-    for target in api.scraper.targets().iter().flat_map(|pool| &pool.active) {
+    for target in state.scraper.targets().iter().flat_map(|pool| &pool.active) {
         for (family, said) in said_by(target, wanted) {
             let known = families.entry(family).or_default();
             let room = per_metric <= 0 || (known.len() as i64) < per_metric;
@@ -145,7 +145,7 @@ pub(crate) async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Res
     success_json(&data)
 }
 
-pub(crate) async fn target_metadata(State(api): State<Arc<Api>>, params: Params) -> Response {
+pub(crate) async fn target_metadata(State(state): State<Arc<TargetState>>, params: Params) -> Response {
     let limit = match number(&params, "limit") {
         Ok(limit) => limit,
         Err(error) => return error.into_response(),
@@ -159,7 +159,7 @@ pub(crate) async fn target_metadata(State(api): State<Arc<Api>>, params: Params)
     };
     let wanted = params.get("metric");
     let mut found = Vec::new();
-    for target in api.scraper.targets().iter().flat_map(|pool| &pool.active) {
+    for target in state.scraper.targets().iter().flat_map(|pool| &pool.active) {
         if limit >= 0 && found.len() as i64 >= limit {
             break;
         }
@@ -181,15 +181,15 @@ pub(crate) async fn target_metadata(State(api): State<Arc<Api>>, params: Params)
     success_json(&found)
 }
 
-pub(crate) async fn relabel_steps(State(api): State<Arc<Api>>, params: Params) -> Response {
-    match relabel_each(&api, &params) {
+pub(crate) async fn relabel_steps(State(state): State<Arc<TargetState>>, params: Params) -> Response {
+    match relabel_each(&state, &params) {
         Ok(steps) => success_json(&json!({ "steps": steps })),
         Err(error) => error.into_response(),
     }
 }
 
 /// What each relabelling rule of a job makes of a label set.
-fn relabel_each(api: &Api, params: &Params) -> Result<Vec<Value>, ApiError> {
+fn relabel_each(state: &TargetState, params: &Params) -> Result<Vec<Value>, ApiError> {
     let job = params.get("scrapePool");
     if job.is_empty() {
         return Err(ApiError::bad_data("no scrapePool parameter provided"));
@@ -199,7 +199,7 @@ fn relabel_each(api: &Api, params: &Params) -> Result<Vec<Value>, ApiError> {
     }
     let given: BTreeMap<String, String> = serde_json::from_str(params.get("labels"))
         .map_err(|error| ApiError::bad_data(format_args!("error parsing labels: {error}")))?;
-    let pools = api.scraper.targets();
+    let pools = state.scraper.targets();
     let pool = pools.iter().find(|pool| pool.job == job).ok_or_else(|| {
         ApiError::bad_data(format_args!(
             "error retrieving scrape config: scrape pool {job:?} not found"

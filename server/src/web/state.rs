@@ -1,0 +1,118 @@
+//! What routes answer from, by areas: a handler takes the state of its area, and sees nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::extract::FromRef;
+use model::clock::Clock;
+use model::storage::Queryable;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::flags::FlagValues;
+use crate::queries::Queries;
+use crate::reload::{ConfigStatus, ReloadRequest};
+
+/// The states of all areas.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) query: Arc<QueryState>,
+    pub(crate) targets: Arc<TargetState>,
+    pub(crate) alerting: Arc<AlertingState>,
+    pub(crate) status: Arc<StatusState>,
+    pub(crate) admin: Arc<AdminState>,
+    pub(crate) lifecycle: Arc<LifecycleState>,
+    pub(crate) start: Arc<StartState>,
+    pub(crate) pages: Arc<PageState>,
+}
+
+/// Queries and searches of the index.
+pub(crate) struct QueryState {
+    pub(crate) storage: Arc<dyn Queryable>,
+    /// Exemplars are behind no door of their own.
+    pub(crate) db: Arc<tsdb::db::Db>,
+    pub(crate) engine: Arc<promql::engine::Engine>,
+    pub(crate) queries: Arc<Queries>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// What is scraped, and what it says of itself.
+pub(crate) struct TargetState {
+    pub(crate) scraper: Arc<scraper::Manager>,
+    /// Where this server is reached from outside.
+    pub(crate) external_url: url::Url,
+}
+
+/// Rules, alerts, and where they go.
+pub(crate) struct AlertingState {
+    pub(crate) rules: Arc<rules::Manager>,
+    pub(crate) notifier: Arc<notify::Notifier>,
+}
+
+/// What this server is and how it fares.
+pub(crate) struct StatusState {
+    pub(crate) config: ArcSwap<ConfigStatus>,
+    pub(crate) flags: FlagValues,
+    pub(crate) features: promql::engine::Features,
+    pub(crate) lifecycle_enabled: bool,
+    pub(crate) admin_enabled: bool,
+    pub(crate) db: Arc<tsdb::db::Db>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) start_ms: i64,
+}
+
+/// What changes the store.
+pub(crate) struct AdminState {
+    pub(crate) enabled: bool,
+    pub(crate) db: Arc<tsdb::db::Db>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Reloading and ending.
+pub(crate) struct LifecycleState {
+    pub(crate) enabled: bool,
+    pub(crate) reload: mpsc::Sender<ReloadRequest>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How far the start has come, and whether the end has begun.
+pub(crate) struct StartState {
+    /// Whether the logs are read.
+    pub(crate) ready: watch::Sender<bool>,
+    /// How far reading them has come.
+    pub(crate) progress: Arc<tsdb::head::ReplayProgress>,
+    /// How long a query waits for that, where it needs what is in them.
+    pub(crate) patience: Duration,
+    pub(crate) stop: CancellationToken,
+    pub(crate) db: Arc<tsdb::db::Db>,
+}
+
+/// Pages for people, and our own metrics.
+pub(crate) struct PageState {
+    pub(crate) title: String,
+    /// Path in front of everything, without a slash at its end; empty for none.
+    pub(crate) prefix: String,
+    pub(crate) metrics: metrics::Registry,
+}
+
+macro_rules! areas {
+    ($($field:ident: $state:ty),+ $(,)?) => {
+        $(impl FromRef<Site> for Arc<$state> {
+            fn from_ref(site: &Site) -> Self {
+                site.$field.clone()
+            }
+        })+
+    };
+}
+
+areas! {
+    query: QueryState,
+    targets: TargetState,
+    alerting: AlertingState,
+    status: StatusState,
+    admin: AdminState,
+    lifecycle: LifecycleState,
+    start: StartState,
+    pages: PageState,
+}
