@@ -27,6 +27,7 @@ pub mod histogram;
 pub mod label_table;
 pub mod labels;
 pub mod matcher;
+pub mod nearest;
 pub mod regex;
 pub mod relabel;
 pub mod sample;

@@ -10,25 +10,14 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Why logging cannot be set up as asked.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LoggingError {
-    /// Not one of the four levels.
-    #[error("unrecognized log level {0:?}: expected debug, info, warn or error")]
-    Level(String),
-    /// Not one of the two forms.
-    #[error("unrecognized log format {0:?}: expected logfmt or json")]
-    Format(String),
-}
-
-/// Sends log lines to standard error from here on.
-pub(crate) fn init(level: &str, format: &str) -> Result<(), LoggingError> {
+/// Sends log lines to standard error from here on. What is no level or no format counts as the default; that it is none
+/// is said by whoever reads the flags.
+pub(crate) fn init(level: &str, format: &str) {
     let level = match level {
         "debug" => Level::DEBUG,
-        "info" => Level::INFO,
         "warn" => Level::WARN,
         "error" => Level::ERROR,
-        other => return Err(LoggingError::Level(other.to_owned())),
+        _ => Level::INFO,
     };
     // Other people's crates may speak from warnings upwards only.
     let filter = tracing_subscriber::EnvFilter::new(format!("warn,{}", own_targets(level)));
@@ -36,12 +25,8 @@ pub(crate) fn init(level: &str, format: &str) -> Result<(), LoggingError> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     // A second initialisation happens in tests only; the first one counts.
-    let _ = match format {
-        "logfmt" => builder.event_format(Logfmt { json: false }).try_init(),
-        "json" => builder.event_format(Logfmt { json: true }).try_init(),
-        other => return Err(LoggingError::Format(other.to_owned())),
-    };
-    Ok(())
+    let json = format == "json";
+    let _ = builder.event_format(Logfmt { json }).try_init();
 }
 
 fn own_targets(level: Level) -> String {

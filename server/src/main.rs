@@ -14,9 +14,9 @@ mod queries;
 mod reload;
 mod serve;
 mod storage;
+mod version;
 mod web;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -29,10 +29,12 @@ use cli::serve_options::ServeOptions;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match run(cli::parse()) {
+    let action = cli::parse();
+    let json = action.logs_json();
+    match run(action) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            report(&error);
+            report(&error, json);
             ExitCode::FAILURE
         }
     }
@@ -43,16 +45,16 @@ fn run(action: Action) -> Result<u8> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match action {
         Action::Serve(flags) => {
+            logging::init(flags.get("log.level"), flags.get("log.format"));
             let options = ServeOptions::new(flags)?;
-            logging::init(&options.log_level, &options.log_format)?;
             runtime()?.block_on(serve::run(options, |_| {}))?;
             Ok(0)
         }
         Action::Demo(mut flags) => {
             runtime()?.block_on(async {
                 let _demo = demo::prepare(&mut flags).await?;
+                logging::init(flags.get("log.level"), flags.get("log.format"));
                 let options = ServeOptions::new(flags)?;
-                logging::init(&options.log_level, &options.log_format)?;
                 serve::run(options, demo::print_welcome).await?;
                 Ok::<_, anyhow::Error>(())
             })?;
@@ -77,18 +79,27 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .context("starting the runtime")
 }
 
-/// One line that says what is wrong, and the place in the file where there is one.
+/// Says what ended the program: in a line that each cause adds its words to once, and the place in the file where there is
+/// one; or as a log line, where those are JSON for a machine to read.
 #[expect(
     clippy::print_stderr,
     reason = "what ends the program is said on the terminal"
 )]
-fn report(error: &anyhow::Error) {
-    let color = std::io::stderr().is_terminal();
-    let place = error
-        .downcast_ref::<serve::ServeError>()
-        .and_then(|error| error.render(color));
-    eprintln!("narthex: {error:#}");
-    if let Some(place) = place {
+fn report(error: &anyhow::Error, json: bool) {
+    let text = cli::render::with_causes(error.as_ref());
+    let place = |color| {
+        let error = error.downcast_ref::<serve::ServeError>()?;
+        error.render(color)
+    };
+    if json {
+        match place(false) {
+            Some(place) => tracing::error!(err = %text, place, "Narthex cannot go on"),
+            None => tracing::error!(err = %text, "Narthex cannot go on"),
+        }
+        return;
+    }
+    eprintln!("narthex: {text}");
+    if let Some(place) = place(cli::render::color()) {
         eprintln!("{place}");
     }
 }

@@ -1,7 +1,7 @@
 //! Putting a configuration in force: everything is built aside first, and only then exchanged.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -9,8 +9,9 @@ use model::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::cli::serve_options::{FeatureFlags, StorageOptions};
-use crate::config::{self, Config, ConfigError, Loaded};
+use crate::cli::feature_flags::FeatureFlags;
+use crate::cli::serve_options::StorageOptions;
+use crate::config::{self, Config, ConfigError, LoadOptions, Loaded};
 use crate::queries::{Queries, QueryLog};
 
 /// What is kept when nothing says otherwise.
@@ -109,17 +110,10 @@ pub(crate) struct HeadLimits {
 }
 
 impl Reloader {
-    /// Reads the configuration.
-    pub(crate) fn read(&self) -> Result<Loaded, ConfigError> {
-        match &self.config_file {
-            Some(path) => config::load_file(path),
-            None => config::load_default(&self.own_address),
-        }
-    }
-
     /// Reads the configuration and puts it in force. On an error everything stays as it was.
     pub(crate) async fn reload(&self) -> Result<ConfigStatus, ReloadError> {
-        self.apply(self.read()?).await
+        let loaded = read(self.config_file.as_deref(), &self.own_address, &self.features)?;
+        self.apply(loaded).await
     }
 
     /// Puts a configuration in force. On an error everything stays as it was.
@@ -221,6 +215,23 @@ impl Reloader {
             last_reload_ms: self.clock.now_ms(),
             retention_text: retention_text(&kept).into(),
         }
+    }
+}
+
+/// Reads a configuration: that of the file, or without one the built-in configuration.
+pub(crate) fn read(
+    file: Option<&Path>,
+    own_address: &str,
+    features: &FeatureFlags,
+) -> Result<Loaded, ConfigError> {
+    let options = LoadOptions {
+        extra_scrape_metrics: features.extra_scrape_metrics,
+        protobuf_first: features.start_timestamps,
+        ..LoadOptions::default()
+    };
+    match file {
+        Some(path) => config::load_file(path, &options),
+        None => config::load_default(own_address, &options),
     }
 }
 

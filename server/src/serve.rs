@@ -1,10 +1,10 @@
 //! `narthex serve`: what is started in which order, what runs in between, and how it ends.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use model::clock::{Clock, SystemClock};
@@ -16,12 +16,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::flags::FlagValues;
 use crate::cli::serve_options::ServeOptions;
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
 use crate::instrument;
-use crate::logging::LoggingError;
 use crate::queries::{Queries, RuleQueries};
-use crate::reload::{ConfigStatus, ReloadError, ReloadRequest, Reloader};
+use crate::reload::{self, ConfigStatus, ReloadError, ReloadRequest, Reloader};
 use crate::storage;
 use crate::web::state::{
     AdminState, AlertingState, LifecycleState, PageState, QueryState, Site, StartState, StatusState,
@@ -30,17 +30,17 @@ use crate::web::state::{
 use crate::web::{self, Cors, listener};
 
 /// Sent with every request of ours.
-const USER_AGENT: &str = concat!("Narthex/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT: &str = crate::version::USER_AGENT;
 /// Requests to reload that may wait for one under way.
 const RELOADS_WAITING: usize = 8;
+
+/// As often as files are looked at where nobody asks for it.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ServeError {
-    /// A logging flag is wrong.
-    #[error(transparent)]
-    Logging(#[from] LoggingError),
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigError),
@@ -84,13 +84,12 @@ impl ServeError {
 
 /// Serves until a signal or a request ends it. `on_ready` is called once with the server's address.
 pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> Result<(), ServeError> {
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting Narthex");
-    for name in &options.features.unknown {
-        tracing::warn!(
-            option = name,
-            "Option for --enable-feature is unknown, or not in this version: it has no effect"
-        );
-    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        reference = crate::version::REFERENCE,
+        "Starting Narthex"
+    );
+    say_what_has_no_effect(&options);
     let mut listeners = Vec::new();
     for address in &options.listen_addresses {
         listeners.push(listen(address).await?);
@@ -102,6 +101,34 @@ pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> R
         .unwrap_or_default();
     let server = Server::build(options, own_address).await?;
     server.run(listeners, on_ready).await
+}
+
+/// A flag's help is a promise; where it is an empty one, the log says so, too.
+fn say_what_has_no_effect(options: &ServeOptions) {
+    for (flag, why) in options.flags.without_effect() {
+        tracing::warn!(flag, why, "This flag is accepted and has no effect");
+    }
+    for (option, why) in &options.features.without_effect {
+        tracing::warn!(
+            option,
+            why,
+            "This option for --enable-feature is accepted and has no effect"
+        );
+    }
+    for option in &options.features.unknown {
+        tracing::warn!(option, "Unknown option for --enable-feature");
+    }
+}
+
+/// Which configuration counts: a file that was named, one that lies here, or none.
+fn say_configuration(file: Option<&Path>) {
+    match file {
+        Some(file) => tracing::info!(file = %file.display(), "Loading configuration file"),
+        None => tracing::info!(
+            "No --config.file was given and no prometheus.yml lies here: the built-in configuration scrapes this \
+             server itself"
+        ),
+    }
 }
 
 /// Opens one address; `:9090` means every interface.
@@ -138,6 +165,8 @@ struct Server {
     /// Ends the queries of rules that are under way.
     rule_queries: CancelHandle,
     reloads: mpsc::Receiver<ReloadRequest>,
+    /// What tells whether the configuration's files have changed since they were first read.
+    first_fingerprint: Option<u64>,
 }
 
 impl Server {
@@ -148,12 +177,12 @@ impl Server {
         let registry = metrics::Registry::new();
         registry.collect_process();
         // A configuration that cannot be read must not cost the replay of a log first.
-        let first = match &options.config_file {
-            Some(path) => crate::config::load_file(path)?,
-            None => crate::config::load_default(&own_address)?,
-        };
+        say_configuration(options.config_file.as_deref());
+        let first_fingerprint = fingerprint(options.config_file.as_deref(), options.auto_reload).await;
+        let first = reload::read(options.config_file.as_deref(), &own_address, &options.features)?;
         let progress: Arc<tsdb::head::ReplayProgress> = Arc::default();
         let settings = storage::settings(&options, &first.config, progress.clone())?;
+        let flags = flags_in_force(&options, &first.config, &settings);
         let db = storage::open_blocks(&options.storage.path, settings, clock.clone()).await?;
         let storage: Arc<dyn Queryable> = db.clone();
         let subquery_step_ms = Arc::new(AtomicI64::new(first.config.global.evaluation_interval.as_ms()));
@@ -234,7 +263,7 @@ impl Server {
         let site = Site {
             status: Arc::new(StatusState {
                 config: ArcSwap::from_pointee(status),
-                flags: options.flags.clone(),
+                flags,
                 features: options.features.promql,
                 lifecycle_enabled: options.lifecycle,
                 admin_enabled: options.admin,
@@ -261,6 +290,7 @@ impl Server {
             }),
             pages: Arc::new(PageState {
                 title: options.page_title.clone(),
+                user_assets: options.user_assets.clone(),
                 prefix,
                 metrics: registry.clone(),
             }),
@@ -285,6 +315,7 @@ impl Server {
             site,
             rule_queries,
             reloads,
+            first_fingerprint,
         })
     }
 
@@ -296,6 +327,7 @@ impl Server {
             site,
             rule_queries,
             reloads,
+            first_fingerprint,
         } = self;
         let stop = site.start.stop.clone();
         let db = site.start.db.clone();
@@ -345,14 +377,16 @@ impl Server {
         ));
         site.alerting.rules.start();
         site.start.ready.send_replace(true);
-        tracing::info!("Server is ready to receive web requests.");
-        on_ready(&format!("http://{own_address}{}", site.pages.prefix));
+        let url = format!("http://{own_address}{}", site.pages.prefix);
+        tracing::info!(%url, "Server is ready to receive web requests.");
+        on_ready(&url);
         follow_reloads(
             &reloader,
             &site.status,
             reloads,
             hangups,
             options.auto_reload,
+            first_fingerprint,
             stop.clone(),
         )
         .await;
@@ -372,6 +406,26 @@ impl Server {
         tracing::info!("See you next time!");
         Ok(())
     }
+}
+
+/// The flags as they count: where the command line leaves something to the configuration, with what that says.
+///
+/// Compat: as the reference shows them (api-shapes/status_flags).
+fn flags_in_force(options: &ServeOptions, config: &Config, settings: &tsdb::db::Options) -> FlagValues {
+    let mut flags = options.flags.clone();
+    let kept = reload::retention(config, &options.storage);
+    let duration = model::duration::format_duration;
+    flags.show("storage.tsdb.retention.time", duration(kept.time_ms));
+    flags.show(
+        "storage.tsdb.retention.size",
+        yaml::Bytes(kept.bytes as i64).to_string(),
+    );
+    flags.show(
+        "storage.tsdb.max-block-duration",
+        duration(settings.block_range_max_ms),
+    );
+    flags.show("web.route-prefix", format!("/{}", options.route_prefix));
+    flags
 }
 
 fn engine_options(options: &ServeOptions, subquery_step_ms: Arc<AtomicI64>) -> EngineOptions {
@@ -400,7 +454,7 @@ fn external_url(options: &ServeOptions, own_address: &str) -> url::Url {
     let named = || {
         let port = own_address.rsplit(':').next().unwrap_or("9090");
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        url::Url::parse(&format!("http://{host}:{port}/{}", options.route_prefix))
+        url::Url::parse(&format!("http://{host}:{port}/{}", options.external_path))
     };
     options
         .external_url
@@ -444,27 +498,32 @@ async fn follow_reloads(
     mut requests: mpsc::Receiver<ReloadRequest>,
     mut hangups: tokio::signal::unix::Signal,
     auto_reload: Option<Duration>,
+    mut seen: Option<u64>,
     stop: CancellationToken,
 ) {
-    let mut look = tokio::time::interval(auto_reload.unwrap_or(Duration::from_secs(3600)));
-    let mut seen = modified(reloader);
+    let mut look = tokio::time::interval(auto_reload.unwrap_or(NEVER));
     loop {
-        let answer = tokio::select! {
+        let (answer, looked) = tokio::select! {
             () = stop.cancelled() => return,
-            request = requests.recv() => request,
-            _ = hangups.recv() => None,
-            _ = look.tick() => {
-                let now = modified(reloader);
-                if auto_reload.is_none() || now == seen {
-                    continue;
-                }
-                seen = now;
-                None
-            }
+            request = requests.recv() => (request, false),
+            _ = hangups.recv() => (None, false),
+            _ = look.tick() => (None, true),
         };
+        // Before the files are read: what changes while they are is a change.
+        let now = fingerprint(reloader.config_file.as_deref(), auto_reload).await;
+        if looked {
+            if now == seen {
+                continue;
+            }
+            tracing::info!("Configuration file change detected, reloading the configuration.");
+        }
         let result = reloader.reload().await;
         match &result {
-            Ok(_) => tracing::info!("Completed loading of configuration file"),
+            Ok(_) => {
+                tracing::info!("Completed loading of configuration file");
+                seen = now;
+            }
+            // Compat: it is tried again after each interval, since what was missing may have come meanwhile.
             Err(error) => tracing::error!(%error, "Error reloading config"),
         }
         let outcome = result.map(|new| status.config.store(Arc::new(new)));
@@ -482,8 +541,9 @@ async fn follow_reloads(
     }
 }
 
-/// When the configuration file was last changed.
-fn modified(reloader: &Reloader) -> Option<SystemTime> {
-    let path = reloader.config_file.as_ref()?;
-    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
+/// What tells whether the configuration's files have changed; `None` where nobody asks.
+async fn fingerprint(config_file: Option<&Path>, auto_reload: Option<Duration>) -> Option<u64> {
+    let path = config_file.filter(|_| auto_reload.is_some())?.to_owned();
+    let read = tokio::task::spawn_blocking(move || crate::config::fingerprint(&path));
+    read.await.ok()
 }

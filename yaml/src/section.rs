@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use model::nearest::nearest;
+
 use crate::convert::FromYaml;
 use crate::error::YamlError;
 use crate::node::{NodeKind, Value};
@@ -142,41 +144,9 @@ impl<'d> Section<'d> {
         let error = entry
             .key
             .error(format_args!("field {} not found in {}", entry.text, self.what));
-        Err(match nearest(entry.text, &self.known) {
+        Err(match nearest(entry.text, self.known.iter().copied()) {
             Some(known) => error.with_help(format!("did you mean `{known}`?")),
             None => error,
         })
     }
-}
-
-/// The known word that is nearest to `word`, if it is near enough to have been meant.
-fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let limit = (word.len() / 3).max(1);
-    known
-        .iter()
-        .map(|k| (edit_distance(word, k), *k))
-        .filter(|(d, _)| *d <= limit)
-        .min()
-        .map(|(_, k)| k)
-}
-
-/// Levenshtein distance, with a transposition of neighbours as one edit.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, cb) in b.iter().enumerate() {
-            let mut best = (last[j] + usize::from(ca != cb))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
-            if i > 0 && j > 0 && *ca == b[j - 1] && a[i - 1] == *cb {
-                best = best.min(before[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }

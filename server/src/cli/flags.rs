@@ -1,9 +1,12 @@
-//! The server's flags: one list that makes the parser, the help text and `/api/v1/status/flags`.
+//! The server's flags: one list that makes the parser, the help text, the words at the start and `/api/v1/status/flags`.
 //!
-//! Names, defaults and the `--[no-]name` form of switches are the reference's. Flags that steer Go's runtime are
-//! accepted, so that existing command lines go on working, and do nothing; their help says so.
+//! Names, defaults and the `--[no-]name` form of switches are the reference's. What a flag promises stands beside it: it
+//! is served, or accepted without effect, or refused; help and log say which, and a test holds the list against what the
+//! server reads.
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use yaml::Bytes;
 
 /// A flag of the server.
 pub(crate) struct Flag {
@@ -13,98 +16,203 @@ pub(crate) struct Flag {
     negated: &'static str,
     /// What it takes.
     pub(crate) kind: Kind,
+    /// What the server makes of it.
+    pub(crate) standing: Standing,
     /// One paragraph.
-    pub(crate) help: &'static str,
+    help: &'static str,
 }
 
-/// What a flag takes.
+/// What a flag takes; each with its default.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// A switch, with its default; `--no-name` turns it off.
+    /// A switch; `--no-name` turns it off.
     Switch(bool),
-    /// A text, with its default.
+    /// Any text.
     Text(&'static str),
-    /// A text that may be given several times, with its default.
+    /// A text that may be given several times.
     Repeated(&'static str),
+    /// A whole number, `5e7` too.
+    Number(&'static str),
+    /// A number above 0, at most 1.
+    Share(&'static str),
+    /// A duration like `5m`.
+    Duration(&'static str),
+    /// A size like `512MB`.
+    Size(&'static str),
+    /// One of some words.
+    Word(&'static str, &'static [&'static str]),
 }
 
-use Kind::{Repeated, Switch, Text};
+/// What the server makes of a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has its effect.
+    Served,
+    /// Existing command lines have it; it has no effect here, and why.
+    Accepted(&'static str),
+    /// The server does not start with it, since going on without would be unsafe or lose data: what is missing.
+    Refused(&'static str),
+}
+
+use Kind::{Duration, Number, Repeated, Share, Size, Switch, Text, Word};
+use Standing::{Accepted, Refused, Served};
 
 macro_rules! flags {
-    ($($name:literal, $kind:expr, $help:literal;)*) => { &[$(Flag { name: $name, negated: concat!("no-", $name), kind: $kind, help: $help }),*] };
+    ($($name:literal, $kind:expr, $standing:expr, $help:literal;)*) => {
+        &[$(Flag { name: $name, negated: concat!("no-", $name), kind: $kind, standing: $standing, help: $help }),*]
+    };
 }
 
 /// Every flag of `narthex serve`, in the order of the help text.
 #[rustfmt::skip]
 pub(crate) const FLAGS: &[Flag] = flags! {
-    "config.file", Text("prometheus.yml"), "Configuration file. Without the flag, and without a prometheus.yml here, a built-in configuration scrapes this server itself.";
-    "config.auto-reload", Switch(false), "Reload the configuration when its files change.";
-    "config.auto-reload-interval", Text("30s"), "How often to look for changed files under --config.auto-reload.";
-    "web.listen-address", Repeated("0.0.0.0:9090"), "Address to listen on for pages, API and metrics. Can be repeated.";
-    "web.config.file", Text(""), "File that turns on TLS and authentication (not in this version: the server refuses to start with it).";
-    "web.read-timeout", Text("5m"), "Longest time to wait for a request, and to keep an idle connection.";
-    "web.max-connections", Text("512"), "Most connections at the same time, over all addresses.";
-    "web.max-notifications-subscribers", Text("16"), "Most subscribers of live notifications at the same time.";
-    "web.external-url", Text(""), "URL under which this server is reached from outside; its path, if any, stands in front of every page.";
-    "web.route-prefix", Text(""), "Path in front of every page. Default: the path of --web.external-url.";
-    "web.user-assets", Text(""), "Folder of static files, served under /user.";
-    "web.enable-lifecycle", Switch(false), "Allow POST /-/reload and /-/quit.";
-    "web.enable-admin-api", Switch(false), "Allow the API's administrative actions: deleting series, snapshots.";
-    "web.enable-remote-write-receiver", Switch(false), "Accept samples by remote write (not in this version).";
-    "web.remote-write-receiver.accepted-protobuf-messages", Repeated("prometheus.WriteRequest,io.prometheus.write.v2.Request"), "Remote write messages to accept.";
-    "web.enable-otlp-receiver", Switch(false), "Accept metrics by OTLP (not in this version).";
-    "web.console.templates", Text("consoles"), "Folder of console templates (accepted; consoles are not served).";
-    "web.console.libraries", Text("console_libraries"), "Folder of console libraries (accepted; consoles are not served).";
-    "web.page-title", Text("Narthex"), "Title of the pages.";
-    "web.cors.origin", Text(".*"), "Regular expression of the origins that may call the API from a browser; it must match as a whole.";
-    "web.search.max-limit", Text("10000"), "Largest limit that the search API takes.";
-    "storage.tsdb.path", Text("data/"), "Folder of the data.";
-    "storage.tsdb.retention.time", Text(""), "How long to keep samples: 15d unless --storage.tsdb.retention.size is set. Units: y, w, d, h, m, s, ms. The configuration file's storage.tsdb.retention.time goes before it.";
-    "storage.tsdb.retention.size", Text(""), "Most bytes to keep in blocks, as in 512MB. The configuration file's storage.tsdb.retention.size goes before it.";
-    "storage.tsdb.no-lockfile", Switch(false), "Do not lock the data folder.";
-    "storage.tsdb.head-chunks-write-queue-size", Text("0"), "Accepted; full chunks always leave the way of samples through a queue.";
-    "storage.tsdb.min-block-duration", Text("2h"), "Shortest time that a block covers. For tests.";
-    "storage.tsdb.max-block-duration", Text(""), "Longest time that a block covers: 10% of the retention time, at most 31d.";
-    "storage.tsdb.samples-per-chunk", Text("120"), "Samples that a chunk aims at.";
-    "storage.tsdb.wal-segment-size", Text("0B"), "Size of a segment of the write-ahead log; 0 means 128MB.";
-    "storage.tsdb.wal-compression", Switch(true), "Compress the write-ahead log.";
-    "storage.tsdb.wal-compression-type", Text("snappy"), "How to compress the write-ahead log: snappy or zstd.";
-    "storage.tsdb.wal-sync-interval", Text("1s"), "How often the write-ahead log is forced to disk: what a loss of power can cost.";
-    "storage.tsdb.head-snapshot-interval", Text("1m"), "How often the head is written beside the write-ahead log, where that has grown: a start after a crash replays no more of the log. 0s for never.";
-    "storage.tsdb.allow-overlapping-compaction", Switch(true), "Merge blocks that overlap.";
-    "storage.tsdb.delay-compact-file.path", Text(""), "JSON file that lists the blocks that were uploaded to a bucket, as Thanos' shipper writes it: blocks of the first level are merged only once they are in it.";
-    "storage.tsdb.delayed-compaction.max-percent", Text("10"), "Accepted; a block is written as soon as the head is full.";
-    "storage.tsdb.block-reload-interval", Text("1m"), "How often to look for blocks that were put into the data folder or taken out of it.";
-    "storage.tsdb.max-block-chunk-segment-size", Text(""), "Accepted; chunk files of blocks have up to 512MB.";
-    "storage.remote.flush-deadline", Text("1m"), "How long stopping waits for remote write (accepted).";
-    "storage.remote.read-sample-limit", Text("50000000"), "Most samples that one remote read returns (accepted).";
-    "storage.remote.read-concurrent-limit", Text("10"), "Most remote reads at the same time (accepted).";
-    "storage.remote.read-max-bytes-in-frame", Text("1048576"), "Largest frame of a streamed remote read (accepted).";
-    "rules.alert.for-outage-tolerance", Text("1h"), "Longest outage after which the `for` state of alerts is restored.";
-    "rules.alert.for-grace-period", Text("10m"), "Shortest time between a restart and a restored alert's firing, for alerts with a longer `for`.";
-    "rules.alert.resend-delay", Text("1m"), "Shortest time before an alert is sent again.";
-    "rules.max-concurrent-evals", Text("4"), "Most independent rules evaluated at the same time.";
-    "scrape.adjust-timestamps", Switch(true), "Move timestamps of scrapes by up to the tolerance, so that they lie at even distances and compress better.";
-    "scrape.timestamp-tolerance", Text("2ms"), "How far timestamps of scrapes may be moved.";
-    "scrape.discovery-reload-interval", Text("5s"), "Shortest time between two changes of the targets.";
-    "alertmanager.notification-queue-capacity", Text("10000"), "Alerts that may wait for one Alertmanager.";
-    "alertmanager.notification-batch-size", Text("256"), "Most alerts in one request.";
-    "alertmanager.drain-notification-queue-on-shutdown", Switch(true), "Send what waits before stopping.";
-    "query.lookback-delta", Text("5m"), "How far back a sample may lie and still count as now.";
-    "query.timeout", Text("2m"), "Longest time that a query may take.";
-    "query.max-concurrency", Text("20"), "Most queries at the same time.";
-    "query.max-samples", Text("50000000"), "Most samples that one query may hold.";
-    "query.max-memory", Text(""), "Most memory that the buffers of one query may take: a size like 2GB, a share like 25% of the machine's or container's memory, or 0 for no limit. A query that needs more fails alone. Default: 25%.";
-    "query.max-total-memory", Text(""), "Most memory that the buffers of all queries may take together, answers that are being sent included; as --query.max-memory. Default: 50%.";
-    "enable-feature", Repeated(""), "Comma-separated names of features to turn on: promql-experimental-functions, promql-delayed-name-removal, promql-extended-range-selectors, promql-binop-fill-modifiers, exemplar-storage, and the reference's others.";
-    "agent", Switch(false), "Agent mode (not in this version: the server refuses to start with it).";
-    "auto-gomaxprocs", Switch(true), "Accepted; there is no Go runtime to steer.";
-    "auto-gomemlimit", Switch(true), "Accepted; there is no Go runtime to steer.";
-    "auto-gomemlimit.ratio", Text("0.9"), "Accepted; there is no Go runtime to steer.";
-    "auto-gomemlimit.refresh-interval", Text("0s"), "Accepted; there is no Go runtime to steer.";
-    "log.level", Text("info"), "Least severity to log: debug, info, warn or error.";
-    "log.format", Text("logfmt"), "Form of log lines: logfmt or json.";
+    "config.file", Text("prometheus.yml"), Served, "Configuration file. Without the flag, and without a prometheus.yml here, a built-in configuration scrapes this server itself.";
+    "config.auto-reload", Switch(false), Served, "Reload the configuration when its files change.";
+    "config.auto-reload-interval", Duration("30s"), Served, "How often to look for changed files under --config.auto-reload.";
+    "web.listen-address", Repeated("0.0.0.0:9090"), Served, "Address to listen on for pages, API and metrics. Can be repeated.";
+    "web.config.file", Text(""), Refused("TLS and authentication of the listener"), "File that turns on TLS and authentication.";
+    "web.read-timeout", Duration("5m"), Served, "Longest time to wait for a request, and to keep an idle connection.";
+    "web.max-connections", Number("512"), Served, "Most connections at the same time, over all addresses.";
+    "web.max-notifications-subscribers", Number("16"), Accepted("live notifications are not in this version"), "Most subscribers of live notifications at the same time.";
+    "web.external-url", Text(""), Served, "URL under which this server is reached from outside; its path, if any, stands in front of every page.";
+    "web.route-prefix", Text(""), Served, "Path in front of every page. Default: the path of --web.external-url.";
+    "web.user-assets", Text(""), Served, "Folder of static files, served under /user.";
+    "web.enable-lifecycle", Switch(false), Served, "Allow POST /-/reload and /-/quit.";
+    "web.enable-admin-api", Switch(false), Served, "Allow the API's administrative actions: deleting series, snapshots.";
+    "web.enable-remote-write-receiver", Switch(false), Refused("the remote write receiver"), "Accept samples by remote write.";
+    "web.remote-write-receiver.accepted-protobuf-messages", Repeated("prometheus.WriteRequest,io.prometheus.write.v2.Request"), Accepted("the remote write receiver is not in this version"), "Remote write messages to accept.";
+    "web.enable-otlp-receiver", Switch(false), Refused("the OTLP receiver"), "Accept metrics by OTLP.";
+    "web.console.templates", Text("consoles"), Accepted("consoles are not served"), "Folder of console templates.";
+    "web.console.libraries", Text("console_libraries"), Accepted("consoles are not served"), "Folder of console libraries.";
+    "web.page-title", Text("Narthex"), Served, "Title of the pages.";
+    "web.cors.origin", Text(".*"), Served, "Regular expression of the origins that may call the API from a browser; it must match as a whole.";
+    "web.search.max-limit", Number("10000"), Accepted("the search API is not in this version"), "Largest limit that the search API takes; 0 for none.";
+    "storage.tsdb.path", Text("data/"), Served, "Folder of the data.";
+    "storage.tsdb.retention.time", Duration("0s"), Served, "How long to keep samples: 15d unless --storage.tsdb.retention.size is set. Units: y, w, d, h, m, s, ms. The configuration file's storage.tsdb.retention.time goes before it.";
+    "storage.tsdb.retention.size", Size("0B"), Served, "Most bytes to keep in blocks, as in 512MB. The configuration file's storage.tsdb.retention.size goes before it.";
+    "storage.tsdb.no-lockfile", Switch(false), Served, "Do not lock the data folder.";
+    "storage.tsdb.head-chunks-write-queue-size", Number("0"), Accepted("full chunks always leave the way of samples through a queue"), "Chunks that may wait to be written.";
+    "storage.tsdb.min-block-duration", Duration("2h"), Served, "Shortest time that a block covers. For tests.";
+    "storage.tsdb.max-block-duration", Duration("0s"), Served, "Longest time that a block covers: 10% of the retention time, at most 31d.";
+    "storage.tsdb.samples-per-chunk", Number("120"), Served, "Samples that a chunk aims at.";
+    "storage.tsdb.wal-segment-size", Size("0B"), Served, "Size of a segment of the write-ahead log; 0 means 128MB.";
+    "storage.tsdb.wal-compression", Switch(true), Served, "Compress the write-ahead log.";
+    "storage.tsdb.wal-compression-type", Word("snappy", &["snappy", "zstd"]), Served, "How to compress the write-ahead log: snappy or zstd.";
+    "storage.tsdb.wal-sync-interval", Duration("1s"), Served, "How often the write-ahead log is forced to disk: what a loss of power can cost.";
+    "storage.tsdb.head-snapshot-interval", Duration("1m"), Served, "How often the head is written beside the write-ahead log, where that has grown: a start after a crash replays no more of the log. 0s for never.";
+    "storage.tsdb.allow-overlapping-compaction", Switch(true), Served, "Merge blocks that overlap.";
+    "storage.tsdb.delay-compact-file.path", Text(""), Served, "JSON file that lists the blocks that were uploaded to a bucket, as Thanos' shipper writes it: blocks of the first level are merged only once they are in it.";
+    "storage.tsdb.delayed-compaction.max-percent", Number("10"), Accepted("a block is written as soon as the head is full"), "Longest delay of a block, in percent of its range.";
+    "storage.tsdb.block-reload-interval", Duration("1m"), Served, "How often to look for blocks that were put into the data folder or taken out of it.";
+    "storage.tsdb.max-block-chunk-segment-size", Size("0B"), Accepted("chunk files of blocks have up to 512MB"), "Most bytes of a chunk file.";
+    "storage.remote.flush-deadline", Duration("1m"), Accepted("remote write is not in this version"), "How long stopping waits for remote write.";
+    "storage.remote.read-sample-limit", Number("50000000"), Accepted("remote read is not in this version"), "Most samples that one remote read returns.";
+    "storage.remote.read-concurrent-limit", Number("10"), Accepted("remote read is not in this version"), "Most remote reads at the same time.";
+    "storage.remote.read-max-bytes-in-frame", Number("1048576"), Accepted("remote read is not in this version"), "Largest frame of a streamed remote read.";
+    "rules.alert.for-outage-tolerance", Duration("1h"), Served, "Longest outage after which the `for` state of alerts is restored.";
+    "rules.alert.for-grace-period", Duration("10m"), Served, "Shortest time between a restart and a restored alert's firing, for alerts with a longer `for`.";
+    "rules.alert.resend-delay", Duration("1m"), Served, "Shortest time before an alert is sent again.";
+    "rules.max-concurrent-evals", Number("4"), Accepted("the rules of a group are evaluated one after the other"), "Most independent rules evaluated at the same time.";
+    "scrape.adjust-timestamps", Switch(true), Served, "Move timestamps of scrapes by up to the tolerance, so that they lie at even distances and compress better.";
+    "scrape.timestamp-tolerance", Duration("2ms"), Served, "How far timestamps of scrapes may be moved.";
+    "scrape.discovery-reload-interval", Duration("5s"), Served, "Shortest time between two changes of the targets.";
+    "alertmanager.notification-queue-capacity", Number("10000"), Served, "Alerts that may wait for one Alertmanager.";
+    "alertmanager.notification-batch-size", Number("256"), Served, "Most alerts in one request.";
+    "alertmanager.drain-notification-queue-on-shutdown", Switch(true), Served, "Send what waits before stopping.";
+    "query.lookback-delta", Duration("5m"), Served, "How far back a sample may lie and still count as now.";
+    "query.timeout", Duration("2m"), Served, "Longest time that a query may take.";
+    "query.max-concurrency", Number("20"), Served, "Most queries at the same time.";
+    "query.max-samples", Number("50000000"), Served, "Most samples that one query may hold.";
+    "query.max-memory", Text(""), Served, "Most memory that the buffers of one query may take: a size like 2GB, a share like 25% of the machine's or container's memory, or 0 for no limit. A query that needs more fails alone. Default: 25%.";
+    "query.max-total-memory", Text(""), Served, "Most memory that the buffers of all queries may take together, answers that are being sent included; as --query.max-memory. Default: 50%.";
+    "enable-feature", Repeated(""), Served, "Comma-separated names of features to turn on: auto-reload-config, exemplar-storage, extra-scrape-metrics, promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, promql-extended-range-selectors, promql-per-step-stats, st-storage, type-and-unit-labels, use-start-timestamps, xor2-encoding. What the reference's others do here is said at the start.";
+    "agent", Switch(false), Refused("agent mode"), "Agent mode.";
+    "storage.agent.path", Text("data-agent/"), Refused("agent mode"), "Folder of an agent's data.";
+    "storage.agent.wal-segment-size", Size("0B"), Refused("agent mode"), "Size of a segment of an agent's log.";
+    "storage.agent.wal-compression", Switch(true), Refused("agent mode"), "Compress an agent's log.";
+    "storage.agent.wal-compression-type", Word("snappy", &["snappy", "zstd"]), Refused("agent mode"), "How to compress an agent's log.";
+    "storage.agent.wal-truncate-frequency", Duration("0s"), Refused("agent mode"), "How often an agent's log is cut.";
+    "storage.agent.retention.min-time", Duration("5m"), Refused("agent mode"), "Youngest samples that an agent may forget.";
+    "storage.agent.retention.max-time", Duration("4h"), Refused("agent mode"), "Oldest samples that an agent keeps.";
+    "storage.agent.checkpoint-from-in-memory-series", Switch(false), Refused("agent mode"), "Write an agent's checkpoints from memory.";
+    "storage.agent.checkpoint-batch-size", Number("1000"), Refused("agent mode"), "Entries of an agent's checkpoint that are written together.";
+    "storage.agent.no-lockfile", Switch(false), Refused("agent mode"), "Do not lock an agent's folder.";
+    "auto-gomaxprocs", Switch(true), Accepted("there is no Go runtime to steer"), "Follow the processor quota of the container.";
+    "auto-gomemlimit", Switch(true), Accepted("there is no Go runtime to steer"), "Follow the memory limit of the container.";
+    "auto-gomemlimit.ratio", Share("0.9"), Accepted("there is no Go runtime to steer"), "Share of the memory that the runtime may use.";
+    "auto-gomemlimit.refresh-interval", Duration("0s"), Accepted("there is no Go runtime to steer"), "How often to look for another memory limit.";
+    "log.level", Word("info", &["debug", "info", "warn", "error"]), Served, "Least severity to log: debug, info, warn or error.";
+    "log.format", Word("logfmt", &["logfmt", "json"]), Served, "Form of log lines: logfmt or json.";
 };
+
+/// Flags of the reference's older versions, and what they are called now.
+const RENAMED: [(&str, &str); 1] = [("storage.tsdb.retention", "storage.tsdb.retention.time")];
+
+impl Kind {
+    /// Its default, as text.
+    pub(crate) fn default_text(self) -> &'static str {
+        match self {
+            Switch(true) => "true",
+            Switch(false) => "false",
+            Text(text)
+            | Repeated(text)
+            | Number(text)
+            | Share(text)
+            | Duration(text)
+            | Size(text)
+            | Word(text, _) => text,
+        }
+    }
+
+    /// What the help calls the value.
+    fn value_name(self) -> &'static str {
+        match self {
+            Number(_) | Share(_) => "NUMBER",
+            Duration(_) => "DURATION",
+            Size(_) => "SIZE",
+            Switch(_) | Text(_) | Repeated(_) | Word(..) => "VALUE",
+        }
+    }
+
+    /// A value in the form in which the API shows it.
+    ///
+    /// # Errors
+    /// What would have done.
+    fn normalize(self, text: &str) -> Result<String, &'static str> {
+        match self {
+            Switch(_) | Text(_) | Repeated(_) => Ok(text.to_owned()),
+            Number(_) => match parse_number(text) {
+                Some(number) => Ok(number.to_string()),
+                None => Err("a whole number"),
+            },
+            Share(_) => match text.parse::<f64>() {
+                Ok(share) if share > 0.0 && share <= 1.0 => Ok(text.to_owned()),
+                _ => Err("a number greater than 0 and at most 1"),
+            },
+            Duration(_) => match model::duration::parse_duration(text) {
+                Ok(ms) => Ok(model::duration::format_duration(ms)),
+                Err(_) => Err("a duration like 30s, 5m or 15d"),
+            },
+            Size(_) => match Bytes::parse(text).filter(|bytes| bytes.0 >= 0) {
+                Some(bytes) => Ok(bytes.to_string()),
+                None => Err("a size like 512MB or 10GB"),
+            },
+            Word(_, words) if words.contains(&text) => Ok(text.to_owned()),
+            Word(_, ["debug", ..]) => Err("one of debug, info, warn, error"),
+            Word(_, ["logfmt", ..]) => Err("logfmt or json"),
+            Word(..) => Err("snappy or zstd"),
+        }
+    }
+}
+
+/// Compat: `5e7` is a whole number, since the reference reads its numbers as floats.
+pub(crate) fn parse_number(text: &str) -> Option<usize> {
+    text.parse().ok().or_else(|| {
+        let number: f64 = text.parse().ok()?;
+        let whole = number >= 0.0 && number.fract() == 0.0 && number < 2f64.powi(53);
+        whole.then_some(number as usize)
+    })
+}
 
 /// Adds the flags to a command.
 pub(crate) fn add_to(mut command: Command) -> Command {
@@ -120,23 +228,53 @@ pub(crate) fn add_to(mut command: Command) -> Command {
                     .arg(arg.action(ArgAction::SetTrue).overrides_with(flag.negated))
                     .arg(off.overrides_with(flag.name))
             }
-            Text(_) => command.arg(
-                arg.value_name("VALUE")
+            Repeated(_) => command.arg(arg.value_name("VALUE").action(ArgAction::Append)),
+            kind => command.arg(
+                arg.value_name(kind.value_name())
                     .action(ArgAction::Set)
                     .overrides_with(flag.name),
             ),
-            Repeated(_) => command.arg(arg.value_name("VALUE").action(ArgAction::Append)),
         };
     }
     command
 }
 
 fn help_text(flag: &Flag) -> String {
-    match flag.kind {
-        Switch(true) => format!("{} On by default; --{} turns it off.", flag.help, flag.negated),
-        Switch(false) | Text("") | Repeated("") => flag.help.to_owned(),
-        Text(default) | Repeated(default) => format!("{} [default: {default}]", flag.help),
+    let mut text = flag.help.to_owned();
+    match flag.standing {
+        Served => {}
+        Accepted(why) => text.push_str(&format!(" Accepted without effect: {why}.")),
+        Refused(what) => text.push_str(&format!(
+            " Refused: {what} is not in this version, and the server does not start with this flag."
+        )),
     }
+    match (flag.kind, flag.kind.default_text()) {
+        (Switch(true), _) => text.push_str(&format!(" On by default; --{} turns it off.", flag.negated)),
+        (Switch(false), _) | (_, "" | "0s" | "0B") => {}
+        (_, default) => text.push_str(&format!(" [default: {default}]")),
+    }
+    text
+}
+
+/// Puts the flag that was probably meant into the message about an unknown one.
+pub(super) fn suggest(mut error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let given = given.trim_start_matches('-').split('=').next().unwrap_or("");
+    let renamed = RENAMED.iter().find(|(old, _)| *old == given).map(|(_, now)| *now);
+    let names = FLAGS.iter().flat_map(|flag| match flag.kind {
+        Switch(_) => vec![flag.name, flag.negated],
+        _ => vec![flag.name],
+    });
+    if let Some(meant) = renamed.or_else(|| model::nearest::nearest(given, names)) {
+        let meant = ContextValue::String(format!("--{meant}"));
+        error.insert(ContextKind::SuggestedArg, meant);
+    }
+    error
 }
 
 /// The flags as they were given.
@@ -150,19 +288,23 @@ impl FlagValues {
     pub(crate) fn from_matches(matches: &ArgMatches) -> Self {
         let values = FLAGS.iter().map(|flag| {
             let given = matches.value_source(flag.name) == Some(clap::parser::ValueSource::CommandLine);
+            let default = flag.kind.default_text();
             let value = match flag.kind {
                 Switch(default) => {
                     let (on, off) = (matches.get_flag(flag.name), matches.get_flag(flag.negated));
                     (on || default && !off).to_string()
                 }
-                Text(default) => matches
-                    .get_one::<String>(flag.name)
-                    .map_or(default, String::as_str)
-                    .to_owned(),
-                Repeated(default) => match matches.get_many::<String>(flag.name) {
+                Repeated(_) => match matches.get_many::<String>(flag.name) {
                     Some(values) => values.map(String::as_str).collect::<Vec<_>>().join(","),
                     None => default.to_owned(),
                 },
+                kind => {
+                    let text = matches
+                        .get_one::<String>(flag.name)
+                        .map_or(default, String::as_str);
+                    // What is not of its form is named by `problems`, as it was given.
+                    kind.normalize(text).unwrap_or_else(|_| text.to_owned())
+                }
             };
             (flag.name, value, given)
         });
@@ -173,16 +315,37 @@ impl FlagValues {
 
     /// Every flag at its default.
     pub(crate) fn default_values() -> Self {
-        let values = FLAGS.iter().map(|flag| {
-            let value = match flag.kind {
-                Switch(default) => default.to_string(),
-                Text(default) | Repeated(default) => default.to_owned(),
-            };
-            (flag.name, value, false)
-        });
+        let values = FLAGS
+            .iter()
+            .map(|flag| (flag.name, flag.kind.default_text().to_owned(), false));
         FlagValues {
             values: values.collect(),
         }
+    }
+
+    /// Values that are not of their flag's form: the flag, the value, and what would have done.
+    pub(crate) fn malformed(&self) -> impl Iterator<Item = (&'static str, &str, &'static str)> {
+        FLAGS.iter().filter_map(|flag| {
+            let value = self.get(flag.name);
+            let expected = flag.kind.normalize(value).err()?;
+            Some((flag.name, value, expected))
+        })
+    }
+
+    /// Flags that ask for what is not there, and what that is.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        FLAGS.iter().filter_map(|flag| match flag.standing {
+            Refused(what) if self.get(flag.name) != flag.kind.default_text() => Some((flag.name, what)),
+            _ => None,
+        })
+    }
+
+    /// Flags that were given and have no effect, and why.
+    pub(crate) fn without_effect(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        FLAGS.iter().filter_map(|flag| match flag.standing {
+            Accepted(why) if self.is_given(flag.name) => Some((flag.name, why)),
+            _ => None,
+        })
     }
 
     /// Value of a flag; every name asked for is in the list.
@@ -205,9 +368,16 @@ impl FlagValues {
 
     /// Sets a value, as the demo does for its own.
     pub(crate) fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.show(name, value);
+        if let Some(entry) = self.values.iter_mut().find(|(n, ..)| *n == name) {
+            entry.2 = true;
+        }
+    }
+
+    /// Sets what is shown of a flag.
+    pub(crate) fn show(&mut self, name: &'static str, value: impl Into<String>) {
         if let Some(entry) = self.values.iter_mut().find(|(n, ..)| *n == name) {
             entry.1 = value.into();
-            entry.2 = true;
         }
     }
 }

@@ -2,13 +2,14 @@
 
 pub(crate) mod check;
 mod client;
+pub(crate) mod feature_flags;
 pub(crate) mod flags;
 mod metrics_lint;
 mod progress;
 pub(crate) mod promql;
 mod promtool;
 pub(crate) mod query;
-mod render;
+pub(crate) mod render;
 pub(crate) mod serve_options;
 pub(crate) mod test;
 pub(crate) mod tsdb;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::version;
 use flags::FlagValues;
 
 /// What to do.
@@ -45,22 +47,40 @@ pub(crate) enum Action {
     Tsdb(tsdb::TsdbArgs),
 }
 
+impl Action {
+    /// Whether the log is for a machine to read.
+    pub(crate) fn logs_json(&self) -> bool {
+        match self {
+            Action::Serve(flags) | Action::Demo(flags) => flags.get("log.format") == "json",
+            _ => false,
+        }
+    }
+}
+
 /// Reads the command line; clap prints help and errors, and ends the process then. Called by the name of one of the
 /// reference's programs, it takes that program's command line.
 pub(crate) fn parse() -> Action {
     let called = std::env::args_os().next().unwrap_or_default();
     match Path::new(&called).file_stem().and_then(|name| name.to_str()) {
         Some("promtool") => promtool::parse(std::env::args_os()),
-        Some("prometheus") => action(&flags::add_to(named(Command::new("prometheus"))).get_matches()),
-        _ => action(&command().get_matches()),
+        Some("prometheus") => action(&matches(flags::add_to(named("prometheus")))),
+        _ => action(&matches(command())),
     }
 }
 
-/// What every program says of itself.
-fn named(command: Command) -> Command {
-    command
+/// Reads the command line of a program with the server's flags.
+fn matches(command: Command) -> ArgMatches {
+    let read = command.try_get_matches();
+    read.unwrap_or_else(|error| flags::suggest(error).exit())
+}
+
+/// A program, and what every program says of itself.
+fn named(name: &'static str) -> Command {
+    Command::new(name)
+        // What stands in front of the version.
+        .display_name(format!("{name},"))
         .about("Scrapes metrics, stores them, answers PromQL, evaluates rules and sends alerts.")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(version::of_program(name))
         .max_term_width(110)
 }
 
@@ -106,7 +126,7 @@ fn command() -> Command {
              them, and prints each alert as it fires and resolves. Data goes to a temporary folder.",
         )
         .arg(listen_arg());
-    flags::add_to(named(Command::new("narthex")))
+    flags::add_to(named("narthex"))
         .mut_args(|arg| {
             let shown = SHORT_HELP.contains(&arg.get_id().as_str());
             arg.hide_short_help(!shown)

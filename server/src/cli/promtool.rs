@@ -10,7 +10,7 @@ use super::{Action, action, check, experimental_arg, named, promql, query, test,
 const USAGE_CODE: i32 = 1;
 
 fn command() -> Command {
-    named(Command::new("promtool"))
+    named("promtool")
         .about("Tooling for the Prometheus monitoring system, by Narthex.")
         .subcommand_required(true)
         .arg_required_else_help(true)

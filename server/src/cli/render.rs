@@ -2,6 +2,7 @@
 //!
 //! A reader that goes away (`narthex query … | head`) ends nothing and panics nobody: what cannot be written is lost.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
@@ -31,6 +32,21 @@ pub(crate) fn color() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// An error with its causes, each of which adds its words once: many say what their cause says already.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// The line of `query` that a server's message speaks of, with a mark under the place; `None` where the message has no
 /// place of the form `line:column: ` in front of `parse error`.
 pub(crate) fn mark_in_query(query: &str, message: &str) -> Option<String> {
@@ -51,6 +67,28 @@ pub(crate) fn mark_in_query(query: &str, message: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_add_what_has_not_been_said() {
+        #[derive(Debug, thiserror::Error)]
+        enum Sample {
+            #[error("reading a: {source}")]
+            Says { source: std::io::Error },
+            #[error("reading a")]
+            Leaves { source: std::io::Error },
+            #[error("{0}")]
+            Wraps(#[source] Box<Sample>),
+        }
+        let source = || std::io::Error::other("no such file");
+        for error in [
+            Sample::Says { source: source() },
+            Sample::Leaves { source: source() },
+            Sample::Wraps(Box::new(Sample::Says { source: source() })),
+            Sample::Wraps(Box::new(Sample::Leaves { source: source() })),
+        ] {
+            assert_eq!(with_causes(&error), "reading a: no such file");
+        }
+    }
 
     #[test]
     fn the_mark_stands_under_the_place() {

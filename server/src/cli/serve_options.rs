@@ -3,15 +3,28 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use promql::engine::Features;
 use yaml::Bytes;
 
-use super::flags::FlagValues;
+use super::feature_flags::FeatureFlags;
+use super::flags::{FlagValues, parse_number};
 use crate::memory::{MemoryFlag, QueryMemory};
 
-/// Why a flag's value cannot be used.
+/// Shortest time between two looks at files: the flags' smaller values count as this.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Everything that is wrong with the flags: whoever puts one right wants to know of the others.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OptionError {
+#[error("{}", lines(.0))]
+pub(crate) struct OptionErrors(Vec<OptionError>);
+
+fn lines(errors: &[OptionError]) -> String {
+    let lines: Vec<String> = errors.iter().map(OptionError::to_string).collect();
+    lines.join("\n")
+}
+
+/// What is wrong with one flag.
+#[derive(Debug, thiserror::Error)]
+enum OptionError {
     /// Not of the right form.
     #[error("--{flag}: {value:?} is not {expected}")]
     Value {
@@ -49,10 +62,14 @@ pub(crate) struct ServeOptions {
     pub(crate) read_timeout: Duration,
     pub(crate) max_connections: usize,
     pub(crate) external_url: Option<url::Url>,
+    /// Path under which this server is reached from outside, without slashes at its ends.
+    pub(crate) external_path: String,
     pub(crate) route_prefix: String,
     pub(crate) lifecycle: bool,
     pub(crate) admin: bool,
     pub(crate) page_title: String,
+    /// Folder of what is served under `/user`.
+    pub(crate) user_assets: Option<PathBuf>,
     pub(crate) cors_origin: String,
     pub(crate) storage: StorageOptions,
     pub(crate) rules: RuleOptions,
@@ -63,8 +80,6 @@ pub(crate) struct ServeOptions {
     pub(crate) drain_on_shutdown: bool,
     pub(crate) query: QueryLimits,
     pub(crate) features: FeatureFlags,
-    pub(crate) log_level: String,
-    pub(crate) log_format: String,
     /// The flags as they were given, for the API.
     pub(crate) flags: FlagValues,
 }
@@ -116,94 +131,96 @@ pub(crate) struct QueryLimits {
     pub(crate) memory: QueryMemory,
 }
 
-/// What `--enable-feature` names.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FeatureFlags {
-    pub(crate) promql: Features,
-    pub(crate) exemplar_storage: bool,
-    pub(crate) start_timestamps: bool,
-    /// Floats are encoded as XOR2 where the configuration names no encoding.
-    pub(crate) xor2_floats: bool,
-    /// Names of no feature, or of one that this version does not have; said in the log.
-    pub(crate) unknown: Vec<String>,
-}
-
 impl ServeOptions {
     /// From the flags.
-    pub(crate) fn new(flags: FlagValues) -> Result<Self, OptionError> {
-        for (flag, what) in [
-            ("agent", "agent mode"),
-            ("web.enable-remote-write-receiver", "the remote write receiver"),
-            ("web.enable-otlp-receiver", "the OTLP receiver"),
-        ] {
-            if flags.get(flag) == "true" {
-                return Err(OptionError::NotBuiltIn { flag, what });
-            }
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub(crate) fn new(flags: FlagValues) -> Result<Self, OptionErrors> {
+        let mut errors = Vec::new();
+        let read = Reader {
+            flags: &flags,
+            errors: &mut errors,
+        };
+        let options = ServeOptions::read(read);
+        if errors.is_empty() {
+            Ok(ServeOptions { flags, ..options })
+        } else {
+            Err(OptionErrors(errors))
         }
-        if !flags.get("web.config.file").is_empty() {
-            let what = "TLS and authentication of the web listener";
-            return Err(OptionError::NotBuiltIn {
-                flag: "web.config.file",
-                what,
-            });
-        }
-        let read = Reader(&flags);
-        let external_url = match flags.get("web.external-url") {
+    }
+
+    fn read(mut read: Reader<'_, '_>) -> Self {
+        read.check_forms();
+        let flags = read.flags;
+        let features = FeatureFlags::new(flags.get("enable-feature"));
+        let external = flags.get("web.external-url");
+        let external_url = match external {
             "" => None,
-            text => Some(url::Url::parse(text).map_err(|_| read.error("web.external-url", "a URL"))?),
+            // Compat: a path alone will do, as in `--web.external-url=/prometheus/`.
+            path if path.starts_with('/') => None,
+            text => read.or_error("web.external-url", "a URL", url::Url::parse(text).ok()),
         };
-        let prefix = match (flags.get("web.route-prefix"), &external_url) {
-            ("", Some(url)) => url.path().to_owned(),
-            (prefix, _) => prefix.to_owned(),
+        let external_path = external_url.as_ref().map_or(external, url::Url::path);
+        let prefix = match flags.get("web.route-prefix") {
+            "" => external_path,
+            prefix => prefix,
         };
-        Ok(ServeOptions {
-            config_file: config_file(&flags),
-            auto_reload: read
-                .switch("config.auto-reload")
-                .then(|| read.duration("config.auto-reload-interval"))
-                .transpose()?,
+        let route_prefix = prefix.trim_matches('/').to_owned();
+        let external_path = match external_path {
+            "" => route_prefix.clone(),
+            path => path.trim_matches('/').to_owned(),
+        };
+        let auto_reload = read.switch("config.auto-reload") || features.auto_reload;
+        let memory = QueryMemory::new(
+            read.memory("query.max-memory"),
+            read.memory("query.max-total-memory"),
+        );
+        ServeOptions {
+            config_file: config_file(flags),
+            // Compat: less than a second counts as one.
+            auto_reload: auto_reload.then(|| {
+                read.duration("config.auto-reload-interval")
+                    .max(SHORTEST_INTERVAL)
+            }),
             listen_addresses: flags
                 .get("web.listen-address")
                 .split(',')
                 .map(str::to_owned)
                 .collect(),
-            read_timeout: read.duration("web.read-timeout")?,
-            max_connections: read.number("web.max-connections")?,
+            read_timeout: read.duration("web.read-timeout"),
+            max_connections: read.number("web.max-connections"),
+            external_path,
             external_url,
-            route_prefix: prefix.trim_matches('/').to_owned(),
+            route_prefix,
             lifecycle: read.switch("web.enable-lifecycle"),
             admin: read.switch("web.enable-admin-api"),
             page_title: flags.get("web.page-title").to_owned(),
-            cors_origin: read.pattern("web.cors.origin")?,
-            storage: StorageOptions::new(&read)?,
+            user_assets: read.path("web.user-assets"),
+            cors_origin: read.pattern("web.cors.origin"),
+            storage: StorageOptions::read(&mut read),
             rules: RuleOptions {
-                outage_tolerance: read.duration("rules.alert.for-outage-tolerance")?,
-                grace_period: read.duration("rules.alert.for-grace-period")?,
-                resend_delay: read.duration("rules.alert.resend-delay")?,
+                outage_tolerance: read.duration("rules.alert.for-outage-tolerance"),
+                grace_period: read.duration("rules.alert.for-grace-period"),
+                resend_delay: read.duration("rules.alert.resend-delay"),
             },
             adjust_timestamps: read
                 .switch("scrape.adjust-timestamps")
-                .then(|| read.duration("scrape.timestamp-tolerance"))
-                .transpose()?,
-            discovery_interval: read.duration("scrape.discovery-reload-interval")?,
-            queue_capacity: read.number("alertmanager.notification-queue-capacity")?,
-            batch_size: read.number("alertmanager.notification-batch-size")?,
+                .then(|| read.duration("scrape.timestamp-tolerance")),
+            discovery_interval: read.duration("scrape.discovery-reload-interval"),
+            queue_capacity: read.number("alertmanager.notification-queue-capacity"),
+            batch_size: read.number("alertmanager.notification-batch-size"),
             drain_on_shutdown: read.switch("alertmanager.drain-notification-queue-on-shutdown"),
             query: QueryLimits {
-                lookback: read.duration("query.lookback-delta")?,
-                timeout: read.duration("query.timeout")?,
-                concurrency: read.number("query.max-concurrency")?,
-                max_samples: read.number("query.max-samples")?,
-                memory: QueryMemory::new(
-                    read.memory("query.max-memory")?,
-                    read.memory("query.max-total-memory")?,
-                ),
+                lookback: read.duration("query.lookback-delta"),
+                timeout: read.duration("query.timeout"),
+                concurrency: read.number("query.max-concurrency"),
+                max_samples: read.number("query.max-samples"),
+                memory,
             },
-            features: FeatureFlags::new(flags.get("enable-feature")),
-            log_level: flags.get("log.level").to_owned(),
-            log_format: flags.get("log.format").to_owned(),
-            flags,
-        })
+            features,
+            flags: FlagValues::default(),
+        }
     }
 }
 
@@ -214,139 +231,200 @@ fn config_file(flags: &FlagValues) -> Option<PathBuf> {
 }
 
 impl StorageOptions {
-    fn new(read: &Reader<'_>) -> Result<Self, OptionError> {
-        let compression = match (
-            read.switch("storage.tsdb.wal-compression"),
-            read.text("storage.tsdb.wal-compression-type"),
-        ) {
-            (false, _) => WalCompression::None,
-            (true, "snappy") => WalCompression::Snappy,
-            (true, "zstd") => WalCompression::Zstd,
-            (true, _) => return Err(read.error("storage.tsdb.wal-compression-type", "snappy or zstd")),
-        };
-        Ok(StorageOptions {
+    fn read(read: &mut Reader<'_, '_>) -> Self {
+        StorageOptions {
             path: PathBuf::from(read.text("storage.tsdb.path")),
-            retention_time: read.optional_duration("storage.tsdb.retention.time")?,
-            retention_bytes: read.optional_bytes("storage.tsdb.retention.size")?,
+            // Compat: 0 counts as not given, for times and for sizes.
+            retention_time: Some(read.duration("storage.tsdb.retention.time")).filter(|time| !time.is_zero()),
+            retention_bytes: Some(read.bytes("storage.tsdb.retention.size")).filter(|bytes| *bytes > 0),
             lock: !read.switch("storage.tsdb.no-lockfile"),
-            min_block: read.duration("storage.tsdb.min-block-duration")?,
-            max_block: read.optional_duration("storage.tsdb.max-block-duration")?,
-            samples_per_chunk: read.number("storage.tsdb.samples-per-chunk")?,
-            wal_segment_bytes: read.optional_bytes("storage.tsdb.wal-segment-size")?.unwrap_or(0),
-            wal_compression: compression,
-            wal_sync_interval: read.duration("storage.tsdb.wal-sync-interval")?,
-            head_snapshot_interval: read.duration("storage.tsdb.head-snapshot-interval")?,
+            min_block: read.duration("storage.tsdb.min-block-duration"),
+            max_block: Some(read.duration("storage.tsdb.max-block-duration")).filter(|time| !time.is_zero()),
+            samples_per_chunk: read.number("storage.tsdb.samples-per-chunk"),
+            wal_segment_bytes: read.bytes("storage.tsdb.wal-segment-size"),
+            wal_compression: match read.text("storage.tsdb.wal-compression-type") {
+                _ if !read.switch("storage.tsdb.wal-compression") => WalCompression::None,
+                "zstd" => WalCompression::Zstd,
+                _ => WalCompression::Snappy,
+            },
+            wal_sync_interval: read.duration("storage.tsdb.wal-sync-interval"),
+            head_snapshot_interval: read.duration("storage.tsdb.head-snapshot-interval"),
             merge_overlapping: read.switch("storage.tsdb.allow-overlapping-compaction"),
-            uploads_file: Some(read.text("storage.tsdb.delay-compact-file.path"))
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from),
+            uploads_file: read.path("storage.tsdb.delay-compact-file.path"),
             // Compat: less than a second counts as one.
             block_reload_interval: read
-                .duration("storage.tsdb.block-reload-interval")?
-                .max(Duration::from_secs(1)),
-        })
+                .duration("storage.tsdb.block-reload-interval")
+                .max(SHORTEST_INTERVAL),
+        }
     }
 }
 
-impl FeatureFlags {
-    fn new(list: &str) -> Self {
-        let mut flags = FeatureFlags::default();
-        for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            match name {
-                "promql-experimental-functions" => flags.promql.experimental_functions = true,
-                "promql-delayed-name-removal" => flags.promql.delayed_name_removal = true,
-                "promql-extended-range-selectors" => flags.promql.extended_range_selectors = true,
-                "promql-binop-fill-modifiers" => flags.promql.binop_fill_modifiers = true,
-                "promql-per-step-stats" => flags.promql.per_step_stats = true,
-                "type-and-unit-labels" => flags.promql.type_and_unit_labels = true,
-                "use-start-timestamps" => flags.promql.use_start_timestamps = true,
-                "exemplar-storage" => flags.exemplar_storage = true,
-                "st-storage" => flags.start_timestamps = true,
-                "xor2-encoding" => flags.xor2_floats = true,
-                // Always on.
-                "promql-at-modifier"
-                | "promql-negative-offset"
-                | "promql-duration-expr"
-                | "native-histograms"
-                | "ooo-native-histograms" => {}
-                // Histograms that came with a start timestamp are kept in an encoding that has room for it.
-                "histograms-st-encoding" => {}
-                // The head snapshot is there without being asked for.
-                "memory-snapshot-on-shutdown" | "fast-startup" => {}
-                // There is no Go runtime to steer.
-                "auto-gomaxprocs" | "auto-gomemlimit" => {}
-                other => flags.unknown.push(other.to_owned()),
-            }
-        }
-        flags
-    }
+/// Reads single flags, and notes what is wrong with them.
+struct Reader<'f, 'e> {
+    flags: &'f FlagValues,
+    errors: &'e mut Vec<OptionError>,
 }
 
-/// Reads single flags.
-struct Reader<'f>(&'f FlagValues);
-
-impl Reader<'_> {
-    fn text(&self, flag: &'static str) -> &str {
-        self.0.get(flag)
+impl<'f> Reader<'f, '_> {
+    /// Notes values that are not of their flag's form, and flags that ask for what is not there. What is read below of such
+    /// a value is its type's nothing.
+    fn check_forms(&mut self) {
+        for (flag, value, expected) in self.flags.malformed() {
+            let value = value.to_owned();
+            self.errors.push(OptionError::Value {
+                flag,
+                value,
+                expected,
+            });
+        }
+        for (flag, what) in self.flags.refused() {
+            self.errors.push(OptionError::NotBuiltIn { flag, what });
+        }
     }
 
-    fn error(&self, flag: &'static str, expected: &'static str) -> OptionError {
-        OptionError::Value {
-            flag,
-            value: self.text(flag).to_owned(),
-            expected,
-        }
+    fn text(&self, flag: &'static str) -> &'f str {
+        self.flags.get(flag)
     }
 
     fn switch(&self, flag: &'static str) -> bool {
         self.text(flag) == "true"
     }
 
-    fn duration(&self, flag: &'static str) -> Result<Duration, OptionError> {
-        let ms = model::duration::parse_duration(self.text(flag))
-            .map_err(|_| self.error(flag, "a duration like 30s, 5m or 15d"))?;
-        Ok(Duration::from_millis(ms as u64))
+    fn path(&self, flag: &'static str) -> Option<PathBuf> {
+        Some(self.text(flag))
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
     }
 
-    fn optional_duration(&self, flag: &'static str) -> Result<Option<Duration>, OptionError> {
-        if self.text(flag).is_empty() {
-            Ok(None)
-        } else {
-            self.duration(flag).map(Some)
+    fn duration(&self, flag: &'static str) -> Duration {
+        let ms = model::duration::parse_duration(self.text(flag)).unwrap_or(0);
+        Duration::from_millis(ms.unsigned_abs())
+    }
+
+    fn bytes(&self, flag: &'static str) -> u64 {
+        Bytes::parse(self.text(flag)).map_or(0, |bytes| bytes.0.max(0) as u64)
+    }
+
+    fn number(&self, flag: &'static str) -> usize {
+        parse_number(self.text(flag)).unwrap_or(0)
+    }
+
+    /// The value, or a note that the flag's is not what is `expected`.
+    fn or_error<T>(&mut self, flag: &'static str, expected: &'static str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.errors.push(OptionError::Value {
+                flag,
+                value: self.text(flag).to_owned(),
+                expected,
+            });
         }
+        value
     }
 
-    /// Compat: 0 counts as not given, as for the reference's sizes.
-    fn optional_bytes(&self, flag: &'static str) -> Result<Option<u64>, OptionError> {
-        let text = self.text(flag);
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let bytes = Bytes::parse(text).filter(|bytes| bytes.0 >= 0);
-        let bytes = bytes.ok_or_else(|| self.error(flag, "a size like 512MB or 10GB"))?;
-        Ok(Some(bytes.0 as u64).filter(|bytes| *bytes > 0))
-    }
-
-    fn memory(&self, flag: &'static str) -> Result<Option<MemoryFlag>, OptionError> {
+    fn memory(&mut self, flag: &'static str) -> Option<MemoryFlag> {
+        const EXPECTED: &str = "a size like 2GB, a share like 25%, or 0 for no limit";
         match self.text(flag) {
-            "" => Ok(None),
-            text => MemoryFlag::parse(text)
-                .map(Some)
-                .ok_or_else(|| self.error(flag, "a size like 2GB, a share like 25%, or 0 for no limit")),
+            "" => None,
+            text => self.or_error(flag, EXPECTED, MemoryFlag::parse(text)),
         }
     }
 
-    fn number(&self, flag: &'static str) -> Result<usize, OptionError> {
-        self.text(flag)
-            .parse()
-            .map_err(|_| self.error(flag, "a whole number"))
-    }
-
-    fn pattern(&self, flag: &'static str) -> Result<String, OptionError> {
+    fn pattern(&mut self, flag: &'static str) -> String {
         let text = self.text(flag);
-        match model::regex::Regex::new(text) {
-            Ok(_) => Ok(text.to_owned()),
-            Err(source) => Err(OptionError::Pattern { flag, source }),
+        if let Err(source) = model::regex::Regex::new(text) {
+            self.errors.push(OptionError::Pattern { flag, source });
         }
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::flags::{FLAGS, Kind, Standing};
+
+    fn options(changed: Option<(&'static str, &str)>) -> Result<String, OptionErrors> {
+        let mut values = FlagValues::default_values();
+        if let Some((name, value)) = changed {
+            values.set(name, value);
+        }
+        let options = ServeOptions::new(values)?;
+        // As they were given they stand there anyway.
+        let flags = FlagValues::default();
+        Ok(format!("{:?}", ServeOptions { flags, ..options }))
+    }
+
+    /// Another value than the default.
+    fn another(name: &str, kind: Kind) -> &'static str {
+        match (name, kind) {
+            ("enable-feature", _) => "exemplar-storage",
+            ("web.external-url", _) => "http://a/b",
+            ("query.max-memory" | "query.max-total-memory", _) => "7MB",
+            (_, Kind::Switch(true)) => "false",
+            (_, Kind::Switch(false)) => "true",
+            (_, Kind::Text(_) | Kind::Repeated(_)) => "other",
+            (_, Kind::Number(_)) => "77",
+            (_, Kind::Share(_)) => "0.7",
+            (_, Kind::Duration(_)) => "77s",
+            (_, Kind::Size(_)) => "77MB",
+            (_, Kind::Word(_, words)) => words[1],
+        }
+    }
+
+    #[test]
+    fn what_help_says_of_a_flag_is_true() {
+        let default = options(None).expect("defaults");
+        for flag in FLAGS {
+            let (name, mut value) = (flag.name, another(flag.name, flag.kind));
+            if value == flag.kind.default_text() {
+                value = "none";
+            }
+            let changed = options(Some((name, value)));
+            match flag.standing {
+                // Read by `logging::init`; that the format is heeded is tested there where lines are looked at.
+                Standing::Served if matches!(name, "log.level" | "log.format") => {}
+                // They count only together with another one.
+                Standing::Served if matches!(name, "config.auto-reload-interval") => {
+                    let mut values = FlagValues::default_values();
+                    values.set("config.auto-reload", "true");
+                    values.set(name, "77s");
+                    let options = ServeOptions::new(values).expect("valid");
+                    assert_eq!(options.auto_reload, Some(Duration::from_secs(77)));
+                }
+                Standing::Served => assert_ne!(changed.expect(name), default, "--{name} is not read"),
+                Standing::Accepted(_) => assert_eq!(changed.expect(name), default, "--{name} is read"),
+                Standing::Refused(what) => {
+                    let error = changed.expect_err(name).to_string();
+                    assert!(error.contains(name) && error.contains(what), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let mut values = FlagValues::default_values();
+        values.set("query.timeout", "soon");
+        values.set("web.external-url", "::");
+        values.set("web.cors.origin", "(");
+        values.set("agent", "true");
+        values.set("query.max-memory", "much");
+        values.set("web.search.max-limit", "-1");
+        let error = ServeOptions::new(values).expect_err("wrong").to_string();
+        for line in [
+            "--query.timeout: \"soon\" is not a duration like 30s, 5m or 15d",
+            "--web.external-url: \"::\" is not a URL",
+            "--web.cors.origin: ",
+            "--agent: agent mode is not in this version; start without the flag",
+            "--query.max-memory: \"much\" is not a size like 2GB",
+            "--web.search.max-limit: \"-1\" is not a whole number",
+        ] {
+            assert_eq!(
+                error.lines().filter(|l| l.starts_with(line)).count(),
+                1,
+                "{error}"
+            );
+        }
+        assert_eq!(error.lines().count(), 6, "{error}");
     }
 }

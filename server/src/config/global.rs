@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use yaml::{Duration, FromYaml, NodeKind, Section, Value, YamlError};
 
 use super::expand::expand;
-use super::load::{Environment, Warning};
+use super::load::{LoadOptions, Warning};
 
 const DEFAULT_EVALUATION_INTERVAL: Duration = Duration::from_ms(60_000);
 const DEFAULT_GOGC: i64 = 75;
@@ -50,7 +50,7 @@ impl GlobalConfig {
     /// Reads the section.
     pub(super) fn read(
         value: Value<'_>,
-        environment: Environment<'_>,
+        options: &LoadOptions<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, YamlError> {
         let mut section = value.section("global")?;
@@ -58,7 +58,7 @@ impl GlobalConfig {
         let mut external = read_labels(&mut section, scrape.metric_name_validation_scheme)?;
         for (label, value) in &mut external {
             let mut empty = Vec::new();
-            *value = expand(value, environment, &mut empty);
+            *value = expand(value, options.environment, &mut empty);
             let warning = |variable| Warning::EmptyVariable {
                 label: label.clone(),
                 variable,
@@ -77,8 +77,19 @@ impl GlobalConfig {
             query_log_file: PathBuf::from(section.get_or("query_log_file", String::new())?),
             external,
         };
+        let says_extra = section.has("extra_scrape_metrics");
         section.finish()?;
-        Ok(global)
+        Ok(global.with_features(options, says_extra))
+    }
+
+    /// With what feature flags change where the section does not say; `says_extra` is whether it has
+    /// `extra_scrape_metrics`.
+    pub(super) fn with_features(mut self, options: &LoadOptions<'_>, says_extra: bool) -> Self {
+        self.scrape.extra_scrape_metrics |= options.extra_scrape_metrics && !says_extra;
+        if options.protobuf_first && self.scrape.scrape_protocols.is_none() {
+            self.scrape.scrape_protocols = Some(exposition::ScrapeProtocol::DEFAULT_PROTOBUF_FIRST.to_vec());
+        }
+        self
     }
 
     /// Labels that leave this server with every alert and every sample; empty ones are none.

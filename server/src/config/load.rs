@@ -28,6 +28,10 @@ pub(crate) struct LoadOptions<'e> {
     pub(crate) agent_mode: bool,
     /// Where variables in external labels come from.
     pub(crate) environment: Environment<'e>,
+    /// What `extra_scrape_metrics` is where the file does not say.
+    pub(crate) extra_scrape_metrics: bool,
+    /// Whether scrapes ask for protobuf first where the file does not say what they ask for.
+    pub(crate) protobuf_first: bool,
 }
 
 impl Default for LoadOptions<'_> {
@@ -35,6 +39,8 @@ impl Default for LoadOptions<'_> {
         LoadOptions {
             agent_mode: false,
             environment: &|name| std::env::var(name).ok(),
+            extra_scrape_metrics: false,
+            protobuf_first: false,
         }
     }
 }
@@ -103,8 +109,8 @@ pub(crate) struct Loaded {
 ///
 /// # Errors
 /// When a file cannot be read, or something in it is wrong.
-pub(crate) fn load_file(path: &Path) -> Result<Loaded, ConfigError> {
-    let (config, warnings) = read_file(path, &LoadOptions::default())?;
+pub(crate) fn load_file(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded, ConfigError> {
+    let (config, warnings) = read_file(path, options)?;
     let jobs = config.load_jobs()?;
     Ok(Loaded {
         config,
@@ -130,10 +136,10 @@ pub(crate) fn read_file(
 ///
 /// # Errors
 /// When the address is none that a target can have.
-pub(crate) fn load_default(own_address: &str) -> Result<Loaded, ConfigError> {
+pub(crate) fn load_default(own_address: &str, options: &LoadOptions<'_>) -> Result<Loaded, ConfigError> {
     let text = DEFAULT_CONFIG.replace("ADDRESS", own_address);
     let document = yaml::parse("built-in configuration", &text)?;
-    let (config, warnings) = Config::read(&document, &LoadOptions::default())?;
+    let (config, warnings) = Config::read(&document, options)?;
     Ok(Loaded {
         jobs: config.scrape_configs.clone(),
         config,
@@ -149,7 +155,7 @@ fn read_document(path: &Path) -> Result<yaml::Document, ConfigError> {
     Ok(yaml::parse(&path.to_string_lossy(), &text)?)
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
@@ -218,7 +224,7 @@ fn load_jobs_of(
 }
 
 /// `path` relative to `folder`, without `.` and without `..` where that can be told from the text.
-fn join(folder: &Path, path: &str) -> String {
+pub(super) fn join(folder: &Path, path: &str) -> String {
     if path.is_empty() || Path::new(path).is_absolute() {
         return path.to_owned();
     }

@@ -10,6 +10,7 @@ mod glob;
 mod global;
 mod load;
 mod storage;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub(crate) use glob::{BadPattern, glob};
 pub(crate) use global::{GlobalConfig, RuntimeConfig};
 pub(crate) use load::{ConfigError, LoadOptions, Loaded, Warning, load_default, load_file, read_file};
 pub(crate) use storage::StorageConfig;
+pub(crate) use watch::fingerprint;
 
 /// A configuration file, everything it left out filled in. It serialises in the reference's order of keys.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -67,8 +69,8 @@ impl Config {
         let mut section = document.root().section("the configuration")?;
         let mut warnings = Vec::new();
         let global = match section.value("global") {
-            Some(value) => GlobalConfig::read(value, options.environment, &mut warnings)?,
-            None => GlobalConfig::default(),
+            Some(value) => GlobalConfig::read(value, options, &mut warnings)?,
+            None => GlobalConfig::default().with_features(options, false),
         };
         let scheme = global.scrape.metric_name_validation_scheme;
         let config = Config {

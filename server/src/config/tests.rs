@@ -28,6 +28,7 @@ fn outcome(path: &Path) -> Result<String, String> {
     let options = LoadOptions {
         environment: &environment,
         agent_mode: path.to_string_lossy().contains("agent"),
+        ..LoadOptions::default()
     };
     let loaded = read_file(path, &options).and_then(|(config, warnings)| {
         config.load_jobs()?;
@@ -117,7 +118,7 @@ fn nothing_at_all_is_a_configuration() {
 
 #[test]
 fn the_built_in_configuration_scrapes_this_server() {
-    let loaded = load_default("localhost:9191").expect("valid");
+    let loaded = load_default("localhost:9191", &LoadOptions::default()).expect("valid");
     assert_eq!(loaded.jobs.len(), 1);
     assert_eq!(
         loaded.jobs[0].discovery.static_configs[0].targets,
@@ -136,6 +137,7 @@ fn variables_in_external_labels_are_replaced() {
     let options = LoadOptions {
         environment: &environment,
         agent_mode: false,
+        ..LoadOptions::default()
     };
     let (config, warnings) = super::Config::read(&document, &options).expect("valid");
     assert_eq!(
@@ -170,7 +172,7 @@ fn jobs_come_from_other_files_too() {
         "scrape_configs: [{job_name: b, bearer_token_file: token}, {job_name: c}]\n",
     );
     write("jobs/2.yml", "");
-    let loaded = load_file(&folder.path().join("main.yml")).expect("valid");
+    let loaded = load_file(&folder.path().join("main.yml"), &LoadOptions::default()).expect("valid");
     let names: Vec<&str> = loaded.jobs.iter().map(|job| job.job_name.as_str()).collect();
     assert_eq!(names, ["a", "b", "c"]);
     assert_eq!(loaded.config.scrape_configs.len(), 1);
@@ -183,7 +185,7 @@ fn jobs_come_from_other_files_too() {
         .credentials_file;
     assert_eq!(*token, folder.path().join("jobs/token"));
     write("jobs/2.yml", "scrape_configs:\n- job_name: b\n");
-    let error = load_file(&folder.path().join("main.yml"))
+    let error = load_file(&folder.path().join("main.yml"), &LoadOptions::default())
         .expect_err("b is there already")
         .to_string();
     assert!(

@@ -3,6 +3,7 @@
 mod admin;
 mod alerting;
 mod answer;
+mod assets;
 mod chunks;
 mod cors;
 mod exemplars;
@@ -51,6 +52,7 @@ pub(crate) fn router(site: Site, cors: Cors) -> Router {
         .route("/-/quit", any(pages::quit))
         .nest("/api/v1", api_routes(&site, cors))
         .fallback(pages::not_found);
+    let routes = assets::add_to(routes, site.pages.user_assets.clone());
     let routes = if prefix.is_empty() {
         routes
     } else {

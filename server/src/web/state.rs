@@ -91,6 +91,8 @@ pub(crate) struct StartState {
 /// Pages for people, and our own metrics.
 pub(crate) struct PageState {
     pub(crate) title: String,
+    /// Folder of what is served under `/user`.
+    pub(crate) user_assets: Option<std::path::PathBuf>,
     /// Path in front of everything, without a slash at its end; empty for none.
     pub(crate) prefix: String,
     pub(crate) metrics: metrics::Registry,

@@ -79,6 +79,15 @@ pub(crate) fn conformance() -> Option<PathBuf> {
     None
 }
 
+/// Waits until something is so.
+pub(crate) async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so().await {
+        assert!(begin.elapsed() < PATIENCE, "still not so: {what}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 impl Server {
     /// Starts a server with `config` in `folder`, and waits until it is ready.
     pub(crate) async fn start(folder: &Path, config: &str, more_args: &[&str]) -> Server {
@@ -101,6 +110,22 @@ impl Server {
     pub(crate) async fn start_unready(folder: &Path, config: &str) -> Server {
         let mut server = Server::begin(own_program(), folder, config, &[]);
         server.wait_for_status("/-/healthy").await;
+        server
+    }
+
+    /// Starts a server without a configuration, and waits until it is ready.
+    pub(crate) async fn start_bare(folder: &Path, more_args: &[&str]) -> Server {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut args = vec![format!("--web.listen-address={address}")];
+        args.extend(more_args.iter().map(|arg| (*arg).to_owned()));
+        let mut server = Server {
+            child: spawn(&own_program(), &args, folder),
+            program: own_program(),
+            url: format!("http://{address}"),
+            folder: folder.to_owned(),
+            args,
+        };
+        server.wait_ready().await;
         server
     }
 

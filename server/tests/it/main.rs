@@ -5,6 +5,7 @@
 mod commands;
 mod crash;
 mod end_to_end;
+mod flags;
 mod golden;
 mod harness;
 mod http;

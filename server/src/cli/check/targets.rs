@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::config::groups;
 use super::{FAILURE, text, word};
 use crate::cli::render::{err, out};
-use crate::config::load_file;
+use crate::config::{LoadOptions, load_file};
 
 /// Which job of which file.
 pub(crate) struct DiscoveryArgs {
@@ -53,7 +53,7 @@ impl DiscoveryArgs {
 
 /// Finds and prints; the exit code.
 pub(crate) fn discovery(args: &DiscoveryArgs) -> u8 {
-    let loaded = match load_file(&args.file) {
+    let loaded = match load_file(&args.file, &LoadOptions::default()) {
         Ok(loaded) => loaded,
         Err(error) => {
             err(format_args!("Cannot load config {error}"));

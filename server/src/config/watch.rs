@@ -1,0 +1,93 @@
+//! What `--config.auto-reload` looks at: the contents of a configuration file and of every file that it names.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+
+use yaml::{FromYaml, Value};
+
+use super::glob::glob;
+use super::load::{folder_of, join};
+
+/// Sections that name files whose contents are part of the configuration. Compat: as in the reference, files of discovery
+/// and of credentials are not among them; whoever reads them follows their changes.
+const NAMING_FILES: [&str; 2] = ["rule_files", "scrape_config_files"];
+
+/// A number that changes when the file changes, when one that it names does, or when other files are named. What cannot be
+/// read counts as changed once: the reload that follows says why.
+pub(crate) fn fingerprint(path: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let text = std::fs::read_to_string(path);
+    add_contents(&text, &mut hasher);
+    let named = text.ok().and_then(|text| {
+        let document = yaml::parse(&path.to_string_lossy(), &text).ok()?;
+        let mut section = document.root().section("the configuration").ok()?;
+        let mut named = Vec::new();
+        for key in NAMING_FILES {
+            let patterns = section.list(key, |value: Value<'_>| String::from_yaml(value));
+            named.push((key, patterns.unwrap_or_default()));
+        }
+        Some(named)
+    });
+    for (key, patterns) in named.unwrap_or_default() {
+        key.hash(&mut hasher);
+        for file in patterns
+            .iter()
+            .flat_map(|pattern| glob(&join(folder_of(path), pattern)).unwrap_or_default())
+        {
+            file.hash(&mut hasher);
+            add_contents(&std::fs::read(&file), &mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+fn add_contents<T: Hash>(contents: &std::io::Result<T>, hasher: &mut DefaultHasher) {
+    match contents {
+        Ok(contents) => contents.hash(hasher),
+        Err(error) => error.kind().hash(hasher),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_counts_and_only_what_is_in_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("write");
+        let main = folder.path().join("main.yml");
+        let mut last = fingerprint(&main);
+        let mut changed = |what: &str, expected: bool| {
+            let now = fingerprint(&main);
+            assert_eq!(now != last, expected, "{what}");
+            last = now;
+        };
+        changed("nothing", false);
+        write(
+            "main.yml",
+            "rule_files: ['r*.yml']\nscrape_config_files: [scrape.yml]\n",
+        );
+        changed("the file is there", true);
+        write("r1.yml", "groups: []\n");
+        changed("a rule file more", true);
+        write("r1.yml", "groups: []\n");
+        changed("the same text again", false);
+        write("r1.yml", "groups: \n");
+        changed("a rule file", true);
+        write("scrape.yml", "scrape_configs: []\n");
+        changed("a scrape configuration file", true);
+        write("other.yml", "x");
+        changed("a file that is not named", false);
+        std::fs::rename(folder.path().join("r1.yml"), folder.path().join("r2.yml")).expect("rename");
+        changed("a rule file's name", true);
+        std::fs::remove_file(folder.path().join("r2.yml")).expect("remove");
+        changed("a rule file less", true);
+        write("main.yml", "rule_files: [\n");
+        changed("not YAML any more", true);
+        changed("still not", false);
+        std::fs::remove_file(&main).expect("remove");
+        changed("the file is gone", true);
+        changed("still gone", false);
+    }
+}

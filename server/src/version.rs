@@ -1,0 +1,25 @@
+//! Which version this is, and which version of the reference it behaves as.
+
+/// The version of Prometheus whose API, files and flags these are: clients decide by it what they may ask for.
+pub(crate) const REFERENCE: &str = "3.14.0";
+/// Our own version.
+pub(crate) const OWN: &str = env!("CARGO_PKG_VERSION");
+/// Sent with every request of ours.
+pub(crate) const USER_AGENT: &str = concat!("Narthex/", env!("CARGO_PKG_VERSION"));
+
+/// What `--version` prints behind a program's name. Compat: the first line begins as the reference's does, for scripts that
+/// take its third word.
+pub(crate) fn of_program(name: &str) -> String {
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let line = match name {
+        "narthex" => format!("version {OWN} (as Prometheus {REFERENCE})"),
+        _ => format!("version {REFERENCE} (narthex: {OWN})"),
+    };
+    format!("{line}\n  revision:         {REVISION}\n  platform:         {os}/{arch}")
+}
+
+/// The commit that this was built from, where whoever built it says so.
+const REVISION: &str = match option_env!("NARTHEX_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
