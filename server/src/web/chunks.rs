@@ -1,10 +1,12 @@
 //! Answers that are sent while they are still being written.
 
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
-use futures_util::stream;
+use hyper::body::Frame;
 use tokio::sync::mpsc;
 
 /// Bytes that are collected before they are handed on.
@@ -70,8 +72,20 @@ impl DerefMut for ChunkSink {
     }
 }
 
-/// The reading end.
-pub(crate) struct Chunks(mpsc::Receiver<Chunk>);
+/// The reading end, and a body that ends cleanly only where the writer said so.
+///
+/// Compressing layers poll a body again after its end; a body has to bear that.
+pub(crate) struct Chunks {
+    receiver: mpsc::Receiver<Chunk>,
+    /// Taken from the receiver already, to see what kind of answer it is.
+    first: Option<Chunk>,
+    ended: bool,
+}
+
+/// The writer of an answer ended in its midst: what was sent is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer was given up while it was being written")]
+pub(crate) struct BrokenOff;
 
 /// Both ends.
 pub(crate) fn channel() -> (ChunkSink, Chunks) {
@@ -82,7 +96,11 @@ pub(crate) fn channel() -> (ChunkSink, Chunks) {
             sender,
             closed: false,
         },
-        Chunks(receiver),
+        Chunks {
+            receiver,
+            first: None,
+            ended: false,
+        },
     )
 }
 
@@ -90,18 +108,40 @@ impl Chunks {
     /// A body: whole, with its length known, if all fits one chunk; a stream otherwise. `None` when the writer gave up
     /// before it had a chunk.
     pub(crate) async fn into_body(mut self) -> Option<Body> {
-        let first = self.0.recv().await?;
+        let first = self.receiver.recv().await?;
         if first.last {
             return Some(Body::from(first.bytes));
         }
-        let rest = stream::unfold(self.0, async |mut receiver| {
-            let next = receiver.recv().await?;
-            Some((next.bytes, receiver))
-        });
-        let all = futures_util::StreamExt::chain(stream::iter([first.bytes]), rest);
-        Some(Body::from_stream(futures_util::StreamExt::map(
-            all,
-            Ok::<_, std::convert::Infallible>,
-        )))
+        self.first = Some(first);
+        Some(Body::new(self))
     }
 }
+
+impl HttpBody for Chunks {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let next = match self.first.take() {
+            Some(first) => Some(first),
+            None => std::task::ready!(self.receiver.poll_recv(context)),
+        };
+        self.ended = next.as_ref().is_none_or(|chunk| chunk.last);
+        // Whoever sends the answer cuts the connection then; a clean end would pass a part off as the whole.
+        let frame = next.map(|chunk| Frame::data(chunk.bytes)).ok_or(BrokenOff);
+        Poll::Ready(Some(frame))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+#[cfg(test)]
+mod tests;

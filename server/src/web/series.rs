@@ -12,7 +12,7 @@ use model::storage::{Interrupted, Querier, SelectHints, SeriesSet, StorageError,
 use promql::engine::CancelHandle;
 
 use super::answer::{
-    ApiError, CancelOnDrop, SUCCESS_HEAD, TRUNCATED, blocking, json_response, success, tail,
+    ApiError, CancelOnDrop, ErrorType, SUCCESS_HEAD, TRUNCATED, blocking, json_response, success, tail,
 };
 use super::chunks;
 use super::json;
@@ -190,7 +190,14 @@ async fn streamed(found: Found) -> Response {
         tail(&mut sink, &found.warnings, &[]);
         sink.finish();
     });
-    json_response(StatusCode::OK, chunks.into_body().await.unwrap_or_default())
+    match chunks.into_body().await {
+        Some(body) => json_response(StatusCode::OK, body),
+        None => ApiError::new(
+            ErrorType::Internal,
+            "the answer was given up while it was being written",
+        )
+        .into_response(),
+    }
 }
 
 fn select_series(state: &QueryState, asked: &Asked, hints: &SelectHints) -> Result<Found, StorageError> {

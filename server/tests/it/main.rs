@@ -13,3 +13,4 @@ mod limits;
 mod restart;
 mod swap;
 mod tools;
+mod transport;

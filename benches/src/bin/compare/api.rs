@@ -1,13 +1,35 @@
 //! The HTTP API of a server, as far as comparisons need it.
 
+use std::io::Read as _;
+
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+
+/// How answers are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Encoding {
+    /// As they are.
+    #[default]
+    Identity,
+    /// Compressed, as Grafana, browsers and most libraries ask for them.
+    Gzip,
+}
+
+impl Encoding {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Encoding::Identity => "identity",
+            Encoding::Gzip => "gzip",
+        }
+    }
+}
 
 /// A server's API.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     client: reqwest::Client,
     base: String,
+    encoding: Encoding,
 }
 
 impl Api {
@@ -17,14 +39,32 @@ impl Api {
         Ok(Api {
             client,
             base: url.trim_end_matches('/').to_owned(),
+            encoding: Encoding::Identity,
         })
+    }
+
+    /// The same, asked in another way.
+    pub(crate) fn asked_as(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
     }
 
     /// The body of an answer, which must be a success.
     pub(crate) async fn get(&self, path: &str, pairs: &[(&str, String)]) -> Result<Vec<u8>> {
         let answer = self.ask(path, pairs).await?;
         let status = answer.status();
-        let body = answer.bytes().await.with_context(|| self.broke_off())?;
+        let packed = answer
+            .headers()
+            .get("content-encoding")
+            .is_some_and(|name| name == "gzip");
+        let mut body = answer.bytes().await.with_context(|| self.broke_off())?.to_vec();
+        if packed {
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(&body[..])
+                .read_to_end(&mut plain)
+                .with_context(|| format!("{}{path}: the answer is no gzip", self.base))?;
+            body = plain;
+        }
         if !status.is_success() {
             bail!(
                 "{}{path}: {status}: {}",
@@ -32,10 +72,10 @@ impl Api {
                 String::from_utf8_lossy(&body[..body.len().min(400)])
             );
         }
-        Ok(body.into())
+        Ok(body)
     }
 
-    /// Reads the body of an answer to its end without keeping it; its length in bytes.
+    /// Reads the body of an answer to its end without keeping or unpacking it; its length in bytes as it was sent.
     pub(crate) async fn drain(&self, path: &str, pairs: &[(&str, String)]) -> Result<usize> {
         let mut answer = self.ask(path, pairs).await?.error_for_status()?;
         let mut length = 0;
@@ -50,7 +90,11 @@ impl Api {
             .extend_pairs(pairs)
             .finish();
         let url = format!("{}{path}?{query}", self.base);
-        let sent = self.client.get(&url).send().await;
+        let request = self
+            .client
+            .get(&url)
+            .header("Accept-Encoding", self.encoding.name());
+        let sent = request.send().await;
         sent.with_context(|| format!("cannot ask {}", self.base))
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::answers::Answer;
-use crate::api::Api;
+use crate::api::{Api, Encoding};
 use crate::plot::{self, Bars};
 use crate::report::{Table, figure, geometric_mean, median, print, progress};
 
@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// Only queries whose name contains this
     #[arg(long, default_value = "")]
     only: String,
+    /// Encoding that answers are asked for in; dashboards and browsers ask for gzip
+    #[arg(long, value_enum, default_value_t)]
+    accept_encoding: Encoding,
     /// Draw the ratios into this file, as SVG
     #[arg(long)]
     svg: Option<PathBuf>,
@@ -257,7 +260,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     );
     let apis = servers
         .iter()
-        .map(|(_, url)| Api::new(url))
+        .map(|(_, url)| Ok(Api::new(url)?.asked_as(options.accept_encoding)))
         .collect::<Result<Vec<_>>>()?;
     let span = Span::of(&apis[0]).await?;
 
@@ -334,8 +337,11 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     cells.extend(["8".to_owned(), String::new(), String::new()]);
     table.push(cells);
     let about = format!(
-        "medians of {} runs; data from {} to {}",
-        options.runs, span.start_s, span.end_s
+        "medians of {} runs; answers as {}; data from {} to {}",
+        options.runs,
+        options.accept_encoding.name(),
+        span.start_s,
+        span.end_s
     );
     let json = json!({"about": about, "queries": lines, "geometric_means": means});
     print(
