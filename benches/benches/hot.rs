@@ -33,7 +33,7 @@ fn expositions(c: &mut Criterion) {
 
 /// A head in memory with `count` series that have one sample each.
 fn head(count: usize) -> (tsdb::db::Db, AppendBatch) {
-    let files: Arc<dyn tsdb::files::Files> = Arc::new(tsdb::files::MemFiles::new());
+    let files: Arc<dyn files::Files> = Arc::new(files::MemFiles::new());
     let options = tsdb::db::Options {
         background: false,
         ..tsdb::db::Options::default()

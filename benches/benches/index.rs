@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use files::{Files, MemFiles};
 use model::clock::ManualClock;
 use model::columns::Columns;
 use model::matcher::{MatchOp, Matcher};
@@ -15,7 +16,6 @@ use model::storage::{
 use narthex_benches::series;
 use tsdb::block::{BlockMeta, BlockWriter};
 use tsdb::db::{Db, Options};
-use tsdb::files::{Files, MemFiles};
 
 const SERIES: usize = 100_000;
 const NOW_MS: i64 = 1_795_400_000_000;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use files::{DiskFiles, Files, MemFiles};
 use model::clock::ManualClock;
 use model::columns::Columns;
 use model::matcher::{MatchOp, Matcher};
@@ -17,7 +18,6 @@ use narthex_benches::{Shape, day, series};
 use tsdb::block::{Block, BlockMeta, BlockWriter, compact};
 use tsdb::chunk::{ChunkData, EncodeOptions, EncodedChunk, Encoding, decode, decode_all, encode};
 use tsdb::db::{Db, Options};
-use tsdb::files::{DiskFiles, Files, MemFiles};
 use ulid::Ulid;
 
 const SHAPES: [Shape; 4] = [Shape::Constant, Shape::Still, Shape::Counter, Shape::Noise];

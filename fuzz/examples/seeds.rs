@@ -7,7 +7,7 @@ use model::columns::Columns;
 use narthex_fuzz::{fill, float_rows, histogram_rows, open, sample_block, sample_store};
 use tsdb::block::Tombstones;
 use tsdb::chunk::{self, EncodeOptions, Encoding};
-use tsdb::files::{Files, MemFiles};
+use files::{Files, MemFiles};
 use tsdb::wal::SegmentReader;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

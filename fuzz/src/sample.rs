@@ -10,7 +10,7 @@ use model::sample::{Exemplar, Metadata, MetricType};
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, HistogramSample};
 use tsdb::block::{BlockMeta, BlockWriter};
 use tsdb::db::Db;
-use tsdb::files::{Files, MemFiles};
+use files::{Files, MemFiles};
 
 /// The files of a small block.
 pub struct SampleBlock {

@@ -10,7 +10,7 @@ use model::matcher::{MatchOp, Matcher};
 use model::storage::TimeRange;
 use narthex_fuzz::{put, sample_block, seal_index};
 use tsdb::block::{Block, SeriesEntry};
-use tsdb::files::MemFiles;
+use files::MemFiles;
 
 fuzz_target!(|input: &[u8]| {
     let mut bytes = input.to_vec();

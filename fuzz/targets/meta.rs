@@ -6,7 +6,7 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use narthex_fuzz::put;
 use tsdb::block::BlockMeta;
-use tsdb::files::MemFiles;
+use files::MemFiles;
 
 fuzz_target!(|input: &[u8]| {
     let files = MemFiles::new();

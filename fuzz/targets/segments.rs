@@ -8,7 +8,7 @@ use model::columns::Columns;
 use narthex_fuzz::{put, seal_segment};
 use tsdb::block::Segments;
 use tsdb::chunk;
-use tsdb::files::MemFiles;
+use files::MemFiles;
 
 fuzz_target!(|input: &[u8]| {
     let mut bytes = input.to_vec();

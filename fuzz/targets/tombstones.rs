@@ -6,7 +6,7 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use narthex_fuzz::{put, seal_tombstones};
 use tsdb::block::Tombstones;
-use tsdb::files::MemFiles;
+use files::MemFiles;
 
 fuzz_target!(|input: &[u8]| {
     let mut bytes = input.to_vec();

@@ -85,7 +85,7 @@ pub(crate) async fn open_blocks(
     let path = path.to_owned();
     let opened = blocking({
         let path = path.clone();
-        move || Db::open_blocks(Arc::new(tsdb::files::DiskFiles), &path, settings, clock)
+        move || Db::open_blocks(Arc::new(files::DiskFiles), &path, settings, clock)
     });
     match opened.await {
         Ok(db) => Ok(Arc::new(db)),

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use files::DiskFiles;
 use model::clock::{Clock, SystemClock};
 use model::labels::Labels;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample};
 use narthex_tsdb::db::{Db, Options};
-use narthex_tsdb::files::DiskFiles;
 
 /// Series of a target.
 const TARGET: usize = 1000;

@@ -10,6 +10,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
+//! use files::MemFiles;
 //! use model::clock::ManualClock;
 //! use model::columns::Columns;
 //! use model::labels::Labels;
@@ -18,7 +19,6 @@
 //!     AppendBatch, AppendOutcome, Appender, FloatSample, Queryable, SelectHints, TimeRange,
 //! };
 //! use narthex_tsdb::db::{Db, Options};
-//! use narthex_tsdb::files::MemFiles;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let options = Options { background: false, ..Options::default() };
 //! let db = Db::open(Arc::new(MemFiles::new()), "data".as_ref(), options, Arc::new(ManualClock::new(0)))?;
@@ -41,7 +41,6 @@ pub mod block;
 pub mod chunk;
 mod columns;
 pub mod db;
-pub mod files;
 pub mod head;
 pub mod postings;
 pub mod select;

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 /// Rounds where nothing is said.
 const ROUNDS: u64 = 300;
 
-/// `[--rounds N] [--seed N]`. Where `NARTHEX_PROMETHEUS` names the reference's server, it reads every tenth folder too.
+/// `[--rounds N] [--seed N]`. Where the reference's server is installed or `NARTHEX_PROMETHEUS` names it, it
+/// reads every tenth folder too.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
     let (mut rounds, mut seed) = (ROUNDS, 1u64);
     let mut args = args.iter();

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
+use files::{DiskFiles, Files};
 use model::clock::SystemClock;
 use model::labels::Labels;
 use model::matcher::{MatchOp, Matcher};
@@ -21,7 +22,6 @@ use model::storage::{
 };
 use tsdb::block::{ChunkMeta, IndexReader, IndexWriter};
 use tsdb::db::{Cardinality, Db, Options, PairCounter};
-use tsdb::files::{DiskFiles, Files};
 use tsdb::select::{label_names, label_values, selection};
 
 const METRICS: usize = 100;

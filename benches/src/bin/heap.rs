@@ -42,7 +42,7 @@ fn main() -> Result<()> {
         ..Options::default()
     };
     options.head.xor2_floats = cli.xor2;
-    let files = Arc::new(tsdb::files::DiskFiles);
+    let files = Arc::new(files::DiskFiles);
     let db = Db::open(files, folder.path(), options, Arc::new(SystemClock))?;
     let mut samples: Vec<FloatSample> = Vec::with_capacity(cli.series);
     for labels in series(cli.series) {

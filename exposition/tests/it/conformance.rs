@@ -1,26 +1,12 @@
 //! The conformance data: bodies with the entries that the reference's parsers read from them.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use narthex_exposition::{Format, HistogramOptions, ParserOptions};
 use serde_json::Value;
 
 use crate::render;
-
-/// A folder of the conformance data, if there is any.
-fn folder(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("NARTHEX_CONFORMANCE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        PathBuf::from,
-    );
-    let folder = root.join(name);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: {} is not there", folder.display());
-    None
-}
 
 fn golden(path: &Path) -> Vec<Value> {
     let mut text = String::new();
@@ -42,7 +28,7 @@ pub(crate) fn format_of_file(name: &str) -> Format {
 
 #[test]
 fn bodies_give_the_references_entries() {
-    let Some(folder) = folder("exposition") else {
+    let Some(folder) = testkit::conformance("exposition") else {
         return;
     };
     let mut bodies = 0;
@@ -82,7 +68,7 @@ fn laxer() -> Vec<String> {
 
 #[test]
 fn openmetrics_parser_cases() {
-    let Some(folder) = folder("openmetrics/parsers") else {
+    let Some(folder) = testkit::conformance("openmetrics/parsers") else {
         return;
     };
     let mut laxer = laxer();

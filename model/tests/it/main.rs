@@ -21,17 +21,8 @@ fn table(text: &str) -> impl Iterator<Item = Vec<&str>> {
         .map(|line| line.split('\t').collect())
 }
 
-#[expect(clippy::print_stdout, reason = "a skipped test says so")]
-/// A file of the conformance data; nothing, and a line that says so, where it is absent.
+/// The text of a file of the conformance data.
 fn conformance(name: &str) -> Option<String> {
-    let folder = std::env::var_os("NARTHEX_CONFORMANCE").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        PathBuf::from,
-    );
-    let path = folder.join(name);
-    let text = std::fs::read_to_string(&path).ok();
-    if text.is_none() {
-        println!("skipped: no {}", path.display());
-    }
-    text
+    let path = testkit::conformance(name)?;
+    Some(std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
 }

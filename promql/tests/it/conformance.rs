@@ -74,8 +74,8 @@ fn all_pass(dir: &Path, least: usize) {
 
 #[test]
 fn reference_scripts() {
-    if let Some(dir) = crate::conformance_dir() {
-        all_pass(&dir.join("promql"), 21);
+    if let Some(dir) = testkit::conformance("promql") {
+        all_pass(&dir, 21);
     }
 }
 

@@ -11,10 +11,10 @@ use serde_json::Value;
 /// place and words.
 #[test]
 fn agrees_with_recorded_expressions() {
-    let Some(dir) = crate::conformance_dir() else {
+    let Some(path) = testkit::conformance("promql/parse-golden.jsonl.gz") else {
         return;
     };
-    let file = std::fs::File::open(dir.join("promql/parse-golden.jsonl.gz")).expect("golden file");
+    let file = std::fs::File::open(path).expect("golden file");
     let mut lines = String::new();
     flate2::read::GzDecoder::new(file)
         .read_to_string(&mut lines)

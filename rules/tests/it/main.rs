@@ -14,15 +14,6 @@ mod world;
 
 use std::path::PathBuf;
 
-/// Folder of conformance data, if it is there.
-fn conformance() -> Option<PathBuf> {
-    let folder = std::env::var_os("NARTHEX_CONFORMANCE").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        PathBuf::from,
-    );
-    folder.is_dir().then_some(folder)
-}
-
 /// Folder of this room's own cases.
 fn testdata() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata/rules")

@@ -16,8 +16,7 @@ fn run(path: &std::path::Path) -> UnitReport {
 
 #[test]
 fn test_rules_says_what_the_reference_says() {
-    let Some(folder) = crate::conformance() else {
-        println!("skipped: no conformance data");
+    let Some(folder) = testkit::conformance("") else {
         return;
     };
     let verdicts = std::fs::read_to_string(folder.join("verdicts.jsonl")).unwrap();

@@ -6,8 +6,7 @@ use serde_json::Value as Json;
 
 #[test]
 fn check_rules_says_what_the_reference_says() {
-    let Some(folder) = crate::conformance() else {
-        println!("skipped: no conformance data");
+    let Some(folder) = testkit::conformance("") else {
         return;
     };
     let verdicts = std::fs::read_to_string(folder.join("verdicts.jsonl")).unwrap();
@@ -102,8 +101,7 @@ fn is_place(part: &str) -> bool {
 
 #[test]
 fn files_that_people_use_load() {
-    let Some(folder) = crate::conformance() else {
-        println!("skipped: no conformance data");
+    let Some(folder) = testkit::conformance("") else {
         return;
     };
     let mut rules = 0;
@@ -119,8 +117,7 @@ fn files_that_people_use_load() {
 
 #[test]
 fn legacy_names_are_asked_for() {
-    let Some(folder) = crate::conformance() else {
-        println!("skipped: no conformance data");
+    let Some(folder) = testkit::conformance("") else {
         return;
     };
     let legacy = FormatOptions {

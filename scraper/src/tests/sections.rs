@@ -108,16 +108,11 @@ fn contradictions_are_refused_in_the_references_words() {
 /// good one fails for another reason.
 #[test]
 fn jobs_of_the_conformance_configurations() {
-    let root = std::env::var_os("NARTHEX_CONFORMANCE").map_or_else(
-        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        std::path::PathBuf::from,
-    );
-    let Ok(files) = std::fs::read_dir(root.join("config")) else {
-        println!("skipped: {} is not there", root.display());
+    let Some(folder) = testkit::conformance("config") else {
         return;
     };
     let mut jobs = 0;
-    for file in files {
+    for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if !name.ends_with(".good.yml") {

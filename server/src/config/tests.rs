@@ -9,19 +9,6 @@ fn testdata() -> PathBuf {
     folder.canonicalize().expect("the cases' folder")
 }
 
-fn conformance() -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance");
-    let folder = std::env::var_os("NARTHEX_CONFORMANCE").map_or(default, PathBuf::from);
-    if !folder.is_dir() {
-        println!(
-            "skipped: no conformance data in {}; set NARTHEX_CONFORMANCE",
-            folder.display()
-        );
-        return None;
-    }
-    Some(folder)
-}
-
 /// What a case comes to: the configuration as it counts, or the marked place of the error.
 fn outcome(path: &Path) -> Result<String, String> {
     let environment = |name: &str| (name == "REGION").then(|| "eu-west-1".to_owned());
@@ -199,7 +186,9 @@ fn jobs_come_from_other_files_too() {
 /// writing it again gives the answer's text.
 #[test]
 fn the_text_of_a_configuration_is_the_references() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = testkit::conformance("") else {
+        return;
+    };
     let answer = std::fs::read_to_string(folder.join("api-shapes/status_config.http")).expect("answer");
     let body = answer
         .split_once("\n\n")

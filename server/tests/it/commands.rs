@@ -4,14 +4,16 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{conformance, free_port, narthex};
+use crate::harness::{free_port, narthex};
 
 /// Discovery mechanisms that this version has; configurations with others are refused, and say so.
 const NOT_BUILT_IN: &str = "this discovery mechanism is not built into this version";
 
 /// Runs every recorded check of a kind; `args` makes the command line from the file's name.
 fn check_verdicts(kinds: &[&str], run: impl Fn(&Path, &Value) -> (Option<i32>, String)) {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = testkit::conformance("") else {
+        return;
+    };
     let text = std::fs::read_to_string(folder.join("verdicts.jsonl")).expect("verdicts");
     let (mut agreed, mut beyond, mut failures) = (0, 0, Vec::new());
     for line in text.lines() {
@@ -156,7 +158,9 @@ fn run_there(folder: &Path, line: &str) -> (Option<i32>, String, String) {
 /// What the reference's tool said of these files when it looked at the files that they name.
 #[test]
 fn files_that_a_configuration_names_are_looked_at() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = testkit::conformance("") else {
+        return;
+    };
     for (line, code, said) in [
         (
             "config_with_rule_files.yml",

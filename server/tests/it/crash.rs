@@ -103,13 +103,13 @@ async fn a_full_disk_stops_samples_and_nothing_else_until_there_is_room() {
     assert!(!before.is_empty());
     // It is alive, answers, and does not claim what it cannot keep.
     assert_eq!(server.get("/-/healthy").await.0, 200);
-    let lifted = Command::new("prlimit")
+    let Some(prlimit) = testkit::program(testkit::Need::Prlimit) else {
+        return;
+    };
+    let lifted = Command::new(prlimit)
         .args(["--fsize=unlimited", "--pid", &server.pid().to_string()])
         .status();
-    if !lifted.is_ok_and(|status| status.success()) {
-        println!("skipped in part: prlimit does not run here");
-        return;
-    }
+    assert!(lifted.is_ok_and(|status| status.success()));
     limited(folder.path(), "unlimited");
     wait_ready(&server, true).await;
     wait_for_more(&server, before.len() + 5).await;

@@ -22,18 +22,13 @@ struct NodeExporter {
 impl NodeExporter {
     fn start() -> Option<Self> {
         let address = format!("127.0.0.1:{}", free_port());
-        let child = Command::new("prometheus-node-exporter")
+        let child = Command::new(testkit::program(testkit::Need::NodeExporter)?)
             .arg(format!("--web.listen-address={address}"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn();
-        match child {
-            Ok(child) => Some(NodeExporter { child, address }),
-            Err(_) => {
-                println!("skipped in part: prometheus-node-exporter is not installed");
-                None
-            }
-        }
+            .spawn()
+            .expect("the exporter starts");
+        Some(NodeExporter { child, address })
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-use crate::harness::{Server, conformance, http_client};
+use crate::harness::{Server, http_client};
 
 /// Relative error that floats may have, the reference's own.
 const TOLERANCE: f64 = 1e-12;
@@ -34,7 +34,9 @@ pub(crate) const EXPERIMENTAL: &[&str] = &[
 ];
 
 async fn check(name: &str, args: &[&str]) {
-    let Some(conformance) = conformance() else { return };
+    let Some(conformance) = testkit::conformance("") else {
+        return;
+    };
     let source = conformance.join("tsdb").join(name);
     let folder = tempfile::tempdir().expect("folder");
     copy_folder(&source.join("data"), &folder.path().join("data"));

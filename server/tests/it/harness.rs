@@ -26,16 +26,6 @@ pub(crate) fn own_program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_narthex"))
 }
 
-/// The reference's server: `$NARTHEX_PROMETHEUS`, or the one that is installed. `None`, said once, where there is none.
-pub(crate) fn reference_program() -> Option<PathBuf> {
-    let program = std::env::var_os("NARTHEX_PROMETHEUS").map_or_else(|| "prometheus".into(), PathBuf::from);
-    let runs = Command::new(&program).arg("--version").output().is_ok();
-    if !runs {
-        println!("skipped: no prometheus here; install one, or set NARTHEX_PROMETHEUS");
-    }
-    runs.then_some(program)
-}
-
 /// A client for plain HTTP; the library wants a TLS provider all the same.
 pub(crate) fn http_client() -> reqwest::Client {
     // Installed already is fine too.
@@ -63,20 +53,6 @@ pub(crate) fn narthex(args: &[&str], folder: &Path, stdin: &[u8]) -> Output {
     // A command that does not read its input may be gone already.
     let _ = child.stdin.take().expect("piped").write_all(stdin);
     child.wait_with_output().expect("the binary ends")
-}
-
-/// The folder of the reference's answers; `None`, said once, where it is absent.
-pub(crate) fn conformance() -> Option<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance");
-    let folder = std::env::var_os("NARTHEX_CONFORMANCE").map_or(default, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!(
-        "skipped: no conformance data in {}; set NARTHEX_CONFORMANCE",
-        folder.display()
-    );
-    None
 }
 
 /// Waits until something is so.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::harness::{Server, conformance, http_client};
+use crate::harness::{Server, http_client};
 
 const CONFIG: &str = "global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\n\
     scrape_configs:\n- job_name: self\n  static_configs: [{targets: ['SELF']}]\n";
@@ -103,7 +103,9 @@ fn shape(value: &Value, path: &str, into: &mut BTreeSet<String>) {
 
 #[tokio::test]
 async fn answers_have_the_references_shapes_and_headers() {
-    let Some(conformance) = conformance() else { return };
+    let Some(conformance) = testkit::conformance("") else {
+        return;
+    };
     let folder = tempfile::tempdir().expect("folder");
     let server = server(folder.path()).await;
     // Parts of an answer that speak of this or that series, rule or flag and differ by nature.

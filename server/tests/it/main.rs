@@ -1,6 +1,6 @@
 //! The server from outside: the real binary, real files, real HTTP.
 
-#![expect(clippy::print_stdout, reason = "tests say what they skip and how much agrees")]
+#![expect(clippy::print_stdout, reason = "tests say how much agrees")]
 
 mod commands;
 mod crash;

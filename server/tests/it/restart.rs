@@ -7,11 +7,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use files::DiskFiles;
 use model::clock::{Clock, SystemClock};
 use model::labels::Labels;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample};
 use tsdb::db::{Db, Options};
-use tsdb::files::DiskFiles;
 
 use crate::harness::{PATIENCE, Server, http_client, own_program};
 

@@ -1,6 +1,5 @@
 //! Taking the reference's place on its own folder, and giving the place back.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +7,7 @@ use axum::routing::get;
 use serde_json::Value;
 
 use crate::golden::{self, copy_folder};
-use crate::harness::{Server, conformance, own_program, reference_program};
+use crate::harness::{Server, own_program};
 
 /// Counters, a gauge that comes and goes, and a classic histogram.
 async fn serve(scrapes: Arc<AtomicU64>) -> String {
@@ -59,7 +58,7 @@ async fn newest(server: &Server) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_and_we_take_turns_on_one_folder() {
-    let Some(reference) = reference_program() else {
+    let Some(reference) = testkit::prometheus() else {
         return;
     };
     let scrapes = Arc::new(AtomicU64::new(0));
@@ -104,24 +103,14 @@ async fn the_reference_and_we_take_turns_on_one_folder() {
 /// its version 3; older ones do not know everything that was recorded.
 #[tokio::test]
 async fn the_reference_answers_as_recorded_from_a_folder_that_we_have_used() {
-    let (Some(conformance), Some(reference)) = (conformance(), reference_program()) else {
+    let (Some(conformance), Some(reference)) = (testkit::conformance("tsdb"), testkit::prometheus_3()) else {
         return;
     };
-    let version = Command::new(&reference)
-        .arg("--version")
-        .output()
-        .expect("a version");
-    // Of a program that was built by hand nobody knows the version: it was named on purpose.
-    let text = [version.stdout, version.stderr].concat();
-    if String::from_utf8_lossy(&text).contains("version 2.") {
-        println!("skipped: the answers are those of version 3; set NARTHEX_PROMETHEUS");
-        return;
-    }
     for (name, args) in [
         ("scraped", &["--enable-feature=exemplar-storage"][..]),
         ("plain", golden::EXPERIMENTAL),
     ] {
-        let source = conformance.join("tsdb").join(name);
+        let source = conformance.join(name);
         let folder = tempfile::tempdir().expect("folder");
         copy_folder(&source.join("data"), &folder.path().join("data"));
         let args = [args, &["--storage.tsdb.retention.time=100y"]].concat();

@@ -7,13 +7,13 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::golden::copy_folder;
-use crate::harness::{Server, conformance, narthex, own_program};
+use crate::harness::{Server, narthex, own_program};
 
 /// A copy of one of the reference's data folders, as `data` in a folder of its own.
 fn reference_data(name: &str) -> Option<TempDir> {
     let folder = tempfile::tempdir().expect("folder");
     copy_folder(
-        &conformance()?.join("tsdb").join(name).join("data"),
+        &testkit::conformance(&format!("tsdb/{name}/data"))?,
         &folder.path().join("data"),
     );
     Some(folder)
@@ -208,18 +208,21 @@ fn samples_in_text_become_blocks() {
 /// Lists, analyses and dumps of what we wrote, by the reference's tool where it is installed.
 #[test]
 fn the_references_tool_says_the_same_of_our_blocks() {
-    let promtool = |folder: &Path, line: &str| -> Option<String> {
-        let output = Command::new("promtool")
+    let Some(promtool) = testkit::program(testkit::Need::Promtool) else {
+        return;
+    };
+    let promtool = |folder: &Path, line: &str| -> String {
+        let output = Command::new(&promtool)
             .args(line.split(' '))
             .current_dir(folder)
-            .output();
-        let output = output.ok()?;
+            .output()
+            .expect("promtool starts");
         assert!(
             output.status.success(),
             "{line}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        Some(String::from_utf8(output.stdout).expect("UTF-8"))
+        String::from_utf8(output.stdout).expect("UTF-8")
     };
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path();
@@ -237,11 +240,7 @@ fn the_references_tool_says_the_same_of_our_blocks() {
     text += "# EOF\n";
     let (code, ..) = run(path, "tsdb create-blocks-from openmetrics - data", &text);
     assert_eq!(code, Some(0));
-    let Some(list) = promtool(path, "tsdb list data") else {
-        println!("skipped: no promtool");
-        return;
-    };
-    assert_eq!(good(path, "tsdb list data"), list);
+    assert_eq!(good(path, "tsdb list data"), promtool(path, "tsdb list data"));
     // Items of one size have no order there, and older versions have another word.
     let sorted = |text: &str| {
         let text = text.replace("Total Series", "Series");
@@ -250,16 +249,10 @@ fn the_references_tool_says_the_same_of_our_blocks() {
         lines
     };
     let line = "tsdb analyze --limit=1000 data";
-    assert_eq!(
-        sorted(&good(path, line)),
-        sorted(&promtool(path, line).expect("promtool"))
-    );
+    assert_eq!(sorted(&good(path, line)), sorted(&promtool(path, line)));
     // Its dump wants a log.
     std::fs::create_dir(path.join("data/wal")).expect("folder");
-    assert_eq!(
-        Some(good(path, "tsdb dump data")),
-        promtool(path, "tsdb dump data")
-    );
+    assert_eq!(good(path, "tsdb dump data"), promtool(path, "tsdb dump data"));
 }
 
 /// Flips a bit of a file.
@@ -483,7 +476,9 @@ fn queries_are_formatted_and_edited() {
 /// What the reference's `test rules` said about real test files, by the command itself.
 #[test]
 fn unit_tests_of_rules_get_the_references_verdict() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = testkit::conformance("") else {
+        return;
+    };
     let verdicts = std::fs::read_to_string(folder.join("verdicts.jsonl")).expect("verdicts");
     let mut checked = 0;
     for line in verdicts.lines() {
@@ -511,7 +506,9 @@ fn unit_tests_of_rules_get_the_references_verdict() {
 
 #[test]
 fn unit_tests_are_chosen_explained_and_reported() {
-    let Some(folder) = conformance() else { return };
+    let Some(folder) = testkit::conformance("") else {
+        return;
+    };
     let file = "promtool/rules_run.yml";
     let (code, out, _) = run(&folder, &format!("test rules --run=^correct {file}"), "");
     assert_eq!((code, out.as_str()), (Some(0), "  SUCCESS\n\n"));

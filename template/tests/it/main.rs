@@ -6,18 +6,7 @@ mod cases;
 mod conformance;
 mod hostile;
 
-use std::path::PathBuf;
-
 use narthex_template::{CallError, Host, QuerySample, Value};
-
-/// Folder of conformance data, if it is there.
-fn conformance() -> Option<PathBuf> {
-    let folder = std::env::var_os("NARTHEX_CONFORMANCE").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        PathBuf::from,
-    );
-    folder.is_dir().then_some(folder)
-}
 
 /// A server that knows the time, its address, and three series called `up`.
 struct Server {

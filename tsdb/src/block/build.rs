@@ -10,7 +10,7 @@ use model::storage::StorageError;
 use ulid::Ulid;
 
 use super::{BlockMeta, BlockWriter};
-use crate::files::Files;
+use files::Files;
 
 /// Why series did not become a block.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ fn sort_by_time(labels: &Labels, columns: &mut Columns) -> Result<(), BuildError
 mod tests {
     use super::*;
     use crate::block::Block;
-    use crate::files::MemFiles;
+    use files::MemFiles;
     use model::storage::TimeRange;
 
     fn columns(samples: &[(i64, f64)]) -> Columns {

@@ -18,8 +18,8 @@ use super::reader::covered;
 use super::{Block, BlockChunk, BlockMeta, BlockWriter, ChunkData, ChunkMeta, SeriesEntry};
 use crate::chunk::{EncodeOptions, EncodedChunk, Encoding, encode};
 use crate::columns::remove_deleted;
-use crate::files::Files;
 use crate::select::LabelIndex;
+use files::Files;
 
 /// Merges `blocks` into a new block called `ulid` in folder `parent`; gives its meta, or `None` when nothing is left
 /// (everything was deleted). Where two blocks have a sample for one timestamp, the one of the chunk that begins first

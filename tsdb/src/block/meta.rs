@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
 use super::codec::FilePath;
-use crate::files::{Files, replace_file};
+use files::{Files, replace_file};
 
 /// Name of the file in a block's folder.
 pub const META_FILE: &str = "meta.json";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::storage::StorageError;
 
-use crate::files::{FileWriter, Files};
+use files::{FileWriter, Files};
 
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;

@@ -16,8 +16,8 @@ use super::index::SetReader;
 use super::{BlockMeta, ChunkMeta, IndexReader, Segments, SeriesEntry, Tombstones};
 use crate::chunk::{ChunkData, decode, decode_all};
 use crate::columns::{append_all, remove_deleted};
-use crate::files::Files;
 use crate::select::{Watched, label_names, label_values, select};
+use files::Files;
 
 /// Chunks of a series that are looked up before they are decoded: a day has about 48.
 const CHUNKS_AT_A_TIME: usize = 64;

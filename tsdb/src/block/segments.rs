@@ -8,7 +8,7 @@ use model::storage::StorageError;
 use super::codec::{Cursor, FilePath, crc32c, put_uvarint};
 use super::output::Output;
 use crate::chunk::ChunkData;
-use crate::files::{Files, Mapped};
+use files::{Files, Mapped};
 
 /// Name of the folder in a block's folder.
 pub const CHUNKS_DIR: &str = "chunks";

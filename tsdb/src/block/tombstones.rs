@@ -7,7 +7,7 @@ use model::storage::StorageError;
 
 use super::codec::{Cursor, FilePath, crc32c, put_uvarint, put_varint};
 use crate::columns::add_range;
-use crate::files::{Files, is_not_found, replace_file};
+use files::{Files, is_not_found, replace_file};
 
 /// Name of the file in a block's folder.
 pub const TOMBSTONES_FILE: &str = "tombstones";

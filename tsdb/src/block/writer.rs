@@ -10,7 +10,7 @@ use model::storage::StorageError;
 use super::codec::FilePath;
 use super::{BlockMeta, ChunkData, ChunkMeta, IndexWriter, SEGMENT_BYTES_MAX, SegmentWriter, Tombstones};
 use crate::chunk::{EncodeOptions, Encoding, encode};
-use crate::files::Files;
+use files::Files;
 
 /// What a block's folder is called while it is being written; the reference removes such folders when it starts.
 pub const TEMPORARY_SUFFIX: &str = ".tmp-for-creation";

@@ -12,8 +12,8 @@ use ulid::Ulid;
 
 use super::querier::{Each, Source};
 use crate::block::{Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
-use crate::files::{Files, Result};
 use crate::select::{Watched, label_names, label_values};
+use files::{Files, Result};
 
 /// Endings of folders that a crash has left; nothing in them is needed.
 const LEFT_OVER: [&str; 3] = [".tmp-for-creation", ".tmp-for-deletion", ".tmp"];

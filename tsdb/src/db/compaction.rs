@@ -14,8 +14,8 @@ use super::retention::{Limits, expired};
 use super::telemetry::Durations;
 use super::{Shared, random_ulid};
 use crate::block::{self, Block, BlockMeta, HINT_OUT_OF_ORDER};
-use crate::files::Result;
 use crate::head::{HeadExport, LateCut, StaleSeries};
+use files::Result;
 
 /// What compaction has done since the store was opened.
 #[derive(Debug, Default)]

@@ -32,11 +32,11 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use ulid::Ulid;
 
 use crate::block::{Block, BlockMeta};
-use crate::files::{FileLock, Files, Result, io_error};
 use crate::head::{Head, ReplayReport};
 use crate::wal::segments;
 use blocks::{BlockSource, in_order_end_ms};
 use compaction::{Pending, Samples};
+use files::{FileLock, Files, Result, io_error};
 use querier::{MergedQuerier, Source};
 use telemetry::Durations;
 
@@ -391,7 +391,7 @@ fn link_block(files: &dyn Files, from: &Path, to: &Path) -> Result<()> {
         if entry.is_dir {
             link_block(files, &old, &new)?;
         } else if entry.name == crate::block::META_FILE || entry.name == crate::block::TOMBSTONES_FILE {
-            crate::files::replace_file(files, &new, &files.read(&old)?)?;
+            files::replace_file(files, &new, &files.read(&old)?)?;
         } else {
             files.hard_link(&old, &new)?;
         }

@@ -11,8 +11,8 @@ use model::storage::{Querier, SelectHints, SeriesSet, StorageError, TimeRange};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::columns::chain;
-use crate::files::Result;
 use crate::head::{HeadSeries, HeadView};
+use files::Result;
 
 /// What a source shows each selected series to: its handle and the numbers of its label pairs; false ends the showing.
 pub(crate) type Each<'a> = dyn FnMut(u64, &[u32]) -> bool + 'a;

@@ -17,8 +17,8 @@ use super::blocks::BlockSource;
 use super::querier::{Source, read_parts};
 use super::{DamagedBlock, Db, Options};
 use crate::block::Block;
-use crate::files::{Files, Overlay, Result, is_not_found};
 use crate::head::ReplayReport;
+use files::{Files, Overlay, Result, is_not_found};
 
 /// How often opening is tried anew when a running server has removed a file in between.
 const ATTEMPTS: usize = 5;

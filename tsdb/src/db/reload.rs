@@ -10,7 +10,7 @@ use ulid::Ulid;
 use super::blocks::{self, DamagedBlock, Found};
 use super::{Shared, uploads};
 use crate::block::Block;
-use crate::files::Result;
+use files::Result;
 
 impl Shared {
     /// Makes the list of blocks what the folder holds.

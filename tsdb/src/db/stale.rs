@@ -13,8 +13,8 @@ use model::storage::{StorageError, TimeRange};
 use super::compaction::{Pending, range_end};
 use super::{Db, Shared};
 use crate::block::{BlockMeta, HINT_STALE_SERIES};
-use crate::files::Result;
 use crate::head::{HeadExport, HeadSeries, StaleSeries};
+use files::Result;
 
 /// The next block of the whole head must be further away than this.
 const SOON_MS: i64 = 10 * 60 * 1000;

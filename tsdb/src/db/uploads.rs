@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use ulid::Ulid;
 
-use crate::files::Files;
+use files::Files;
 
 /// The part of the file that matters here; Thanos' shipper writes more.
 #[derive(Deserialize)]

@@ -13,8 +13,8 @@ use model::storage::StorageError;
 use parking_lot::RwLock;
 
 use super::chunk_queue::ChunkQueue;
-use crate::files::{Files, Mapped, Result};
 use crate::wal::codec::put_uvarint;
+use files::{Files, Mapped, Result};
 
 const MAGIC: u32 = 0x0130_bc91;
 const VERSION: u8 = 1;
@@ -460,7 +460,7 @@ fn scan(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::MemFiles;
+    use files::MemFiles;
 
     fn open(files: &MemFiles) -> (ChunkFiles, Vec<FoundChunk>, Option<ChunkFileDamage>) {
         let mut found = Vec::new();

@@ -16,7 +16,7 @@ use model::storage::StorageError;
 use parking_lot::{Condvar, Mutex};
 
 use super::chunk_files::file_path;
-use crate::files::{FileWriter, Files, Result};
+use files::{FileWriter, Files, Result};
 
 /// Bytes after which a file is full.
 const FILE_BYTES_MAX: u64 = 128 << 20;

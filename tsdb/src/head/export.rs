@@ -16,8 +16,8 @@ use super::{Head, HeadSeries};
 use crate::block::{BlockChunk, BlockMeta, BlockWriter, ChunkData};
 use crate::chunk::{self, EncodeOptions, Encoding, encode};
 use crate::columns::{merge_into, remove_deleted};
-use crate::files::{Files, Result};
 use crate::wal::{Compressor, encode_forgotten};
+use files::{Files, Result};
 
 /// What late samples were written out of the head, to be forgotten once blocks hold them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

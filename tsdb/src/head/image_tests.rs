@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::chunk::testing::Rng;
-use crate::files::MemFiles;
 use crate::head::append::empty_histogram;
 use crate::head::chunk_files::ChunkFiles;
 use crate::head::open::ChunkRules;
 use crate::head::pages::Pages;
+use files::MemFiles;
 use model::histogram::{FloatHistogram, Histogram};
 
 fn files() -> ChunkFiles {

@@ -48,11 +48,11 @@ use model::storage::{SeriesError, SeriesRef, StorageError};
 use parking_lot::{Mutex, RwLock};
 
 use crate::chunk::Encoding;
-use crate::files::{Files, Result};
 use crate::wal::{self, Compression, Keep, RecordType, Wal};
 use append::Scratch;
 use chunk_files::ChunkFiles;
 use exemplars::ExemplarRing;
+use files::{Files, Result};
 use index::Index;
 use isolation::Isolation;
 use open::ChunkRules;

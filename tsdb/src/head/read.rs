@@ -16,7 +16,7 @@ use super::ooo::{Late, OutOfOrder};
 use super::pages::page_of;
 use crate::chunk::{self, ChunkData, ChunkError};
 use crate::columns::{append_all, chain, remove_deleted};
-use crate::files::Result;
+use files::Result;
 
 /// A series of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

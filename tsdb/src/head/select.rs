@@ -12,8 +12,8 @@ use model::storage::{SelectHints, SeriesRef};
 use super::pages::{Page, page_of};
 use super::read::{HeadSeries, HeadView};
 use super::stepped::SteppedIndex;
-use crate::files::Result;
 use crate::select::{Watched, label_names, label_values, select};
+use files::Result;
 
 /// Series whose labels are read under one lock of the index.
 const LABELS_AT_A_TIME: usize = 4096;

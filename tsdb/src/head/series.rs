@@ -519,10 +519,10 @@ mod tests {
 
     use super::*;
     use crate::chunk::Encoding;
-    use crate::files::MemFiles;
     use crate::head::isolation::Isolation;
     use crate::head::open::ChunkRules;
     use crate::head::pages::Pages;
+    use files::MemFiles;
 
     #[test]
     fn a_series_is_small() {

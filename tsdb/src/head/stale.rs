@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::Head;
 use super::pages::{PAGE_SERIES, page_of};
-use crate::files::Result;
 use crate::wal::{Compressor, Keep, TombstoneEntry, encode_tombstones};
+use files::Result;
 
 /// A series that ended with a staleness marker, as it was when it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,11 +11,11 @@ use super::chunk_files::file_of;
 use super::ooo::OutOfOrder;
 use super::pages::{PAGE_SERIES, page_of};
 use crate::columns::add_range;
-use crate::files::Result;
 use crate::select::select;
 use crate::wal::{
     CheckpointStats, Compressor, TombstoneEntry, encode_tombstones, segments, write_checkpoint,
 };
+use files::Result;
 
 /// What a truncation removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use crate::files::Mapped;
+use files::Mapped;
 
 pub use ops::{as_bitmap, intersect, intersects, retain, union};
 

@@ -9,7 +9,7 @@ use model::labels::Labels;
 use super::*;
 use crate::block::{ChunkMeta, IndexReader, IndexWriter, SeriesEntry};
 use crate::chunk::testing::Rng;
-use crate::files::{Files, MemFiles};
+use files::{Files, MemFiles};
 
 /// An index made of maps.
 pub(crate) struct Maps {

@@ -11,8 +11,8 @@ use model::labels::Labels;
 use super::{Checked, Finding, Remedy, open_block};
 use crate::block::{Block, BlockStats, INDEX_FILE, META_FILE, SeriesEntry, TOMBSTONES_FILE, Tombstones};
 use crate::chunk::{Encoding, decode};
-use crate::files::{Files, Result};
 use crate::select::{LabelIndex, Visit};
+use files::{Files, Result};
 
 /// Findings that are told of a block; a block that has as many is lost anyway.
 const FINDINGS_MAX: usize = 20;
@@ -260,7 +260,7 @@ impl<'b> Walk<'b> {
 mod tests {
     use super::*;
     use crate::block::{BlockMeta, write_series};
-    use crate::files::MemFiles;
+    use files::MemFiles;
     use std::path::PathBuf;
     use ulid::Ulid;
 

@@ -5,13 +5,13 @@ use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 
 use super::{Checked, CheckedVisitor, Finding, Remedy, log_dirs};
-use crate::files::{Files, Result, is_not_found};
 use crate::head::{ChunkFileCheck, Head, check_chunk_file, check_snapshot};
 use crate::wal::{
     RecordError, RecordType, SegmentReader, decode_exemplars, decode_floats, decode_forgotten,
     decode_histograms, decode_markers, decode_metadata, decode_series, decode_tombstones, last_checkpoint,
     log_sources,
 };
+use files::{Files, Result, is_not_found};
 
 /// Segments of both logs, in the order in which they are read, the files of head chunks, and the head's snapshot.
 pub(super) fn sources(files: &dyn Files, dir: &Path) -> Result<Vec<PathBuf>> {

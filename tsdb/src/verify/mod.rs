@@ -16,8 +16,8 @@ use model::storage::StorageError;
 use ulid::Ulid;
 
 use crate::block::{Block, BlockMeta};
-use crate::files::{Files, Result};
 use crate::head::Head;
+use files::{Files, Result};
 
 pub use repair::{QUARANTINE_DIR, repair};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::storage::StorageError;
 
 use super::{Checked, Remedy};
-use crate::files::{FileLock, Files, Result};
+use files::{FileLock, Files, Result};
 
 /// Folder below the store's for what was damaged. No server looks into it.
 pub const QUARANTINE_DIR: &str = "quarantine";

@@ -19,7 +19,7 @@ use super::record::{
     times_of_floats,
 };
 use super::{Keep, SEGMENT_BYTES, SegmentReader, Wal, segment_path, segments};
-use crate::files::{Files, Result};
+use files::{Files, Result};
 
 const PREFIX: &str = "checkpoint.";
 const TEMPORARY: &str = ".tmp";

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use model::storage::StorageError;
 use parking_lot::Mutex;
 
-use crate::files::{Files, Result};
+use files::{Files, Result};
 use output::Output;
 use page::{PAGE_BYTES, frame, framed_len};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::segment_path;
-use crate::files::{FileWriter, Files, Result};
+use files::{FileWriter, Files, Result};
 
 pub(super) struct Output {
     file: Arc<dyn FileWriter>,

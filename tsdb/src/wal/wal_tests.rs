@@ -1,7 +1,7 @@
 //! The log as a whole: grouping, segments, checkpoints, poison.
 
 use super::*;
-use crate::files::{Fault, MemFiles};
+use files::{Fault, MemFiles};
 use model::labels::Labels;
 
 fn open(files: &MemFiles, segment_bytes: u64) -> Wal {

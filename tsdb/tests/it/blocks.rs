@@ -1,14 +1,11 @@
 //! Blocks from outside: those that the reference wrote, our own, and merged ones.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test: helpers fail it by panicking, and what is skipped is said"
-)]
+#![expect(clippy::unwrap_used, reason = "a test: helpers fail it by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use files::{DiskFiles, Fault, Files, MemFiles};
 use model::columns::Columns;
 use model::labels::Labels;
 use model::matcher::{MatchOp, Matcher};
@@ -18,24 +15,21 @@ use narthex_tsdb::block::{
     TOMBSTONES_FILE, Tombstones, compact,
 };
 use narthex_tsdb::chunk::{CounterReset, EncodeOptions, Encoding, decode, encode};
-use narthex_tsdb::files::{DiskFiles, Fault, Files, MemFiles};
 use narthex_tsdb::select::LabelIndex;
 use ulid::Ulid;
 
 const ALL: TimeRange = TimeRange::ALL;
 
-/// Folders of the reference's blocks; empty, with a word on it, where there is no conformance data.
+/// Folders of the reference's blocks; empty where there is no conformance data.
 fn reference_blocks() -> Vec<PathBuf> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance");
-    let root = std::env::var_os("NARTHEX_CONFORMANCE").map_or(default, PathBuf::from);
     let mut blocks = Vec::new();
     for data in ["plain", "deleted", "scraped"] {
-        let Ok(entries) = std::fs::read_dir(root.join("tsdb").join(data).join("data")) else {
-            println!("skipped: no conformance data for {data}");
+        let Some(folder) = testkit::conformance(&format!("tsdb/{data}/data")) else {
             continue;
         };
         blocks.extend(
-            entries
+            std::fs::read_dir(folder)
+                .unwrap()
                 .flatten()
                 .map(|e| e.path())
                 .filter(|p| p.join(META_FILE).exists()),
@@ -171,16 +165,14 @@ fn a_copy_of_a_reference_block_is_equal_byte_for_byte() {
 /// Lets the reference's own tool read the folder, where it is installed.
 fn check_with_promtool(data: &Path) {
     std::fs::create_dir_all(data.join("wal")).unwrap();
-    let run = |args: &[&str]| {
-        std::process::Command::new("promtool")
-            .args(args)
-            .arg(data)
-            .output()
-    };
-    let Ok(listed) = run(&["tsdb", "list"]) else {
-        println!("skipped: no promtool on PATH");
+    let Some(promtool) = testkit::program(testkit::Need::Promtool) else {
         return;
     };
+    let run = |args: &[&str]| {
+        let command = &mut std::process::Command::new(&promtool);
+        command.args(args).arg(data).output()
+    };
+    let listed = run(&["tsdb", "list"]).unwrap();
     assert!(
         listed.status.success(),
         "{}",

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use files::{Files, MemFiles};
 use model::columns::Columns;
 use model::histogram::{Buckets, CounterResetHint, Histogram, Span};
 use model::labels::Labels;
@@ -11,7 +12,6 @@ use model::matcher::Matcher;
 use model::storage::TimeRange;
 use narthex_tsdb::block::{Block, BlockMeta, BlockWriter, INDEX_FILE, META_FILE, TOMBSTONES_FILE};
 use narthex_tsdb::chunk::{EncodeOptions, Encoding, decode, encode};
-use narthex_tsdb::files::{Files, MemFiles};
 use ulid::Ulid;
 
 /// The bytes of the fence "```hex NAME" in a document; what follows a `#` in a line is comment.

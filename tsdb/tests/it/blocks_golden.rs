@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use files::{DiskFiles, Files, MemFiles};
 use model::columns::Columns;
 use model::histogram::{Buckets, CUSTOM_BUCKETS_SCHEMA, CounterResetHint, Histogram, IntHistogram, Span};
 use model::labels::Labels;
@@ -15,7 +16,6 @@ use model::sample::stale_nan;
 use model::storage::TimeRange;
 use narthex_tsdb::block::{Block, BlockChunk, BlockMeta, BlockWriter, SeriesEntry};
 use narthex_tsdb::chunk::{EncodeOptions, Encoding, encode};
-use narthex_tsdb::files::{DiskFiles, Files, MemFiles};
 use narthex_tsdb::select::LabelIndex;
 use ulid::Ulid;
 

@@ -1,28 +1,15 @@
 //! Folders that the reference wrote: every sample is found, and nothing is lost by opening them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use files::{Files, MemFiles};
 use model::clock::ManualClock;
 use model::matcher::Matcher;
 use model::storage::{ExemplarQueryable, TimeRange};
 use narthex_tsdb::db::{Db, Options};
-use narthex_tsdb::files::{Files, MemFiles};
 
 use crate::support::{Value, everything, read};
-
-fn folder() -> Option<PathBuf> {
-    let root = std::env::var_os("NARTHEX_CONFORMANCE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        PathBuf::from,
-    );
-    let folder = root.join("tsdb");
-    if !folder.is_dir() {
-        println!("skipped: no conformance data at {}", folder.display());
-        return None;
-    }
-    Some(folder)
-}
 
 /// Copies a folder of the disk to memory, so that the original stays as it is.
 fn copy(files: &MemFiles, from: &Path, to: &Path) {
@@ -97,7 +84,7 @@ const EXPECTED: [Expected; 3] = [
 
 #[test]
 fn folders_of_the_reference_are_read_whole_again_and_again() {
-    let Some(folder) = folder() else {
+    let Some(folder) = testkit::conformance("tsdb") else {
         return;
     };
     for expected in EXPECTED {

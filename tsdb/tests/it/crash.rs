@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use files::{Fault, MemFiles};
 use model::labels::Labels;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, StorageError, TimeRange};
 use narthex_tsdb::db::Db;
-use narthex_tsdb::files::{Fault, MemFiles};
 
 use crate::support::{Contents, Value, everything, open, options, read};
 
@@ -33,7 +33,7 @@ fn transact(db: &Db, number: i64, series: usize) -> bool {
 /// acknowledged before the last sync.
 fn workload(files: &MemFiles) -> (Vec<i64>, Vec<i64>) {
     let (mut acknowledged, mut synced) = (Vec::new(), Vec::new());
-    let files_dyn: std::sync::Arc<dyn narthex_tsdb::files::Files> = std::sync::Arc::new(files.clone());
+    let files_dyn: std::sync::Arc<dyn files::Files> = std::sync::Arc::new(files.clone());
     let clock = std::sync::Arc::new(model::clock::ManualClock::new(0));
     let dir = std::path::Path::new(crate::support::DIR);
     let Ok(db) = Db::open(files_dyn, dir, options(), clock) else {

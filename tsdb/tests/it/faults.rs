@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use files::{Fault, Files, MemFiles};
 use model::clock::ManualClock;
 use model::histogram::{Buckets, CounterResetHint, Histogram, Span};
 use model::labels::Labels;
@@ -19,7 +20,6 @@ use model::storage::{
     TimeRange,
 };
 use narthex_tsdb::db::{Db, Options};
-use narthex_tsdb::files::{Fault, Files, MemFiles};
 
 use crate::support::{Contents, DIR, Rng, Value, everything, options, read};
 

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use files::MemFiles;
 use model::columns::Columns;
 use model::labels::Labels;
 use model::storage::{
     AppendBatch, AppendOutcome, Appender, FloatSample, Queryable, SelectHints, SeriesRef, TimeRange,
 };
-use narthex_tsdb::files::MemFiles;
 
 use crate::support::{everything, open, options};
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use files::{Files, MemFiles};
 use model::labels::Labels;
 use model::matcher::Matcher;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, TimeRange};
 use narthex_tsdb::db::Db;
-use narthex_tsdb::files::{Files, MemFiles};
 use narthex_tsdb::wal::{Compression, RecordType, SegmentReader};
 
 use crate::support::{everything, hex_of, open, options, read};

@@ -1,6 +1,6 @@
 //! The store from outside: against a model, through crashes and faults, on the reference's data.
 
-#![expect(clippy::print_stdout, reason = "tests tell their seed, and when they skip")]
+#![expect(clippy::print_stdout, reason = "tests tell their seed")]
 
 mod blocks;
 mod blocks_docs;

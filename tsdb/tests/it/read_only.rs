@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use files::{Files, MemFiles};
 use model::labels::Labels;
 use model::matcher::Matcher;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, TimeRange};
 use narthex_tsdb::db::{Db, ReadOnly};
-use narthex_tsdb::files::{Files, MemFiles};
 use narthex_tsdb::verify::{Checked, Remedy, repair, verify};
 
 use crate::support::{Contents, DIR, Value, everything, open, options, read};

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use files::{Files, MemFiles};
 use model::labels::Labels;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, TimeRange};
 use narthex_tsdb::db::{Db, Options};
-use narthex_tsdb::files::{Files, MemFiles};
 
 use crate::support::{DIR, everything, open, options, read};
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use files::{Fault, Files, MemFiles};
 use model::histogram::{CounterResetHint, Histogram, IntHistogram, Span};
 use model::labels::Labels;
 use model::matcher::Matcher;
@@ -12,7 +13,6 @@ use model::storage::{
     TimeRange,
 };
 use narthex_tsdb::db::{Db, Options};
-use narthex_tsdb::files::{Fault, Files, MemFiles};
 use narthex_tsdb::head::{Head, SnapshotRefusal, SnapshotUse};
 
 use crate::support::{Contents, DIR, Rng, Value, everything, forget_snapshot, open, options, read, seeds};

@@ -1,12 +1,12 @@
 //! Stale series that leave the head early, and floats encoded as XOR2.
 
+use files::MemFiles;
 use model::labels::Labels;
 use model::sample::stale_nan;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, TimeRange};
 use narthex_tsdb::block::{HINT_STALE_SERIES, SeriesEntry};
 use narthex_tsdb::chunk::Encoding;
 use narthex_tsdb::db::Db;
-use narthex_tsdb::files::MemFiles;
 
 use crate::support::{everything, open, options, read};
 

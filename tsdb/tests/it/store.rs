@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use files::{Files, MemFiles};
 use metrics::{Format, Registry};
 use model::columns::Columns;
 use model::labels::Labels;
@@ -15,7 +16,6 @@ use model::storage::{
     Refusal, SelectHints, SeriesError, SeriesRef, TimeRange,
 };
 use narthex_tsdb::db::Db;
-use narthex_tsdb::files::{Files, MemFiles};
 
 use crate::support::{Contents, DIR, everything, open, options, read};
 

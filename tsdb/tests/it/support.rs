@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use files::{Files, MemFiles};
 use model::clock::ManualClock;
 use model::columns::Columns;
 use model::histogram::Histogram;
@@ -11,7 +12,6 @@ use model::labels::Labels;
 use model::matcher::{MatchOp, Matcher};
 use model::storage::{Queryable, SelectHints, TimeRange};
 use narthex_tsdb::db::{Db, Options};
-use narthex_tsdb::files::{Files, MemFiles};
 use narthex_tsdb::head::Head;
 
 /// Folder of the store on the memory files.

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use files::DiskFiles;
 use model::columns::Columns;
 use model::labels::Labels;
 use narthex_benches::Rng;
 use tsdb::block::{BlockMeta, BlockWriter};
-use tsdb::files::DiskFiles;
 use ulid::Ulid;
 
 use crate::report::say;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use files::DiskFiles;
 use model::clock::SystemClock;
 use model::columns::Columns;
 use model::matcher::Matcher;
@@ -15,7 +16,6 @@ use promql::engine::{Engine, EngineOptions, EvalTime, QueryOptions};
 use promql::value::Value;
 use rustix::time::{ClockId, clock_gettime};
 use tsdb::db::Db;
-use tsdb::files::DiskFiles;
 
 use crate::query::{Ask, CASES, Span};
 use crate::report::{Table, figure, progress, say};

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use files::{DiskFiles, Files};
 use tsdb::block::{Block, SeriesEntry};
 use tsdb::db::ReadOnly;
-use tsdb::files::{DiskFiles, Files};
 
 use super::chunk_stats::ChunkStats;
 use super::{TsdbError, dir_arg, dir_of};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use files::{DiskFiles, Files};
 use model::columns::Columns;
 use model::labels::{Labels, METRIC_NAME};
 use promql::parser::ParseOptions;
@@ -13,7 +14,6 @@ use rules::Schedule;
 use rules::format::{FormatOptions, Rule, RuleKind};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tsdb::files::{DiskFiles, Files};
 
 use super::import::{Printed, block_ms, new_block};
 use super::{DEFAULT_DIR, TsdbError};

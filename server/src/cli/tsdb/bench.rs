@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgMatches, Command};
+use files::DiskFiles;
 use model::clock::ManualClock;
 use model::labels::Labels;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, SeriesRef};
 use tsdb::db::{Db, Options};
-use tsdb::files::DiskFiles;
 
 use super::TsdbError;
 use crate::cli::progress;

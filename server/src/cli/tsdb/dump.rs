@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use files::{DiskFiles, Files};
 use model::columns::Columns;
 use model::float::format_general;
 use model::histogram::Histogram;
 use model::labels::{Labels, METRIC_NAME, is_legacy_label_name, is_legacy_metric_name, write_quoted};
 use model::storage::TimeRange;
 use tsdb::db::{Options, ReadOnly};
-use tsdb::files::{DiskFiles, Files};
 
 use super::{TsdbError, dir_arg, dir_of, say_damaged};
 use crate::cli::progress;

@@ -12,13 +12,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use exposition::{Entry, Format, OpenMetricsParser, Series, parse_series};
+use files::{DiskFiles, Files, Mapped};
 use indicatif::ProgressBar;
 use model::columns::Columns;
 use model::labels::{Labels, LabelsBuilder};
 use model::sample::MetricType;
 use tsdb::block::{Block, BuildError, write_series};
 use tsdb::db::random_ulid;
-use tsdb::files::{DiskFiles, Files, Mapped};
 
 use super::list::block_lines;
 use super::{DEFAULT_DIR, TsdbError};

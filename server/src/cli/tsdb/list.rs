@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use files::{DiskFiles, Files};
 use tsdb::block::BlockMeta;
 use tsdb::db::ReadOnly;
-use tsdb::files::{DiskFiles, Files};
 
 use super::{TsdbError, dir_arg, dir_of, say_damaged};
 use crate::cli::render::out_text;

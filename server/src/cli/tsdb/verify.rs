@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use tsdb::files::{DiskFiles, Files};
+use files::{DiskFiles, Files};
 use tsdb::verify::{Checked, Finding, count, repair as heal, verify as check};
 
 use super::{TsdbError, dir_arg, dir_of};

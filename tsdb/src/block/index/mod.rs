@@ -16,9 +16,9 @@ use model::storage::{StorageError, TimeRange};
 
 use super::codec::{Cursor, FilePath, Malformed, crc32c};
 use super::segments::ChunkMeta;
-use crate::files::{Files, Mapped};
 use crate::postings::{MappedPostings, Postings};
 use crate::select::{LabelIndex, NO_VALUE, Visit};
+use files::{Files, Mapped};
 
 use table::{Entries, NameValues, VALUES_STEP, read_names};
 

@@ -3,7 +3,7 @@
 use model::storage::StorageError;
 
 use crate::block::codec::{Cursor, FilePath, crc32c};
-use crate::files::Mapped;
+use files::Mapped;
 
 /// One of so many symbols has its place in memory. Smaller than the reference's 32, since every label of every selected
 /// series is looked up here.

@@ -15,7 +15,7 @@ use super::{INDEX_FILE, MAGIC, SERIES_ALIGN, Toc, VERSION};
 use crate::block::codec::{Cursor, FilePath, Malformed, crc32c, put_text, put_uvarint, put_varint};
 use crate::block::output::Output;
 use crate::block::segments::ChunkMeta;
-use crate::files::Files;
+use files::Files;
 
 /// Postings that are gathered at a time, in entries of 4 bytes; a single label may need more.
 const POSTINGS_AT_A_TIME: u64 = 16 << 20;

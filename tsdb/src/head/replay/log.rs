@@ -19,12 +19,12 @@ use super::segments::{Content, Event, ReadAhead, Record};
 use super::shards::{Sample, Shards, Unknown, Value};
 use super::{LogDamage, ReplayReport};
 use crate::columns::add_range;
-use crate::files::Result;
 use crate::head::{Head, REFERENCE_MAX};
 use crate::wal::{
     ExemplarEntry, FloatEntry, HistogramEntry, RecordError, RecordType, TombstoneEntry, decode_exemplars,
     decode_forgotten, decode_markers, decode_metadata, decode_tombstones,
 };
+use files::Result;
 
 /// Records between two looks at the clock and at the wish to stop.
 const RECORDS_BETWEEN_LOOKS: u64 = 1 << 12;

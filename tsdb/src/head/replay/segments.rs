@@ -8,11 +8,11 @@ use std::thread::Scope;
 use model::labels::Labels;
 use model::storage::StorageError;
 
-use crate::files::Files;
 use crate::wal::{
     FloatEntry, HistogramEntry, RecordError, RecordType, SegmentReader, decode_floats, decode_histograms,
     decode_series,
 };
+use files::Files;
 
 /// Records that are read ahead at most.
 const AHEAD: usize = 256;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::files::{FileWriter, Files, Result};
 use crate::wal::RecordError;
 use crate::wal::codec::{Reader, put_be64};
+use files::{FileWriter, Files, Result};
 
 const MAGIC: [u8; 8] = *b"NTX head";
 const VERSION: u32 = 1;

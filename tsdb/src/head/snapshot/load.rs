@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::SnapshotRefusal;
 use super::file::{Damage, Kind, Section, sections};
 use super::state::State;
-use crate::files::Files;
 use crate::head::Head;
 use crate::head::index::{Index, IndexBuilder};
 use crate::head::pages::{PAGE_SERIES, Pages};
 use crate::wal::codec::Reader;
 use crate::wal::{ExemplarEntry, RecordError, TombstoneEntry, decode_exemplars, decode_tombstones};
+use files::Files;
 
 /// Threads that read at most.
 const THREADS_MAX: usize = 8;

@@ -42,7 +42,7 @@ use std::time::Duration;
 use model::storage::StorageError;
 
 use super::Head;
-use crate::files::Result;
+use files::Result;
 
 pub(super) use file::temporary;
 pub(super) use load::{Loaded, load};

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::SnapshotRefusal;
 use super::file::{fingerprint, put_be32, put_be64_signed};
-use crate::files::{Files, Result};
 use crate::head::Head;
 use crate::head::chunk_files::file_path;
 use crate::wal::codec::{Reader, put_be64};
 use crate::wal::{RecordError, last_checkpoint, segment_path};
+use files::{Files, Result};
 
 /// Bytes of a log before a position that must be as they were.
 const LOG_BYTES_COMPARED: usize = 32 << 10;

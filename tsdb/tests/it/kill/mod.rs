@@ -22,11 +22,11 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use files::DiskFiles;
 use model::clock::ManualClock;
 use model::storage::TimeRange;
 use narthex_tsdb::block::HINT_OUT_OF_ORDER;
 use narthex_tsdb::db::Db;
-use narthex_tsdb::files::DiskFiles;
 use narthex_tsdb::wal::Compression;
 
 use crate::support::{Contents, Rng, everything, read};
@@ -141,7 +141,7 @@ fn run(folder: &Path, seed: u64, rounds: u64) {
 
 /// The reference's server reads the folder as it is, and gives it back.
 fn compare_with_server(dir: &Path, oracle: &Oracle, seed: u64) {
-    let Some(program) = reference::program() else {
+    let Some(program) = testkit::prometheus_3() else {
         return;
     };
     reference::compare_with_server(&program, dir, oracle);

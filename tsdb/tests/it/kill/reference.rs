@@ -1,8 +1,6 @@
-//! What the reference makes of a folder that a kill has left: its tool, and its server where `NARTHEX_PROMETHEUS` names
-//! one.
+//! What the reference makes of a folder that a kill has left: its tool, and its server of version 3.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -19,13 +17,8 @@ use crate::support::{Contents, Value};
 /// Longest wait for the server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The server to compare with, if there is one.
-pub(super) fn program() -> Option<OsString> {
-    std::env::var_os("NARTHEX_PROMETHEUS")
-}
-
 /// The reference's server finds the same samples in the folder, which it may change.
-pub(super) fn compare_with_server(program: &OsString, dir: &Path, oracle: &Oracle) {
+pub(super) fn compare_with_server(program: &Path, dir: &Path, oracle: &Oracle) {
     let server = Server::start(program, dir);
     // A range of all time, at its end. Selecting a range passes over staleness markers.
     let (range_s, at_s) = (30 * 24 * 3600, 29 * 24 * 3600);
@@ -110,7 +103,7 @@ struct Server {
 
 impl Server {
     /// Starts it on the folder and waits until it has read it.
-    fn start(program: &OsString, dir: &Path) -> Server {
+    fn start(program: &Path, dir: &Path) -> Server {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = port.expect("a port").to_string();
         let config = dir.with_extension("yml");
@@ -169,14 +162,14 @@ impl Drop for Server {
 
 /// The reference's own tool finds the same floats in the folder, from `from_ms` until before `until_ms`.
 pub(super) fn compare_with_promtool(dir: &Path, contents: &Contents, (from_ms, until_ms): (i64, i64)) {
-    let output = Command::new("promtool")
-        .args(["tsdb", "dump", "--match={__name__=\"float\"}"])
-        .arg(dir)
-        .output();
-    let Ok(output) = output else {
-        println!("skipped: promtool is not installed");
+    let Some(promtool) = testkit::program(testkit::Need::Promtool) else {
         return;
     };
+    let output = Command::new(promtool)
+        .args(["tsdb", "dump", "--match={__name__=\"float\"}"])
+        .arg(dir)
+        .output()
+        .expect("promtool starts");
     assert!(
         output.status.success(),
         "{}",

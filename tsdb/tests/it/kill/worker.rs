@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use files::DiskFiles;
 use model::clock::ManualClock;
 use model::storage::{AppendBatch, AppendError, AppendOutcome, Appender, FloatSample, HistogramSample};
 use narthex_tsdb::db::Db;
-use narthex_tsdb::files::DiskFiles;
 
 use super::plan::{self, What};
 use crate::support::Rng;

@@ -7,6 +7,7 @@ mod exemplars;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use files::{Files, MemFiles};
 use model::clock::ManualClock;
 use model::histogram::{CounterResetHint, Histogram, IntHistogram, Span};
 use model::labels::Labels;
@@ -17,7 +18,6 @@ use model::storage::{
 };
 use narthex_tsdb::block::HINT_OUT_OF_ORDER;
 use narthex_tsdb::db::{Db, Options};
-use narthex_tsdb::files::{Files, MemFiles};
 use narthex_tsdb::head::{SnapshotRefusal, SnapshotUse};
 
 use crate::support::{Contents, Rng, Value, everything, forget_snapshot, open, options, read, seeds};

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use files::DiskFiles;
 use model::clock::ManualClock;
 use model::columns::Columns;
 use model::labels::Labels;
@@ -16,7 +17,6 @@ use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample};
 use narthex_benches::Rng;
 use tsdb::block::{BlockMeta, BlockWriter};
 use tsdb::db::{Db, Options};
-use tsdb::files::DiskFiles;
 use ulid::Ulid;
 
 use crate::targets::{Walk, lines};

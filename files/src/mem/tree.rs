@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::fault::Faults;
-use crate::files::{Result, io_error};
+use crate::{Result, io_error};
 
 pub(super) type Id = usize;
 

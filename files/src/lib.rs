@@ -1,10 +1,26 @@
-//! The seam through which all of tsdb touches the disk.
+//! The seam through which rooms touch the disk.
 //!
 //! [`DiskFiles`] is the real thing. [`MemFiles`] is its twin in memory for tests: it counts calls, fails on demand, and
 //! remembers what would survive a killed process and what a power cut. [`Overlay`] shows other files and keeps every
 //! change to itself: tools read through it.
 //!
-//! Every error is a [`StorageError::Io`] that names the path and the action.
+//! The room knows paths and bytes and nothing of what they mean; whoever keeps state on disk takes an `Arc<dyn Files>`,
+//! so that its tests can let any call fail. Every error is a [`StorageError::Io`] that names the path and the action.
+//!
+//! ```
+//! use std::path::Path;
+//! use narthex_files::{Fault, Files, MemFiles, replace_file};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let files = MemFiles::new();
+//! files.create_dir_all(Path::new("data"))?;
+//! replace_file(&files, Path::new("data/state"), b"old")?;
+//! // The second call from now on fails, which writes to the temporary file.
+//! files.inject(Fault::Call(files.calls() + 2));
+//! assert!(replace_file(&files, Path::new("data/state"), b"new").is_err());
+//! assert_eq!(files.read(Path::new("data/state"))?, b"old");
+//! # Ok(())
+//! # }
+//! ```
 
 mod disk;
 mod map;
@@ -190,7 +206,7 @@ pub fn replace_file(files: &dyn Files, path: &Path, bytes: &[u8]) -> Result<()> 
 }
 
 /// An I/O error with its path and action.
-pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> StorageError {
+pub fn io_error(action: &'static str, path: &Path, source: io::Error) -> StorageError {
     StorageError::Io {
         action,
         path: path.to_owned(),

@@ -55,7 +55,7 @@ impl fmt::Debug for Mapped {
 /// was mapped while the mapping lives; they are removed by unlinking, which leaves mappings valid. The directory's lock
 /// keeps other stores out. What the contract cannot exclude is somebody else cutting a file, or a failing disk: then
 /// touching the lost pages raises SIGBUS and the process dies. It does not read foreign memory.
-pub(super) fn map_file(file: &File) -> io::Result<Mapped> {
+pub(crate) fn map_file(file: &File) -> io::Result<Mapped> {
     if file.metadata()?.len() == 0 {
         return Ok(Mapped::from(Vec::new()));
     }

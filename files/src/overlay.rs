@@ -284,7 +284,7 @@ impl Files for Overlay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::MemFiles;
+    use crate::MemFiles;
 
     fn put(files: &dyn Files, path: &str, bytes: &[u8]) {
         files.create(Path::new(path)).unwrap().write_all(bytes).unwrap();
