@@ -1,73 +1,20 @@
 //! A client with its credentials.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use parking_lot::Mutex;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use reqwest::{Method, NoProxy, Proxy, RequestBuilder, redirect};
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue};
 
-use crate::config::{HttpClientConfig, OAuth2, ProxyConfig, TlsConfig};
-use crate::tls;
-
-/// Idle connections are closed after this time, as in the reference.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// Redirects followed before giving up, as in Go.
-const REDIRECTS_MAX: usize = 10;
-/// A token is renewed this long before it expires.
-const TOKEN_MARGIN: Duration = Duration::from_secs(10);
-
-/// Why a client could not be built, or a request not be prepared.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HttpClientError {
-    /// A file that the settings name cannot be read.
-    #[error("unable to read {what} {}: {source}", path.display())]
-    File {
-        /// What it should hold.
-        what: &'static str,
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// A certificate or key is not what it should be.
-    #[error("unable to use specified {what}: {detail}")]
-    Certificate {
-        /// Which.
-        what: &'static str,
-        /// Why not.
-        detail: String,
-    },
-    /// The TLS library refused the settings.
-    #[error("unable to use {what}: {source}")]
-    Tls {
-        /// Which.
-        what: &'static str,
-        /// Why not.
-        source: rustls::Error,
-    },
-    /// `server_name` is neither a host name nor an address.
-    #[error("server_name {0:?} is not a host name")]
-    ServerName(String),
-    /// A header's name or value cannot be sent.
-    #[error("header {0:?} cannot be sent")]
-    Header(String),
-    /// The HTTP library refused the settings.
-    #[error("HTTP client: {0}")]
-    Build(#[source] reqwest::Error),
-    /// The token endpoint did not give a token.
-    #[error("oauth2 token from {url}: {detail}")]
-    Token {
-        /// The endpoint.
-        url: String,
-        /// What happened.
-        detail: String,
-    },
-}
+use crate::config::HttpClientConfig;
+use crate::connect::{Resolve, SystemResolver};
+use crate::error::HttpClientError;
+use crate::files::{SecretFile, Source};
+use crate::oauth2::TokenSource;
+use crate::request::{Request, Response};
+use crate::transport::Transport;
 
 /// A client with its credentials. Cloning shares connections.
 #[derive(Clone, Debug)]
@@ -77,266 +24,173 @@ pub struct HttpClient {
 
 #[derive(Debug)]
 struct Shared {
-    client: reqwest::Client,
-    config: HttpClientConfig,
-    oauth2: Option<TokenSource>,
+    transport: Transport,
+    credentials: Option<Credentials>,
+    headers: Vec<ConfiguredHeader>,
+}
+
+/// What the `Authorization` header is made of.
+#[derive(Debug)]
+enum Credentials {
+    Basic { username: Source, password: Source },
+    Scheme { scheme: String, credentials: Source },
+    OAuth2(TokenSource),
+}
+
+#[derive(Debug)]
+struct ConfiguredHeader {
+    name: HeaderName,
+    /// Given values and secret ones.
+    values: Vec<HeaderValue>,
+    files: Vec<SecretFile>,
 }
 
 impl HttpClient {
     /// Builds a client; `user_agent` is sent with each request. Certificates are read here.
     ///
     /// # Errors
-    /// When a file cannot be read or holds no certificate.
+    /// When a file cannot be read or holds no certificate, or a header or proxy cannot be used.
     pub fn new(config: &HttpClientConfig, user_agent: &str) -> Result<Self, HttpClientError> {
-        let redirects = if config.follow_redirects {
-            redirect::Policy::limited(REDIRECTS_MAX)
-        } else {
-            redirect::Policy::none()
-        };
-        let client = build(
+        HttpClient::with_resolver(config, user_agent, Arc::new(SystemResolver))
+    }
+
+    /// As [`HttpClient::new`], with another way from names to addresses.
+    ///
+    /// # Errors
+    /// As [`HttpClient::new`].
+    pub fn with_resolver(
+        config: &HttpClientConfig,
+        user_agent: &str,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, HttpClientError> {
+        let transport = Transport::new(
             &config.tls_config,
             &config.proxy,
             config.enable_http2,
-            redirects,
+            config.follow_redirects,
             user_agent,
+            resolver.clone(),
         )?;
-        let oauth2 = config
-            .oauth2
-            .as_ref()
-            .map(|oauth2| TokenSource::new(oauth2, user_agent))
-            .transpose()?;
         Ok(HttpClient {
             shared: Arc::new(Shared {
-                client,
-                config: config.clone(),
-                oauth2,
+                transport,
+                credentials: Credentials::new(config, user_agent, resolver)?,
+                headers: configured_headers(config)?,
             }),
         })
     }
 
-    /// Starts a request that carries the configured headers and credentials. No timeout is set: each caller has its own.
+    /// Sends a request with the configured headers and credentials; the answer's body is still to be read. A request
+    /// that breaks on a connection used before is sent again where that is safe. Without [`Request::timeout`] the caller
+    /// sets the limit.
     ///
     /// # Errors
-    /// When a secret's file cannot be read, or no token can be had.
-    pub async fn request(&self, method: Method, url: url::Url) -> Result<RequestBuilder, HttpClientError> {
-        let config = &self.shared.config;
-        let mut request = self.shared.client.request(method, url);
-        for (name, header) in &config.http_headers {
-            let key =
-                HeaderName::try_from(name.as_str()).map_err(|_| HttpClientError::Header(name.clone()))?;
-            let mut values: Vec<String> = header.values.clone();
-            values.extend(header.secrets.iter().map(|secret| secret.reveal().to_owned()));
-            for file in &header.files {
-                values.push(read_secret(file, "headers file")?);
-            }
-            for value in values {
-                let value =
-                    HeaderValue::try_from(value).map_err(|_| HttpClientError::Header(name.clone()))?;
-                request = request.header(key.clone(), value);
-            }
-        }
-        if let Some(value) = self.authorization().await? {
-            let mut value =
-                HeaderValue::try_from(value).map_err(|_| HttpClientError::Header("Authorization".into()))?;
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
-        }
-        Ok(request)
+    /// When there is no connection or no answer, a secret's file cannot be read, or no token can be had. An answer of
+    /// any status is none.
+    pub async fn send(&self, request: &Request) -> Result<Response, HttpClientError> {
+        // Getting at credentials counts: a token endpoint may hang too.
+        let Some(timeout) = request.timeout else {
+            return self.send_now(request).await;
+        };
+        let deadline = tokio::time::Instant::now() + timeout;
+        let sent = tokio::time::timeout_at(deadline, self.send_now(request)).await;
+        let mut response = sent.map_err(|_| HttpClientError::Timeout)??;
+        response.deadline = Some(deadline);
+        Ok(response)
     }
 
-    async fn authorization(&self) -> Result<Option<String>, HttpClientError> {
-        let config = &self.shared.config;
-        if let Some(basic) = &config.basic_auth {
-            let username = secret_or_file(&basic.username, &basic.username_file, "basic auth username")?;
-            let password = secret_or_file(
-                basic.password.reveal(),
-                &basic.password_file,
-                "basic auth password",
-            )?;
-            if username.is_empty() && password.is_empty() {
-                return Ok(None);
+    async fn send_now(&self, request: &Request) -> Result<Response, HttpClientError> {
+        let mut extra = Vec::with_capacity(self.shared.headers.len() + 1);
+        for header in &self.shared.headers {
+            let mut values = header.values.clone();
+            for file in &header.files {
+                values.push(secret_value(file.read().await?, header.name.as_str())?);
             }
-            return Ok(Some(format!(
-                "Basic {}",
-                BASE64.encode(format!("{username}:{password}"))
-            )));
+            extra.push((header.name.clone(), values));
+        }
+        if let Some(credentials) = &self.shared.credentials
+            && let Some(value) = credentials.header().await?
+        {
+            extra.push((AUTHORIZATION, vec![secret_value(value, "Authorization")?]));
+        }
+        self.shared.transport.send(request, &extra).await
+    }
+}
+
+fn secret_value(text: String, header: &str) -> Result<HeaderValue, HttpClientError> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| HttpClientError::Header(header.to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn configured_headers(config: &HttpClientConfig) -> Result<Vec<ConfiguredHeader>, HttpClientError> {
+    let mut headers = Vec::new();
+    for (name, header) in &config.http_headers {
+        let bad = || HttpClientError::Header(name.clone());
+        let mut values = Vec::new();
+        for value in &header.values {
+            values.push(HeaderValue::try_from(value).map_err(|_| bad())?);
+        }
+        for secret in &header.secrets {
+            values.push(secret_value(secret.reveal().to_owned(), name)?);
+        }
+        let file = |path: &PathBuf| SecretFile::new(path, "headers file");
+        headers.push(ConfiguredHeader {
+            name: HeaderName::try_from(name.as_str()).map_err(|_| bad())?,
+            values,
+            files: header.files.iter().map(file).collect(),
+        });
+    }
+    Ok(headers)
+}
+
+impl Credentials {
+    fn new(
+        config: &HttpClientConfig,
+        user_agent: &str,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Option<Self>, HttpClientError> {
+        if let Some(basic) = &config.basic_auth {
+            return Ok(Some(Credentials::Basic {
+                username: Source::new(&basic.username, &basic.username_file, "basic auth username"),
+                password: Source::new(
+                    basic.password.reveal(),
+                    &basic.password_file,
+                    "basic auth password",
+                ),
+            }));
         }
         if let Some(auth) = &config.authorization {
-            let credentials = secret_or_file(
-                auth.credentials.reveal(),
-                &auth.credentials_file,
-                "authorization credentials",
-            )?;
-            return Ok((!credentials.is_empty()).then(|| format!("{} {credentials}", auth.scheme)));
+            return Ok(Some(Credentials::Scheme {
+                scheme: auth.scheme.clone(),
+                credentials: Source::new(
+                    auth.credentials.reveal(),
+                    &auth.credentials_file,
+                    "authorization credentials",
+                ),
+            }));
         }
-        match &self.shared.oauth2 {
-            Some(source) => Ok(Some(source.header().await?)),
-            None => Ok(None),
-        }
+        let source = |oauth2| TokenSource::new(oauth2, user_agent, resolver);
+        Ok(config
+            .oauth2
+            .as_ref()
+            .map(source)
+            .transpose()?
+            .map(Credentials::OAuth2))
     }
-}
 
-fn build(
-    tls: &TlsConfig,
-    proxy: &ProxyConfig,
-    http2: bool,
-    redirects: redirect::Policy,
-    user_agent: &str,
-) -> Result<reqwest::Client, HttpClientError> {
-    let mut builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::client_config(tls, http2)?)
-        .redirect(redirects)
-        .user_agent(user_agent)
-        .pool_idle_timeout(IDLE_TIMEOUT);
-    if !http2 {
-        builder = builder.http1_only();
-    }
-    builder = match &proxy.proxy_url {
-        Some(url) => {
-            let mut through = Proxy::all(url).map_err(HttpClientError::Build)?;
-            through = through.no_proxy(NoProxy::from_string(&proxy.no_proxy));
-            for (name, values) in &proxy.proxy_connect_header {
-                let key =
-                    HeaderName::try_from(name.as_str()).map_err(|_| HttpClientError::Header(name.clone()))?;
-                let mut headers = reqwest::header::HeaderMap::new();
-                for value in values {
-                    let value = HeaderValue::try_from(value.reveal())
-                        .map_err(|_| HttpClientError::Header(name.clone()))?;
-                    headers.append(key.clone(), value);
-                }
-                through = through.headers(headers);
+    async fn header(&self) -> Result<Option<String>, HttpClientError> {
+        match self {
+            Credentials::Basic { username, password } => {
+                let (username, password) = (username.get().await?, password.get().await?);
+                let pair = BASE64.encode(format!("{username}:{password}"));
+                Ok((!username.is_empty() || !password.is_empty()).then(|| format!("Basic {pair}")))
             }
-            builder.proxy(through)
+            Credentials::Scheme { scheme, credentials } => {
+                let credentials = credentials.get().await?;
+                Ok((!credentials.is_empty()).then(|| format!("{scheme} {credentials}")))
+            }
+            Credentials::OAuth2(source) => Ok(Some(source.header().await?)),
         }
-        None if proxy.proxy_from_environment => builder,
-        None => builder.no_proxy(),
-    };
-    builder.build().map_err(HttpClientError::Build)
-}
-
-fn secret_or_file(text: &str, file: &Path, what: &'static str) -> Result<String, HttpClientError> {
-    if file.as_os_str().is_empty() {
-        Ok(text.to_owned())
-    } else {
-        read_secret(file, what)
-    }
-}
-
-/// Secrets are a few bytes in memory-backed files as a rule; reading them does not warrant a thread of its own.
-fn read_secret(file: &Path, what: &'static str) -> Result<String, HttpClientError> {
-    let text = std::fs::read_to_string(file).map_err(|source| HttpClientError::File {
-        what,
-        path: file.to_owned(),
-        source,
-    })?;
-    Ok(text.trim().to_owned())
-}
-
-/// Fetches and keeps an OAuth 2.0 token (RFC 6749, section 4.4).
-#[derive(Debug)]
-struct TokenSource {
-    client: reqwest::Client,
-    oauth2: OAuth2,
-    token: Mutex<Option<Token>>,
-}
-
-#[derive(Clone, Debug)]
-struct Token {
-    header: String,
-    secret: String,
-    expires: Option<Instant>,
-}
-
-#[derive(serde::Deserialize)]
-struct TokenAnswer {
-    access_token: String,
-    #[serde(default)]
-    token_type: Option<String>,
-    #[serde(default)]
-    expires_in: Option<f64>,
-}
-
-impl TokenSource {
-    fn new(oauth2: &OAuth2, user_agent: &str) -> Result<Self, HttpClientError> {
-        let redirects = redirect::Policy::limited(REDIRECTS_MAX);
-        let client = build(&oauth2.tls_config, &oauth2.proxy, true, redirects, user_agent)?;
-        Ok(TokenSource {
-            client,
-            oauth2: oauth2.clone(),
-            token: Mutex::new(None),
-        })
-    }
-
-    async fn header(&self) -> Result<String, HttpClientError> {
-        let oauth2 = &self.oauth2;
-        let secret = secret_or_file(
-            oauth2.client_secret.reveal(),
-            &oauth2.client_secret_file,
-            "oauth2 client secret",
-        )?;
-        let kept = self.token.lock().clone();
-        if let Some(token) = kept
-            && token.secret == secret
-            && token
-                .expires
-                .is_none_or(|expires| Instant::now() + TOKEN_MARGIN < expires)
-        {
-            return Ok(token.header);
-        }
-        let token = self.fetch(secret).await?;
-        let header = token.header.clone();
-        *self.token.lock() = Some(token);
-        Ok(header)
-    }
-
-    /// The body of the token request.
-    fn form(&self) -> String {
-        let oauth2 = &self.oauth2;
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
-        if !oauth2.scopes.is_empty() {
-            form.append_pair("scope", &oauth2.scopes.join(" "));
-        }
-        for (name, value) in &oauth2.endpoint_params {
-            form.append_pair(name, value);
-        }
-        form.finish()
-    }
-
-    async fn fetch(&self, secret: String) -> Result<Token, HttpClientError> {
-        let oauth2 = &self.oauth2;
-        let failed = |detail: String| HttpClientError::Token {
-            url: oauth2.token_url.clone(),
-            detail,
-        };
-        let answer = self
-            .client
-            .post(&oauth2.token_url)
-            .basic_auth(&oauth2.client_id, Some(&secret))
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .timeout(Duration::from_secs(30))
-            .body(self.form())
-            .send()
-            .await
-            .map_err(|e| failed(e.to_string()))?;
-        let status = answer.status();
-        let body = answer.bytes().await.map_err(|e| failed(e.to_string()))?;
-        if !status.is_success() {
-            return Err(failed(format!("status {status}")));
-        }
-        let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|e| failed(e.to_string()))?;
-        let scheme = answer
-            .token_type
-            .filter(|t| !t.eq_ignore_ascii_case("bearer"))
-            .unwrap_or("Bearer".into());
-        let expires = answer
-            .expires_in
-            .filter(|s| *s > 0.0)
-            .map(|s| Instant::now() + Duration::from_secs_f64(s.min(1e9)));
-        Ok(Token {
-            header: format!("{scheme} {}", answer.access_token),
-            secret,
-            expires,
-        })
     }
 }

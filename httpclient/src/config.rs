@@ -594,6 +594,10 @@ fn canonical_header(name: &str) -> String {
 }
 
 impl FromYaml for HeaderValues {
+    fn null() -> Option<Self> {
+        Some(HeaderValues::default())
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         let mut section = value.section("http_headers")?;
         let files: Vec<String> = section.get_or("files", Vec::new())?;

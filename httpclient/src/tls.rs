@@ -1,8 +1,10 @@
 //! From TLS settings to a TLS client configuration.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
+use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -10,11 +12,107 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 
-use crate::client::HttpClientError;
 use crate::config::{TlsConfig, TlsVersion};
+use crate::error::HttpClientError;
+use crate::files::Fingerprint;
+
+/// The machine's roots. Reading them takes milliseconds, and most of thousands of jobs never speak TLS.
+static MACHINE_ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+    let mut store = RootCertStore::empty();
+    // Bad certificates in the machine's store are the machine's; as many as can be used are used.
+    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if store.is_empty() {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    Arc::new(store)
+});
+
+/// What clients without TLS settings use, without and with HTTP/2.
+static PLAIN: [LazyLock<Option<Arc<ClientConfig>>>; 2] = [
+    LazyLock::new(|| client_config(&TlsConfig::default(), false).ok().map(Arc::new)),
+    LazyLock::new(|| client_config(&TlsConfig::default(), true).ok().map(Arc::new)),
+];
+
+/// TLS settings and what was made of them.
+#[derive(Debug)]
+pub(crate) struct TlsSource {
+    settings: TlsConfig,
+    http2: bool,
+    files: Vec<PathBuf>,
+    /// `None` where nothing was set.
+    made: Mutex<Option<Made>>,
+}
+
+#[derive(Debug)]
+struct Made {
+    from: Fingerprint,
+    config: Arc<ClientConfig>,
+}
+
+impl TlsSource {
+    /// Reads what the settings name.
+    pub(crate) fn new(settings: &TlsConfig, http2: bool) -> Result<Self, HttpClientError> {
+        let files: Vec<PathBuf> = settings.files().into_iter().map(Path::to_owned).collect();
+        let made = if settings.is_default() {
+            None
+        } else {
+            Some(Made {
+                from: Fingerprint::of(&files),
+                config: Arc::new(client_config(settings, http2)?),
+            })
+        };
+        Ok(TlsSource {
+            settings: settings.clone(),
+            http2,
+            files,
+            made: Mutex::new(made),
+        })
+    }
+
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        let made = self.made.lock().as_ref().map(|made| made.config.clone());
+        made.or_else(|| PLAIN[usize::from(self.http2)].clone())
+            .expect("the default settings make a configuration: they name no file and no version")
+    }
+
+    /// The name that a server's certificate must carry, which is also the one we ask for.
+    pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, HttpClientError> {
+        let name = if self.settings.server_name.is_empty() {
+            host
+        } else {
+            &self.settings.server_name
+        };
+        match name.parse::<IpAddr>() {
+            Ok(address) => Ok(ServerName::from(address)),
+            Err(_) => ServerName::try_from(name.to_owned())
+                .map_err(|_| HttpClientError::ServerName(name.to_owned())),
+        }
+    }
+
+    pub(crate) fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Reads the files again if they have changed; says whether they have. A change that fails is tried once.
+    pub(crate) fn refresh(&self) -> Result<bool, HttpClientError> {
+        let now = Fingerprint::of(&self.files);
+        {
+            let mut made = self.made.lock();
+            match made.as_mut() {
+                Some(made) if made.from != now => made.from = now,
+                _ => return Ok(false),
+            }
+        }
+        let config = Arc::new(client_config(&self.settings, self.http2)?);
+        if let Some(made) = self.made.lock().as_mut() {
+            made.config = config;
+        }
+        Ok(true)
+    }
+}
 
 /// Builds the client side of TLS. Files are read here.
-pub(crate) fn client_config(tls: &TlsConfig, http2: bool) -> Result<ClientConfig, HttpClientError> {
+fn client_config(tls: &TlsConfig, http2: bool) -> Result<ClientConfig, HttpClientError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions(tls))
@@ -27,22 +125,13 @@ pub(crate) fn client_config(tls: &TlsConfig, http2: bool) -> Result<ClientConfig
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
-        let roots = Arc::new(roots(tls)?);
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots(tls)?, provider)
             .build()
             .map_err(|error| HttpClientError::Certificate {
                 what: "CA cert",
                 detail: error.to_string(),
             })?;
-        if tls.server_name.is_empty() {
-            builder.dangerous().with_custom_certificate_verifier(verifier)
-        } else {
-            let name = ServerName::try_from(tls.server_name.clone())
-                .map_err(|_| HttpClientError::ServerName(tls.server_name.clone()))?;
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(FixedName { name, verifier }))
-        }
+        builder.dangerous().with_custom_certificate_verifier(verifier)
     };
     let certificate = pem(&tls.cert, &tls.cert_file, "client cert")?;
     let key = pem(tls.key.reveal(), &tls.key_file, "client key")?;
@@ -84,23 +173,18 @@ fn versions(tls: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
     .collect()
 }
 
-fn roots(tls: &TlsConfig) -> Result<RootCertStore, HttpClientError> {
+fn roots(tls: &TlsConfig) -> Result<Arc<RootCertStore>, HttpClientError> {
+    let Some(pem) = pem(&tls.ca, &tls.ca_file, "CA cert")? else {
+        return Ok(MACHINE_ROOTS.clone());
+    };
     let mut store = RootCertStore::empty();
-    if let Some(pem) = pem(&tls.ca, &tls.ca_file, "CA cert")? {
-        for certificate in certificates(&pem, "CA cert")? {
-            store.add(certificate).map_err(|e| HttpClientError::Certificate {
-                what: "CA cert",
-                detail: e.to_string(),
-            })?;
-        }
-        return Ok(store);
+    for certificate in certificates(&pem, "CA cert")? {
+        store.add(certificate).map_err(|e| HttpClientError::Certificate {
+            what: "CA cert",
+            detail: e.to_string(),
+        })?;
     }
-    // Bad certificates in the machine's store are the machine's; as many as can be used are used.
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if store.is_empty() {
-        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    Ok(store)
+    Ok(Arc::new(store))
 }
 
 fn pem(text: &str, file: &Path, what: &'static str) -> Result<Option<Vec<u8>>, HttpClientError> {
@@ -131,49 +215,6 @@ fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'st
         });
     }
     Ok(chain)
-}
-
-/// Checks certificates against a name that is not the host's (`server_name`).
-#[derive(Debug)]
-struct FixedName {
-    name: ServerName<'static>,
-    verifier: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for FixedName {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verifier
-            .verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
 }
 
 /// `insecure_skip_verify`: any certificate will do, as long as the server holds its key.

@@ -67,7 +67,8 @@ pub enum RelabelAction {
 }
 
 impl RelabelAction {
-    const ALL: [RelabelAction; 11] = [
+    /// All of them.
+    pub const ALL: [RelabelAction; 11] = [
         RelabelAction::Replace,
         RelabelAction::Keep,
         RelabelAction::Drop,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use httpclient::HttpClient;
+use httpclient::{HttpClient, Request};
 use model::alert::Alert;
 use model::labels::Labels;
 use serde_json::{Map, Value, json};
@@ -31,35 +31,18 @@ pub(crate) async fn post(
     timeout: Duration,
     body: &Value,
 ) -> Result<(), String> {
-    let request = client
-        .request(reqwest::Method::POST, url.clone())
-        .await
-        .map_err(|e| e.to_string())?;
-    let answer = request
+    // Repeating does no harm: the receiver knows an alert by its labels, so that saying it twice is saying it once.
+    let request = Request::post(url.clone(), "application/json", body.to_string())
         .timeout(timeout)
-        .header(reqwest::header::CONTENT_TYPE, "application/json")
-        .body(body.to_string())
-        .send()
-        .await
-        .map_err(|error| chain(&error))?;
+        .repeatable();
+    let answer = client.send(&request).await.map_err(|error| error.to_string())?;
     let status = answer.status();
+    answer.discard().await;
     if status.is_success() {
         Ok(())
     } else {
         Err(format!("bad response status {status}"))
     }
-}
-
-/// The error with its causes: the outer one alone says only that something failed.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 fn to_json(alert: &Alert) -> Value {

@@ -37,10 +37,12 @@ impl Settings {
         let mut files = Vec::new();
         let mut errors: Vec<FormatError> = Vec::new();
         for path in self.paths()? {
-            let text = std::fs::read_to_string(&path).map_err(|source| LoadError::Read {
-                path: path.clone(),
-                source,
-            })?;
+            let text = std::fs::read(&path)
+                .and_then(yaml::text_of)
+                .map_err(|source| LoadError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
             let name = path.display().to_string();
             match read(&name, &text, &self.format) {
                 Ok(file) => {

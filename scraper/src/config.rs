@@ -243,8 +243,14 @@ impl ScrapeConfig {
         }
         let (scrape_interval, scrape_timeout) = read_times(&mut section, &job_name, defaults)?;
         let (scheme, escaping) = read_name_schemes(&mut section, defaults)?;
-        let scrape_native_histograms =
-            section.get_or("scrape_native_histograms", defaults.scrape_native_histograms)?;
+        let inherited = |section: &mut Section<'_>, key, default: bool| -> Result<bool, YamlError> {
+            Ok(section.get(key)?.unwrap_or(default))
+        };
+        let scrape_native_histograms = inherited(
+            &mut section,
+            "scrape_native_histograms",
+            defaults.scrape_native_histograms,
+        )?;
         let scrape_protocols =
             read_protocols(&mut section, &format!("scrape config with job name {job_name:?}"))?
                 .or_else(|| defaults.scrape_protocols.clone())
@@ -262,11 +268,13 @@ impl ScrapeConfig {
             scrape_protocols,
             fallback_scrape_protocol: read_fallback(&mut section, &job_name)?,
             scrape_native_histograms,
-            always_scrape_classic_histograms: section.get_or(
+            always_scrape_classic_histograms: inherited(
+                &mut section,
                 "always_scrape_classic_histograms",
                 defaults.always_scrape_classic_histograms,
             )?,
-            convert_classic_histograms_to_nhcb: section.get_or(
+            convert_classic_histograms_to_nhcb: inherited(
+                &mut section,
                 "convert_classic_histograms_to_nhcb",
                 defaults.convert_classic_histograms_to_nhcb,
             )?,
@@ -303,7 +311,11 @@ impl ScrapeConfig {
             )?,
             metric_name_validation_scheme: scheme,
             metric_name_escaping_scheme: escaping,
-            extra_scrape_metrics: section.get_or("extra_scrape_metrics", defaults.extra_scrape_metrics)?,
+            extra_scrape_metrics: inherited(
+                &mut section,
+                "extra_scrape_metrics",
+                defaults.extra_scrape_metrics,
+            )?,
             http_client: HttpClientConfig::read(&mut section)?,
             relabel_configs: relabel_rules(
                 &mut section,

@@ -54,16 +54,13 @@ pub enum FetchError {
         /// Why it is none.
         source: url::ParseError,
     },
-    /// The request could not be prepared.
-    #[error(transparent)]
-    Client(#[from] httpclient::HttpClientError),
     /// The request failed.
-    #[error("Get {}: {}", Quoted(.url), Chain(.source))]
+    #[error("Get {}: {source}", Quoted(.url))]
     Request {
         /// Of what.
         url: String,
         /// Why.
-        source: reqwest::Error,
+        source: httpclient::HttpClientError,
     },
     /// The target took longer than `scrape_timeout`.
     #[error("Get {}: context deadline exceeded", Quoted(.url))]
@@ -175,19 +172,5 @@ struct Quoted<'a>(&'a str);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_quoted(f, self.0)
-    }
-}
-
-/// An error with its causes: the HTTP library's own text says little without them.
-struct Chain<'a>(&'a reqwest::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut cause: &dyn std::error::Error = self.0;
-        // The innermost cause is the operating system's or the protocol's; the layers above only say "error sending".
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        fmt::Display::fmt(cause, f)
     }
 }

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use flate2::bufread::GzDecoder;
+use http::StatusCode;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
-use http::{Method, StatusCode};
-use httpclient::HttpClient;
+use httpclient::{HttpClient, Request};
 
 use crate::error::FetchError;
 
@@ -66,27 +66,24 @@ async fn get(client: &HttpClient, rules: &FetchRules, body: &mut Body) -> Result
         url: rules.url.clone(),
         source,
     };
-    let mut response = client
-        .request(Method::GET, url)
-        .await?
-        .header(ACCEPT, &rules.accept)
+    let request = Request::get(url)
+        .header(ACCEPT.as_str(), &rules.accept)
         .header(
-            ACCEPT_ENCODING,
+            ACCEPT_ENCODING.as_str(),
             if rules.compression { "gzip" } else { "identity" },
         )
         .header(
             "X-Prometheus-Scrape-Timeout-Seconds",
             model::float::format_float(rules.timeout.as_secs_f64()),
-        )
-        .send()
-        .await
-        .map_err(failed)?;
-    if response.status() != StatusCode::OK {
-        return Err(FetchError::Status(response.status()));
+        );
+    let mut response = client.send(&request).await.map_err(failed)?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        response.discard().await;
+        return Err(FetchError::Status(status));
     }
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    body.content_type.push_str(header(CONTENT_TYPE).unwrap_or(""));
-    let gzip = header(CONTENT_ENCODING) == Some("gzip");
+    body.content_type.push_str(response.header(CONTENT_TYPE.as_str()));
+    let gzip = response.header(CONTENT_ENCODING.as_str()) == "gzip";
     let limit = if rules.body_bytes_max == 0 {
         u64::MAX
     } else {

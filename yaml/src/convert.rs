@@ -8,8 +8,14 @@ use serde::{Serialize, Serializer};
 use crate::error::YamlError;
 use crate::node::{NodeKind, ScalarKind, Value};
 
-/// Can be read from a YAML value that is not null.
+/// Can be read from a YAML value.
 pub trait FromYaml: Sized {
+    /// What null is, where that is something: the empty text, list or mapping, zero, false. Types that have nothing of
+    /// the kind keep their default, and elements of them may not be null.
+    fn null() -> Option<Self> {
+        None
+    }
+
     /// Reads it.
     ///
     /// # Errors
@@ -19,16 +25,36 @@ pub trait FromYaml: Sized {
 
 /// Text is taken as it was written: `version: 1.10` is "1.10", `on` is "on".
 impl FromYaml for String {
+    fn null() -> Option<Self> {
+        Some(String::new())
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
-        Ok(value
-            .scalar()
-            .ok_or_else(|| value.unexpected("a text"))?
-            .text
-            .clone())
+        let scalar = value.scalar().ok_or_else(|| value.unexpected("a text"))?;
+        match scalar.kind {
+            ScalarKind::Null => Ok(String::new()),
+            // Compat: a number in JSON is no text (conformance `file-sd-json-is-not-yaml`).
+            kind if kind != ScalarKind::String && value.document.is_json() => {
+                Err(value.unexpected("a text in quotes"))
+            }
+            _ => Ok(scalar.text.clone()),
+        }
+    }
+}
+
+/// An element of a list or mapping, which may be null where there is something that null is.
+fn element<T: FromYaml>(value: Value<'_>) -> Result<T, YamlError> {
+    match T::null() {
+        Some(null) if value.is_null() => Ok(null),
+        _ => T::from_yaml(value),
     }
 }
 
 impl FromYaml for bool {
+    fn null() -> Option<Self> {
+        Some(false)
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         match value.scalar().map(|scalar| scalar.kind) {
             Some(ScalarKind::Bool(b)) => Ok(b),
@@ -38,6 +64,10 @@ impl FromYaml for bool {
 }
 
 impl FromYaml for f64 {
+    fn null() -> Option<Self> {
+        Some(0.0)
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         match value.scalar().map(|scalar| scalar.kind) {
             Some(ScalarKind::Float(x)) => Ok(x),
@@ -50,6 +80,10 @@ impl FromYaml for f64 {
 macro_rules! integers {
     ($($int:ty),*) => {$(
         impl FromYaml for $int {
+            fn null() -> Option<Self> {
+                Some(0)
+            }
+
             fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
                 let whole = match value.scalar().map(|scalar| scalar.kind) {
                     Some(ScalarKind::Int(i)) => Some(i),
@@ -68,12 +102,20 @@ macro_rules! integers {
 integers!(i32, i64, u16, u32, u64, usize);
 
 impl<T: FromYaml> FromYaml for Vec<T> {
+    fn null() -> Option<Self> {
+        Some(Vec::new())
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
-        value.sequence()?.into_iter().map(T::from_yaml).collect()
+        value.sequence()?.into_iter().map(element).collect()
     }
 }
 
 impl<T: FromYaml> FromYaml for BTreeMap<String, T> {
+    fn null() -> Option<Self> {
+        Some(BTreeMap::new())
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         let NodeKind::Mapping(pairs) = &value.node.kind else {
             return Err(value.unexpected("a mapping"));
@@ -84,7 +126,7 @@ impl<T: FromYaml> FromYaml for BTreeMap<String, T> {
                 document: value.document,
                 node,
             };
-            map.insert(String::from_yaml(at(key))?, T::from_yaml(at(item))?);
+            map.insert(String::from_yaml(at(key))?, element(at(item))?);
         }
         Ok(map)
     }
@@ -204,6 +246,10 @@ impl Serialize for Bytes {
 }
 
 impl FromYaml for Bytes {
+    fn null() -> Option<Self> {
+        Some(Bytes(0))
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         let scalar = value
             .scalar()
@@ -252,6 +298,10 @@ impl Serialize for Secret {
 }
 
 impl FromYaml for Secret {
+    fn null() -> Option<Self> {
+        Some(Secret::default())
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         String::from_yaml(value).map(Secret)
     }

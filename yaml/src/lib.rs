@@ -21,14 +21,18 @@
 //! ```
 
 mod convert;
+mod encoding;
 mod error;
+mod json;
 mod node;
 mod relabel;
 
 mod section;
 
 pub use convert::{Bytes, Duration, FromYaml, Secret};
+pub use encoding::text_of;
 pub use error::YamlError;
+pub use json::parse_json;
 pub use node::{Document, Node, NodeKind, Position, Scalar, ScalarKind, Value, parse, parse_all};
 
 pub use relabel::{relabel_rules, relabel_rules_to_yaml};

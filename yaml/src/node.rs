@@ -71,9 +71,24 @@ pub struct Document {
     path: String,
     text: Arc<str>,
     root: Node,
+    is_json: bool,
 }
 
 impl Document {
+    pub(crate) fn new(path: &str, text: Arc<str>, root: Node, is_json: bool) -> Self {
+        Document {
+            path: path.to_owned(),
+            text,
+            root,
+            is_json,
+        }
+    }
+
+    /// Whether the rules of JSON hold: texts have quotes, keys any case.
+    pub(crate) fn is_json(&self) -> bool {
+        self.is_json
+    }
+
     /// The name that errors give.
     pub fn path(&self) -> &str {
         &self.path
@@ -187,11 +202,7 @@ pub fn parse(path: &str, text: &str) -> Result<Document, YamlError> {
                 ..Position::default()
             },
         };
-        return Ok(Document {
-            path: path.to_owned(),
-            text: Arc::from(text),
-            root,
-        });
+        return Ok(Document::new(path, Arc::from(text), root, false));
     }
     Ok(documents.swap_remove(0))
 }
@@ -211,11 +222,7 @@ pub fn parse_all(path: &str, text: &str) -> Result<Vec<Document>, YamlError> {
         .map_err(|error| YamlError::from_reader(path, &shared, &error))?;
     Ok(raw
         .into_iter()
-        .map(|root| Document {
-            path: path.to_owned(),
-            text: shared.clone(),
-            root: to_node(root, text),
-        })
+        .map(|root| Document::new(path, shared.clone(), to_node(root, text), false))
         .collect())
 }
 

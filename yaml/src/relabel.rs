@@ -1,11 +1,13 @@
 //! Relabelling rules, which every section that carries them writes alike.
 
 use model::labels::NameScheme;
+use model::nearest::nearest;
 use model::relabel::{DEFAULT_SEPARATOR, RelabelAction, RelabelConfig, RelabelError, RelabelRule};
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_yaml::FlowSeq;
 
+use crate::convert::FromYaml as _;
 use crate::error::YamlError;
 use crate::node::Value;
 use crate::section::Section;
@@ -40,15 +42,23 @@ fn read_rule(value: Value<'_>, scheme: NameScheme) -> Result<RelabelRule, YamlEr
                 return Err(section.error_at("action", "relabel action cannot be empty"));
             }
             "" => return Err(written.error("relabel action cannot be empty")),
-            word => word
-                .parse::<RelabelAction>()
-                .map_err(|error| written.error(error))?,
+            word => word.parse::<RelabelAction>().map_err(|error| {
+                let error = written.error(error);
+                match nearest(word, RelabelAction::ALL.map(RelabelAction::as_str)) {
+                    Some(meant) => error.with_help(format!("did you mean `{meant}`?")),
+                    None => error,
+                }
+            })?,
         },
     };
     let config = RelabelConfig {
         source_labels: section.get_or("source_labels", defaults.source_labels)?,
         separator: section.get_or("separator", defaults.separator)?,
-        regex: section.get("regex")?,
+        // Compat: a null expression is the empty one, not the default.
+        regex: match section.raw_value("regex") {
+            Some(written) => Some(String::from_yaml(written)?),
+            None => None,
+        },
         modulus: section.get_or("modulus", defaults.modulus)?,
         target_label: section.get_or("target_label", defaults.target_label)?,
         replacement: section.get_or("replacement", defaults.replacement)?,

@@ -10,7 +10,11 @@ use crate::node::{NodeKind, Value};
 
 /// A mapping being read. Keys are taken by name; [`Section::finish`] refuses what was not taken.
 ///
-/// A key whose value is null counts as absent, as in the reference: its default stays.
+/// A key whose value is null counts as absent where its type has no empty value (sections, lists that are read element
+/// by element, durations) or where nobody gave a default. Where there is a default, null means the empty value instead:
+/// `metrics_path: ~` is the empty path, and not `/metrics`.
+///
+/// Compat: that is what go-yaml makes of null (conformance `null-labels`).
 pub struct Section<'d> {
     value: Value<'d>,
     /// What the section is called in messages.
@@ -73,9 +77,20 @@ impl<'d> Section<'d> {
     /// The value of `key`, null included: `Some` says that the key was written.
     pub fn raw_value(&mut self, key: &'static str) -> Option<Value<'d>> {
         self.known.push(key);
-        let entry = self.entries.iter_mut().find(|entry| entry.text == key)?;
-        entry.taken = true;
-        Some(entry.value)
+        if !self.value.document.is_json() {
+            let entry = self.entries.iter_mut().find(|entry| entry.text == key)?;
+            entry.taken = true;
+            return Some(entry.value);
+        }
+        // Compat: Go's JSON finds keys in any case, and the last one counts.
+        let mut found = None;
+        for entry in &mut self.entries {
+            if entry.text.eq_ignore_ascii_case(key) {
+                entry.taken = true;
+                found = Some(entry.value);
+            }
+        }
+        found
     }
 
     /// Reads `key`; `None` where it is absent or null.
@@ -86,12 +101,16 @@ impl<'d> Section<'d> {
         self.value(key).map(T::from_yaml).transpose()
     }
 
-    /// Reads `key`, or takes `default`.
+    /// Reads `key`; where it is absent, takes `default`. Null is the empty value of types that have one.
     ///
     /// # Errors
     /// When its value is not a `T`.
     pub fn get_or<T: FromYaml>(&mut self, key: &'static str, default: T) -> Result<T, YamlError> {
-        Ok(self.get(key)?.unwrap_or(default))
+        match self.raw_value(key) {
+            None => Ok(default),
+            Some(value) if value.is_null() => Ok(T::null().unwrap_or(default)),
+            Some(value) => T::from_yaml(value),
+        }
     }
 
     /// Reads the elements of the list at `key`, each by `read`; an absent list is empty.

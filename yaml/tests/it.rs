@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use narthex_yaml::{Bytes, Duration, FromYaml, YamlError, parse, parse_all};
+use narthex_yaml::{Bytes, Duration, FromYaml, YamlError, parse, parse_all, parse_json};
 
 fn read<T: FromYaml>(text: &str) -> Result<Option<T>, YamlError> {
     let document = parse("f.yml", text)?;
@@ -148,4 +148,147 @@ fn hostile_texts_give_errors_not_panics() {
     }
     let deep = "[".repeat(100_000);
     assert!(parse("f.yml", &deep).is_err());
+}
+
+#[test]
+fn null_is_empty_and_never_the_word() {
+    type Lists = BTreeMap<String, Vec<String>>;
+    for null in ["null", "~", "Null", "NULL", ""] {
+        let text = format!("k: {{a: {null}, b: 'null'}}\n");
+        let labels: BTreeMap<String, String> = read(&text).expect("valid").expect("there");
+        assert_eq!(labels["a"], "", "{text}");
+        assert_eq!(labels["b"], "null", "{text}");
+        let list: Vec<String> = read(&format!("k:\n- {null}\n- x\n"))
+            .expect("valid")
+            .expect("there");
+        assert_eq!(list, ["", "x"]);
+        let lists: Lists = read(&format!("k: {{x: {null}}}")).expect("valid").expect("there");
+        assert_eq!(lists["x"], [""; 0]);
+    }
+    let document = parse("f.yml", "text: ~\nswitch:\nnumber: null\ntime: ~\n").expect("valid");
+    let mut section = document.root().section("config").expect("mapping");
+    assert_eq!(section.get_or("text", "default".to_owned()).expect("text"), "");
+    assert!(!section.get_or("switch", true).expect("switch"));
+    assert_eq!(section.get_or("number", 7).expect("number"), 0);
+    assert_eq!(
+        section
+            .get_or("time", Duration::from_ms(7))
+            .expect("time")
+            .as_ms(),
+        7
+    );
+    assert_eq!(section.get_or("absent", 7).expect("number"), 7);
+    section.finish().expect("all read");
+}
+
+fn read_json<T: FromYaml>(text: &str) -> Result<Option<T>, YamlError> {
+    let document = parse_json("f.json", text.as_bytes())?;
+    let mut section = document.root().section("config")?;
+    let value = section.get("k")?;
+    section.finish()?;
+    Ok(value)
+}
+
+#[test]
+fn json_is_read_as_go_reads_it() {
+    let text = |json: &str| read_json::<String>(json).expect(json).expect(json);
+    assert_eq!(text(r#"{"K": "\u00e9\n\"\/"}"#), "é\n\"/");
+    assert_eq!(text(r#" {"k": "a", "k": "b"} "#), "b");
+    assert_eq!(
+        text(r#"{"k": "\ud83d\ude00 \ud83d! \ud83d\u0041 \ude00"}"#),
+        "😀 \u{fffd}! \u{fffd}A \u{fffd}"
+    );
+    let labels: BTreeMap<String, String> = read_json(r#"{"k": {"a": null, "b": "x", "b": "y"}}"#)
+        .expect("valid")
+        .expect("there");
+    assert_eq!(
+        labels,
+        BTreeMap::from([("a".into(), String::new()), ("b".into(), "y".into())])
+    );
+    assert_eq!(
+        read_json::<f64>(r#"{"k": -1.5e2}"#).expect("number"),
+        Some(-150.0)
+    );
+    assert!(
+        read_json::<bool>(r#"{"k": true}"#)
+            .expect("switch")
+            .expect("there")
+    );
+    let lossy = parse_json("f.json", b"[\"\xff\"]").expect("bytes that are no text");
+    let items: Vec<String> = FromYaml::from_yaml(lossy.root()).expect("texts");
+    assert_eq!(items, ["\u{fffd}"]);
+}
+
+#[test]
+fn what_is_no_json_is_refused_with_its_place() {
+    for (text, message) in [
+        ("", "1:1: unexpected end of JSON input"),
+        (" \n\t", "2:2: unexpected end of JSON input"),
+        (
+            "[1,]",
+            "1:4: invalid character ']' looking for beginning of value",
+        ),
+        (
+            "{\"k\": 1,}",
+            "1:9: invalid character '}' looking for beginning of object key string",
+        ),
+        ("{\"k\" 1}", "1:6: invalid character '1' after object key"),
+        (
+            "{k: 1}",
+            "1:2: invalid character 'k' looking for beginning of object key string",
+        ),
+        (
+            "[01]",
+            "1:2: invalid character '0' looking for beginning of value",
+        ),
+        ("[1] x", "1:5: invalid character 'x' after top-level value"),
+        ("[\"a\nb\"]", "1:4: invalid character '\\n' in string literal"),
+        ("[\"\\x\"]", "1:4: invalid character 'x' in string escape code"),
+        (
+            "# no\n[]",
+            "1:1: invalid character '#' looking for beginning of value",
+        ),
+        (
+            "\u{feff}[]",
+            "1:1: invalid character '\\u{feff}' looking for beginning of value",
+        ),
+        ("[\"é\", \"", "1:8: unexpected end of JSON input"),
+    ] {
+        let error = parse_json("f.json", text.as_bytes()).expect_err(text);
+        assert_eq!(error.to_string(), format!("f.json:{message}"), "{text}");
+        assert!(!error.render(false).is_empty());
+    }
+    let error = read_json::<String>(r#"{"k": 1}"#).expect_err("a number");
+    assert_eq!(
+        error.to_string(),
+        "f.json:1:7: expected a text in quotes, found `1`"
+    );
+    let error = read_json::<String>(r#"{"other": 1}"#).expect_err("unknown");
+    assert_eq!(error.message(), "field other not found in config");
+    assert!(parse_json("f.json", "[".repeat(100_000).as_bytes()).is_err());
+}
+
+#[test]
+fn json_cut_anywhere_gives_an_error_not_a_panic() {
+    let text = r#"[{"targets": ["é:1", "\ud83d\ude00"], "labels": {"a": null, "b": -1.5e+3}}, true]"#;
+    for cut in 0..text.len() {
+        if let Err(error) = parse_json("f.json", &text.as_bytes()[..cut]) {
+            error.render(false);
+        }
+        let mut flipped = text.as_bytes().to_vec();
+        flipped[cut] ^= 0x15;
+        let _ = parse_json("f.json", &flipped);
+    }
+}
+
+#[test]
+fn a_misspelt_action_is_guessed() {
+    let document = parse("f.yml", "rules: [{action: repalce}]").expect("valid");
+    let mut section = document.root().section("config").expect("mapping");
+    let scheme = model::labels::NameScheme::default();
+    let error = narthex_yaml::relabel_rules(&mut section, "rules", "empty", scheme).expect_err("misspelt");
+    assert!(
+        error.to_string().ends_with("(did you mean `replace`?)"),
+        "{error}"
+    );
 }

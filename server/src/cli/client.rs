@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Arg;
-use httpclient::{HttpClient, HttpClientConfig, HttpClientError};
-use reqwest::Method;
+use http::Method;
+use httpclient::{HttpClient, HttpClientConfig, HttpClientError, Request};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
@@ -40,15 +40,12 @@ pub(crate) enum ClientError {
     #[error(transparent)]
     Client(#[from] HttpClientError),
     /// No connection, or it broke.
-    #[error("{method} {url:?}: {}", causes(.source))]
+    #[error("{method} {url:?}: {source}")]
     Send {
         method: Method,
         url: String,
-        source: reqwest::Error,
+        source: Box<HttpClientError>,
     },
-    /// The answer is longer than can be.
-    #[error("the answer has more than {ANSWER_BYTES_MAX} bytes")]
-    TooLong,
     /// The server refuses.
     #[error("{kind}: {message}")]
     Refused { kind: String, message: String },
@@ -70,15 +67,6 @@ fn side(status: u16) -> &'static str {
         500..=599 => "server_error",
         _ => "bad_response",
     }
-}
-
-/// The innermost cause: the outer ones say only that something failed.
-fn causes(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 /// What the API wraps every answer in.
@@ -180,42 +168,37 @@ impl Client {
         form: Option<String>,
         timeout: Duration,
     ) -> Result<(u16, String), ClientError> {
-        let failed = |source: reqwest::Error| ClientError::Send {
+        let failed = |source: HttpClientError| ClientError::Send {
             method: method.clone(),
             url: url.to_string(),
-            source: source.without_url(),
+            source: Box::new(source),
         };
-        let mut request = self
-            .http
-            .request(method.clone(), url.clone())
-            .await?
-            .timeout(timeout);
+        // All that is asked this way reads: once more does no harm.
+        let mut request = Request::new(method.clone(), url.clone())
+            .timeout(timeout)
+            .repeatable();
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         if let Some(form) = form {
             request = request
-                .header("Content-Type", "application/x-www-form-urlencoded")
+                .header("content-type", "application/x-www-form-urlencoded")
                 .body(form);
         }
-        let mut answer = request.send().await.map_err(failed)?;
+        let answer = self.http.send(&request).await.map_err(failed)?;
         let status = answer.status().as_u16();
-        let mut body = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(failed)? {
-            if body.len() + piece.len() > ANSWER_BYTES_MAX {
-                return Err(ClientError::TooLong);
-            }
-            body.extend_from_slice(&piece);
-        }
+        let body = answer.bytes(ANSWER_BYTES_MAX).await.map_err(failed)?;
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 }
 
 fn read_config(path: &Path) -> Result<HttpClientConfig, ClientError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ClientError::ReadConfig {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = std::fs::read(path)
+        .and_then(yaml::text_of)
+        .map_err(|source| ClientError::ReadConfig {
+            path: path.to_owned(),
+            source,
+        })?;
     let document = yaml::parse(&path.to_string_lossy(), &text)?;
     let mut section = document.root().section("HTTP client settings")?;
     let mut config = HttpClientConfig::read(&mut section)?;

@@ -148,10 +148,12 @@ pub(crate) fn load_default(own_address: &str, options: &LoadOptions<'_>) -> Resu
 }
 
 fn read_document(path: &Path) -> Result<yaml::Document, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = std::fs::read(path)
+        .and_then(yaml::text_of)
+        .map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
     Ok(yaml::parse(&path.to_string_lossy(), &text)?)
 }
 

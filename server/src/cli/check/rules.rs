@@ -75,12 +75,16 @@ pub(crate) fn rules(args: &RulesArgs) -> u8 {
 }
 
 fn check_stdin(args: &RulesArgs) -> u8 {
-    let mut text = String::new();
-    if let Err(error) = std::io::stdin().read_to_string(&mut text) {
-        out("Checking standard input");
-        err(format_args!("  FAILED: {error}"));
-        return FAILURE;
-    }
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().read_to_end(&mut bytes);
+    let text = match read.and_then(|_| yaml::text_of(bytes)) {
+        Ok(text) => text,
+        Err(error) => {
+            out("Checking standard input");
+            err(format_args!("  FAILED: {error}"));
+            return FAILURE;
+        }
+    };
     let mut tally = Tally::default();
     report(
         &text,
@@ -93,7 +97,7 @@ fn check_stdin(args: &RulesArgs) -> u8 {
 /// Checks one file and says what was found.
 pub(super) fn check_file(file: &Path, format: &FormatOptions, lint: &LintOptions, tally: &mut Tally) {
     let name = file.to_string_lossy();
-    match std::fs::read_to_string(file) {
+    match std::fs::read(file).and_then(yaml::text_of) {
         Ok(text) => report(&text, &::rules::check(&text, &name, format, lint), tally),
         Err(error) => {
             out(format_args!("Checking {name}"));

@@ -111,7 +111,7 @@ pub(crate) fn run(args: &TestArgs) -> u8 {
     let mut suites = junit::Suites::default();
     let mut failed = false;
     for file in &args.files {
-        let text = match std::fs::read_to_string(file) {
+        let text = match std::fs::read(file).and_then(yaml::text_of) {
             Ok(text) => text,
             Err(error) => {
                 let message = format!("{}: {error}", file.display());

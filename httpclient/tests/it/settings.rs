@@ -1,9 +1,10 @@
-//! The section of client settings, and requests that really go out.
+//! The section of client settings, and what of it is sent.
 
-use narthex_httpclient::{HttpClient, HttpClientConfig};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use narthex_httpclient::HttpClientConfig;
 
-fn read(text: &str) -> Result<HttpClientConfig, yaml::YamlError> {
+use crate::server::{Server, answer, client, get};
+
+pub(crate) fn read(text: &str) -> Result<HttpClientConfig, yaml::YamlError> {
     let document = yaml::parse("f.yml", text)?;
     let mut section = document.root().section("config")?;
     let config = HttpClientConfig::read(&mut section)?;
@@ -56,29 +57,15 @@ fn secrets_are_never_shown() {
     assert!(!shown.contains("geheim") && shown.contains("<secret>"), "{shown}");
 }
 
-/// Answers one request and gives back its head.
+/// Sends one request and gives back its head, in lower case.
 async fn one_request(config: &HttpClientConfig) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("port");
-    let url = format!("http://{}/x", listener.local_addr().expect("address"));
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.expect("client");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.expect("request"));
-        }
-        stream
-            .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
-            .await
-            .expect("answer");
-        String::from_utf8(head).expect("text")
-    });
-    let client = HttpClient::new(config, "Narthex/test").expect("client");
-    let request = client
-        .request("GET".parse().expect("method"), url.parse().expect("URL"))
+    let server = Server::answering(|_| answer("204 No Content", "", "")).await;
+    let response = client(config)
+        .send(&get(&server.url("/x")))
         .await
-        .expect("request");
-    assert_eq!(request.send().await.expect("answer").status(), 204);
-    server.await.expect("server").to_ascii_lowercase()
+        .expect("answer");
+    assert_eq!(response.status(), 204);
+    server.heads()[0].to_ascii_lowercase()
 }
 
 #[tokio::test]
