@@ -324,6 +324,26 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_cannot_be_stored_are_refused() {
+        let long = "x".repeat(1 << 24);
+        for (text, place) in [
+            (
+                format!("- targets: [a]\n  labels:\n    k: {long}\n"),
+                "3:5: label \"k\"",
+            ),
+            (format!("- targets: [{long}]\n"), "1:12: label \"__address__\""),
+        ] {
+            let error = parse_groups(Path::new("t.yml"), &text).expect_err("too long");
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "t.yml:{place}: a value of 16777216 bytes is more than a label can hold, which is 16777215 bytes"
+                )
+            );
+        }
+    }
+
+    #[test]
     fn vanished_groups_are_taken_back() {
         let mut known = BTreeMap::new();
         let path = PathBuf::from("a.yml");

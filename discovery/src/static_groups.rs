@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::labels::{Labels, is_legacy_label_name};
+use model::labels::{LabelTooLong, Labels, is_legacy_label_name};
 use serde::Serialize;
 use yaml::{Value, YamlError};
 
@@ -22,7 +22,7 @@ impl StaticConfig {
     /// Reads one group.
     ///
     /// # Errors
-    /// When a key is unknown or a label name is empty.
+    /// When a key is unknown, a label name is empty, or a text is longer than a label can hold.
     pub fn read(value: Value<'_>) -> Result<Self, YamlError> {
         let mut section = value.section("a target group")?;
         let config = StaticConfig {
@@ -36,6 +36,12 @@ impl StaticConfig {
             .any(|name| name.is_empty() && !is_legacy_label_name(name))
         {
             return Err(section.error_at("labels", r#""" is not a valid label name"#));
+        }
+        for target in &config.targets {
+            LabelTooLong::check("__address__", target).map_err(|error| section.error_at("targets", error))?;
+        }
+        for (name, value) in &config.labels {
+            LabelTooLong::check(name, value).map_err(|error| section.error_at("labels", error))?;
         }
         section.finish()?;
         Ok(config)

@@ -38,7 +38,9 @@ pub use classic::ClassicHistogram;
 pub use convert::ConvertingParser;
 pub use entry::{Entry, ExemplarText, Format, HistogramSeries, LabelsError, Series};
 pub use error::{Expected, ParseError, Place};
-pub use negotiate::{ContentTypeError, EscapingScheme, ScrapeProtocol, accept_header, format_of};
+pub use negotiate::{
+    ContentTypeError, EscapingScheme, MediaTypeError, ScrapeProtocol, accept_header, format_of,
+};
 pub use number::format_bound;
 pub use openmetrics::OpenMetricsParser;
 pub use parser::{Parser, ParserOptions};

@@ -146,19 +146,65 @@ pub enum ContentTypeError {
     #[error("non-compliant scrape target sending blank Content-Type{instead}", instead = instead(.0))]
     Blank(Option<ScrapeProtocol>),
     /// A Content-Type that is none.
-    #[error("cannot parse Content-Type {0:?}{instead}", instead = instead(.1))]
-    Malformed(String, Option<ScrapeProtocol>),
+    // Compat: two lines (exposition/src/negotiate.rs, malformed_content_types).
+    #[error("{}\n{why}", malformed(header, fallback))]
+    Malformed {
+        /// The header.
+        header: String,
+        /// What is assumed instead.
+        fallback: Option<ScrapeProtocol>,
+        /// What is wrong with it.
+        why: MediaTypeError,
+    },
     /// The media type of something else.
     #[error("received unsupported Content-Type {0:?}{instead}", instead = instead(.1))]
     Unsupported(String, Option<ScrapeProtocol>),
 }
 
+/// Why a Content-Type is none; the texts are those of Go's library, which the reference shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MediaTypeError {
+    /// It does not begin with a token.
+    #[error("mime: no media type")]
+    NoType,
+    /// The type goes on without a slash.
+    #[error("mime: expected slash after first token")]
+    NoSlash,
+    /// Nothing behind the slash.
+    #[error("mime: expected token after slash")]
+    NoSubtype,
+    /// Something else than parameters behind the subtype.
+    #[error("mime: unexpected content after media subtype")]
+    AfterSubtype,
+    /// What follows a semicolon is no `name=value`.
+    #[error("mime: invalid media parameter")]
+    Parameter,
+    /// A parameter has two values.
+    #[error("mime: duplicate parameter name")]
+    Repeated,
+}
+
 fn instead(fallback: &Option<ScrapeProtocol>) -> String {
     match fallback {
         None => " and no fallback_scrape_protocol specified for target".to_owned(),
+        Some(protocol) => using(*protocol),
+    }
+}
+
+fn using(protocol: ScrapeProtocol) -> String {
+    format!(
+        ", using fallback_scrape_protocol {:?}",
+        media_type_only(protocol.media_type())
+    )
+}
+
+fn malformed(header: &str, fallback: &Option<ScrapeProtocol>) -> String {
+    match fallback {
+        None => format!("cannot parse Content-Type {header:?} and no fallback_scrape_protocol for target"),
         Some(protocol) => format!(
-            ", using fallback_scrape_protocol {:?}",
-            media_type_only(protocol.media_type())
+            "could not parse received Content-Type {header:?}{}",
+            using(*protocol)
         ),
     }
 }
@@ -175,91 +221,104 @@ pub fn format_of(
 ) -> (Option<Format>, Option<ContentTypeError>) {
     let error = if content_type.is_empty() {
         ContentTypeError::Blank(fallback)
+    } else if let Err(why) = check_media_type(content_type) {
+        let header = content_type.to_owned();
+        ContentTypeError::Malformed {
+            header,
+            fallback,
+            why,
+        }
     } else {
-        let media_type = media_type_only(content_type).to_ascii_lowercase();
-        match media_type.as_str() {
-            "application/openmetrics-text" if well_formed(content_type) => {
-                return (Some(Format::OpenMetrics), None);
-            }
-            "application/vnd.google.protobuf" if well_formed(content_type) => {
-                return (Some(Format::Protobuf), None);
-            }
-            "text/plain" if well_formed(content_type) => return (Some(Format::Text), None),
-            _ if well_formed(content_type) => {
-                ContentTypeError::Unsupported(content_type.to_owned(), fallback)
-            }
-            _ => ContentTypeError::Malformed(content_type.to_owned(), fallback),
+        match media_type_only(content_type).to_ascii_lowercase().as_str() {
+            "application/openmetrics-text" => return (Some(Format::OpenMetrics), None),
+            "application/vnd.google.protobuf" => return (Some(Format::Protobuf), None),
+            "text/plain" => return (Some(Format::Text), None),
+            _ => ContentTypeError::Unsupported(content_type.to_owned(), fallback),
         }
     };
     (fallback.map(ScrapeProtocol::format), Some(error))
 }
 
-/// Whether `content_type` is `type/subtype` with parameters `name=value` or `name="value"`, none of them twice.
-fn well_formed(content_type: &str) -> bool {
-    let is_token = |text: &str| {
-        let special = |b: u8| b"()<>@,;:\\\"/[]?=".contains(&b);
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !special(b))
+/// Checks for `type/subtype`, or `type` alone, with parameters `name=value` or `name="value"` behind semicolons (RFC 2045,
+/// section 5.1).
+///
+/// Compat: a semicolon at the end is forgiven, a second one is not; a parameter may be repeated with the same value
+/// (malformed_content_types).
+fn check_media_type(content_type: &str) -> Result<(), MediaTypeError> {
+    let (media_type, parameters) = match content_type.find(';') {
+        Some(at) => content_type.split_at(at),
+        None => (content_type, ""),
     };
-    let (media_type, mut rest) = content_type.split_once(';').unwrap_or((content_type, ""));
-    let (kind, subtype) = media_type
-        .trim()
-        .split_once('/')
-        .unwrap_or((media_type.trim(), "x"));
-    if !is_token(kind) || !is_token(subtype) {
-        return false;
+    let (kind, rest) = token(media_type.trim());
+    if kind.is_empty() {
+        return Err(MediaTypeError::NoType);
     }
-    let mut seen = Vec::new();
-    loop {
-        rest = rest.trim_start();
-        if rest.is_empty() {
-            return true;
+    if !rest.is_empty() {
+        let rest = rest.strip_prefix('/').ok_or(MediaTypeError::NoSlash)?;
+        let (subtype, rest) = token(rest);
+        if subtype.is_empty() {
+            return Err(MediaTypeError::NoSubtype);
         }
-        let Some((name, after)) = rest.split_once('=') else {
-            // A semicolon at the end is forgiven.
-            return rest == ";";
-        };
-        let name = name.trim().to_ascii_lowercase();
-        let Some((value, after)) = parameter_value(after) else {
-            return false;
-        };
-        if !is_token(&name) || seen.contains(&name) || !(value == ParameterValue::Quoted || after.1) {
-            return false;
+        if !rest.is_empty() {
+            return Err(MediaTypeError::AfterSubtype);
         }
-        seen.push(name);
-        rest = after.0;
     }
+    let mut seen: Vec<(String, String)> = Vec::new();
+    let mut rest = parameters.trim_start();
+    while !rest.is_empty() && rest.trim() != ";" {
+        let (name, value, behind) = parameter(rest).ok_or(MediaTypeError::Parameter)?;
+        if seen
+            .iter()
+            .any(|(known, other)| *known == name && *other != value)
+        {
+            return Err(MediaTypeError::Repeated);
+        }
+        seen.push((name, value));
+        rest = behind.trim_start();
+    }
+    Ok(())
 }
 
-#[derive(PartialEq, Eq)]
-enum ParameterValue {
-    Token,
-    Quoted,
+/// The token that `text` begins with, and what follows it.
+fn token(text: &str) -> (&str, &str) {
+    let is_token = |b: u8| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b);
+    let end = text.bytes().position(|b| !is_token(b)).unwrap_or(text.len());
+    text.split_at(end)
 }
 
-/// Reads a parameter's value; gives what follows its semicolon, and whether the value is a token.
-fn parameter_value(text: &str) -> Option<(ParameterValue, (&str, bool))> {
-    if let Some(quoted) = text.strip_prefix('"') {
-        let mut escaped = false;
-        let end = quoted.bytes().position(|b| {
-            let ends = b == b'"' && !escaped;
-            escaped = b == b'\\' && !escaped;
-            ends
-        })?;
-        let after = quoted[end + 1..].trim_start();
-        let rest = if after.is_empty() {
-            ""
-        } else {
-            after.strip_prefix(';')?
-        };
-        return Some((ParameterValue::Quoted, (rest, true)));
+/// The parameter that `text` begins with, semicolon first: its name, its value, and what follows it.
+fn parameter(text: &str) -> Option<(String, String, &str)> {
+    let (name, rest) = token(text.strip_prefix(';')?.trim_start());
+    let rest = rest.trim_start().strip_prefix('=')?.trim_start();
+    let (value, rest) = match rest.strip_prefix('"') {
+        Some(quoted) => quoted_value(quoted)?,
+        None => {
+            let (value, rest) = token(rest);
+            if value.is_empty() {
+                return None;
+            }
+            (value.to_owned(), rest)
+        }
+    };
+    (!name.is_empty()).then(|| (name.to_ascii_lowercase(), value, rest))
+}
+
+/// A quoted value whose first quote has been read.
+fn quoted_value(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, &text[at + 1..])),
+            '\r' | '\n' => return None,
+            // Compat: a backslash escapes only what has a meaning (malformed_content_types).
+            '\\' if text[at + 1..].starts_with(|c| "()<>@,;:\\\"/[]?=".contains(c)) => {
+                value.extend(chars.next().map(|(_, c)| c));
+            }
+            c => value.push(c),
+        }
     }
-    let (value, rest) = text.split_once(';').unwrap_or((text, ""));
-    let value = value.trim_end();
-    let token = !value.is_empty()
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b));
-    Some((ParameterValue::Token, (rest, token)))
+    None
 }
 
 #[cfg(test)]
@@ -287,6 +346,53 @@ mod tests {
         }
         assert_eq!(ScrapeProtocol::from_name("prometheusproto"), None);
         assert_eq!(EscapingScheme::from_name("dots"), Some(EscapingScheme::Dots));
+    }
+
+    #[test]
+    fn malformed_content_types() {
+        use MediaTypeError as E;
+        for (header, want) in [
+            ("text/plain;", Ok(())),
+            ("text/plain; ", Ok(())),
+            ("text/plain;a=1;a=1 ;", Ok(())),
+            (r#"text/plain;a="";b="\"\x";"#, Ok(())),
+            ("text/plain;version=0.0.4;;", Err(E::Parameter)),
+            ("text/plain;;", Err(E::Parameter)),
+            ("text/plain;version=0.0.4; ;", Err(E::Parameter)),
+            ("text/plain;version", Err(E::Parameter)),
+            ("text/plain;version=", Err(E::Parameter)),
+            ("text/plain;=1", Err(E::Parameter)),
+            ("text/plain;a=1 b=2", Err(E::Parameter)),
+            (r#"text/plain;a="1"#, Err(E::Parameter)),
+            ("text/plain;a=1;A=2", Err(E::Repeated)),
+            ("/plain", Err(E::NoType)),
+            (";a=1", Err(E::NoType)),
+            ("text plain", Err(E::NoSlash)),
+            ("text/", Err(E::NoSubtype)),
+            ("text/plain charset=x", Err(E::AfterSubtype)),
+            ("text/plain, text/plain", Err(E::AfterSubtype)),
+        ] {
+            assert_eq!(check_media_type(header), want, "{header}");
+        }
+        let text = |fallback| {
+            format_of("text/plain;;", fallback)
+                .1
+                .map(|error| error.to_string())
+        };
+        assert_eq!(
+            text(None).as_deref(),
+            Some(
+                "cannot parse Content-Type \"text/plain;;\" and no fallback_scrape_protocol for target\n\
+                 mime: invalid media parameter"
+            )
+        );
+        assert_eq!(
+            text(Some(ScrapeProtocol::OpenMetricsText1_0_0)).as_deref(),
+            Some(
+                "could not parse received Content-Type \"text/plain;;\", using fallback_scrape_protocol \
+                 \"application/openmetrics-text\"\nmime: invalid media parameter"
+            )
+        );
     }
 
     #[test]

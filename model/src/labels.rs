@@ -15,6 +15,55 @@ pub const ALERT_NAME: &str = "alertname";
 /// Longest name or value that a label set can hold, in bytes: lengths are stored in at most 24 bits.
 pub const LABEL_BYTES_MAX: usize = (1 << 24) - 1;
 
+/// How many characters of a text an error shows.
+const SHOWN_CHARS_MAX: usize = 50;
+
+/// A label name or value longer than [`LABEL_BYTES_MAX`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "label {}: a {} of {bytes} bytes is more than a label can hold, which is {LABEL_BYTES_MAX} bytes",
+    Shortened(name),
+    if *.is_name { "name" } else { "value" }
+)]
+pub struct LabelTooLong {
+    name: Box<str>,
+    is_name: bool,
+    bytes: usize,
+}
+
+impl LabelTooLong {
+    /// Says whether a label can hold `name` and `value`.
+    ///
+    /// # Errors
+    /// When either is longer than [`LABEL_BYTES_MAX`].
+    pub fn check(name: &str, value: &str) -> Result<(), Self> {
+        if name.len() <= LABEL_BYTES_MAX && value.len() <= LABEL_BYTES_MAX {
+            return Ok(());
+        }
+        let is_name = name.len() > LABEL_BYTES_MAX;
+        Err(LabelTooLong {
+            name: name.into(),
+            is_name,
+            bytes: if is_name { name.len() } else { value.len() },
+        })
+    }
+}
+
+/// The beginning of a text, in Go's quotes.
+struct Shortened<'a>(&'a str);
+
+impl fmt::Display for Shortened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(SHOWN_CHARS_MAX) {
+            Some((end, _)) => {
+                write_quoted(f, &self.0[..end])?;
+                f.write_str("…")
+            }
+            None => write_quoted(f, self.0),
+        }
+    }
+}
+
 /// A set of labels, sorted by name, in one shared allocation; cloning counts a reference.
 ///
 /// The layout is `length name length value …`, where a length below 255 is one byte and any other is the byte 255
@@ -35,6 +84,9 @@ impl Labels {
 
     /// Sorts `pairs` by name and packs them. Empty values are dropped, since a label with an empty value is the same
     /// as no label; of several pairs with one name the last counts.
+    ///
+    /// # Panics
+    /// If a text is longer than [`LABEL_BYTES_MAX`]. Texts from outside go through [`Labels::try_from_pairs`].
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut builder = LabelsBuilder::new();
         for (name, value) in pairs {
@@ -43,7 +95,24 @@ impl Labels {
         builder.build()
     }
 
+    /// As [`Labels::from_pairs`], for texts of any length.
+    ///
+    /// # Errors
+    /// When a text is longer than [`LABEL_BYTES_MAX`].
+    pub fn try_from_pairs<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, LabelTooLong> {
+        let mut builder = LabelsBuilder::new();
+        for (name, value) in pairs {
+            builder.set(name.as_ref(), value.as_ref());
+        }
+        builder.try_build()
+    }
+
     /// Packs pairs that are already sorted by name, without duplicates and without empty values.
+    ///
+    /// # Panics
+    /// If a text is longer than [`LABEL_BYTES_MAX`].
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut packer = LabelsPacker::default();
         for (name, value) in pairs {
@@ -110,6 +179,7 @@ impl Labels {
     pub fn to_builder(&self) -> LabelsBuilder {
         LabelsBuilder {
             pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+            too_long: Vec::new(),
         }
     }
 }
@@ -297,10 +367,16 @@ impl LabelsPacker {
 }
 
 /// A label set under construction: what relabelling, rules and templates change.
+///
+/// Texts of any length may be set. One that no label can hold is not kept but remembered, so that joining labels again
+/// and again does not grow without a bound, and makes [`LabelsBuilder::try_build`] fail unless its label is set anew or
+/// removed.
 #[derive(Clone, Debug, Default)]
 pub struct LabelsBuilder {
-    /// Sorted by name; values may be empty until `build`.
+    /// Sorted by name, without empty values.
     pairs: Vec<(String, String)>,
+    /// Labels that were set to more than a label can hold.
+    too_long: Vec<LabelTooLong>,
 }
 
 impl LabelsBuilder {
@@ -311,6 +387,13 @@ impl LabelsBuilder {
 
     /// Sets a label; an empty value removes it.
     pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        if !self.too_long.is_empty() {
+            self.too_long.retain(|label| *label.name != *name);
+        }
+        if let Err(label) = LabelTooLong::check(name, value) {
+            self.too_long.push(label);
+            return self.remove_pair(name);
+        }
         match self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name)) {
             Ok(at) if value.is_empty() => drop(self.pairs.remove(at)),
             Ok(at) => {
@@ -320,6 +403,11 @@ impl LabelsBuilder {
             Err(_) if value.is_empty() => {}
             Err(at) => self.pairs.insert(at, (name.to_owned(), value.to_owned())),
         }
+        self
+    }
+
+    fn remove_pair(&mut self, name: &str) -> &mut Self {
+        self.pairs.retain(|(n, _)| n != name);
         self
     }
 
@@ -338,6 +426,7 @@ impl LabelsBuilder {
     /// Keeps the labels for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) -> &mut Self {
         self.pairs.retain(|(n, v)| keep(n, v));
+        self.too_long.retain(|label| keep(&label.name, ""));
         self
     }
 
@@ -348,17 +437,36 @@ impl LabelsBuilder {
 
     /// Whether there is no label.
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.pairs.is_empty() && self.too_long.is_empty()
     }
 
     /// Empties the builder, keeping its buffer.
     pub fn clear(&mut self) {
         self.pairs.clear();
+        self.too_long.clear();
     }
 
     /// The finished set.
+    ///
+    /// # Panics
+    /// If a text was longer than [`LABEL_BYTES_MAX`]. Where texts come from outside or grow, as in relabelling, it is
+    /// [`LabelsBuilder::try_build`] that is wanted.
     pub fn build(&self) -> Labels {
-        Labels::from_sorted(self.iter())
+        match self.try_build() {
+            Ok(labels) => labels,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The finished set.
+    ///
+    /// # Errors
+    /// When a text was longer than [`LABEL_BYTES_MAX`].
+    pub fn try_build(&self) -> Result<Labels, LabelTooLong> {
+        match self.too_long.first() {
+            Some(label) => Err(label.clone()),
+            None => Ok(Labels::from_sorted(self.iter())),
+        }
     }
 }
 
@@ -460,6 +568,38 @@ mod tests {
             assert_eq!(labels.value("a").len(), len);
             assert_eq!(labels.value("b"), "y");
         }
+    }
+
+    #[test]
+    fn what_no_label_can_hold_is_an_error() {
+        let (most, more) = ("x".repeat(LABEL_BYTES_MAX), "x".repeat(LABEL_BYTES_MAX + 1));
+        let mut builder = LabelsBuilder::new();
+        builder.set("a", &most).set("b", "y");
+        assert_eq!(
+            builder.try_build().map(|l| l.value("a").len()),
+            Ok(LABEL_BYTES_MAX)
+        );
+        builder.set("a", &more);
+        assert_eq!((builder.value("a"), builder.is_empty()), ("", false));
+        assert_eq!(
+            builder.try_build().map_err(|e| e.to_string()),
+            Err(
+                r#"label "a": a value of 16777216 bytes is more than a label can hold, which is 16777215 bytes"#
+                    .into()
+            )
+        );
+        // What takes the label away or sets it anew mends the set.
+        let mut kept = builder.clone();
+        assert!(kept.retain(|name, _| name != "a").try_build().is_ok());
+        assert!(builder.clone().remove("a").try_build().is_ok());
+        assert!(builder.set("a", "z").try_build().is_ok());
+        builder.set(&more, "z");
+        let error = builder.try_build().map_err(|e| e.to_string()).unwrap_err();
+        assert!(error.ends_with(
+            r#"x"…: a name of 16777216 bytes is more than a label can hold, which is 16777215 bytes"#
+        ));
+        assert!(error.len() < 200);
+        assert!(Labels::try_from_pairs([("a", more.as_str())]).is_err());
     }
 
     #[test]

@@ -133,6 +133,10 @@ pub enum Refusal {
     /// Older than the newest sample of its series.
     #[error("out of order sample")]
     OutOfOrder,
+    /// While the transaction was applied, its series had a sample as new or newer already, one that was not there when the
+    /// transaction began: mostly another one of the same transaction. Sources do not hear of those in the reference.
+    #[error("out of order sample")]
+    Overtaken,
     /// Another value is stored for this timestamp.
     #[error("duplicate sample for timestamp")]
     DuplicateTimestamp,

@@ -8,7 +8,7 @@ use discovery::Groups;
 use httpclient::{HttpClient, HttpClientConfig, HttpClientError};
 use model::alert::{Alert, AlertSink};
 use model::clock::Clock;
-use model::labels::{Labels, LabelsBuilder};
+use model::labels::{ALERT_NAME, Labels, LabelsBuilder};
 use model::relabel::{self, RelabelRule};
 use parking_lot::{Mutex, RwLock};
 use url::Url;
@@ -324,7 +324,13 @@ fn relabelled(rules: &[RelabelRule], mut alert: Alert) -> Option<Alert> {
     if !relabel::apply(rules, &mut labels) {
         return None;
     }
-    alert.labels = labels.build();
+    match labels.try_build() {
+        Ok(labels) => alert.labels = labels,
+        Err(error) => {
+            tracing::error!(alert = alert.labels.value(ALERT_NAME), %error, "Relabelling an alert failed; it is not sent");
+            return None;
+        }
+    }
     Some(alert)
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use model::labels::write_quoted;
+use model::labels::{LabelTooLong, write_quoted};
 use model::storage::{AppendError, Refusal, SeriesError};
 use promql::parser::ParseError;
 use yaml::{Position, YamlError};
@@ -57,6 +57,9 @@ pub enum GroupProblem {
     /// One of its labels has a name that labels cannot have.
     #[error("invalid label name: {0}")]
     LabelName(String),
+    /// One of its labels is longer than labels can be.
+    #[error(transparent)]
+    LabelTooLong(#[from] LabelTooLong),
 }
 
 /// What can be wrong with a rule; the texts are the reference's.
@@ -90,6 +93,9 @@ pub enum RuleProblem {
     /// A name that annotations cannot have.
     #[error("invalid annotation name: {0}")]
     AnnotationName(String),
+    /// A name, label or annotation longer than a label can hold.
+    #[error(transparent)]
+    LabelTooLong(#[from] LabelTooLong),
     /// A label's or annotation's value is no template.
     #[error("{part} {}: {error}", Quoted(.name))]
     Template {
@@ -224,6 +230,9 @@ pub enum EvalError {
         /// `series` or `alerts`.
         what: &'static str,
     },
+    /// A template, or the rule's labels, made a text that no label can hold.
+    #[error(transparent)]
+    LabelTooLong(#[from] LabelTooLong),
     /// A result was refused by the store.
     #[error("{0}")]
     Refused(Refusal),

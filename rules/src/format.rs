@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use model::labels::{METRIC_NAME, is_legacy_label_name, is_legacy_metric_name};
+use model::labels::{ALERT_NAME, LabelTooLong, METRIC_NAME, is_legacy_label_name, is_legacy_metric_name};
 use promql::ast::Expr;
 use promql::parser::{ParseOptions, parse};
 use yaml::{Document, Duration, Position, Section, Value, YamlError};
@@ -203,6 +203,13 @@ impl Reader<'_> {
                 self.group_problem(None, GroupProblem::LabelName(name.clone()));
             }
         }
+        for error in group
+            .labels
+            .iter()
+            .filter_map(|(name, value)| LabelTooLong::check(name, value).err())
+        {
+            self.group_problem(None, error.into());
+        }
         for (index, raw) in rules.into_iter().enumerate() {
             let rule = self.rule(&group.name, index + 1, raw);
             group.rules.extend(rule);
@@ -324,8 +331,29 @@ impl Reader<'_> {
         labels
             .map(|name| RuleProblem::LabelName(name.clone()))
             .chain(annotations.map(|name| RuleProblem::AnnotationName(name.clone())))
+            .chain(too_long(raw))
             .collect()
     }
+}
+
+/// Texts that no label can hold: templates as they are written are labels of the rule's state, too.
+fn too_long(raw: &RawRule) -> impl Iterator<Item = RuleProblem> {
+    let named = [(METRIC_NAME, &raw.record), (ALERT_NAME, &raw.alert)];
+    named
+        .into_iter()
+        .filter_map(|(label, name)| Some((label, name.as_ref()?.0.as_str())))
+        .chain(
+            raw.labels
+                .iter()
+                .map(|(name, text)| (name.as_str(), text.as_str())),
+        )
+        .chain(
+            raw.annotations
+                .iter()
+                .map(|(name, text)| (name.as_str(), text.as_str())),
+        )
+        .filter_map(|(name, text)| LabelTooLong::check(name, text).err())
+        .map(RuleProblem::from)
 }
 
 fn template_problems(alert: &str, raw: &RawRule) -> Vec<RuleProblem> {

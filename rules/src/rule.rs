@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::labels::{ALERT_NAME, Labels, LabelsBuilder, LabelsPacker, METRIC_NAME};
+use model::labels::{ALERT_NAME, LabelTooLong, Labels, LabelsBuilder, LabelsPacker, METRIC_NAME};
 use promql::ast::Expr;
 use promql::value::{Sample, SampleValue};
 use template::Value;
@@ -162,7 +162,7 @@ impl AlertAction {
     /// The result as alerts, their templates expanded.
     ///
     /// # Errors
-    /// When two elements are the same alert.
+    /// When two elements are the same alert, or a template makes a text that no label can hold.
     pub(crate) fn observe(
         &self,
         name: &str,
@@ -173,8 +173,8 @@ impl AlertAction {
         let mut observed = Vec::with_capacity(samples.len());
         for sample in samples {
             let data = context.data(&sample.labels, &sample.value);
-            let labels = self.expand_labels(name, &sample.labels, &data, context);
-            let annotations = self.expand_annotations(&data, context);
+            let labels = self.expand_labels(name, &sample.labels, &data, context)?;
+            let annotations = self.expand_annotations(&data, context)?;
             if !seen.insert(labels.clone()) {
                 return Err(EvalError::SameAlert);
             }
@@ -190,23 +190,31 @@ impl AlertAction {
         Ok(observed)
     }
 
-    fn expand_labels(&self, name: &str, labels: &Labels, data: &Value, context: &Context<'_>) -> Labels {
+    fn expand_labels(
+        &self,
+        name: &str,
+        labels: &Labels,
+        data: &Value,
+        context: &Context<'_>,
+    ) -> Result<Labels, LabelTooLong> {
         let mut builder = labels.to_builder();
         builder.remove(METRIC_NAME);
         for (label, template) in &self.labels {
             builder.set(label, &template.expand(data, context));
         }
         builder.set(ALERT_NAME, name);
-        builder.build()
+        builder.try_build()
     }
 
     /// Annotations keep empty values, unlike labels.
-    fn expand_annotations(&self, data: &Value, context: &Context<'_>) -> Labels {
+    fn expand_annotations(&self, data: &Value, context: &Context<'_>) -> Result<Labels, LabelTooLong> {
         let mut packer = LabelsPacker::default();
         for (name, template) in &self.annotations {
-            packer.push(name, &template.expand(data, context));
+            let text = template.expand(data, context);
+            LabelTooLong::check(name, &text)?;
+            packer.push(name, &text);
         }
-        packer.finish()
+        Ok(packer.finish())
     }
 }
 

@@ -4,7 +4,10 @@ use std::fmt;
 
 use exposition::{ContentTypeError, LabelsError, ParseError};
 use model::histogram::HistogramError;
-use model::labels::{Labels, write_quoted};
+use model::labels::{LabelTooLong, Labels, write_quoted};
+use yaml::Bytes;
+
+use crate::workers::Panicked;
 
 /// Why a scrape failed; the text is what `/api/v1/targets` shows as `lastError`.
 #[derive(Debug, thiserror::Error)]
@@ -30,16 +33,19 @@ pub enum ScrapeError {
         /// The limit.
         limit: u64,
     },
-    /// A label that says how often to scrape is no duration.
-    #[error("error parsing {what} label {}: {source}", Quoted(.value))]
-    TimeLabel {
-        /// `interval` or `timeout`.
-        what: &'static str,
-        /// The label's value.
-        value: String,
-        /// What is wrong with it.
-        source: model::duration::DurationError,
-    },
+    /// A fault of this program. It costs one scrape: the next one begins anew.
+    #[error("internal error, please report it: {0}")]
+    Panicked(#[from] Panicked),
+}
+
+impl ScrapeError {
+    /// Whether the body was too large.
+    pub(crate) fn is_body_limit(&self) -> bool {
+        matches!(
+            self,
+            ScrapeError::Fetch(FetchError::BodySize | FetchError::DefaultBodySize { .. })
+        )
+    }
 }
 
 /// Why the body could not be had.
@@ -74,6 +80,12 @@ pub enum FetchError {
     /// The body is larger than `body_size_limit`.
     #[error("body size limit exceeded")]
     BodySize,
+    /// The body is larger than what is allowed where `body_size_limit` does not say.
+    #[error("body size limit exceeded: {} is the default, body_size_limit sets another", Bytes(*.limit as i64))]
+    DefaultBodySize {
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// The body is no gzip although the header says so.
     #[error("gzip: {0}")]
     Gzip(std::io::Error),
@@ -149,6 +161,9 @@ pub enum SampleError {
     /// A name or value that no label can have.
     #[error("invalid metric name or label names: {0}")]
     Labels(#[from] LabelsError),
+    /// Relabelling made a name or value that no label can hold.
+    #[error(transparent)]
+    LabelTooLong(#[from] LabelTooLong),
     /// A native histogram that contradicts itself.
     #[error(transparent)]
     Histogram(#[from] HistogramError),

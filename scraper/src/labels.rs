@@ -58,7 +58,7 @@ impl LabelRules<'_> {
                 name: name.to_owned(),
             });
         }
-        let labels = builder.build();
+        let labels = builder.try_build()?;
         self.check(&labels)?;
         Ok(Some(labels))
     }

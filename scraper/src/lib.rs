@@ -34,9 +34,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod url;
+mod workers;
 
 pub use config::{ScrapeConfig, ScrapeDefaults};
 pub use error::{FetchError, SampleError, ScrapeError};
 pub use manager::{ActiveTarget, ApplyError, Manager, Options, PoolTargets};
 pub use metadata::FamilyMetadata;
 pub use target::{Health, Preview, TargetError, TargetStatus, preview_group};
+pub use workers::Panicked;

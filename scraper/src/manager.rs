@@ -25,6 +25,7 @@ use crate::metrics::ScrapeMetrics;
 use crate::pool::Pool;
 use crate::scrape_loop::{LoopHandle, Shared};
 use crate::target::{Fnv64, Target, TargetStatus};
+use crate::workers::Workers;
 
 /// What scraping is told on the command line.
 #[derive(Clone, Debug)]
@@ -168,6 +169,7 @@ impl Manager {
                 options,
                 scratches: Buffers::default(),
                 bodies: Buffers::default(),
+                workers: Workers::start(),
                 shutdown: CancellationToken::new(),
             }),
             state: Mutex::default(),

@@ -69,6 +69,11 @@ impl MetadataStore {
         )
     }
 
+    /// Forgets all families.
+    pub(crate) fn clear(&self) {
+        *self.0.lock() = Families::default();
+    }
+
     /// Opens the families for a body.
     pub(crate) fn begin(&self) -> MutexGuard<'_, Families> {
         let mut families = self.0.lock();

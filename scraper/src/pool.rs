@@ -11,7 +11,7 @@ use model::labels::Labels;
 
 use crate::config::ScrapeConfig;
 use crate::failure_log::FailureLog;
-use crate::fetch::{Fetch, FetchRules};
+use crate::fetch::{BodyLimit, Fetch, FetchRules};
 use crate::scrape_loop::{LoopHandle, PoolState, ScrapeLoop, Shared};
 use crate::target::{Populated, Target, populate_group};
 
@@ -252,7 +252,7 @@ impl Pool {
                 accept: accept_header(&config.scrape_protocols, config.metric_name_escaping_scheme),
                 compression: config.enable_compression,
                 timeout,
-                body_bytes_max: u64::try_from(config.body_size_limit.0).unwrap_or(0),
+                body_limit: BodyLimit::new(config.body_size_limit.0),
             },
         };
         Running {

@@ -10,18 +10,19 @@ use model::storage::Appender;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::absorb::{SampleRules, Scratch, schema_for_factor};
 use crate::buffers::Buffers;
 use crate::config::ScrapeConfig;
-use crate::error::{FetchError, SampleError, ScrapeError};
+use crate::error::{SampleError, ScrapeError};
 use crate::failure_log::FailureLog;
 use crate::fetch::{Body, Fetch, FetchRules};
 use crate::ingest::{ExtraReport, Report, Scrape, TargetMemory};
 use crate::labels::{LabelLimits, LabelRules};
 use crate::metrics::ScrapeMetrics;
 use crate::target::{Health, Target, TargetStatus};
+use crate::workers::{Panicked, Workers, caught, caught_async};
 
 /// What all loops share.
 pub(crate) struct Shared {
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) options: crate::Options,
     pub(crate) scratches: Buffers<Scratch>,
     pub(crate) bodies: Buffers<Body>,
+    pub(crate) workers: Workers,
     /// The program is ending: stop at once and write nothing more.
     pub(crate) shutdown: CancellationToken,
 }
@@ -55,12 +57,27 @@ pub(crate) struct ScrapeLoop {
     pub(crate) fetch_rules: FetchRules,
 }
 
-/// A loop that runs.
+/// A loop that runs; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct LoopHandle {
     stop: CancellationToken,
+    _stop_on_drop: DropGuard,
     hand_over: Arc<AtomicBool>,
     task: JoinHandle<Option<Box<TargetMemory>>>,
+}
+
+/// What a loop knows of its target, and when it scraped it last.
+type Progress = (Box<TargetMemory>, Option<Instant>);
+
+/// A scrape on its way from the network to storage.
+struct Fetched {
+    /// Why there is no body.
+    failure: Option<ScrapeError>,
+    body: Body,
+    timestamp_ms: i64,
+    started: Instant,
+    /// Until when the body has to be inflated.
+    deadline: std::time::Instant,
 }
 
 impl LoopHandle {
@@ -88,16 +105,17 @@ impl ScrapeLoop {
     pub(crate) fn spawn(self, before: Option<LoopHandle>) -> LoopHandle {
         let stop = CancellationToken::new();
         let hand_over = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(self.live(before, stop.clone(), Arc::clone(&hand_over)));
+        let live = Arc::new(self).live(before, stop.clone(), Arc::clone(&hand_over));
         LoopHandle {
+            _stop_on_drop: stop.clone().drop_guard(),
             stop,
             hand_over,
-            task,
+            task: tokio::spawn(live),
         }
     }
 
     async fn live(
-        self,
+        self: Arc<Self>,
         before: Option<LoopHandle>,
         stop: CancellationToken,
         hand_over: Arc<AtomicBool>,
@@ -106,8 +124,16 @@ impl ScrapeLoop {
             Some(before) => before.take_over().await.unwrap_or_default(),
             None => Box::default(),
         };
-        *self.target.metadata.lock() = Some(Arc::clone(&memory.metadata));
-        let last = self.scrape_until(&mut memory, &stop).await;
+        let (memory, last) = loop {
+            *self.target.metadata.lock() = Some(Arc::clone(&memory.metadata));
+            match caught_async(self.scrape_until(memory, &stop)).await {
+                Ok(progress) => break progress,
+                // A scrape catches its own panics, so that this one comes from the loop itself. It begins anew at the
+                // target's next turn.
+                Err(panicked) => self.tell_of_panic(panicked),
+            }
+            memory = Box::default();
+        };
         if self.shared.shutdown.is_cancelled() {
             return None;
         }
@@ -120,16 +146,20 @@ impl ScrapeLoop {
         None
     }
 
-    /// Scrapes until told to stop; gives the time of the last scrape.
-    async fn scrape_until(&self, memory: &mut TargetMemory, stop: &CancellationToken) -> Option<Instant> {
+    /// Scrapes until told to stop.
+    async fn scrape_until(
+        self: &Arc<Self>,
+        mut memory: Box<TargetMemory>,
+        stop: &CancellationToken,
+    ) -> Progress {
         let shared = &self.shared;
         let offset = self
             .target
             .offset(shared.clock.now_ms(), self.interval, self.seed);
         tokio::select! {
             biased;
-            () = shared.shutdown.cancelled() => return None,
-            () = stop.cancelled() => return None,
+            () = shared.shutdown.cancelled() => return (memory, None),
+            () = stop.cancelled() => return (memory, None),
             () = tokio::time::sleep(offset) => {}
         }
         let mut ticker = tokio::time::interval_at(Instant::now() + self.interval, self.interval);
@@ -143,95 +173,150 @@ impl ScrapeLoop {
         loop {
             let timestamp_ms = cycle.align(shared.clock.now_ms());
             let started = Instant::now();
-            tokio::select! {
-                biased;
-                () = shared.shutdown.cancelled() => return last,
-                () = self.scrape(memory, timestamp_ms, started, last) => {}
+            if let Some(last) = last {
+                self.note_interval(started - last);
             }
+            // Only the network is waited for no longer at shutdown: what has begun to be stored is stored, so that
+            // nothing is written once storage closes.
+            let fetched = tokio::select! {
+                biased;
+                () = shared.shutdown.cancelled() => return (memory, last),
+                fetched = self.fetch(timestamp_ms, started) => fetched,
+            };
+            memory = self.hand_over_to_store(memory, fetched).await;
             last = Some(started);
             tokio::select! {
                 biased;
-                () = shared.shutdown.cancelled() => return last,
-                () = stop.cancelled() => return last,
+                () = shared.shutdown.cancelled() => return (memory, last),
+                () = stop.cancelled() => return (memory, last),
                 _ = ticker.tick() => {}
             }
         }
     }
 
-    /// One scrape, from the request to storage.
-    async fn scrape(
-        &self,
-        memory: &mut TargetMemory,
-        timestamp_ms: i64,
-        started: Instant,
-        last: Option<Instant>,
-    ) {
+    fn note_interval(&self, length: Duration) {
         let metrics = &self.shared.metrics;
-        if let Some(last) = last {
-            let length = (started - last).as_secs_f64();
-            let interval = model::duration::format_duration(self.interval.as_millis() as i64);
-            metrics.interval_length.with(&[&interval]).observe(length);
-            metrics
-                .interval_length_histogram
-                .with(&[&interval])
-                .observe(length);
-        }
-        let mut body = self.shared.bodies.take();
-        let fetched = self.fetch_body(&mut body).await;
-        let body_bytes = match &fetched {
-            Ok(_) => body.bytes.len() as i64,
-            Err(ScrapeError::Fetch(FetchError::BodySize)) => -1,
-            Err(_) => 0,
-        };
-        let mut scratch = self.shared.scratches.take();
-        let report = memory.ingest(
-            &*self.shared.appender,
-            &self.sample_rules(),
-            Scrape {
-                timestamp_ms,
-                body: fetched.map(|format| (format, body.bytes.as_slice())),
-                elapsed_s: &|| started.elapsed().as_secs_f64(),
-                extra: self.config.extra_scrape_metrics.then(|| ExtraReport {
-                    timeout_s: self.fetch_rules.timeout.as_secs_f64(),
-                    sample_limit: self.config.sample_limit,
-                    body_bytes,
-                }),
-            },
-            &mut scratch,
-        );
-        self.shared.scratches.give(scratch);
-        self.shared.bodies.give(body);
-        if self.config.extra_scrape_metrics {
-            metrics.scrape_duration.observe(started.elapsed().as_secs_f64());
-        }
-        self.tell(&report, timestamp_ms);
+        let length = length.as_secs_f64();
+        let interval = model::duration::format_duration(self.interval.as_millis() as i64);
+        metrics.interval_length.with(&[&interval]).observe(length);
+        metrics
+            .interval_length_histogram
+            .with(&[&interval])
+            .observe(length);
     }
 
-    /// Fetches the body and finds out what it is in. An empty one may be in anything.
-    async fn fetch_body(&self, body: &mut Body) -> Result<Format, ScrapeError> {
-        if let Some(targets) = *self.pool.over_target_limit.lock() {
-            return Err(ScrapeError::TargetLimit {
+    /// Asks the target.
+    async fn fetch(&self, timestamp_ms: i64, started: Instant) -> Fetched {
+        let deadline = std::time::Instant::now() + self.fetch_rules.timeout;
+        let mut body = self.shared.bodies.take();
+        let over_target_limit = *self.pool.over_target_limit.lock();
+        let failure = match over_target_limit {
+            Some(targets) => Some(ScrapeError::TargetLimit {
                 targets,
                 limit: self.config.target_limit,
-            });
+            }),
+            None => match caught_async(self.fetch.fetch(&self.fetch_rules, &mut body)).await {
+                Ok(fetched) => fetched.err().map(ScrapeError::from),
+                Err(panicked) => Some(panicked.into()),
+            },
+        };
+        Fetched {
+            failure,
+            body,
+            timestamp_ms,
+            started,
+            deadline,
         }
-        let fetched = self
-            .fetch
-            .fetch(&self.fetch_rules, body)
-            .await
-            .map_err(ScrapeError::from);
-        if let Err(error) = &fetched {
-            if let Some(log) = &*self.pool.failure_log.lock() {
-                log.write(
-                    self.shared.clock.now_ms(),
-                    &error.to_string(),
-                    &self.config.job_name,
-                    &self.target.url,
-                );
+    }
+
+    async fn hand_over_to_store(
+        self: &Arc<Self>,
+        memory: Box<TargetMemory>,
+        fetched: Fetched,
+    ) -> Box<TargetMemory> {
+        let this = Arc::clone(self);
+        let stored = self.shared.workers.run(move || this.store(memory, fetched)).await;
+        stored.unwrap_or_else(|panicked| {
+            self.tell_of_panic(panicked);
+            self.fresh_memory()
+        })
+    }
+
+    /// From the body to storage; everything of a scrape that takes a processor or a disk. A panic costs this scrape.
+    fn store(&self, mut memory: Box<TargetMemory>, fetched: Fetched) -> Box<TargetMemory> {
+        let Fetched {
+            failure,
+            mut body,
+            timestamp_ms,
+            started,
+            deadline,
+        } = fetched;
+        let shared = &*self.shared;
+        let format = match failure {
+            None => {
+                caught(|| self.format(&mut body, deadline)).unwrap_or_else(|panicked| Err(panicked.into()))
             }
-            tracing::debug!(target_url = %self.target.url, %error, "Scrape failed");
+            Some(failure) => Err(failure),
+        };
+        if let Err(error) = &format {
+            self.log_failure(error);
         }
-        fetched?;
+        let extra = self.config.extra_scrape_metrics.then(|| ExtraReport {
+            timeout_s: self.fetch_rules.timeout.as_secs_f64(),
+            sample_limit: self.config.sample_limit,
+            body_bytes: match &format {
+                Ok(_) => body.bytes.len() as i64,
+                Err(error) if error.is_body_limit() => -1,
+                Err(_) => 0,
+            },
+        });
+        let elapsed_s = || started.elapsed().as_secs_f64();
+        let scrape = |body| Scrape {
+            timestamp_ms,
+            body,
+            elapsed_s: &elapsed_s,
+            extra,
+        };
+        let mut scratch = shared.scratches.take();
+        let (appender, rules) = (&*shared.appender, self.sample_rules());
+        let bytes = body.bytes.as_slice();
+        let ingested = caught(|| {
+            let body = format.map(|format| (format, bytes));
+            memory.ingest(appender, &rules, scrape(body), &mut scratch)
+        });
+        let report = ingested.unwrap_or_else(|panicked| {
+            // What was half done is forgotten. The series that there were are marked stale, as after any failed scrape.
+            scratch = Scratch::default();
+            memory.restart();
+            let failed = ScrapeError::Panicked(panicked.clone());
+            let again = caught(|| memory.ingest(appender, &rules, scrape(Err(failed)), &mut scratch));
+            again.unwrap_or_else(|_| {
+                scratch = Scratch::default();
+                memory = self.fresh_memory();
+                Report::of_failure(panicked.into(), started.elapsed().as_secs_f64())
+            })
+        });
+        shared.scratches.give(scratch);
+        shared.bodies.give(body);
+        if self.config.extra_scrape_metrics {
+            shared
+                .metrics
+                .scrape_duration
+                .observe(started.elapsed().as_secs_f64());
+        }
+        self.tell(&report, timestamp_ms);
+        memory
+    }
+
+    fn fresh_memory(&self) -> Box<TargetMemory> {
+        let memory = Box::<TargetMemory>::default();
+        *self.target.metadata.lock() = Some(Arc::clone(&memory.metadata));
+        memory
+    }
+
+    /// Inflates the body and finds out what it is in. An empty one may be in anything.
+    fn format(&self, body: &mut Body, deadline: std::time::Instant) -> Result<Format, ScrapeError> {
+        body.inflate(&self.fetch_rules, deadline)?;
         if body.bytes.is_empty() {
             return Ok(Format::Text);
         }
@@ -251,6 +336,29 @@ impl ScrapeLoop {
                 Err(error)
             }
         }
+    }
+
+    /// Logs that there is no body.
+    fn log_failure(&self, error: &ScrapeError) {
+        let ScrapeError::Fetch(error) = error else { return };
+        let log = self.pool.failure_log.lock().clone();
+        if let Some(log) = log {
+            log.write(
+                self.shared.clock.now_ms(),
+                &error.to_string(),
+                &self.config.job_name,
+                &self.target.url,
+            );
+        }
+        tracing::debug!(target_url = %self.target.url, %error, "Scrape failed");
+    }
+
+    /// Tells status, metrics and log of a panic that nothing was stored about.
+    fn tell_of_panic(&self, panicked: Panicked) {
+        self.tell(
+            &Report::of_failure(panicked.into(), 0.0),
+            self.shared.clock.now_ms(),
+        );
     }
 
     fn sample_rules(&self) -> SampleRules<'_> {
@@ -287,7 +395,7 @@ impl ScrapeLoop {
 
     /// Tells status, metrics and log about a scrape.
     fn tell(&self, report: &Report, timestamp_ms: i64) {
-        *self.target.status.lock() = TargetStatus {
+        let status = TargetStatus {
             health: if report.error.is_none() {
                 Health::Up
             } else {
@@ -300,6 +408,12 @@ impl ScrapeLoop {
             last_scrape_ms: Some(timestamp_ms),
             last_duration_s: report.duration_s,
         };
+        let before = std::mem::replace(&mut *self.target.status.lock(), status.clone());
+        if let Some(ScrapeError::Panicked(panicked)) = &report.error
+            && before.last_error != status.last_error
+        {
+            tracing::error!(target_url = %self.target.url, scrape_pool = %self.config.job_name, error = %panicked, "A scrape ended in a fault of this program; the next one begins anew");
+        }
         self.count(report);
         let url = &self.target.url;
         let refused = &report.refused;
@@ -328,7 +442,8 @@ impl ScrapeLoop {
     fn count(&self, report: &Report) {
         let metrics = &self.shared.metrics;
         match &report.error {
-            Some(ScrapeError::Fetch(FetchError::BodySize)) => metrics.exceeded_body_size_limit.inc(),
+            Some(ScrapeError::Panicked(_)) => metrics.panics.inc(),
+            Some(error) if error.is_body_limit() => metrics.exceeded_body_size_limit.inc(),
             Some(ScrapeError::Sample(SampleError::SampleLimit)) => metrics.exceeded_sample_limit.inc(),
             Some(ScrapeError::Sample(SampleError::BucketLimit)) => metrics.exceeded_bucket_limit.inc(),
             Some(ScrapeError::Sample(error)) if error.is_label_limit() => metrics.exceeded_label_limits.inc(),
@@ -349,7 +464,7 @@ impl ScrapeLoop {
 
     /// Marks the target's series stale, late enough for another loop to have taken over: its samples are then newer
     /// than the markers, which storage refuses.
-    async fn end(self, mut memory: Box<TargetMemory>, last: Instant) {
+    async fn end(self: Arc<Self>, mut memory: Box<TargetMemory>, last: Instant) {
         let next = last + self.interval;
         let wait = async {
             tokio::time::sleep_until(next).await;
@@ -363,13 +478,25 @@ impl ScrapeLoop {
             () = self.shared.shutdown.cancelled() => return,
             timestamp_ms = wait => timestamp_ms,
         };
-        let mut scratch = self.shared.scratches.take();
-        let (appender, target) = (&*self.shared.appender, &self.target.public);
-        let extra = self.config.extra_scrape_metrics;
-        if let Err(error) = memory.end(appender, target, timestamp_ms, extra, &mut scratch) {
-            tracing::warn!(target_url = %self.target.url, %error, "Stale commit failed");
+        let this = Arc::clone(&self);
+        let ended = self.shared.workers.run(move || {
+            let mut scratch = this.shared.scratches.take();
+            let (appender, target) = (&*this.shared.appender, &this.target.public);
+            let extra = this.config.extra_scrape_metrics;
+            let ended = memory.end(appender, target, timestamp_ms, extra, &mut scratch);
+            this.shared.scratches.give(scratch);
+            ended
+        });
+        match ended.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(target_url = %self.target.url, %error, "Stale commit failed");
+            }
+            Err(panicked) => {
+                self.shared.metrics.panics.inc();
+                tracing::error!(target_url = %self.target.url, error = %panicked, "Stale commit failed");
+            }
         }
-        self.shared.scratches.give(scratch);
     }
 }
 

@@ -170,7 +170,6 @@ impl Table {
             };
         }
         if was_tracked(line, complete) {
-            self.still_tracked += 1;
             line.series |= TRACKED_BEFORE;
         } else {
             line.series &= !TRACKED_BEFORE;
@@ -239,17 +238,25 @@ impl Table {
         let line = &mut self.lines[index as usize];
         if !line.has(TRACKED) {
             self.tracked_now += 1;
+            self.still_tracked += u32::from(line.has(TRACKED_BEFORE));
         }
         line.series = line.series & !HISTOGRAM | TRACKED | if histogram { HISTOGRAM } else { 0 };
     }
 
-    /// Takes back [`Table::track`]: storage refused the sample.
-    pub(crate) fn untrack(&mut self, index: u32) {
+    /// Takes back [`Table::track`]: storage refused the sample. Gives the line's series where the last pass tracked it:
+    /// unless another line has it, it ends here.
+    pub(crate) fn untrack(&mut self, index: u32) -> Option<(SeriesRef, bool)> {
         let line = &mut self.lines[index as usize];
-        if line.has(TRACKED) {
-            self.tracked_now -= 1;
-            line.series &= !TRACKED;
+        if !line.has(TRACKED) {
+            return None;
         }
+        self.tracked_now -= 1;
+        line.series &= !TRACKED;
+        if !line.has(TRACKED_BEFORE) {
+            return None;
+        }
+        self.still_tracked -= 1;
+        Some((line.series()?, line.has(HISTOGRAM)))
     }
 
     /// Forgets the references of series that storage no longer knows.
@@ -263,7 +270,7 @@ impl Table {
         }
     }
 
-    /// Series that were there in the last complete pass and are not in this one, and whether they hold histograms.
+    /// Series that the last complete pass tracked and this one does not, and whether they hold histograms.
     /// After an abandoned pass this is asked of a new one that has touched nothing.
     pub(crate) fn stale(&self, out: &mut Vec<(SeriesRef, bool)>) {
         out.clear();
@@ -271,14 +278,21 @@ impl Table {
             return;
         }
         for line in &self.lines {
-            if line.seen != self.pass
-                && was_tracked(line, self.complete)
-                && let Some(series) = line.series()
-            {
+            // A line that is there need not be tracked any more: with a timestamp of its own it is not.
+            let ended = match line.seen == self.pass {
+                true => line.has(TRACKED_BEFORE) && !line.has(TRACKED),
+                false => was_tracked(line, self.complete),
+            };
+            if ended && let Some(series) = line.series() {
                 out.push((series, line.has(HISTOGRAM)));
             }
         }
-        // Another text may stand for the same series now: labels in another order, or a bound written differently.
+        self.retain_ended(out);
+    }
+
+    /// Takes out the series that this pass has tracked. Another text may stand for the same series now: labels in another
+    /// order, or a bound written differently.
+    pub(crate) fn retain_ended(&self, out: &mut Vec<(SeriesRef, bool)>) {
         let gone: std::collections::HashSet<SeriesRef, foldhash::fast::RandomState> =
             out.iter().map(|(series, _)| *series).collect();
         let mut alive = std::collections::HashSet::with_hasher(foldhash::fast::RandomState::default());
@@ -319,6 +333,31 @@ impl Table {
             self.exemplars.retain(|line, _| (*line as usize) < known);
             self.by_hash = None;
         }
+    }
+
+    /// Forgets all texts, and keeps the series that a staleness marker has to follow unless the next pass has them. Makes
+    /// no assumption about where a pass was left.
+    pub(crate) fn restart(&mut self) {
+        let complete = self.complete;
+        let tracked = self.lines.iter().filter(|line| was_tracked(line, complete));
+        let series = tracked.filter_map(|line| {
+            let series = line.series()?;
+            Some(Line {
+                // No text has this length.
+                hash: TextHash(0),
+                length: u32::MAX,
+                series: series.0 | TRACKED | line.series & HISTOGRAM,
+                seen: 1,
+            })
+        });
+        let lines: Vec<Line> = series.collect();
+        *self = Table {
+            tracked: lines.len() as u32,
+            lines,
+            complete: 1,
+            pass: 1,
+            ..Table::default()
+        };
     }
 
     fn rebuild(&mut self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use discovery::TargetGroup;
 use model::duration::{DurationError, parse_duration};
-use model::labels::{Labels, LabelsBuilder, write_quoted};
+use model::labels::{LabelTooLong, Labels, LabelsBuilder, write_quoted};
 use model::relabel;
 use parking_lot::Mutex;
 
@@ -113,6 +113,9 @@ pub enum TargetError {
         /// The label's value.
         interval: String,
     },
+    /// A name or value that no label can hold.
+    #[error(transparent)]
+    LabelTooLong(#[from] LabelTooLong),
     /// A label that switches something is neither true nor false.
     #[error("error parsing {what}: strconv.ParseBool: parsing {}: invalid syntax", Quoted(.value))]
     Bool {
@@ -203,7 +206,9 @@ pub struct Preview {
 /// What becomes of each target of a group.
 pub fn preview_group(group: &TargetGroup, config: &ScrapeConfig) -> Vec<Preview> {
     let preview = |target: &Labels| Preview {
-        discovered: discovered_labels(target, &group.labels, config).build(),
+        discovered: discovered_labels(target, &group.labels, config)
+            .try_build()
+            .unwrap_or_default(),
         outcome: populate(target, &group.labels, config).map(|populated| match populated {
             Populated::Active(target) => Some(target.labels.clone()),
             Populated::Dropped(_) => None,
@@ -242,7 +247,7 @@ pub(crate) fn discovered_labels(target: &Labels, group: &Labels, config: &Scrape
 
 fn populate(target: &Labels, group: &Labels, config: &ScrapeConfig) -> Result<Populated, TargetError> {
     let mut labels = discovered_labels(target, group, config);
-    let discovered = labels.build();
+    let discovered = labels.try_build()?;
     if !relabel::apply(&config.relabel_configs, &mut labels) {
         return Ok(Populated::Dropped(discovered));
     }
@@ -271,7 +276,7 @@ fn populate(target: &Labels, group: &Labels, config: &ScrapeConfig) -> Result<Po
     if labels.value(INSTANCE).is_empty() {
         labels.set(INSTANCE, &address);
     }
-    let labels = labels.build();
+    let labels = labels.try_build()?;
     let public = labels.without(|name| name.starts_with(RESERVED_PREFIX));
     // Compat: a target without a label that samples would get counts as dropped.
     if public.is_empty() {

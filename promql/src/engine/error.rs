@@ -115,8 +115,8 @@ pub enum ExecutionError {
     #[error("invalid regular expression in label_replace(): {0}")]
     LabelReplacePattern(String),
     /// `label_replace` or `label_join` made a text that no label can hold.
-    #[error("label value of {0} bytes is too long")]
-    LabelTooLong(usize),
+    #[error(transparent)]
+    LabelTooLong(model::labels::LabelTooLong),
     /// A function refuses its arguments.
     #[error("{0}")]
     Arguments(String),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::histogram::{CounterResetHint, Histogram};
-use model::labels::{LABEL_BYTES_MAX, METRIC_NAME};
+use model::labels::METRIC_NAME;
 use model::regex::{Regex, Template};
 
 use crate::ast::{BinaryOp, Span};
@@ -214,12 +214,9 @@ fn replace_bytes_max(text: &str, replacement_bytes: usize) -> usize {
 }
 
 fn write_label(head: &mut Head, name: &str, value: &str) -> Result<(), QueryError> {
-    if value.len() > LABEL_BYTES_MAX {
-        return Err(ExecutionError::LabelTooLong(value.len()).into());
-    }
     let mut builder = head.labels.to_builder();
     builder.set(name, value);
-    head.labels = builder.build();
+    head.labels = builder.try_build().map_err(ExecutionError::LabelTooLong)?;
     if name == METRIC_NAME {
         head.drop_name = false;
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use model::duration::DurationError;
 use model::histogram::IncompatibleSchemas;
-use model::labels::write_quoted;
+use model::labels::{LABEL_BYTES_MAX, write_quoted};
 use model::regex::RegexError;
 
 use super::literal::QuotedText;
@@ -73,6 +73,8 @@ pub enum Problem {
     UnterminatedString,
     #[error("unterminated raw string")]
     UnterminatedRawString,
+    #[error("a word of {bytes} bytes is longer than a label can hold, which is {LABEL_BYTES_MAX} bytes")]
+    TokenTooLong { bytes: usize },
     #[error("escape sequence not terminated")]
     EscapeNotTerminated,
     #[error("unknown escape sequence U+{:04X} '{}'", u32::from(*.0), .0)]

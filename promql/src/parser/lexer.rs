@@ -4,6 +4,8 @@
 //! durations make sense. The single words are nom parsers ([`super::scan`]); this outer dispatch is by hand because
 //! each place has its own message for what does not belong there.
 
+use model::labels::LABEL_BYTES_MAX;
+
 use super::error::{Diagnostic, Problem};
 use super::literal;
 use super::scan;
@@ -63,6 +65,11 @@ impl<'a> Lexer<'a> {
             Some(c) => self.outside(c, rest),
         };
         match scanned {
+            // Strings and names become label names and values.
+            Ok((_, len)) if len > LABEL_BYTES_MAX => Err(Diagnostic {
+                span: self.span(start, start + len),
+                problem: Problem::TokenTooLong { bytes: len },
+            }),
             Ok((kind, len)) => {
                 self.at += len;
                 self.count(kind, start).map(|()| Token {

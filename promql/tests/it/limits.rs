@@ -226,7 +226,26 @@ fn a_text_that_no_label_can_hold_is_an_error() {
     let answer = range(&engine(|_| {}), &store(1), &query);
     let error = answer.expect_err("16 MiB and more").to_string();
     assert!(
-        error.ends_with("label value of 16777216 bytes is too long"),
+        error.ends_with(
+            "label \"a\": a value of 16777216 bytes is more than a label can hold, which is 16777215 bytes"
+        ),
         "{error}"
     );
+    // What is written in a query becomes label names and values in many places.
+    let long = "x".repeat(1 << 24);
+    for query in [
+        format!("absent(m{{a=\"{long}\"}})"),
+        format!("count_values(\"{long}\", m)"),
+        format!("label_replace(m, \"{long}\", \"a\", \"\", \"\")"),
+        long.clone(),
+    ] {
+        let error = range(&engine(|_| {}), &store(1), &query)
+            .expect_err("too long")
+            .to_string();
+        assert!(
+            error.ends_with("is longer than a label can hold, which is 16777215 bytes"),
+            "{}",
+            &error[error.len() - 200..]
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use model::labels::Labels;
+use model::labels::{LabelTooLong, Labels};
 use yaml::{Duration, Section, Value, YamlError};
 
 use super::UnitFailure;
@@ -94,6 +94,15 @@ fn duration(section: &mut Section<'_>, key: &'static str) -> Result<Option<i64>,
     Ok(duration.filter(|ms| *ms != 0))
 }
 
+/// A mapping of texts that labels can hold.
+fn label_map(section: &mut Section<'_>, key: &'static str) -> Result<BTreeMap<String, String>, YamlError> {
+    let map: BTreeMap<String, String> = section.get_or(key, BTreeMap::new())?;
+    for (name, value) in &map {
+        LabelTooLong::check(name, value).map_err(|error| section.error_at(key, error))?;
+    }
+    Ok(map)
+}
+
 fn test(value: Value<'_>, interval_ms: i64, starts: &mut Vec<Option<String>>) -> Result<Test, YamlError> {
     let mut section = value.section("test")?;
     let text = |section: &mut Section<'_>, key| section.get_or::<String>(key, String::new());
@@ -101,9 +110,7 @@ fn test(value: Value<'_>, interval_ms: i64, starts: &mut Vec<Option<String>>) ->
         name: text(&mut section, "name")?,
         interval_ms: duration(&mut section, "interval")?.unwrap_or(interval_ms),
         start_ms: 0,
-        external_labels: Labels::from_pairs(
-            section.get_or("external_labels", BTreeMap::<String, String>::new())?,
-        ),
+        external_labels: Labels::from_pairs(label_map(&mut section, "external_labels")?),
         external_url: text(&mut section, "external_url")?,
         input: section.list("input_series", |value| {
             let mut section = value.section("input series")?;
@@ -126,8 +133,8 @@ fn alert_case(value: Value<'_>) -> Result<AlertCase, YamlError> {
         alert: section.get_or("alertname", String::new())?,
         expected: section.list("exp_alerts", |value| {
             let mut section = value.section("expected alert")?;
-            let labels = section.get_or("exp_labels", BTreeMap::new())?;
-            let annotations = section.get_or("exp_annotations", BTreeMap::new())?;
+            let labels = label_map(&mut section, "exp_labels")?;
+            let annotations = label_map(&mut section, "exp_annotations")?;
             section.finish()?;
             Ok((labels, annotations))
         })?,

@@ -221,6 +221,41 @@ async fn failures_are_told_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn texts_that_no_label_can_hold_fail_the_rule() {
+    let world = World::new();
+    let text = "groups:\n- name: g\n  rules:\n  - alert: Label\n    expr: up\n    labels:\n      \
+                x: '{{ $labels.a }}{{ $labels.a }}'\n  - alert: Note\n    expr: up\n    annotations:\n      \
+                x: '{{ $labels.a }}{{ $labels.a }}'\n  - record: after\n    expr: up\n";
+    let half = "x".repeat(9_000_000);
+    world.queries.set("up", &[(&[("a", half.as_str())], 1.0)]);
+    world.load(text).await.unwrap();
+    world.wait(11).await;
+    let rules = world.group().rules;
+    for rule in &rules[..2] {
+        assert_eq!(
+            rule.last_error.as_ref().map(ToString::to_string).as_deref(),
+            Some(
+                r#"label "x": a value of 18000000 bytes is more than a label can hold, which is 16777215 bytes"#
+            )
+        );
+    }
+    assert_eq!(rules[2].health, Health::Good);
+    let long = "x".repeat(1 << 24);
+    for text in [
+        format!("groups:\n- name: g\n  rules:\n  - record: r\n    expr: up\n    labels:\n      a: {long}\n"),
+        format!("groups:\n- name: g\n  labels:\n    a: {long}\n  rules: []\n"),
+        format!("groups:\n- name: g\n  rules:\n  - alert: {long}\n    expr: up\n"),
+    ] {
+        let error = world.load(&text).await.unwrap_err().to_string();
+        assert!(
+            error.contains("more than a label can hold"),
+            "{}",
+            &error[..error.len().min(500)]
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn storage_that_fails_is_told_and_tried_again() {
     let world = World::new();
     world.queries.set("sum by (job) (up)", &[(&[("job", "a")], 1.0)]);

@@ -7,7 +7,7 @@ use model::relabel::{RelabelAction, RelabelConfig, RelabelRule};
 use super::store::MemoryStore;
 use crate::absorb::{SampleRules, Scratch, schema_for_factor};
 use crate::error::{FetchError, ScrapeError};
-use crate::ingest::{ExtraReport, Report, Scrape, TargetMemory};
+use crate::ingest::{ExtraReport, Refused, Report, Scrape, TargetMemory};
 use crate::labels::{LabelLimits, LabelRules};
 
 /// A target with its memory and the store that its samples go to.
@@ -25,6 +25,7 @@ struct Bench {
     schema_max: i32,
     start_timestamps: bool,
     metadata: bool,
+    histograms: HistogramOptions,
     extra: Option<ExtraReport>,
     now_ms: i64,
 }
@@ -45,6 +46,7 @@ impl Default for Bench {
             schema_max: 8,
             start_timestamps: false,
             metadata: false,
+            histograms: HistogramOptions::default(),
             extra: None,
             now_ms: 0,
         }
@@ -69,7 +71,7 @@ impl Bench {
             schema_max: self.schema_max,
             parser: ParserOptions {
                 start_timestamps: self.start_timestamps,
-                histograms: HistogramOptions::default(),
+                histograms: self.histograms,
             },
             append_metadata: self.metadata,
         };
@@ -345,7 +347,12 @@ fn a_series_twice_in_a_body() {
         (1, 2, 1)
     );
     let report = bench.text("a 1 1500\na 2 1600\n");
-    bench.stored(&[r#"{__name__="a"} 1 @1500"#, r#"{__name__="a"} 2 @1600"#]);
+    bench.stored(&[
+        r#"{__name__="a"} 1 @1500"#,
+        r#"{__name__="a"} 2 @1600"#,
+        // Samples with a time of their own do not keep a series alive.
+        r#"{__name__="a"} stale @2000"#,
+    ]);
     assert_eq!(report.counts.duplicates, 0);
 }
 
@@ -363,9 +370,180 @@ fn storage_refuses_single_samples() {
     bench.text("a 1\n");
     bench.now_ms = -1000;
     let report = bench.text("a 2\nb 2\n");
-    bench.stored(&[r#"{__name__="b"} 2 @0"#]);
+    assert_eq!(bench.store.batches()[1][0], r#"{__name__="b"} 2 @0"#);
+    // The marker for what does not count as seen comes too late as well.
+    bench.stored(&[]);
     assert_eq!(report.refused.out_of_order, 1);
     assert!(report.error.is_none());
+}
+
+#[test]
+fn texts_of_one_series_are_no_error() {
+    let drop_i = RelabelConfig {
+        regex: Some("i".to_owned()),
+        action: RelabelAction::LabelDrop,
+        ..RelabelConfig::default()
+    };
+    let mut bench = Bench {
+        relabel: vec![RelabelRule::new(drop_i, NameScheme::Utf8).unwrap()],
+        ..Bench::default()
+    };
+    for _ in 0..3 {
+        let report = bench.text("a{i=\"1\"} 1\na{i=\"2\"} 1\na{i=\"3\"} 2\n");
+        assert_eq!(report.refused, Refused::default());
+        assert_eq!((report.counts.duplicates, report.counts.relabelled), (0, 3));
+        let now_ms = bench.now_ms;
+        bench.stored(&[&format!(r#"{{__name__="a"}} 1 @{now_ms}"#)]);
+    }
+    // The one that was taken goes, another one goes on.
+    bench.text("a{i=\"2\"} 1\n");
+    bench.stored(&[r#"{__name__="a"} 1 @4000"#]);
+    bench.text("");
+    bench.stored(&[r#"{__name__="a"} stale @5000"#]);
+}
+
+#[test]
+fn a_refused_sample_does_not_count_as_seen() {
+    let mut bench = Bench {
+        track_timestamps: true,
+        ..Bench::default()
+    };
+    bench.text("a 1 500\n");
+    bench.text("a 1 500\n");
+    bench.stored(&[r#"{__name__="a"} 1 @500"#]);
+    // Another value for the same time is refused, and the series ends with this scrape.
+    let report = bench.text("a 2 500\n");
+    assert_eq!(report.refused.duplicates, 1);
+    bench.stored(&[r#"{__name__="a"} stale @3000"#]);
+    let report = bench.text("a 2 500\n");
+    assert_eq!(report.refused.out_of_order, 1);
+    bench.stored(&[]);
+    bench.text("a 3 4500\nb 1\n");
+    bench.stored(&[r#"{__name__="a"} 3 @4500"#, r#"{__name__="b"} 1 @5000"#]);
+    // One of two samples is taken: the series is seen.
+    bench.text("a 4 4600\na 5 100\nb 1\n");
+    bench.stored(&[r#"{__name__="a"} 4 @4600"#, r#"{__name__="b"} 1 @6000"#]);
+    bench.text("b 2\n");
+    bench.stored(&[r#"{__name__="b"} 2 @7000"#, r#"{__name__="a"} stale @7000"#]);
+}
+
+#[test]
+fn a_sample_too_far_ahead_does_not_count_as_seen() {
+    let mut bench = Bench {
+        track_timestamps: true,
+        ..Bench::default()
+    };
+    bench.text("a 1 500\n");
+    bench.text("a 1 999999999\n");
+    bench.stored(&[r#"{__name__="a"} stale @2000"#]);
+    // Nor does one with a time of its own, where those are not followed.
+    let mut bench = Bench::default();
+    bench.text("a 1\n");
+    bench.text("a 1 1500\n");
+    bench.stored(&[r#"{__name__="a"} 1 @1500"#, r#"{__name__="a"} stale @2000"#]);
+}
+
+#[test]
+fn nothing_is_added_by_a_scrape_that_is_taken_back() {
+    let mut bench = Bench {
+        sample_limit: 1,
+        ..Bench::default()
+    };
+    for _ in 0..2 {
+        bench.text("a 1\nb 1\n");
+        assert_eq!(bench.store.report("scrape_series_added").as_deref(), Some("0"));
+        assert_eq!(
+            bench
+                .store
+                .report("scrape_samples_post_metric_relabeling")
+                .as_deref(),
+            Some("2")
+        );
+    }
+    bench.text("a 1\n");
+    assert_eq!(bench.store.report("scrape_series_added").as_deref(), Some("1"));
+    // Nor by series that storage does not create.
+    bench.sample_limit = 0;
+    bench.store.limit(7);
+    bench.text("a 1\nb 1\nc 1\n");
+    assert_eq!(bench.store.report("scrape_series_added").as_deref(), Some("1"));
+}
+
+#[test]
+fn labels_that_cannot_be_stored_fail_the_scrape() {
+    let join = RelabelConfig {
+        source_labels: vec!["a".to_owned(), "a".to_owned()],
+        target_label: "b".to_owned(),
+        ..RelabelConfig::default()
+    };
+    let mut bench = Bench {
+        relabel: vec![RelabelRule::new(join, NameScheme::Utf8).unwrap()],
+        ..Bench::default()
+    };
+    bench.text("m{a=\"x\"} 1\n");
+    let report = bench.text(&format!("m{{a=\"{}\"}} 1\n", "x".repeat(9_000_000)));
+    let message =
+        r#"label "b": a value of 18000001 bytes is more than a label can hold, which is 16777215 bytes"#;
+    assert_eq!(report.error.map(|e| e.to_string()).as_deref(), Some(message));
+    bench.stored(&[r#"{__name__="m", a="x", b="x;x"} stale @2000"#]);
+    bench.text("m{a=\"x\"} 1\n");
+    bench.stored(&[r#"{__name__="m", a="x", b="x;x"} 1 @3000"#]);
+}
+
+#[test]
+fn after_a_restart_only_what_is_gone_is_stale() {
+    let mut bench = Bench::default();
+    bench.text("a 1\nb 1\nc 1 900\n");
+    bench.memory.restart();
+    bench.text("b 2\nd 2\n");
+    bench.stored(&[
+        r#"{__name__="b"} 2 @2000"#,
+        r#"{__name__="d"} 2 @2000"#,
+        r#"{__name__="a"} stale @2000"#,
+    ]);
+    bench.memory.restart();
+    bench.fail();
+    bench.stored(&[r#"{__name__="b"} stale @3000"#, r#"{__name__="d"} stale @3000"#]);
+    bench.text("b 3\n");
+    bench.stored(&[r#"{__name__="b"} 3 @4000"#]);
+}
+
+#[test]
+fn exemplars_of_native_histograms() {
+    let mut bench = Bench {
+        histograms: HistogramOptions {
+            convert_classic: true,
+            ..HistogramOptions::default()
+        },
+        ..Bench::default()
+    };
+    let body = |exemplars: [&str; 2]| {
+        format!(
+            "# TYPE h histogram\nh_bucket{{le=\"1.0\"}} 1{}\nh_bucket{{le=\"+Inf\"}} 5{}\nh_sum 7.5\nh_count 5\n# EOF\n",
+            exemplars[0], exemplars[1]
+        )
+    };
+    let exemplars = |bench: &Bench| -> Vec<String> {
+        let last = bench.store.last().into_iter();
+        last.filter_map(|line| Some(line.split_once("exemplar ")?.1.to_owned()))
+            .collect()
+    };
+    bench.open_metrics(&body([" # {t=\"untimed\"} 0.5", " # {t=\"timed\"} 3 100"]));
+    assert_eq!(exemplars(&bench), [r#"{t="timed"} 3 @100000"#]);
+    bench.open_metrics(&body(["", " # {t=\"untimed\"} 3"]));
+    assert_eq!(exemplars(&bench), [""; 0]);
+    // In order of time, whatever the order of the buckets.
+    bench.open_metrics(&body([" # {t=\"c\"} 0.5 300", " # {t=\"b\"} 3 200"]));
+    assert_eq!(
+        exemplars(&bench),
+        [r#"{t="b"} 3 @200000"#, r#"{t="c"} 0.5 @300000"#]
+    );
+    // One that is newer makes the old one beside it ordinary.
+    let report = bench.open_metrics(&body([" # {t=\"d\"} 0.5 400", " # {t=\"a\"} 3 250"]));
+    assert_eq!(exemplars(&bench), [r#"{t="d"} 0.5 @400000"#]);
+    assert_eq!(report.refused.exemplars_out_of_order, 0);
+    let report = bench.open_metrics(&body([" # {t=\"d\"} 0.5 50", " # {t=\"a\"} 3 60"]));
+    assert_eq!(report.refused.exemplars_out_of_order, 2);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::fetch::{Body, Fetch, FetchRules, Fetching};
 use crate::metrics::ScrapeMetrics;
 use crate::pool::Pool;
 use crate::scrape_loop::Shared;
+use crate::workers::Workers;
 use crate::{Health, Options};
 
 /// Tells tokio's time as the time of day.
@@ -41,6 +42,7 @@ impl Fetch for Answers {
             body.bytes.clear();
             body.content_type = "text/plain".to_owned();
             match &*self.0.lock() {
+                Some(text) if text == PANIC => panic!("told to"),
                 Some(text) => body.bytes.extend_from_slice(text.as_bytes()),
                 None => return Err(FetchError::Status(http::StatusCode::BAD_GATEWAY)),
             }
@@ -48,6 +50,9 @@ impl Fetch for Answers {
         })
     }
 }
+
+/// A body that panics.
+const PANIC: &str = "panic";
 
 struct Bench {
     store: Arc<MemoryStore>,
@@ -57,15 +62,20 @@ struct Bench {
 }
 
 fn bench(yaml: &str) -> Bench {
+    bench_with(yaml, &Registry::new())
+}
+
+fn bench_with(yaml: &str, registry: &Registry) -> Bench {
     let store = Arc::new(MemoryStore::default());
     let answers = Arc::new(Answers(Mutex::new(Some("a 1\n".to_owned()))));
     let shared = Arc::new(Shared {
         appender: Arc::clone(&store) as _,
         clock: Arc::new(PausedClock(Instant::now())),
-        metrics: ScrapeMetrics::new(&Registry::new()),
+        metrics: ScrapeMetrics::new(registry),
         options: Options::default(),
         scratches: Buffers::default(),
         bodies: Buffers::default(),
+        workers: Workers::inline(),
         shutdown: CancellationToken::new(),
     });
     let config = Arc::new(config(yaml));
@@ -132,6 +142,61 @@ async fn a_failing_target_is_down_and_its_series_stale() {
     let status = target.status.lock().clone();
     assert_eq!(status.last_error, "server returned HTTP status 502 Bad Gateway");
     assert_eq!(status.health, Health::Down);
+}
+
+/// One scrape is lost, its series are marked stale, and the next scrape is like the first.
+#[tokio::test(start_paused = true)]
+async fn a_panic_costs_one_scrape() {
+    let registry = Registry::new();
+    let mut bench = bench_with(JOB, &registry);
+    bench.pool.sync(&groups(&["x:1"]));
+    bench.store.wait_for(1).await;
+    let status = |bench: &Bench| {
+        let target = bench.pool.targets().next().unwrap();
+        let status = target.status.lock().clone();
+        (status.health, status.last_error)
+    };
+    let failed = (
+        Health::Down,
+        "internal error, please report it: panic: told to".to_owned(),
+    );
+    let mut batches = 1;
+    for cause in ["body", "storage"] {
+        match cause {
+            "body" => *bench.answers.0.lock() = Some(PANIC.to_owned()),
+            _ => bench.store.panic(1),
+        }
+        batches += 1;
+        bench.store.wait_for(batches).await;
+        tokio::task::yield_now().await;
+        assert_eq!(status(&bench), failed, "{cause}");
+        assert_eq!(bench.store.report("up").as_deref(), Some("0"));
+        assert!(bench.store.last()[0].starts_with(r#"{__name__="a", instance="x:1", job="j"} stale @"#));
+        *bench.answers.0.lock() = Some("a 1\n".to_owned());
+        batches += 1;
+        bench.store.wait_for(batches).await;
+        tokio::task::yield_now().await;
+        assert_eq!(status(&bench), (Health::Up, String::new()), "{cause}");
+        assert!(bench.store.last()[0].starts_with(r#"{__name__="a", instance="x:1", job="j"} 1 @"#));
+    }
+    // Where not even the report can be stored, it is on the page all the same.
+    bench.store.panic(2);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(status(&bench), failed);
+    assert_eq!(bench.store.batches().len(), batches);
+    bench.store.wait_for(batches + 1).await;
+    tokio::task::yield_now().await;
+    assert_eq!(status(&bench), (Health::Up, String::new()));
+    let times = times(&bench.store);
+    assert!(
+        times.windows(2).all(|pair| (pair[1] - pair[0]) % 10_000 == 0),
+        "{times:?}"
+    );
+    let counted = registry.render(metrics::Format::Text);
+    assert!(
+        counted.contains("narthex_target_scrapes_panicked_total 3\n"),
+        "{counted}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,18 @@ struct Inner {
     batches: Vec<Vec<String>>,
     resolved: usize,
     series_max: Option<usize>,
+    newest_exemplar: HashMap<SeriesRef, i64>,
+    /// How many calls are yet to panic.
+    panics: usize,
+}
+
+impl Inner {
+    fn panic_if_told(&mut self) {
+        if self.panics > 0 {
+            self.panics -= 1;
+            panic!("told to");
+        }
+    }
 }
 
 impl Default for MemoryStore {
@@ -73,6 +85,11 @@ impl MemoryStore {
         self.inner.lock().series_max = Some(series_max);
     }
 
+    /// Lets the next `calls` calls panic.
+    pub(super) fn panic(&self, calls: usize) {
+        self.inner.lock().panics = calls;
+    }
+
     /// Forgets all series, as a store does that has not seen them for long.
     pub(super) fn forget_all(&self) {
         let mut inner = self.inner.lock();
@@ -103,6 +120,7 @@ fn show(value: f64) -> String {
 impl Appender for MemoryStore {
     fn resolve(&self, labels: &Labels) -> Result<SeriesRef, SeriesError> {
         let mut inner = self.inner.lock();
+        inner.panic_if_told();
         inner.resolved += 1;
         if let Some(series) = inner.by_labels.get(labels) {
             return Ok(*series);
@@ -129,10 +147,15 @@ impl Appender for MemoryStore {
         if !unknown.is_empty() {
             return Err(AppendError::UnknownSeries(unknown));
         }
+        inner.panic_if_told();
         let mut lines = Vec::new();
+        let mut in_batch = std::collections::HashSet::new();
         for (i, sample) in batch.floats.iter().enumerate() {
             let bits = sample.value.to_bits();
             let refusal = match inner.newest.get(&sample.series) {
+                Some((newest, _)) if *newest >= sample.timestamp_ms && in_batch.contains(&sample.series) => {
+                    Some(Refusal::Overtaken)
+                }
                 Some((newest, _)) if *newest > sample.timestamp_ms => Some(Refusal::OutOfOrder),
                 Some((newest, value)) if *newest == sample.timestamp_ms && *value != bits => {
                     Some(Refusal::DuplicateTimestamp)
@@ -143,6 +166,7 @@ impl Appender for MemoryStore {
                 outcome.refused.push((BatchList::Floats, i as u32, refusal));
                 continue;
             }
+            in_batch.insert(sample.series);
             inner.newest.insert(sample.series, (sample.timestamp_ms, bits));
             let labels = &inner.by_ref[&sample.series];
             let start = batch.float_starts_ms.get(i).filter(|ms| **ms != 0);
@@ -166,9 +190,20 @@ impl Appender for MemoryStore {
             };
             lines.push(format!("{labels} {histogram} @{}", sample.timestamp_ms));
         }
-        for (series, exemplar) in &batch.exemplars {
-            let labels = &inner.by_ref[series];
+        for (i, (series, exemplar)) in batch.exemplars.iter().enumerate() {
             let time = exemplar.timestamp_ms.unwrap_or(-1);
+            if let Some(newest) = inner.newest_exemplar.insert(*series, time)
+                && newest >= time
+            {
+                inner.newest_exemplar.insert(*series, newest);
+                let refusal = match newest == time {
+                    true => Refusal::DuplicateExemplar,
+                    false => Refusal::OutOfOrderExemplar,
+                };
+                outcome.refused.push((BatchList::Exemplars, i as u32, refusal));
+                continue;
+            }
+            let labels = &inner.by_ref[series];
             lines.push(format!(
                 "{labels} exemplar {} {} @{time}",
                 exemplar.labels, exemplar.value
@@ -182,7 +217,6 @@ impl Appender for MemoryStore {
                 metadata.help
             ));
         }
-        outcome.accepted = (batch.floats.len() + batch.histograms.len() - outcome.refused.len()) as u64;
         inner.batches.push(lines);
         self.appended.send_replace(inner.batches.len());
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use model::labels::{Labels, NameScheme};
+use model::labels::{LabelTooLong, Labels, NameScheme};
 use scraper::ScrapeDefaults;
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
@@ -64,6 +64,7 @@ impl GlobalConfig {
                 variable,
             };
             warnings.extend(empty.into_iter().map(warning));
+            LabelTooLong::check(label, value).map_err(|error| section.error_at("external_labels", error))?;
         }
         let evaluation_interval = section.get_or("evaluation_interval", Duration::default())?;
         let global = GlobalConfig {

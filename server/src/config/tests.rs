@@ -114,6 +114,17 @@ fn the_built_in_configuration_scrapes_this_server() {
 }
 
 #[test]
+fn an_external_label_that_cannot_be_stored_is_refused() {
+    let text = format!("global:\n  external_labels:\n    a: {}\n", "x".repeat(1 << 24));
+    let document = yaml::parse("x.yml", &text).expect("YAML");
+    let error = super::Config::read(&document, &LoadOptions::default()).expect_err("too long");
+    assert_eq!(
+        error.to_string(),
+        r#"x.yml:3:5: label "a": a value of 16777216 bytes is more than a label can hold, which is 16777215 bytes"#
+    );
+}
+
+#[test]
 fn variables_in_external_labels_are_replaced() {
     let environment = |name: &str| (name == "ZONE").then(|| "b".to_owned());
     let document = yaml::parse(

@@ -205,14 +205,18 @@ fn relabel_each(state: &TargetState, params: &Params) -> Result<Vec<Value>, ApiE
             "error retrieving scrape config: scrape pool {job:?} not found"
         ))
     })?;
-    let mut labels: LabelsBuilder = Labels::from_pairs(&given).to_builder();
+    let given = Labels::try_from_pairs(&given).map_err(ApiError::bad_data)?;
+    let mut labels: LabelsBuilder = given.to_builder();
     let mut keep = true;
     let steps = pool.config.relabel_configs.iter().map(|rule| {
         keep = keep && rule.apply(&mut labels);
-        let output = if keep { labels.build() } else { Labels::empty() };
-        json!({ "rule": rule_json(rule.config()), "output": labels_value(&output), "keep": keep })
+        let output = match keep {
+            true => labels.try_build().map_err(ApiError::bad_data)?,
+            false => Labels::empty(),
+        };
+        Ok(json!({ "rule": rule_json(rule.config()), "output": labels_value(&output), "keep": keep }))
     });
-    Ok(steps.collect())
+    steps.collect()
 }
 
 fn rule_json(rule: &model::relabel::RelabelConfig) -> Value {

@@ -416,7 +416,7 @@ impl Head {
                     } else {
                         outcome
                             .refused
-                            .push((BatchList::Floats, i as u32, Refusal::OutOfOrder));
+                            .push((BatchList::Floats, i as u32, Refusal::Overtaken));
                     }
                 }
                 Verdict::Late => {
@@ -450,7 +450,7 @@ impl Head {
                     } else {
                         outcome
                             .refused
-                            .push((BatchList::Histograms, i as u32, Refusal::OutOfOrder));
+                            .push((BatchList::Histograms, i as u32, Refusal::Overtaken));
                     }
                 }
                 Verdict::Late => {
@@ -613,7 +613,7 @@ impl Head {
         }
         for (_, _, refusal) in &outcome.refused {
             let counter = match refusal {
-                Refusal::OutOfOrder => &counters.out_of_order,
+                Refusal::OutOfOrder | Refusal::Overtaken => &counters.out_of_order,
                 Refusal::OutOfBounds => &counters.out_of_bounds,
                 Refusal::TooOld => &counters.too_old,
                 Refusal::OutOfOrderExemplar => &counters.exemplars_out_of_order,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use files::{DiskFiles, Files};
 use model::columns::Columns;
-use model::labels::{Labels, METRIC_NAME};
+use model::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use promql::parser::ParseOptions;
 use rules::Schedule;
 use rules::format::{FormatOptions, Rule, RuleKind};
@@ -276,7 +276,10 @@ async fn evaluate(
 }
 
 fn recorded(rule: &Recorded, row: Row) -> Result<(Labels, Columns), TsdbError> {
-    let mut labels = Labels::from_pairs(&row.metric).to_builder();
+    let mut labels = LabelsBuilder::new();
+    for (name, value) in &row.metric {
+        labels.set(name, value);
+    }
     for (name, value) in &rule.labels {
         labels.set(name, value);
     }
@@ -288,7 +291,10 @@ fn recorded(rule: &Recorded, row: Row) -> Result<(Labels, Columns), TsdbError> {
             .map_err(|_| unreadable(rule, format!("{value:?} is no number")))?;
         columns.push((seconds * 1e3).round() as i64, value);
     }
-    Ok((labels.build(), columns))
+    let labels = labels
+        .try_build()
+        .map_err(|error| unreadable(rule, error.to_string()))?;
+    Ok((labels, columns))
 }
 
 fn unreadable(rule: &Recorded, what: String) -> TsdbError {
