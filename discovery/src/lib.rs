@@ -150,4 +150,6 @@ fn not_null(value: Value<'_>, key: &str) -> Result<(), YamlError> {
 }
 
 /// Groups as they are shared once found.
-pub type Groups = Vec<Arc<TargetGroup>>;
+///
+/// Cheap to clone, and the same allocation as long as nothing about the job has changed.
+pub type Groups = Arc<[Arc<TargetGroup>]>;

@@ -145,7 +145,7 @@ pub enum ContentTypeError {
     /// No Content-Type at all.
     #[error("non-compliant scrape target sending blank Content-Type{instead}", instead = instead(.0))]
     Blank(Option<ScrapeProtocol>),
-    /// A Content-Type that is none.
+    /// A malformed Content-Type.
     // Compat: two lines (exposition/src/negotiate.rs, malformed_content_types).
     #[error("{}\n{why}", malformed(header, fallback))]
     Malformed {
@@ -161,7 +161,7 @@ pub enum ContentTypeError {
     Unsupported(String, Option<ScrapeProtocol>),
 }
 
-/// Why a Content-Type is none; the texts are those of Go's library, which the reference shows.
+/// What makes a Content-Type malformed; the texts are those of Go's library, which the reference shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MediaTypeError {

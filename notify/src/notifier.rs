@@ -338,7 +338,7 @@ fn relabelled(rules: &[RelabelRule], mut alert: Alert) -> Option<Alert> {
 fn resolve(config: &AlertmanagerConfig, groups: &Groups) -> (Vec<String>, Vec<String>) {
     let (mut active, mut dropped) = (Vec::new(), Vec::new());
     let path = format!("/{}/api/v2/alerts", config.path_prefix.trim_matches('/')).replace("//", "/");
-    for group in groups {
+    for group in groups.iter() {
         for target in &group.targets {
             let mut labels: LabelsBuilder = group.labels.to_builder();
             for (name, value) in target {

@@ -5,9 +5,8 @@ use std::fmt;
 use exposition::{ContentTypeError, LabelsError, ParseError};
 use model::histogram::HistogramError;
 use model::labels::{LabelTooLong, Labels, write_quoted};
+use supervise::Panicked;
 use yaml::Bytes;
-
-use crate::workers::Panicked;
 
 /// Why a scrape failed; the text is what `/api/v1/targets` shows as `lastError`.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +56,7 @@ pub enum FetchError {
     Url {
         /// What they make.
         url: String,
-        /// Why it is none.
+        /// Why they do not.
         source: url::ParseError,
     },
     /// The request failed.

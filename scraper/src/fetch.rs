@@ -22,10 +22,36 @@ const INFLATE_STEP_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct FetchRules {
     pub(crate) url: String,
-    pub(crate) accept: String,
-    pub(crate) compression: bool,
+    /// Built once for all scrapes; an error where the target's labels do not make a URL.
+    request: Result<Request, url::ParseError>,
     pub(crate) timeout: Duration,
     pub(crate) body_limit: BodyLimit,
+}
+
+impl FetchRules {
+    /// A GET of `url` that accepts what `accept` says.
+    pub(crate) fn new(
+        url: &str,
+        accept: &str,
+        compression: bool,
+        timeout: Duration,
+        body_limit: BodyLimit,
+    ) -> Self {
+        let encoding = if compression { "gzip" } else { "identity" };
+        let timeout_s = model::float::format_float(timeout.as_secs_f64());
+        let request = url::Url::parse(url).map(|url| {
+            Request::get(url)
+                .header(ACCEPT.as_str(), accept)
+                .header(ACCEPT_ENCODING.as_str(), encoding)
+                .header("X-Prometheus-Scrape-Timeout-Seconds", timeout_s)
+        });
+        FetchRules {
+            url: url.to_owned(),
+            request,
+            timeout,
+            body_limit,
+        }
+    }
 }
 
 /// Largest body, as it comes and inflated.
@@ -130,25 +156,15 @@ fn timed_out(rules: &FetchRules) -> FetchError {
 
 async fn get(client: &HttpClient, rules: &FetchRules, body: &mut Body) -> Result<(), FetchError> {
     body.clear();
-    let url = url::Url::parse(&rules.url).map_err(|source| FetchError::Url {
+    let request = rules.request.as_ref().map_err(|source| FetchError::Url {
         url: rules.url.clone(),
-        source,
+        source: *source,
     })?;
     let failed = |source| FetchError::Request {
         url: rules.url.clone(),
         source,
     };
-    let request = Request::get(url)
-        .header(ACCEPT.as_str(), &rules.accept)
-        .header(
-            ACCEPT_ENCODING.as_str(),
-            if rules.compression { "gzip" } else { "identity" },
-        )
-        .header(
-            "X-Prometheus-Scrape-Timeout-Seconds",
-            model::float::format_float(rules.timeout.as_secs_f64()),
-        );
-    let mut response = client.send(&request).await.map_err(failed)?;
+    let mut response = client.send(request).await.map_err(failed)?;
     let status = response.status();
     if status != StatusCode::OK {
         response.discard().await;
@@ -218,13 +234,7 @@ mod tests {
     }
 
     fn rules(body_limit: BodyLimit) -> FetchRules {
-        FetchRules {
-            url: "http://x/".to_owned(),
-            accept: String::new(),
-            compression: true,
-            timeout: Duration::from_secs(1),
-            body_limit,
-        }
+        FetchRules::new("http://x/", "", true, Duration::from_secs(1), body_limit)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use model::storage::{
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::absorb::{Absorb, Counts, SampleRules, Scratch};
+use crate::body::{BodyReader, Counts, SampleRules, Scratch};
 use crate::error::ScrapeError;
 use crate::labels::report_labels;
 use crate::metadata::MetadataStore;
@@ -229,7 +229,7 @@ impl TargetMemory {
     ) -> Result<(), ScrapeError> {
         let metadata = Arc::clone(&self.metadata);
         let mut families = metadata.begin();
-        Absorb::new(
+        BodyReader::new(
             &mut self.table,
             &mut families,
             rules,
@@ -446,7 +446,7 @@ fn push_markers(ended: &[(SeriesRef, bool)], timestamp_ms: i64, batch: &mut Appe
 /// Takes items out of the batch whose series storage would not create.
 fn remove_unresolved(
     batch: &mut AppendBatch,
-    lines: &mut crate::absorb::BatchLines,
+    lines: &mut crate::body::BatchLines,
     series_of: &impl Fn(u32) -> Option<SeriesRef>,
 ) {
     fn keep<T>(items: &mut Vec<T>, lines: &[u32], wanted: &impl Fn(u32) -> bool) {

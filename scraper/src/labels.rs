@@ -22,7 +22,7 @@ pub(crate) struct LabelRules<'c> {
     pub(crate) limits: LabelLimits,
 }
 
-/// Limits of label sets; 0 is none.
+/// Limits of label sets; 0 means no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LabelLimits {
     pub(crate) labels_max: u64,
@@ -42,7 +42,8 @@ impl LabelRules<'_> {
         }
         if self.honor_labels {
             for (name, value) in self.target {
-                // Compat: an empty value in the body counts as a label that is there.
+                // Compat: an empty value in the body counts as a label that is there
+                // (the_targets_labels_win_unless_told_otherwise).
                 if !exposed.iter().any(|(exposed, _)| exposed == name) {
                     builder.set(name, value);
                 }

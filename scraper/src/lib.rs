@@ -6,7 +6,7 @@
 //!
 //! The one decision behind it: a line of a body that was there last time costs a comparison, not parsing. Each target
 //! keeps a table of the lines of its last scrape in order, with their series references; see `table`. The core
-//! (`table`, `absorb`, `ingest`) is synchronous and knows no clock; the loops around it are async.
+//! (`table`, `body`, `ingest`) is synchronous and knows no clock; the loops around it are async.
 //!
 //! ```
 //! use narthex_scraper::{ScrapeConfig, ScrapeDefaults};
@@ -16,7 +16,7 @@
 //! # Ok::<(), yaml::YamlError>(())
 //! ```
 
-mod absorb;
+mod body;
 mod buffers;
 mod config;
 mod error;
@@ -38,7 +38,6 @@ mod workers;
 
 pub use config::{ScrapeConfig, ScrapeDefaults};
 pub use error::{FetchError, SampleError, ScrapeError};
-pub use manager::{ActiveTarget, ApplyError, Manager, Options, PoolTargets};
+pub use manager::{ActiveTarget, Manager, Options, PoolTargets, PrepareError, Prepared};
 pub use metadata::FamilyMetadata;
 pub use target::{Health, Preview, TargetError, TargetStatus, preview_group};
-pub use workers::Panicked;

@@ -1,19 +1,21 @@
 //! All pools: what configuration and discovery say becomes what is scraped.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::hash::Hasher;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use discovery::Groups;
-use httpclient::{HttpClient, HttpClientError};
+use httpclient::{HttpClient, HttpClientConfig, HttpClientError};
 use metrics::{Collected, Kind, Registry};
 use model::clock::Clock;
 use model::labels::Labels;
 use model::sample::Metadata;
 use model::storage::Appender;
 use parking_lot::Mutex;
+use supervise::Supervisor;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +28,9 @@ use crate::pool::Pool;
 use crate::scrape_loop::{LoopHandle, Shared};
 use crate::target::{Fnv64, Target, TargetStatus};
 use crate::workers::Workers;
+
+/// Name of turning what was found into targets, as panics are counted.
+const SYNC: &str = "target_sync";
 
 /// What scraping is told on the command line.
 #[derive(Clone, Debug)]
@@ -59,10 +64,10 @@ impl Default for Options {
     }
 }
 
-/// Why a configuration was not taken over in full. Pools that are not named have taken theirs.
+/// Why a configuration cannot be put in force.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ApplyError {
+pub enum PrepareError {
     /// The failure log of a job cannot be opened.
     #[error("scrape_failure_log_file {}: {source}", path.display())]
     FailureLog {
@@ -91,11 +96,31 @@ pub struct Manager {
 
 #[derive(Default)]
 struct State {
-    configs: BTreeMap<String, Arc<ScrapeConfig>>,
+    jobs: BTreeMap<String, Job>,
     groups: Arc<BTreeMap<String, Groups>>,
     pools: BTreeMap<String, Pool>,
-    failure_logs: BTreeMap<PathBuf, Arc<FailureLog>>,
     seed: u64,
+}
+
+/// A job as it is configured, and what its pool needs.
+#[derive(Clone)]
+pub(crate) struct Job {
+    pub(crate) config: Arc<ScrapeConfig>,
+    /// Jobs with the same client settings share one.
+    pub(crate) client: HttpClient,
+    pub(crate) failure_log: Option<Arc<FailureLog>>,
+}
+
+/// A configuration that can be put in force: everything that may fail is done.
+pub struct Prepared {
+    jobs: BTreeMap<String, Job>,
+    seed: u64,
+    /// How many clients were built: the others are shared, or were there.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "tests hold it against the number of jobs")
+    )]
+    pub(crate) clients_built: usize,
 }
 
 /// The targets of a job as they are at some moment.
@@ -161,6 +186,7 @@ impl Manager {
         registry: &Registry,
         options: Options,
     ) -> Arc<Self> {
+        let supervisor = Supervisor::new(registry);
         let manager = Arc::new(Manager {
             shared: Arc::new(Shared {
                 appender,
@@ -169,7 +195,8 @@ impl Manager {
                 options,
                 scratches: Buffers::default(),
                 bodies: Buffers::default(),
-                workers: Workers::start(),
+                workers: Workers::start(&supervisor),
+                supervisor,
                 shutdown: CancellationToken::new(),
             }),
             state: Mutex::default(),
@@ -184,68 +211,85 @@ impl Manager {
         manager
     }
 
-    /// Tries everything that can fail in [`Manager::apply`] and changes nothing, so that whoever puts a whole
-    /// configuration in force can refuse it before anything has changed.
+    /// Does everything of putting a configuration in force that can fail, and changes nothing: clients are built or taken
+    /// over, files are opened.
     ///
     /// # Errors
     /// When a client cannot be built or a failure log not be opened.
-    pub fn check(configs: &[ScrapeConfig]) -> Result<(), ApplyError> {
-        for config in configs {
-            HttpClient::new(&config.http_client, "").map_err(|source| ApplyError::Client {
-                job: config.job_name.clone(),
-                source,
-            })?;
-            let path = &config.scrape_failure_log_file;
-            if !path.as_os_str().is_empty() {
-                FailureLog::open(path).map_err(|source| ApplyError::FailureLog {
-                    path: path.clone(),
-                    source,
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a configuration over. Pools whose configuration is the same go on; others restart their loops, with what
-    /// they know of their targets where the series stay the same; pools that are gone end. Returns once nothing is
-    /// scraped by an old configuration any more. Must be called inside a runtime.
-    ///
-    /// # Errors
-    /// When something of a job cannot be set up; all other jobs are.
-    pub async fn apply(
+    pub fn prepare(
         &self,
         configs: Vec<ScrapeConfig>,
         external_labels: &Labels,
-    ) -> Result<(), ApplyError> {
-        let _turn = self.turn.lock().await;
-        let (ended, mut result) = self.apply_now(configs, external_labels);
-        if let Err(error) = self.make_missing_pools() {
-            result = Err(error);
+    ) -> Result<Prepared, PrepareError> {
+        let mut clients = Clients::default();
+        for job in self.state.lock().jobs.values() {
+            clients.keep(&job.config, &job.client);
         }
+        // Files are opened anew each time, so that they can be rotated.
+        let mut failure_logs = BTreeMap::new();
+        let mut jobs = BTreeMap::new();
+        for config in configs {
+            let client = clients.of(&config, &self.shared.options.user_agent);
+            let client = client.map_err(|source| {
+                self.count_failed(&config.job_name);
+                PrepareError::Client {
+                    job: config.job_name.clone(),
+                    source,
+                }
+            });
+            let job = Job {
+                client: client?,
+                failure_log: open_log(&config.scrape_failure_log_file, &mut failure_logs)?,
+                config: Arc::new(config),
+            };
+            jobs.insert(job.config.job_name.clone(), job);
+        }
+        let seed = seed(&self.shared.options.host_name, external_labels);
+        tracing::debug!(
+            jobs = jobs.len(),
+            clients_built = clients.built,
+            "Scrape configurations can be put in force"
+        );
+        Ok(Prepared {
+            jobs,
+            seed,
+            clients_built: clients.built,
+        })
+    }
+
+    /// Counts a pool that cannot be made, or not be changed.
+    fn count_failed(&self, job: &str) {
+        let metrics = &self.shared.metrics;
+        match self.state.lock().pools.contains_key(job) {
+            true => {
+                metrics.pool_reloads.inc();
+                metrics.pool_reloads_failed.inc();
+            }
+            false => {
+                metrics.pools.inc();
+                metrics.pools_failed.inc();
+            }
+        }
+    }
+
+    /// Puts a configuration in force. Pools whose configuration is the same go on; others restart their loops, with what
+    /// they know of their targets where the series stay the same; pools that are gone end. Returns once nothing is
+    /// scraped by an old configuration any more. Must be called inside a runtime.
+    pub async fn apply(&self, prepared: Prepared) {
+        let _turn = self.turn.lock().await;
+        let ended = self.apply_now(prepared);
+        // In between, so that changed targets are not scraped by two loops at once for longer than need be.
+        let groups = Arc::clone(&self.state.lock().groups);
+        self.sync_now(&groups);
         wait_for(ended).await;
-        result
     }
 
     /// Makes the targets those of `groups`, by job. Returns once what is gone is scraped no more. Must be called inside a
     /// runtime.
     pub async fn update(&self, groups: Arc<BTreeMap<String, Groups>>) {
         let _turn = self.turn.lock().await;
-        let ended = {
-            let mut state = self.state.lock();
-            state.groups = Arc::clone(&groups);
-            let mut ended = Vec::new();
-            for (job, groups) in &*groups {
-                match self.pool(&mut state, job) {
-                    Ok(Some(pool)) => ended.extend(pool.sync(groups)),
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::error!(scrape_pool = %job, %error, "error creating new scrape pool");
-                    }
-                }
-            }
-            ended
-        };
-        wait_for(ended).await;
+        let before = std::mem::replace(&mut self.state.lock().groups, groups);
+        wait_for(self.sync_now(&before)).await;
     }
 
     /// Follows discovery until `shutdown`, and stops then.
@@ -257,7 +301,8 @@ impl Manager {
         let follow = async {
             loop {
                 let groups = Arc::clone(&found.borrow_and_update());
-                self.update(groups).await;
+                // A panic is told, and costs this update.
+                let _ = self.shared.supervisor.round(SYNC, self.update(groups)).await;
                 tokio::time::sleep(self.shared.options.discovery_reload_interval).await;
                 if found.changed().await.is_err() {
                     std::future::pending::<()>().await;
@@ -308,104 +353,64 @@ impl Manager {
             .collect()
     }
 
-    fn apply_now(
-        &self,
-        configs: Vec<ScrapeConfig>,
-        external_labels: &Labels,
-    ) -> (Vec<LoopHandle>, Result<(), ApplyError>) {
+    fn apply_now(&self, prepared: Prepared) -> Vec<LoopHandle> {
         let mut state = self.state.lock();
-        let mut result = Ok(());
-        state.seed = seed(&self.shared.options.host_name, external_labels);
-        state.configs = configs
-            .into_iter()
-            .map(|config| (config.job_name.clone(), Arc::new(config)))
-            .collect();
+        state.jobs = prepared.jobs;
+        state.seed = prepared.seed;
         let State {
-            configs,
+            jobs,
             groups,
             pools,
-            failure_logs,
             seed,
         } = &mut *state;
-        // Files are opened anew each time, so that they can be rotated.
-        failure_logs.clear();
-        for config in configs.values() {
-            let path = &config.scrape_failure_log_file;
-            if path.as_os_str().is_empty() || failure_logs.contains_key(path) {
-                continue;
-            }
-            match FailureLog::open(path) {
-                Ok(log) => drop(failure_logs.insert(path.clone(), Arc::new(log))),
-                Err(source) => {
-                    result = Err(ApplyError::FailureLog {
-                        path: path.clone(),
-                        source,
-                    });
-                }
-            }
-        }
         let mut ended = Vec::new();
-        pools.retain(|job, pool| {
-            let kept = configs.contains_key(job);
+        pools.retain(|name, pool| {
+            let kept = jobs.contains_key(name);
             if !kept {
                 ended.extend(pool.stop());
             }
             kept
         });
-        let none = Groups::new();
-        for (job, pool) in pools {
-            let config = Arc::clone(&configs[job]);
-            pool.set_failure_log(failure_logs.get(&config.scrape_failure_log_file).cloned());
-            match pool.reload(config, groups.get(job).unwrap_or(&none), *seed) {
-                Ok(stopped) => ended.extend(stopped),
-                Err(source) => {
-                    tracing::error!(scrape_pool = %job, error = %source, "error reloading scrape pool");
-                    result = Err(ApplyError::Client {
-                        job: job.clone(),
-                        source,
-                    });
-                }
-            }
+        for (name, pool) in pools {
+            let groups = groups.get(name).cloned().unwrap_or_default();
+            let job = &jobs[name];
+            let reload = || pool.reload(job, &groups, *seed);
+            ended.extend(self.shared.supervisor.catch(SYNC, reload).unwrap_or_default());
         }
-        (ended, result)
+        ended
     }
 
-    /// Makes pools of jobs that discovery has told of before they were configured.
-    fn make_missing_pools(&self) -> Result<(), ApplyError> {
+    /// Brings the pools in line with discovery, those aside about which nothing has changed since `before`. Gives the
+    /// loops that were ended. What panics stays as it was.
+    fn sync_now(&self, before: &BTreeMap<String, Groups>) -> Vec<LoopHandle> {
         let mut state = self.state.lock();
-        let groups = Arc::clone(&state.groups);
-        let mut result = Ok(());
-        for (job, groups) in &*groups {
-            if state.pools.contains_key(job) {
+        let state = &mut *state;
+        let mut ended = Vec::new();
+        for (name, groups) in &*state.groups {
+            let Some(job) = state.jobs.get(name) else {
                 continue;
-            }
-            match self.pool(&mut state, job) {
-                Ok(Some(pool)) => drop(pool.sync(groups)),
-                Ok(None) => {}
-                Err(source) => {
-                    result = Err(ApplyError::Client {
-                        job: job.clone(),
-                        source,
-                    });
+            };
+            let pool = match state.pools.entry(name.clone()) {
+                Entry::Vacant(entry) => {
+                    self.shared.metrics.pools.inc();
+                    entry.insert(Pool::new(job, Arc::clone(&self.shared), state.seed))
                 }
-            }
+                Entry::Occupied(entry) => {
+                    let known = before.get(name).is_some_and(|before| Arc::ptr_eq(before, groups));
+                    if known && entry.get().is_synced() {
+                        continue;
+                    }
+                    entry.into_mut()
+                }
+            };
+            ended.extend(
+                self.shared
+                    .supervisor
+                    .catch(SYNC, || pool.sync(groups))
+                    .unwrap_or_default(),
+            );
         }
-        result
-    }
-
-    /// The pool of a job, made where it is new; nothing where the job is not configured.
-    fn pool<'s>(&self, state: &'s mut State, job: &str) -> Result<Option<&'s mut Pool>, HttpClientError> {
-        let Some(config) = state.configs.get(job) else {
-            return Ok(None);
-        };
-        if !state.pools.contains_key(job) {
-            self.shared.metrics.pools.inc();
-            let pool = Pool::new(Arc::clone(config), Arc::clone(&self.shared), state.seed)
-                .inspect_err(|_| self.shared.metrics.pools_failed.inc())?;
-            pool.set_failure_log(state.failure_logs.get(&config.scrape_failure_log_file).cloned());
-            state.pools.insert(job.to_owned(), pool);
-        }
-        Ok(state.pools.get_mut(job))
+        ended
     }
 
     fn collect_metadata_size(&self, collected: &mut Collected) {
@@ -442,6 +447,58 @@ impl Manager {
             family.sample(&[("scrape_job", job)], *bytes as f64);
         }
     }
+}
+
+/// Clients that are there to be shared.
+#[derive(Default)]
+struct Clients {
+    known: Vec<(HttpClientConfig, HttpClient)>,
+    built: usize,
+}
+
+/// Most kinds of client settings that are looked through before a client is built: nearly all jobs share a few.
+const CLIENTS_MAX: usize = 64;
+
+impl Clients {
+    /// Notes a client.
+    fn keep(&mut self, config: &ScrapeConfig, client: &HttpClient) {
+        let config = &config.http_client;
+        if self.known.len() < CLIENTS_MAX && !self.known.iter().any(|(known, _)| known == config) {
+            self.known.push((config.clone(), client.clone()));
+        }
+    }
+
+    /// The client for a job.
+    fn of(&mut self, config: &ScrapeConfig, user_agent: &str) -> Result<HttpClient, HttpClientError> {
+        let known = self.known.iter().find(|(known, _)| *known == config.http_client);
+        if let Some((_, client)) = known {
+            return Ok(client.clone());
+        }
+        let client = HttpClient::new(&config.http_client, user_agent)?;
+        self.built += 1;
+        self.keep(config, &client);
+        Ok(client)
+    }
+}
+
+/// The failure log of a job; those that name one file share it.
+fn open_log(
+    path: &Path,
+    open: &mut BTreeMap<PathBuf, Arc<FailureLog>>,
+) -> Result<Option<Arc<FailureLog>>, PrepareError> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    if let Some(log) = open.get(path) {
+        return Ok(Some(Arc::clone(log)));
+    }
+    let log = FailureLog::open(path).map_err(|source| PrepareError::FailureLog {
+        path: path.to_owned(),
+        source,
+    })?;
+    let log = Arc::new(log);
+    open.insert(path.to_owned(), Arc::clone(&log));
+    Ok(Some(log))
 }
 
 async fn wait_for(ended: Vec<LoopHandle>) {

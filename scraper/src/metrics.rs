@@ -31,8 +31,6 @@ pub(crate) struct ScrapeMetrics {
     pub(crate) interval_length: Family<Summary>,
     pub(crate) interval_length_histogram: Family<Histogram>,
     pub(crate) scrape_duration: Histogram,
-    /// Panics of scrapes, and of what turns discovered targets into scraped ones.
-    pub(crate) panics: Counter,
 }
 
 impl ScrapeMetrics {
@@ -144,10 +142,6 @@ impl ScrapeMetrics {
                 "Actual intervals between scrapes.",
                 &["interval"],
                 &SECONDS,
-            ),
-            panics: registry.counter(
-                "narthex_target_scrapes_panicked_total",
-                "Total number of scrapes and target syncs that ended in a panic; each is a fault of this program.",
             ),
             scrape_duration: registry.histogram(
                 "prometheus_target_scrape_duration_seconds",

@@ -6,12 +6,11 @@ use std::time::Instant;
 
 use discovery::Groups;
 use exposition::accept_header;
-use httpclient::{HttpClient, HttpClientError};
 use model::labels::Labels;
 
 use crate::config::ScrapeConfig;
-use crate::failure_log::FailureLog;
 use crate::fetch::{BodyLimit, Fetch, FetchRules};
+use crate::manager::Job;
 use crate::scrape_loop::{LoopHandle, PoolState, ScrapeLoop, Shared};
 use crate::target::{Populated, Target, populate_group};
 
@@ -24,10 +23,14 @@ pub(crate) struct Pool {
     seed: u64,
     /// By the target's hash.
     running: HashMap<u64, Running>,
+    synced: bool,
     /// Labels of targets that relabelling dropped; as many as the configuration wants to be remembered.
     pub(crate) dropped: Vec<Labels>,
     pub(crate) dropped_count: usize,
 }
+
+/// Hashes of targets by what their series and URLs are.
+type Alike = HashMap<(Labels, String), Vec<u64>>;
 
 struct Running {
     target: Arc<Target>,
@@ -46,13 +49,11 @@ enum Keep {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        config: Arc<ScrapeConfig>,
-        shared: Arc<Shared>,
-        seed: u64,
-    ) -> Result<Self, HttpClientError> {
-        let client = HttpClient::new(&config.http_client, &shared.options.user_agent)?;
-        Ok(Pool::with_fetch(config, shared, seed, Arc::new(client)))
+    pub(crate) fn new(job: &Job, shared: Arc<Shared>, seed: u64) -> Self {
+        let client = Arc::new(job.client.clone());
+        let pool = Pool::with_fetch(Arc::clone(&job.config), shared, seed, client);
+        pool.state.failure_log.lock().clone_from(&job.failure_log);
+        pool
     }
 
     pub(crate) fn with_fetch(
@@ -74,6 +75,7 @@ impl Pool {
             fetch,
             seed,
             running: HashMap::new(),
+            synced: false,
             dropped: Vec::new(),
             dropped_count: 0,
         }
@@ -84,31 +86,35 @@ impl Pool {
         self.running.values().map(|running| &running.target)
     }
 
-    /// Logs failed scrapes from now on, or no longer.
-    pub(crate) fn set_failure_log(&self, log: Option<Arc<FailureLog>>) {
-        *self.state.failure_log.lock() = log;
+    /// Whether the pool has taken over what discovery found, once at least.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced
     }
 
-    /// Takes the pool's configuration over; where it has changed, loops are restarted as far as they must. Gives the
-    /// loops that were ended.
-    pub(crate) fn reload(
+    /// Takes a job's configuration over; where it has changed, loops are restarted as far as they must. Gives the loops
+    /// that were ended.
+    pub(crate) fn reload(&mut self, job: &Job, groups: &Groups, seed: u64) -> Vec<LoopHandle> {
+        self.state.failure_log.lock().clone_from(&job.failure_log);
+        if self.config.http_client != job.config.http_client {
+            self.fetch = Arc::new(job.client.clone());
+        }
+        self.reconfigure(Arc::clone(&job.config), groups, seed)
+    }
+
+    /// As [`Pool::reload`], with what asks the targets as it is.
+    pub(crate) fn reconfigure(
         &mut self,
         config: Arc<ScrapeConfig>,
         groups: &Groups,
         seed: u64,
-    ) -> Result<Vec<LoopHandle>, HttpClientError> {
+    ) -> Vec<LoopHandle> {
         self.seed = seed;
         if *self.config == *config {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let metrics = self.shared.metrics.clone();
         metrics.pool_reloads.inc();
         let started = Instant::now();
-        if self.config.http_client != config.http_client {
-            let client = HttpClient::new(&config.http_client, &self.shared.options.user_agent)
-                .inspect_err(|_| metrics.pool_reloads_failed.inc())?;
-            self.fetch = Arc::new(client);
-        }
         let keep = if same_series(&self.config, &config) {
             Keep::Memory
         } else {
@@ -125,13 +131,14 @@ impl Pool {
             .reload_length
             .with(&[&interval])
             .observe(started.elapsed().as_secs_f64());
-        Ok(ended)
+        ended
     }
 
     /// Makes the pool's targets those of `groups`. Gives the loops that were ended.
     pub(crate) fn sync(&mut self, groups: &Groups) -> Vec<LoopHandle> {
         let started = Instant::now();
         let ended = self.settle(groups, Keep::Loops);
+        self.synced = true;
         let metrics = &self.shared.metrics;
         let job = [self.config.job_name.as_str()];
         let length = started.elapsed().as_secs_f64();
@@ -152,7 +159,7 @@ impl Pool {
     fn settle(&mut self, groups: &Groups, keep: Keep) -> Vec<LoopHandle> {
         let targets = self.populate(groups);
         let mut before = std::mem::take(&mut self.running);
-        let mut fresh = Vec::new();
+        let mut fresh: HashMap<u64, Target> = HashMap::new();
         for target in targets {
             let hash = target.hash();
             if let Some(running) = self.running.get(&hash) {
@@ -163,24 +170,21 @@ impl Pool {
             {
                 *running.target.discovered.lock() = target.discovered.into_inner();
                 self.running.insert(hash, running);
-            } else if !fresh.iter().any(|(known, _)| *known == hash) {
-                fresh.push((hash, target));
+            } else {
+                fresh.entry(hash).or_insert(target);
             }
         }
         let total = self.running.len() + fresh.len();
         self.check_target_limit(total);
+        let mut alike = Alike::default();
+        if keep != Keep::Nothing && !fresh.is_empty() {
+            for (hash, running) in &before {
+                alike.entry(running.target.series_key()).or_default().push(*hash);
+            }
+        }
         for (hash, target) in fresh {
             // A target that only its interval or timeout tells from one before goes on with what is known of it.
-            let same = |running: &Running| {
-                running.target.public == target.public && running.target.url == target.url
-            };
-            let known = match keep {
-                Keep::Nothing => None,
-                _ => before
-                    .iter()
-                    .find(|(_, running)| same(running))
-                    .map(|(hash, _)| *hash),
-            };
+            let known = alike.get_mut(&target.series_key()).and_then(Vec::pop);
             let taken_over = known.and_then(|hash| before.remove(&hash));
             let running = self.start(Arc::new(target), taken_over);
             self.running.insert(hash, running);
@@ -203,7 +207,7 @@ impl Pool {
             max => usize::try_from(max).unwrap_or(usize::MAX),
         };
         let mut targets = Vec::new();
-        for group in groups {
+        for group in groups.iter() {
             for populated in populate_group(group, &self.config) {
                 match populated {
                     Ok(Populated::Active(target)) => targets.push(*target),
@@ -247,13 +251,13 @@ impl Pool {
             fetch: Arc::clone(&self.fetch),
             seed: self.seed,
             interval,
-            fetch_rules: FetchRules {
-                url: target.url.clone(),
-                accept: accept_header(&config.scrape_protocols, config.metric_name_escaping_scheme),
-                compression: config.enable_compression,
+            fetch_rules: FetchRules::new(
+                &target.url,
+                &accept_header(&config.scrape_protocols, config.metric_name_escaping_scheme),
+                config.enable_compression,
                 timeout,
-                body_limit: BodyLimit::new(config.body_size_limit.0),
-            },
+                BodyLimit::new(config.body_size_limit.0),
+            ),
         };
         Running {
             handle: scrape_loop.spawn(taken_over.map(|running| running.handle)),

@@ -8,11 +8,12 @@ use exposition::{ContentTypeError, Format, HistogramOptions, ParserOptions, Scra
 use model::clock::Clock;
 use model::storage::Appender;
 use parking_lot::Mutex;
+use supervise::{Ended, Supervisor};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::absorb::{SampleRules, Scratch, schema_for_factor};
+use crate::body::{SampleRules, Scratch, schema_for_factor};
 use crate::buffers::Buffers;
 use crate::config::ScrapeConfig;
 use crate::error::{SampleError, ScrapeError};
@@ -22,7 +23,12 @@ use crate::ingest::{ExtraReport, Report, Scrape, TargetMemory};
 use crate::labels::{LabelLimits, LabelRules};
 use crate::metrics::ScrapeMetrics;
 use crate::target::{Health, Target, TargetStatus};
-use crate::workers::{Panicked, Workers, caught, caught_async};
+use crate::workers::Workers;
+
+/// Names of what is done here, as panics are counted.
+const LOOP: &str = "scrape_loop";
+const SCRAPE: &str = "scrape";
+const END: &str = "end_of_target";
 
 /// What all loops share.
 pub(crate) struct Shared {
@@ -33,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) scratches: Buffers<Scratch>,
     pub(crate) bodies: Buffers<Body>,
     pub(crate) workers: Workers,
+    pub(crate) supervisor: Supervisor,
     /// The program is ending: stop at once and write nothing more.
     pub(crate) shutdown: CancellationToken,
 }
@@ -126,11 +133,16 @@ impl ScrapeLoop {
         };
         let (memory, last) = loop {
             *self.target.metadata.lock() = Some(Arc::clone(&memory.metadata));
-            match caught_async(self.scrape_until(memory, &stop)).await {
+            match self
+                .shared
+                .supervisor
+                .round(LOOP, self.scrape_until(memory, &stop))
+                .await
+            {
                 Ok(progress) => break progress,
                 // A scrape catches its own panics, so that this one comes from the loop itself. It begins anew at the
                 // target's next turn.
-                Err(panicked) => self.tell_of_panic(panicked),
+                Err(panicked) => self.tell_of_panic(panicked.into()),
             }
             memory = Box::default();
         };
@@ -208,14 +220,19 @@ impl ScrapeLoop {
     /// Asks the target.
     async fn fetch(&self, timestamp_ms: i64, started: Instant) -> Fetched {
         let deadline = std::time::Instant::now() + self.fetch_rules.timeout;
-        let mut body = self.shared.bodies.take();
+        let shared = &self.shared;
+        let mut body = shared.bodies.take();
         let over_target_limit = *self.pool.over_target_limit.lock();
         let failure = match over_target_limit {
             Some(targets) => Some(ScrapeError::TargetLimit {
                 targets,
                 limit: self.config.target_limit,
             }),
-            None => match caught_async(self.fetch.fetch(&self.fetch_rules, &mut body)).await {
+            None => match shared
+                .supervisor
+                .round(SCRAPE, self.fetch.fetch(&self.fetch_rules, &mut body))
+                .await
+            {
                 Ok(fetched) => fetched.err().map(ScrapeError::from),
                 Err(panicked) => Some(panicked.into()),
             },
@@ -235,9 +252,13 @@ impl ScrapeLoop {
         fetched: Fetched,
     ) -> Box<TargetMemory> {
         let this = Arc::clone(self);
-        let stored = self.shared.workers.run(move || this.store(memory, fetched)).await;
-        stored.unwrap_or_else(|panicked| {
-            self.tell_of_panic(panicked);
+        let stored = self
+            .shared
+            .workers
+            .run(SCRAPE, move || this.store(memory, fetched))
+            .await;
+        stored.unwrap_or_else(|ended| {
+            self.tell_of_panic(ended);
             self.fresh_memory()
         })
     }
@@ -252,10 +273,11 @@ impl ScrapeLoop {
             deadline,
         } = fetched;
         let shared = &*self.shared;
+        let supervisor = &shared.supervisor;
         let format = match failure {
-            None => {
-                caught(|| self.format(&mut body, deadline)).unwrap_or_else(|panicked| Err(panicked.into()))
-            }
+            None => supervisor
+                .catch(SCRAPE, || self.format(&mut body, deadline))
+                .unwrap_or_else(|panicked| Err(panicked.into())),
             Some(failure) => Err(failure),
         };
         if let Err(error) = &format {
@@ -280,7 +302,7 @@ impl ScrapeLoop {
         let mut scratch = shared.scratches.take();
         let (appender, rules) = (&*shared.appender, self.sample_rules());
         let bytes = body.bytes.as_slice();
-        let ingested = caught(|| {
+        let ingested = supervisor.catch(SCRAPE, || {
             let body = format.map(|format| (format, bytes));
             memory.ingest(appender, &rules, scrape(body), &mut scratch)
         });
@@ -289,7 +311,9 @@ impl ScrapeLoop {
             scratch = Scratch::default();
             memory.restart();
             let failed = ScrapeError::Panicked(panicked.clone());
-            let again = caught(|| memory.ingest(appender, &rules, scrape(Err(failed)), &mut scratch));
+            let again = supervisor.catch(SCRAPE, || {
+                memory.ingest(appender, &rules, scrape(Err(failed)), &mut scratch)
+            });
             again.unwrap_or_else(|_| {
                 scratch = Scratch::default();
                 memory = self.fresh_memory();
@@ -354,7 +378,8 @@ impl ScrapeLoop {
     }
 
     /// Tells status, metrics and log of a panic that nothing was stored about.
-    fn tell_of_panic(&self, panicked: Panicked) {
+    fn tell_of_panic(&self, ended: Ended) {
+        let Ended::Panicked(panicked) = ended else { return };
         self.tell(
             &Report::of_failure(panicked.into(), 0.0),
             self.shared.clock.now_ms(),
@@ -395,7 +420,7 @@ impl ScrapeLoop {
 
     /// Tells status, metrics and log about a scrape.
     fn tell(&self, report: &Report, timestamp_ms: i64) {
-        let status = TargetStatus {
+        *self.target.status.lock() = TargetStatus {
             health: if report.error.is_none() {
                 Health::Up
             } else {
@@ -408,12 +433,6 @@ impl ScrapeLoop {
             last_scrape_ms: Some(timestamp_ms),
             last_duration_s: report.duration_s,
         };
-        let before = std::mem::replace(&mut *self.target.status.lock(), status.clone());
-        if let Some(ScrapeError::Panicked(panicked)) = &report.error
-            && before.last_error != status.last_error
-        {
-            tracing::error!(target_url = %self.target.url, scrape_pool = %self.config.job_name, error = %panicked, "A scrape ended in a fault of this program; the next one begins anew");
-        }
         self.count(report);
         let url = &self.target.url;
         let refused = &report.refused;
@@ -442,7 +461,6 @@ impl ScrapeLoop {
     fn count(&self, report: &Report) {
         let metrics = &self.shared.metrics;
         match &report.error {
-            Some(ScrapeError::Panicked(_)) => metrics.panics.inc(),
             Some(error) if error.is_body_limit() => metrics.exceeded_body_size_limit.inc(),
             Some(ScrapeError::Sample(SampleError::SampleLimit)) => metrics.exceeded_sample_limit.inc(),
             Some(ScrapeError::Sample(SampleError::BucketLimit)) => metrics.exceeded_bucket_limit.inc(),
@@ -479,7 +497,7 @@ impl ScrapeLoop {
             timestamp_ms = wait => timestamp_ms,
         };
         let this = Arc::clone(&self);
-        let ended = self.shared.workers.run(move || {
+        let ended = self.shared.workers.run(END, move || {
             let mut scratch = this.shared.scratches.take();
             let (appender, target) = (&*this.shared.appender, &this.target.public);
             let extra = this.config.extra_scrape_metrics;
@@ -492,10 +510,8 @@ impl ScrapeLoop {
             Ok(Err(error)) => {
                 tracing::warn!(target_url = %self.target.url, %error, "Stale commit failed");
             }
-            Err(panicked) => {
-                self.shared.metrics.panics.inc();
-                tracing::error!(target_url = %self.target.url, error = %panicked, "Stale commit failed");
-            }
+            // The panic has been told.
+            Err(_) => {}
         }
     }
 }

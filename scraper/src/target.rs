@@ -136,6 +136,11 @@ impl std::fmt::Display for Quoted<'_> {
 }
 
 impl Target {
+    /// Targets with the same key have the same series behind the same URL.
+    pub(crate) fn series_key(&self) -> (Labels, String) {
+        (self.public.clone(), self.url.clone())
+    }
+
     /// Tells targets of a job apart: those with equal labels and URL are one.
     pub(crate) fn hash(&self) -> u64 {
         let mut hash = Fnv64::default();

@@ -2,12 +2,11 @@
 //! serve the network only hand over, so that a body of a hundred megabytes delays nobody's request and no other scrape's
 //! timeout.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
+use supervise::{Ended, Supervisor};
 use tokio::sync::oneshot;
 
 /// Fewest threads: a huge body takes one of them for a while.
@@ -15,46 +14,13 @@ const THREADS_MIN: usize = 2;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A panic of somebody else's code; the text is its message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("panic: {0}")]
-pub struct Panicked(pub(crate) String);
-
-impl Panicked {
-    pub(crate) fn new(payload: &(dyn Any + Send)) -> Self {
-        let text = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned());
-        Panicked(text.unwrap_or_else(|| "without a message".to_owned()))
-    }
-}
-
-/// Calls `work`; a panic is an error. What `work` has left half done is the caller's to clear away.
-pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Panicked::new(&*payload))
-}
-
-/// Awaits `future`; a panic is an error, and drops the future.
-pub(crate) async fn caught_async<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|context| {
-        use std::task::Poll;
-        match caught(|| future.as_mut().poll(context)) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-            Err(panicked) => Poll::Ready(Err(panicked)),
-        }
-    })
-    .await
-}
-
 /// The threads. They end once the last handle is gone and everything handed over is done.
 ///
 /// The queue needs no bound of its own: each loop waits for its work, so that it holds one piece a target at most.
 pub(crate) struct Workers {
     /// Nothing where work is done at once, on whichever thread asks.
     queue: Option<Arc<Queue>>,
+    supervisor: Supervisor,
 }
 
 #[derive(Default)]
@@ -80,7 +46,7 @@ impl Drop for Workers {
 
 impl Workers {
     /// A thread for each processor.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(supervisor: &Supervisor) -> Self {
         let queue = Arc::new(Queue::default());
         let threads = std::thread::available_parallelism().map_or(THREADS_MIN, usize::from);
         let mut started = 0;
@@ -94,31 +60,39 @@ impl Workers {
         }
         Workers {
             queue: (started > 0).then_some(queue),
+            supervisor: supervisor.clone(),
         }
     }
 
     /// No threads: work is done at once. For tests under a paused clock, which would run on while a thread works.
     #[cfg(test)]
-    pub(crate) fn inline() -> Self {
-        Workers { queue: None }
+    pub(crate) fn inline(supervisor: &Supervisor) -> Self {
+        Workers {
+            queue: None,
+            supervisor: supervisor.clone(),
+        }
     }
 
-    /// Does `work` on one of the threads. It is done to its end even where nobody waits for it any more.
+    /// Does `work`, a round of `task`, on one of the threads. It is done to its end even where nobody waits for it any
+    /// more.
     ///
     /// # Errors
     /// When it panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        task: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Panicked> {
+    ) -> Result<T, Ended> {
+        let supervisor = self.supervisor.clone();
+        let work = move || supervisor.catch(task, work);
         let Some(queue) = &self.queue else {
-            return caught(work);
+            return Ok(work()?);
         };
         let (done, result) = oneshot::channel();
-        queue.push(Box::new(move || drop(done.send(caught(work)))));
+        queue.push(Box::new(move || drop(done.send(work()))));
         match result.await {
-            Ok(result) => result,
-            Err(_) => Err(Panicked("the threads are gone".to_owned())),
+            Ok(result) => Ok(result?),
+            Err(_) => Err(Ended::Cancelled { task }),
         }
     }
 }
@@ -152,30 +126,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_costs_one_piece_of_work() {
-        let workers = Workers::start();
+        let supervisor = Supervisor::new(&metrics::Registry::new());
+        let workers = Workers::start(&supervisor);
         for _ in 0..20 {
-            let panicked = workers.run(|| panic!("of work {}", 1)).await;
-            assert_eq!(panicked, Err::<(), _>(Panicked("of work 1".to_owned())));
+            let panicked = workers.run("work", || panic!("of work {}", 1)).await;
+            let panicked: Result<(), _> = panicked;
+            assert!(panicked.unwrap_err().to_string().contains("of work 1"));
         }
+        assert_eq!(supervisor.panics("work"), 20);
         let name = || std::thread::current().name().map(str::to_owned);
-        let name = workers.run(name).await.unwrap().unwrap();
+        let name = workers.run("work", name).await.unwrap().unwrap();
         assert!(name.starts_with("scrape-"), "{name}");
-        assert_eq!(
-            caught_async(async { panic!("of a future") }).await,
-            Err::<(), _>(Panicked("of a future".to_owned()))
-        );
     }
 
     #[tokio::test]
     async fn long_work_does_not_hold_up_the_rest() {
-        let workers = Workers::start();
+        let workers = Workers::start(&Supervisor::new(&metrics::Registry::new()));
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        let long = workers.run(move || wait.recv().is_ok());
+        let long = workers.run("work", move || wait.recv().is_ok());
         let mut long = std::pin::pin!(long);
         tokio::select! {
             biased;
             _ = &mut long => panic!("nobody has let it go"),
-            short = workers.run(|| 1) => assert_eq!(short, Ok(1)),
+            short = workers.run("work", || 1) => assert_eq!(short, Ok(1)),
         }
         go.send(()).unwrap();
         assert_eq!(long.await, Ok(true));

@@ -43,7 +43,7 @@ pub(crate) enum ReloadError {
     Encoding(#[from] EncodingError),
     /// A scrape pool cannot be built.
     #[error("{0}")]
-    Scrape(#[from] scraper::ApplyError),
+    Scrape(#[from] scraper::PrepareError),
 }
 
 /// XOR chunks are configured, and start timestamps are to be stored.
@@ -129,7 +129,11 @@ impl Reloader {
         let labels = config.global.external_labels();
         // What can fail comes first, and changes nothing that the rest would contradict: the rules are the last of it,
         // and they exchange themselves as a whole.
-        scraper::Manager::check(&jobs)?;
+        let found_by = jobs
+            .iter()
+            .map(|job| (job.job_name.clone(), job.discovery.list()))
+            .collect();
+        let scrapes = self.scraper.prepare(jobs, &labels)?;
         let log_path = &config.global.query_log_file;
         let query_log = QueryLog::open(log_path).map_err(|source| ReloadError::QueryLog {
             path: log_path.clone(),
@@ -143,11 +147,7 @@ impl Reloader {
         self.rules.load(self.rule_settings(&config)).await?;
         self.notifier.apply(alerts);
         self.queries.log.set(query_log);
-        let found_by = jobs
-            .iter()
-            .map(|job| (job.job_name.clone(), job.discovery.list()))
-            .collect();
-        self.scraper.apply(jobs, &labels).await?;
+        self.scraper.apply(scrapes).await;
         self.apply_storage(&config, xor2_floats);
         self.subquery_step_ms
             .store(config.global.evaluation_interval.as_ms(), Ordering::Relaxed);

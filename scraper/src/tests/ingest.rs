@@ -5,7 +5,7 @@ use model::labels::{Labels, NameScheme};
 use model::relabel::{RelabelAction, RelabelConfig, RelabelRule};
 
 use super::store::MemoryStore;
-use crate::absorb::{SampleRules, Scratch, schema_for_factor};
+use crate::body::{SampleRules, Scratch, schema_for_factor};
 use crate::error::{FetchError, ScrapeError};
 use crate::ingest::{ExtraReport, Refused, Report, Scrape, TargetMemory};
 use crate::labels::{LabelLimits, LabelRules};

@@ -9,6 +9,7 @@ use metrics::Registry;
 use model::clock::Clock;
 use model::labels::Labels;
 use parking_lot::Mutex;
+use supervise::Supervisor;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +69,7 @@ fn bench(yaml: &str) -> Bench {
 fn bench_with(yaml: &str, registry: &Registry) -> Bench {
     let store = Arc::new(MemoryStore::default());
     let answers = Arc::new(Answers(Mutex::new(Some("a 1\n".to_owned()))));
+    let supervisor = Supervisor::new(registry);
     let shared = Arc::new(Shared {
         appender: Arc::clone(&store) as _,
         clock: Arc::new(PausedClock(Instant::now())),
@@ -75,7 +77,8 @@ fn bench_with(yaml: &str, registry: &Registry) -> Bench {
         options: Options::default(),
         scratches: Buffers::default(),
         bodies: Buffers::default(),
-        workers: Workers::inline(),
+        workers: Workers::inline(&supervisor),
+        supervisor,
         shutdown: CancellationToken::new(),
     });
     let config = Arc::new(config(yaml));
@@ -89,14 +92,15 @@ fn bench_with(yaml: &str, registry: &Registry) -> Bench {
 }
 
 fn groups(addresses: &[&str]) -> Groups {
-    vec![Arc::new(TargetGroup {
+    let group = TargetGroup {
         source: "0".into(),
         targets: addresses
             .iter()
             .map(|address| Labels::from_pairs([("__address__", address)]))
             .collect(),
         labels: Labels::empty(),
-    })]
+    };
+    [Arc::new(group)].into()
 }
 
 fn times(store: &MemoryStore) -> Vec<i64> {
@@ -156,10 +160,11 @@ async fn a_panic_costs_one_scrape() {
         let status = target.status.lock().clone();
         (status.health, status.last_error)
     };
-    let failed = (
-        Health::Down,
-        "internal error, please report it: panic: told to".to_owned(),
-    );
+    let has_failed = |bench: &Bench| {
+        let (health, error) = status(bench);
+        let told = error.starts_with("internal error, please report it: panic in scrape: told to");
+        assert!(health == Health::Down && told, "{health:?} {error}");
+    };
     let mut batches = 1;
     for cause in ["body", "storage"] {
         match cause {
@@ -169,7 +174,7 @@ async fn a_panic_costs_one_scrape() {
         batches += 1;
         bench.store.wait_for(batches).await;
         tokio::task::yield_now().await;
-        assert_eq!(status(&bench), failed, "{cause}");
+        has_failed(&bench);
         assert_eq!(bench.store.report("up").as_deref(), Some("0"));
         assert!(bench.store.last()[0].starts_with(r#"{__name__="a", instance="x:1", job="j"} stale @"#));
         *bench.answers.0.lock() = Some("a 1\n".to_owned());
@@ -182,7 +187,7 @@ async fn a_panic_costs_one_scrape() {
     // Where not even the report can be stored, it is on the page all the same.
     bench.store.panic(2);
     tokio::time::sleep(Duration::from_secs(15)).await;
-    assert_eq!(status(&bench), failed);
+    has_failed(&bench);
     assert_eq!(bench.store.batches().len(), batches);
     bench.store.wait_for(batches + 1).await;
     tokio::task::yield_now().await;
@@ -194,7 +199,7 @@ async fn a_panic_costs_one_scrape() {
     );
     let counted = registry.render(metrics::Format::Text);
     assert!(
-        counted.contains("narthex_target_scrapes_panicked_total 3\n"),
+        counted.contains("narthex_task_panics_total{task=\"scrape\"} 4\n"),
         "{counted}"
     );
 }
@@ -261,7 +266,7 @@ async fn a_new_interval_keeps_what_is_known() {
     bench.store.wait_for(2).await;
     let resolved = bench.store.resolved();
     let slower = Arc::new(config("{job_name: j, scrape_interval: 20s}"));
-    bench.pool.reload(slower, &groups(&["x:1"]), 0).unwrap();
+    bench.pool.reconfigure(slower, &groups(&["x:1"]), 0);
     bench.store.wait_for(4).await;
     let times = times(&bench.store);
     assert_eq!(times[3] - times[2], 20_000);
@@ -289,8 +294,7 @@ metric_relabel_configs: [{target_label: new, replacement: label}]
 ";
     bench
         .pool
-        .reload(Arc::new(config(rules)), &groups(&["x:1"]), 0)
-        .unwrap();
+        .reconfigure(Arc::new(config(rules)), &groups(&["x:1"]), 0);
     bench.store.wait_for(3).await;
     assert!(bench.store.last()[0].starts_with(r#"{__name__="a", instance="x:1", job="j", new="label"} 1 "#));
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -312,8 +316,7 @@ async fn an_unchanged_configuration_disturbs_nothing() {
     assert!(
         bench
             .pool
-            .reload(Arc::new(config(JOB)), &groups(&["x:1"]), 0)
-            .unwrap()
+            .reconfigure(Arc::new(config(JOB)), &groups(&["x:1"]), 0)
             .is_empty()
     );
     bench.store.wait_for(3).await;
@@ -354,13 +357,103 @@ relabel_configs: [{action: drop, source_labels: [__address__], regex: 'x:.*'}]
     assert_eq!(bench.pool.targets().count(), 1);
 }
 
+async fn apply(manager: &crate::Manager, configs: Vec<crate::ScrapeConfig>) {
+    let prepared = manager.prepare(configs, &Labels::empty()).unwrap();
+    manager.apply(prepared).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_prepared_changes_nothing() {
+    let store = Arc::new(MemoryStore::default());
+    let clock = Arc::new(PausedClock(Instant::now()));
+    let manager = crate::Manager::new(store, clock, &Registry::new(), Options::default());
+    apply(&manager, vec![config(JOB)]).await;
+    let found = BTreeMap::from([
+        ("j".to_owned(), groups(&["a b"])),
+        ("k".to_owned(), groups(&["x:1"])),
+    ]);
+    manager.update(Arc::new(found)).await;
+    let ok = "{job_name: k, scrape_interval: 20s}";
+    for (bad, message) in [
+        (
+            "{job_name: j, tls_config: {ca_file: /nowhere/ca.pem}}",
+            r#"scrape pool "j": error creating HTTP client: unable to read CA cert /nowhere/ca.pem"#,
+        ),
+        (
+            "{job_name: j, scrape_failure_log_file: /nowhere/log}",
+            "scrape_failure_log_file /nowhere/log: ",
+        ),
+    ] {
+        let error = manager
+            .prepare(vec![config(ok), config(bad)], &Labels::empty())
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(error.starts_with(message), "{error}");
+        let targets = manager.targets();
+        assert_eq!((targets.len(), targets[0].job.as_str()), (1, "j"));
+        assert_eq!(targets[0].active[0].interval(), "10s");
+    }
+    apply(&manager, vec![config(ok)]).await;
+    let targets = manager.targets();
+    assert_eq!((targets.len(), targets[0].job.as_str()), (1, "k"));
+    manager.stop().await;
+}
+
+/// Building a client reads certificates and takes milliseconds: twenty thousand jobs must not each have one.
+#[tokio::test(start_paused = true)]
+async fn many_jobs_share_clients_and_are_synced_once() {
+    const JOBS: usize = 500;
+    let store = Arc::new(MemoryStore::default());
+    let clock = Arc::new(PausedClock(Instant::now()));
+    let registry = Registry::new();
+    let manager = crate::Manager::new(store, clock, &registry, Options::default());
+    let name = |number: usize| format!("j{number}");
+    let all = |interval: &str| -> Vec<crate::ScrapeConfig> {
+        (0..JOBS)
+            .map(|number| {
+                config(&format!(
+                    "{{job_name: {}, scrape_interval: {interval}}}",
+                    name(number)
+                ))
+            })
+            .collect()
+    };
+    let mut found: BTreeMap<String, Groups> =
+        (0..JOBS).map(|number| (name(number), groups(&["a b"]))).collect();
+    for built in [1, 0] {
+        let prepared = manager.prepare(all("1h"), &Labels::empty()).unwrap();
+        assert_eq!(prepared.clients_built, built);
+        manager.apply(prepared).await;
+        manager.update(Arc::new(found.clone())).await;
+    }
+    found.insert(name(7), groups(&["a b", "a c"]));
+    manager.update(Arc::new(found)).await;
+    assert_eq!(
+        manager
+            .targets()
+            .iter()
+            .map(|pool| pool.active.len())
+            .sum::<usize>(),
+        JOBS + 1
+    );
+    let text = registry.render(metrics::Format::Text);
+    let syncs = |job: &str| format!("prometheus_target_scrape_pool_sync_total{{scrape_job=\"{job}\"}}");
+    let count = |job| {
+        let line = text.lines().find_map(|line| line.strip_prefix(&syncs(job)));
+        line.map(str::trim)
+    };
+    assert_eq!((count("j7"), count("j8")), (Some("2"), Some("1")));
+    manager.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_manager_follows_discovery() {
     let store = Arc::new(MemoryStore::default());
     let clock = Arc::new(PausedClock(Instant::now()));
     let registry = Registry::new();
     let manager = crate::Manager::new(Arc::clone(&store) as _, clock, &registry, Options::default());
-    manager.apply(vec![config(JOB)], &Labels::empty()).await.unwrap();
+    apply(&manager, vec![config(JOB)]).await;
     let (found, receiver) =
         tokio::sync::watch::channel(Arc::new(BTreeMap::from([("j".to_owned(), groups(&[]))])));
     let shutdown = CancellationToken::new();
@@ -387,10 +480,10 @@ async fn the_manager_follows_discovery() {
             .render(metrics::Format::Text)
             .contains("prometheus_target_scrape_pool_targets{scrape_job=\"j\"} 1")
     );
-    manager.apply(vec![], &Labels::empty()).await.unwrap();
+    apply(&manager, vec![]).await;
     assert!(manager.targets().is_empty());
     // Configured again while discovery has nothing new to say.
-    manager.apply(vec![config(JOB)], &Labels::empty()).await.unwrap();
+    apply(&manager, vec![config(JOB)]).await;
     assert_eq!(manager.targets()[0].active.len(), 1);
     shutdown.cancel();
     running.await.unwrap();

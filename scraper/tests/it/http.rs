@@ -26,7 +26,8 @@ async fn scrape(target: &Target, settings: &str) -> (ActiveTarget, Arc<Store>) {
         &Registry::new(),
         Options::default(),
     );
-    manager.apply(vec![config], &Labels::empty()).await.unwrap();
+    let prepared = manager.prepare(vec![config], &Labels::empty()).unwrap();
+    manager.apply(prepared).await;
     let group = TargetGroup {
         source: "0".into(),
         targets: vec![Labels::from_pairs([("__address__", target.address.to_string())])],
@@ -35,7 +36,7 @@ async fn scrape(target: &Target, settings: &str) -> (ActiveTarget, Arc<Store>) {
     let stored = store.next();
     let update = manager.update(Arc::new(BTreeMap::from([(
         "j".to_owned(),
-        vec![Arc::new(group)],
+        vec![Arc::new(group)].into(),
     )])));
     tokio::join!(stored, update);
     // The state is told after the samples are stored, in the same breath.

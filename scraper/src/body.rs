@@ -108,7 +108,7 @@ impl Scratch {
 }
 
 /// A body on its way into a batch.
-pub(crate) struct Absorb<'a> {
+pub(crate) struct BodyReader<'a> {
     pub(crate) table: &'a mut Table,
     pub(crate) families: &'a mut Families,
     pub(crate) rules: &'a SampleRules<'a>,
@@ -139,7 +139,7 @@ struct Place {
     new: bool,
 }
 
-impl<'a> Absorb<'a> {
+impl<'a> BodyReader<'a> {
     pub(crate) fn new(
         table: &'a mut Table,
         families: &'a mut Families,
@@ -148,7 +148,7 @@ impl<'a> Absorb<'a> {
         counts: &'a mut Counts,
         now_ms: i64,
     ) -> Self {
-        Absorb {
+        BodyReader {
             table,
             families,
             rules,
