@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,19 +111,30 @@ impl Files for DiskFiles {
     }
 
     fn lock(&self, path: &Path) -> Result<FileLock> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|e| io_error("open", path, e))?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|e| io_error("lock", path, e.into()))?;
+        let file = loop {
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+                .map_err(|e| io_error("open", path, e))?;
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+                .map_err(|e| io_error("lock", path, e.into()))?;
+            // Whoever had it may have removed it in between: a file without a name locks nothing.
+            let own = file.metadata().map_err(|e| io_error("stat", path, e))?;
+            let same = |named: fs::Metadata| (named.dev(), named.ino()) == (own.dev(), own.ino());
+            if fs::metadata(path).is_ok_and(same) {
+                break file;
+            }
+        };
         // The process id is for people who look; nobody reads it.
         file.set_len(0)
             .and_then(|()| write!(&file, "{}", std::process::id()))
             .map_err(|e| io_error("write", path, e))?;
-        Ok(FileLock(Box::new(file)))
+        Ok(FileLock(Box::new(DiskLock {
+            file,
+            path: path.to_owned(),
+        })))
     }
 
     fn disk_space(&self, path: &Path) -> Option<DiskSpace> {
@@ -131,6 +143,20 @@ impl Files for DiskFiles {
             total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
             free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
+    }
+}
+
+struct DiskLock {
+    #[expect(dead_code, reason = "holds the lock until it is closed")]
+    file: File,
+    path: PathBuf,
+}
+
+impl Drop for DiskLock {
+    /// Removed while it is still locked, so that nobody else's is.
+    fn drop(&mut self) {
+        // What cannot be removed is in nobody's way: the lock is the system's, not the name.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -165,5 +191,26 @@ impl FileWriter for DiskWriter {
 
     fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_once_and_leaves_nothing_behind() {
+        let folder = std::env::temp_dir().join(format!("narthex-files-lock-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("lock");
+        let lock = DiskFiles.lock(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+        assert!(DiskFiles.lock(&path).is_err(), "it is held");
+        drop(lock);
+        assert!(!path.exists());
+        // What a killed process has left is no hindrance.
+        fs::write(&path, "4711").unwrap();
+        drop(DiskFiles.lock(&path).unwrap());
+        fs::remove_dir(&folder).unwrap();
     }
 }

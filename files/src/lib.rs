@@ -145,7 +145,7 @@ pub trait Files: Send + Sync + fmt::Debug {
     /// When the system refuses.
     fn truncate(&self, path: &Path, len: u64) -> Result<()>;
 
-    /// Takes the exclusive lock at `path`, creating the file; held until the result is dropped.
+    /// Takes the exclusive lock at `path`, creating the file; held until the result is dropped, which removes the file.
     ///
     /// # Errors
     /// Of kind [`io::ErrorKind::WouldBlock`] when another process (or another lock of this one) holds it.

@@ -26,6 +26,8 @@ pub enum Fault {
     CallsFrom(u64),
     /// Read number `.0` fails: a bad sector, or no room for another mapping.
     Read(u64),
+    /// Call number `.0` panics: stands for a fault in our own code at that place.
+    Panic(u64),
     /// Like [`Fault::FreezeAtCall`], but if the call is a write, half of it is done.
     TornAtCall(u64),
 }
@@ -65,6 +67,10 @@ impl Faults {
     pub(super) fn step(&mut self) -> io::Result<()> {
         self.calls += 1;
         let calls = self.calls;
+        assert!(
+            !self.list.contains(&Fault::Panic(calls)),
+            "call {calls} was told to panic"
+        );
         if self.list.contains(&Fault::FreezeAtCall(calls)) {
             self.frozen = true;
         }

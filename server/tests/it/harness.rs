@@ -183,6 +183,8 @@ impl Server {
             );
             tokio::time::sleep(POLL).await;
         }
+        let lock = self.folder.join("data/lock");
+        assert!(!lock.exists(), "a clean stop leaves {}", lock.display());
     }
 
     /// Starts it again on the same folder.

@@ -263,6 +263,25 @@ fn flip(path: &Path, at: usize) {
 }
 
 #[test]
+fn a_folder_that_holds_no_store_is_not_all_well() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path();
+    std::fs::create_dir_all(path.join("apt/sources.list.d")).expect("folder");
+    std::fs::write(path.join("apt/sources.list"), "deb").expect("file");
+    for command in ["verify", "repair", "repair --yes"] {
+        let (code, out, err) = run(path, &format!("tsdb {command} apt"), "");
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{command}");
+        assert!(
+            err.contains("apt holds no store") && err.contains("--storage.tsdb.path"),
+            "{err}"
+        );
+    }
+    // What a server has just made is one, empty as it is.
+    std::fs::create_dir_all(path.join("data/wal")).expect("folder");
+    assert!(good(path, "tsdb verify data").contains("0 checked: all is well"));
+}
+
+#[test]
 fn folders_are_verified_and_healed() {
     for name in ["plain", "deleted", "scraped"] {
         let Some(folder) = reference_data(name) else {

@@ -1,5 +1,6 @@
 //! Chunk segments: the files below `chunks/` in a block (`tsdb/docs/block-chunks.md`).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,7 +36,8 @@ pub struct ChunkMeta {
 /// The chunks of a block.
 #[derive(Debug)]
 pub struct Segments {
-    segments: Vec<(FilePath, Mapped)>,
+    /// By number, from 0: one may be missing.
+    segments: BTreeMap<u64, (FilePath, Mapped)>,
 }
 
 impl Segments {
@@ -45,11 +47,17 @@ impl Segments {
     /// When a segment cannot be mapped or is none.
     pub fn open(files: &dyn Files, dir: &Path) -> Result<Self, StorageError> {
         let dir = dir.join(CHUNKS_DIR);
-        let mut segments = Vec::new();
+        let mut segments = BTreeMap::new();
         for entry in files.list(&dir)? {
-            if entry.name.parse::<u64>().is_err() {
+            // Files are numbered from 1, references from 0.
+            let number = entry
+                .name
+                .parse::<u64>()
+                .ok()
+                .and_then(|number| number.checked_sub(1));
+            let Some(number) = number else {
                 continue;
-            }
+            };
             let path = dir.join(&entry.name);
             let bytes = files.map(&path)?;
             let path = FilePath(path);
@@ -62,14 +70,14 @@ impl Segments {
                 Ok(VERSION) | Err(_) => return Err(path.corrupt(bytes.len(), "shorter than its header")),
                 Ok(version) => return Err(path.corrupt(4, format!("unknown version {version}"))),
             }
-            segments.push((path, bytes));
+            segments.insert(number, (path, bytes));
         }
         Ok(Segments { segments })
     }
 
     /// Bytes of all segments.
     pub fn size_bytes(&self) -> u64 {
-        self.segments.iter().map(|(_, bytes)| bytes.len() as u64).sum()
+        self.segments.values().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
     /// The chunk at a reference; its checksum has been verified.
@@ -77,11 +85,12 @@ impl Segments {
     /// # Errors
     /// When there is no chunk or it is damaged.
     pub fn chunk(&self, reference: u64) -> Result<ChunkData<'_>, StorageError> {
-        let (number, at) = ((reference >> 32) as usize, reference as u32 as usize);
-        let Some((path, segment)) = self.segments.get(number) else {
-            let path = FilePath(match self.segments.first() {
-                Some((FilePath(path), _)) => path.with_file_name(segment_name(number)),
-                None => PathBuf::from(CHUNKS_DIR).join(segment_name(number)),
+        let (number, at) = (reference >> 32, reference as u32 as usize);
+        let Some((path, segment)) = self.segments.get(&number) else {
+            let name = segment_name(number as usize);
+            let path = FilePath(match self.segments.first_key_value() {
+                Some((_, (FilePath(path), _))) => path.with_file_name(name),
+                None => PathBuf::from(CHUNKS_DIR).join(name),
             });
             return Err(path.corrupt(at, "the index refers to a segment that is missing"));
         };
@@ -104,7 +113,7 @@ impl Segments {
 
     /// An error about the chunk at a reference.
     pub(crate) fn corrupt(&self, reference: u64, what: impl Into<String>) -> StorageError {
-        let path = self.segments.get((reference >> 32) as usize);
+        let path = self.segments.get(&(reference >> 32));
         let path = path.map_or_else(|| FilePath(PathBuf::from(CHUNKS_DIR)), |(path, _)| path.clone());
         path.corrupt(reference as u32 as usize, what)
     }

@@ -70,22 +70,34 @@ pub(super) enum Samples {
 impl Shared {
     /// One round. Fails at the first error; the next round takes up where this one left.
     pub(super) fn compact(&self) -> Result<()> {
+        let _guard = self.head().poison_on_panic("compaction");
         let mut pending = self.compacting.lock();
         self.counters.rounds.fetch_add(1, Ordering::Relaxed);
         let result = self.round(&mut pending);
-        if let Err(error) = &result
-            && !matches!(error, StorageError::Closed)
-        {
-            self.counters.failed.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%error, "compaction failed");
+        if !matches!(result, Err(StorageError::Closed)) {
+            let failed = u64::from(result.is_err());
+            self.counters.failed.fetch_add(failed, Ordering::Relaxed);
+            self.setbacks.lock().note("compaction", &result);
         }
         result
     }
 
     fn round(&self, pending: &mut Pending) -> Result<()> {
         self.remove_stray(pending)?;
-        if !self.settle(pending)? {
+        let cut = self.head().heal().and_then(|_| self.cut_head(pending));
+        // A head that cannot be cut is no reason to let the disk run full.
+        self.remove_expired(pending)?;
+        if !cut? {
             return Ok(());
+        }
+        self.merge_blocks(pending)?;
+        self.remove_expired(pending)
+    }
+
+    /// Writes what of the head is due as blocks; false where old views hinder it.
+    fn cut_head(&self, pending: &mut Pending) -> Result<bool> {
+        if !self.settle(pending)? {
+            return Ok(false);
         }
         let mut cut_head = false;
         while self.head().is_compactable() && !self.stop.is_stopping() {
@@ -95,7 +107,7 @@ impl Shared {
             cut_head = true;
             pending.truncate_ms = Some(end_ms);
             if !self.settle(pending)? {
-                return Ok(());
+                return Ok(false);
             }
         }
         if cut_head {
@@ -103,9 +115,7 @@ impl Shared {
             // The one before is of no use: a checkpoint was written, or late samples were forgotten.
             self.head_snapshot();
         }
-        self.remove_expired(pending)?;
-        self.merge_blocks(pending)?;
-        self.remove_expired(pending)
+        Ok(true)
     }
 
     /// Finishes what was put off; false where old views still hinder it.
@@ -392,7 +402,13 @@ impl Shared {
     }
 
     pub(super) fn compaction_loop(&self) {
-        while !self.stop.wait(self.options.compaction_interval, true) {
+        loop {
+            let pause = self.setbacks.lock().pause();
+            // Whoever appends wakes this thread as long as the head is due; after a failure that does not count.
+            let (pause, wakeable) = pause.map_or((self.options.compaction_interval, true), |p| (p, false));
+            if self.stop.wait(pause, wakeable) {
+                return;
+            }
             // Logged and counted where it happens; the next round tries again.
             let _ = self.reload_blocks();
             let _ = self.compact();

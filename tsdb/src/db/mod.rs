@@ -8,6 +8,7 @@ mod querier;
 mod read_only;
 mod reload;
 mod retention;
+mod setbacks;
 mod stale;
 mod status;
 mod telemetry;
@@ -38,6 +39,7 @@ use blocks::{BlockSource, in_order_end_ms};
 use compaction::{Pending, Samples};
 use files::{FileLock, Files, Result, io_error};
 use querier::{MergedQuerier, Source};
+use setbacks::Setbacks;
 use telemetry::Durations;
 
 pub use blocks::DamagedBlock;
@@ -72,6 +74,8 @@ struct Shared {
     /// Age in milliseconds, bytes, percent of the disk.
     retention: Mutex<(i64, u64, f64)>,
     counters: CompactionCounters,
+    /// Of compaction.
+    setbacks: Mutex<Setbacks>,
     /// Share of stale series at which they leave the head, as bits.
     stale_threshold: AtomicU64,
     /// Set when metrics are registered.
@@ -193,6 +197,7 @@ impl Db {
             retention: Mutex::new(retention),
             stale_threshold,
             counters: CompactionCounters::default(),
+            setbacks: Mutex::default(),
             durations: OnceLock::new(),
             stop: Stop::default(),
             lock: Mutex::new(lock),
@@ -413,7 +418,10 @@ fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>> {
         let of_thread = Arc::clone(shared);
         std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || work(&of_thread))
+            .spawn(move || {
+                let _guard = of_thread.head().poison_on_panic("work in the background");
+                work(&of_thread);
+            })
             .map_err(|e| io_error("start a thread for", &shared.dir, e))
     };
     shared.head().set_chunk_writer(true);
@@ -470,6 +478,10 @@ impl Shared {
     fn chunk_loop(&self) {
         while !self.stop.is_stopping() {
             self.head().write_chunks(CHUNK_PATIENCE);
+            if self.head().is_damaged() {
+                // Healed by the next round of compaction.
+                self.stop.wake();
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use metrics::{Collected, Histogram, Kind, Registry, Summary, exponential_buckets};
 
 use super::{Db, Shared};
+use crate::head::ByType;
 use crate::wal::Wal;
 
 const PREFIX: &str = "prometheus_tsdb_";
@@ -95,6 +96,7 @@ impl Db {
                     "Length of the newest snapshot of the head.",
                 )
                 .sample(&[], shared.head().snapshot_bytes() as f64);
+            healing(&shared, &mut out);
             head(&shared, &mut out);
             samples(&shared, &mut out);
             exemplars(&shared, &mut out);
@@ -129,6 +131,25 @@ impl Out<'_> {
     fn time(&mut self, name: &str, help: &str, ms: i64) {
         self.gauge(name, help, ms as f64);
         self.gauge(&format!("{name}_seconds"), help, (ms / 1000) as f64);
+    }
+}
+
+fn healing(shared: &Shared, out: &mut Out<'_>) {
+    let counters = &shared.head().counters;
+    for (name, help, value) in [
+        (
+            "narthex_tsdb_head_chunks_healed_total",
+            "Damaged head chunks that were read from the log again.",
+            &counters.chunks_healed,
+        ),
+        (
+            "narthex_tsdb_head_chunks_lost_total",
+            "Damaged head chunks that the log had nothing of.",
+            &counters.chunks_lost,
+        ),
+    ] {
+        let value = value.load(Ordering::Relaxed) as f64;
+        out.0.family(name, Kind::Counter, help).sample(&[], value);
     }
 }
 
@@ -219,28 +240,30 @@ fn samples(shared: &Shared, out: &mut Out<'_>) {
         load(&counters.floats_appended),
         load(&counters.histograms_appended),
     );
-    let float_only = |out: &mut Out<'_>, name: &str, help: &str, value: &AtomicU64| {
-        by_type(out, name, help, load(value), 0.0);
-    };
-    float_only(
+    let late_histograms = load(&counters.late_histograms_appended);
+    by_type(
         out,
         "head_out_of_order_samples_appended_total",
         "Late samples taken.",
-        &counters.late_appended,
+        load(&counters.late_appended) - late_histograms,
+        late_histograms,
     );
-    float_only(
+    let refused = |out: &mut Out<'_>, name: &str, help: &str, value: &ByType| {
+        by_type(out, name, help, load(&value.floats), load(&value.histograms));
+    };
+    refused(
         out,
         "out_of_order_samples_total",
         "Samples refused as out of order.",
         &counters.out_of_order,
     );
-    float_only(
+    refused(
         out,
         "out_of_bound_samples_total",
         "Samples refused as out of bounds.",
         &counters.out_of_bounds,
     );
-    float_only(
+    refused(
         out,
         "too_old_samples_total",
         "Samples refused as older than the window.",
@@ -303,11 +326,10 @@ fn logs(shared: &Shared, out: &mut Out<'_>) {
             "Records written.",
             wal.appended_records() as f64,
         );
-        let failed = f64::from(u8::from(wal.is_closed()));
         out.counter(
             &name("writes_failed_total"),
-            "Writes that failed; the log is closed then.",
-            failed,
+            "Writes and syncs that failed.",
+            wal.failed_writes() as f64,
         );
     };
     log("wal", head.wal());

@@ -49,6 +49,7 @@ struct Applied {
     floats: u64,
     histograms: u64,
     late: u64,
+    late_histograms: u64,
     in_order: (i64, i64),
     late_range: (i64, i64),
 }
@@ -102,6 +103,7 @@ impl Appender for Head {
         outcome.accepted = 0;
         outcome.refused.clear();
         self.check_open()?;
+        let _guard = self.poison_on_panic("appending");
         if batch.is_empty() {
             return Ok(());
         }
@@ -384,6 +386,7 @@ impl Head {
             floats: 0,
             histograms: 0,
             late: 0,
+            late_histograms: 0,
             in_order: (i64::MAX, i64::MIN),
             late_range: (i64::MAX, i64::MIN),
         };
@@ -527,6 +530,7 @@ impl Head {
             }
             LateValue::Histogram(histogram) => {
                 applied.histograms += 1;
+                applied.late_histograms += 1;
                 log.histograms.push(HistogramEntry {
                     series: reference,
                     start_ms: entry.start_ms,
@@ -605,19 +609,29 @@ impl Head {
         }
         if applied.late > 0 {
             counters.late_appended.fetch_add(applied.late, Ordering::Relaxed);
+            counters
+                .late_histograms_appended
+                .fetch_add(applied.late_histograms, Ordering::Relaxed);
         }
         if exemplars > 0 {
             counters
                 .exemplars_appended
                 .fetch_add(exemplars, Ordering::Relaxed);
         }
-        for (_, _, refusal) in &outcome.refused {
-            let counter = match refusal {
+        for (list, _, refusal) in &outcome.refused {
+            let by_type = match refusal {
                 Refusal::OutOfOrder | Refusal::Overtaken => &counters.out_of_order,
                 Refusal::OutOfBounds => &counters.out_of_bounds,
                 Refusal::TooOld => &counters.too_old,
-                Refusal::OutOfOrderExemplar => &counters.exemplars_out_of_order,
+                Refusal::OutOfOrderExemplar => {
+                    counters.exemplars_out_of_order.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
                 _ => continue,
+            };
+            let counter = match list {
+                BatchList::Histograms => &by_type.histograms,
+                _ => &by_type.floats,
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }

@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 
 use super::chunk_queue::ChunkQueue;
 use crate::wal::codec::put_uvarint;
-use files::{Files, Mapped, Result};
+use files::{Files, Mapped, Result, is_not_found};
 
 const MAGIC: u32 = 0x0130_bc91;
 const VERSION: u8 = 1;
@@ -64,6 +64,8 @@ pub struct ChunkFileDamage {
 #[derive(Debug)]
 pub(crate) struct ChunkBytes {
     pub(crate) encoding: u8,
+    /// Whose chunk it is; 0 for one that lies in no file.
+    pub(crate) series: u64,
     data: Data,
 }
 
@@ -72,6 +74,7 @@ impl ChunkBytes {
     pub(crate) fn owned(encoding: u8, bytes: Vec<u8>) -> Self {
         ChunkBytes {
             encoding,
+            series: 0,
             data: Data::Owned(bytes),
         }
     }
@@ -239,9 +242,52 @@ impl ChunkFiles {
         pack(number, offset)
     }
 
-    /// Whether a chunk was found damaged: the logs have what it held, and replaying them writes it anew.
+    /// Whether a chunk was found damaged: the logs have what it held, and [`super::Head::heal`] writes it anew.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Says that what was found damaged has been written anew.
+    pub(crate) fn note_healed(&self) {
+        self.damaged.store(false, Ordering::Relaxed);
+    }
+
+    /// Lets go of files that somebody has removed: what is mapped of them would be gone with the next start, and what is
+    /// written to them is nowhere. Tells whether there are any.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub(crate) fn leave_missing(&self) -> Result<bool> {
+        let entries = self.files.list(&self.dir)?;
+        let is_there = |number: u32| entries.iter().any(|e| e.name.parse() == Ok(number));
+        let mut mapped = self.mapped.write();
+        let before = mapped.len();
+        mapped.retain(|number, _| is_there(*number));
+        let missing = mapped.len() < before || self.queue.leave_missing(is_there);
+        if missing {
+            self.damaged.store(true, Ordering::Relaxed);
+        }
+        Ok(missing)
+    }
+
+    /// The first file of which a snapshot has chunks that are no longer there, if any.
+    pub(crate) fn first_lost(&self, covered: &BTreeMap<u32, u64>) -> Option<u32> {
+        let mapped = self.mapped.read();
+        let is_lost = |(number, len): &(&u32, &u64)| {
+            **len > HEADER_BYTES as u64 && mapped.get(*number).is_none_or(|map| (map.len() as u64) < **len)
+        };
+        covered.iter().find(is_lost).map(|(number, _)| *number)
+    }
+
+    /// An error about a chunk, which is noted to be damaged.
+    pub(crate) fn damage(&self, chunk: u64, what: &str) -> StorageError {
+        self.damaged.store(true, Ordering::Relaxed);
+        let (number, offset) = unpack(chunk);
+        StorageError::Corrupt {
+            path: file_path(&self.dir, number),
+            offset: offset as u64,
+            what: format!("{what}; it is about to be read from the write-ahead log again"),
+        }
     }
 
     /// Tries again to write what could not be written.
@@ -265,27 +311,27 @@ impl ChunkFiles {
     /// Bytes of a chunk.
     ///
     /// # Errors
-    /// When it is not there or damaged.
-    pub(crate) fn read(&self, chunk: u64) -> Result<ChunkBytes> {
-        let (number, offset) = unpack(chunk);
+    /// When it is not there or damaged, or another one lies in its place: a file's number is used again once the file
+    /// was lost.
+    pub(crate) fn read(&self, chunk: &MappedChunk) -> Result<ChunkBytes> {
+        let (number, offset) = unpack(chunk.chunk);
         let path = || file_path(&self.dir, number);
-        let corrupt = |what: &str| {
-            self.damaged.store(true, Ordering::Relaxed);
-            StorageError::Corrupt {
-                path: path(),
-                offset: offset as u64,
-                what: what.to_owned(),
-            }
+        let corrupt = |what: &str| self.damage(chunk.chunk, what);
+        let parse = |file: &[u8], at: usize| match Frame::parse(file, at) {
+            Ok(frame) if (frame.min_ms, frame.max_ms) == (chunk.min_ms, chunk.max_ms) => Ok(frame),
+            Ok(_) => Err("another chunk lies here"),
+            Err((_, what)) => Err(what),
         };
         if let Some(map) = self.mapped.read().get(&number)
-            && let Ok(frame) = Frame::parse(map, offset)
+            && let Ok(frame) = parse(map, offset)
         {
             return Ok(frame.mapped(map));
         }
         let waiting = self.queue.read(number, offset as u64, |bytes| {
-            let frame = Frame::parse(bytes, 0).map_err(|(_, what)| corrupt(what))?;
+            let frame = parse(bytes, 0).map_err(corrupt)?;
             Ok(ChunkBytes {
                 encoding: frame.encoding & !OUT_OF_ORDER,
+                series: frame.series,
                 data: Data::Owned(bytes[frame.data].to_vec()),
             })
         });
@@ -293,8 +339,11 @@ impl ChunkFiles {
             return chunk;
         }
         // The file has grown since it was mapped, or never was.
-        let map = self.files.map(&path())?;
-        let frame = Frame::parse(&map, offset).map_err(|(_, what)| corrupt(what))?;
+        let map = match self.files.map(&path()) {
+            Err(error) if is_not_found(&error) => return Err(corrupt("the file is gone")),
+            map => map?,
+        };
+        let frame = parse(&map, offset).map_err(corrupt)?;
         self.mapped.write().insert(number, map.clone());
         Ok(frame.mapped(&map))
     }
@@ -356,6 +405,7 @@ impl Frame {
     fn mapped(self, map: &Mapped) -> ChunkBytes {
         ChunkBytes {
             encoding: self.encoding & !OUT_OF_ORDER,
+            series: self.series,
             data: Data::Mapped(map.clone(), self.data),
         }
     }
@@ -479,27 +529,26 @@ mod tests {
         let files = MemFiles::new();
         let (chunks, ..) = open(&files);
         let bytes = |i: u64| vec![0, i as u8, 1, 2, 3];
-        let refs: Vec<u64> = (1..=9)
-            .map(|i| {
-                chunks
-                    .write(i, i as i64, i as i64 + 5, 1, i == 4, &bytes(i))
-                    .chunk
-            })
+        let refs: Vec<MappedChunk> = (1..=9)
+            .map(|i| chunks.write(i, i as i64, i as i64 + 5, 1, i == 4, &bytes(i)))
             .collect();
-        assert_eq!(&*chunks.read(refs[3]).unwrap(), bytes(4));
+        assert_eq!(&*chunks.read(&refs[3]).unwrap(), bytes(4));
         chunks.flush().unwrap();
-        assert_eq!(&*chunks.read(refs[3]).unwrap(), bytes(4));
-        let more = chunks.write(99, 0, 1, 1, false, &bytes(99)).chunk;
+        assert_eq!(&*chunks.read(&refs[3]).unwrap(), bytes(4));
+        let more = chunks.write(99, 0, 1, 1, false, &bytes(99));
         chunks.flush().unwrap();
-        assert_eq!(&*chunks.read(more).unwrap(), bytes(99));
+        assert_eq!(&*chunks.read(&more).unwrap(), bytes(99));
         let (again, found, damage) = open(&files);
         assert_eq!((found.len(), damage), (10, None));
-        assert!(found[3].out_of_order && again.read(found[3].meta.chunk).unwrap().encoding == 1);
-        assert_eq!(&*again.read(found[9].meta.chunk).unwrap(), bytes(99));
+        assert!(found[3].out_of_order && again.read(&found[3].meta).unwrap().encoding == 1);
+        assert_eq!(&*again.read(&found[9].meta).unwrap(), bytes(99));
         let next = again.write(1, 0, 1, 1, false, &bytes(1)).chunk;
-        assert_eq!(file_of(next), file_of(more) + 1);
+        let other = MappedChunk { min_ms: -1, ..more };
+        assert!(again.read(&other).is_err(), "another chunk lies here");
+        assert!(again.is_damaged());
+        assert_eq!(file_of(next), file_of(more.chunk) + 1);
         again.remove_before(file_of(next)).unwrap();
-        assert!(again.read(refs[0]).is_err());
+        assert!(again.read(&refs[0]).is_err());
     }
 
     #[test]
@@ -509,12 +558,12 @@ mod tests {
         chunks.queue().set_has_writer(true);
         let on_disk = |chunks: &ChunkFiles| chunks.disk_bytes();
         let body = |i: u64| vec![(i % 251) as u8; 1000];
-        let refs: Vec<u64> = (0..400)
-            .map(|i| chunks.write(i, 0, 1, 1, false, &body(i)).chunk)
+        let refs: Vec<MappedChunk> = (0..400)
+            .map(|i| chunks.write(i, 0, 1, 1, false, &body(i)))
             .collect();
         assert_eq!(on_disk(&chunks), 0, "who appends does not write");
         for (i, chunk) in refs.iter().enumerate() {
-            assert_eq!(&*chunks.read(*chunk).unwrap(), body(i as u64));
+            assert_eq!(&*chunks.read(chunk).unwrap(), body(i as u64));
         }
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| chunks.queue().write_next(std::time::Duration::from_secs(60)));
@@ -531,7 +580,7 @@ mod tests {
         chunks.flush().unwrap();
         let (_, found, damage) = open(&files);
         assert_eq!((found.len(), damage), (20_400, None));
-        assert_eq!(found[7].meta.chunk, refs[7]);
+        assert_eq!(found[7].meta, refs[7]);
     }
 
     #[test]

@@ -269,6 +269,20 @@ impl ChunkQueue {
         number
     }
 
+    /// Goes on with a new file where the one that is being filled has been written to and is not there any more; tells
+    /// whether that was so.
+    pub(super) fn leave_missing(&self, is_there: impl Fn(u32) -> bool) -> bool {
+        // While nothing is written: the file comes to be with its first buffer.
+        let disk = self.disk.lock();
+        let written = disk.current.as_ref().map(|(number, _)| *number);
+        let mut buffers = self.buffers.lock();
+        let missing = written == Some(buffers.number) && !is_there(buffers.number);
+        if missing {
+            buffers.end_file();
+        }
+        missing
+    }
+
     /// Hands the bytes from a place on to `parse`, if they are still here.
     pub(super) fn read<T>(&self, number: u32, offset: u64, parse: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let buffers = self.buffers.lock();

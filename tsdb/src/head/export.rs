@@ -194,14 +194,14 @@ impl<'v> HeadExport<'v> {
             .cloned()
             .unwrap_or_default();
         for chunk in mapped {
-            let bytes = head.chunk_files.read(chunk.chunk)?;
-            self.piece((chunk.min_ms, chunk.max_ms, bytes), &deleted)?;
+            let bytes = head.read_chunk(reference, &chunk)?;
+            self.piece(chunk.chunk, (chunk.min_ms, chunk.max_ms, bytes), &deleted)?;
         }
-        open.map_or(Ok(()), |open| self.piece(open, &deleted))
+        open.map_or(Ok(()), |open| self.piece(0, open, &deleted))
     }
 
-    /// Adds a chunk cut to the view's range and without what is deleted.
-    fn piece(&mut self, whole: Piece, deleted: &[(i64, i64)]) -> Result<()> {
+    /// Adds a chunk cut to the view's range and without what is deleted; `place` is its reference, 0 that of an open one.
+    fn piece(&mut self, place: u64, whole: Piece, deleted: &[(i64, i64)]) -> Result<()> {
         let range = self.view.range();
         let (min_ms, max_ms, bytes) = &whole;
         let inside = *min_ms >= range.min_ms && *max_ms <= range.max_ms;
@@ -211,10 +211,14 @@ impl<'v> HeadExport<'v> {
         }
         let (columns, spare) = &mut self.spare;
         columns.clear();
-        chunk::decode(bytes.encoding, bytes, range.min_ms, range.max_ms, columns)
-            .map_err(|e| self.view.corrupt(0, e))?;
+        chunk::decode(bytes.encoding, bytes, range.min_ms, range.max_ms, columns).map_err(
+            |e| match place {
+                0 => self.view.head().corrupt_open(e),
+                _ => self.view.corrupt(place, e),
+            },
+        )?;
         remove_deleted(columns, deleted, spare);
-        let encoding = Encoding::from_byte(bytes.encoding).map_err(|e| self.view.corrupt(0, e))?;
+        let encoding = Encoding::from_byte(bytes.encoding).map_err(|e| self.view.head().corrupt_open(e))?;
         for chunk in encode(columns, &EncodeOptions::keep(encoding)) {
             let bytes = ChunkBytes::owned(chunk.encoding as u8, chunk.bytes);
             self.pieces.push((chunk.min_ms, chunk.max_ms, bytes));
@@ -333,7 +337,7 @@ impl Head {
         for late in late.iter().filter(wanted) {
             let (part, merged) = &mut *spare;
             part.clear();
-            let bytes = self.chunk_files.read(late.chunk)?;
+            let bytes = self.read_chunk(reference, late)?;
             chunk::decode(bytes.encoding, &bytes, range.min_ms, range.max_ms, part)
                 .map_err(|e| self.corrupt_chunk(late.chunk, e))?;
             merge_into(columns, part, merged);

@@ -15,6 +15,7 @@ mod chunk_files;
 mod chunk_queue;
 mod exemplars;
 mod export;
+mod heal;
 mod histograms;
 mod image;
 mod index;
@@ -61,6 +62,7 @@ use snapshot::OnDisk;
 
 pub use chunk_files::{ChunkFileCheck, ChunkFileDamage, check_chunk_file};
 pub(crate) use export::{HeadExport, LateCut};
+pub use heal::Healed;
 pub use read::{HeadSeries, HeadView};
 pub use replay::{LogDamage, ReplayProgress, ReplayReport};
 pub use snapshot::{SnapshotRefusal, SnapshotStats, SnapshotUse, check_snapshot};
@@ -125,6 +127,22 @@ impl Default for HeadOptions {
     }
 }
 
+/// A count of floats and one of histograms.
+#[derive(Debug, Default)]
+pub struct ByType {
+    /// Floats.
+    pub floats: AtomicU64,
+    /// Histograms, native ones.
+    pub histograms: AtomicU64,
+}
+
+impl ByType {
+    /// Both together.
+    pub fn all(&self) -> u64 {
+        self.floats.load(Ordering::Relaxed) + self.histograms.load(Ordering::Relaxed)
+    }
+}
+
 /// Counters of what the head has done since it was opened.
 #[derive(Debug, Default)]
 pub struct HeadCounters {
@@ -134,12 +152,14 @@ pub struct HeadCounters {
     pub histograms_appended: AtomicU64,
     /// Late samples taken.
     pub late_appended: AtomicU64,
+    /// Those of them that are histograms.
+    pub late_histograms_appended: AtomicU64,
     /// Samples refused because a newer one is stored.
-    pub out_of_order: AtomicU64,
+    pub out_of_order: ByType,
     /// Samples refused because they are older than what the head takes.
-    pub out_of_bounds: AtomicU64,
+    pub out_of_bounds: ByType,
     /// Samples refused because they are older than the out-of-order window.
-    pub too_old: AtomicU64,
+    pub too_old: ByType,
     /// Exemplars taken.
     pub exemplars_appended: AtomicU64,
     /// Exemplars refused as older than the newest.
@@ -156,6 +176,10 @@ pub struct HeadCounters {
     pub checkpoints: AtomicU64,
     /// Checkpoints that failed.
     pub checkpoints_failed: AtomicU64,
+    /// Damaged chunks that were read from the logs again.
+    pub chunks_healed: AtomicU64,
+    /// Damaged chunks that the logs had nothing of.
+    pub chunks_lost: AtomicU64,
 }
 
 /// What is in the head.
@@ -308,6 +332,7 @@ impl Head {
     /// # Errors
     /// When the disk refuses; where what it holds is no longer known, appending is closed from then on.
     pub fn sync(&self) -> Result<()> {
+        let _guard = self.poison_on_panic("syncing the logs");
         let synced = self
             .wal
             .sync()
@@ -344,6 +369,11 @@ impl Head {
     /// Waits for full chunks, `patience` at most, and writes them. What fails shows in [`Head::sync`].
     pub fn write_chunks(&self, patience: Duration) {
         self.chunk_files.queue().write_next(patience);
+    }
+
+    /// Closes appending should the thread panic while the guard lives: what it was about may be half done.
+    pub(crate) fn poison_on_panic(&self, what: &'static str) -> PoisonOnPanic<'_> {
+        PoisonOnPanic { head: self, what }
     }
 
     /// Why appending is closed, if it is.
@@ -421,6 +451,7 @@ impl Head {
     }
 
     fn resolve_labels(&self, labels: &Labels) -> std::result::Result<SeriesRef, SeriesError> {
+        let _guard = self.poison_on_panic("the head");
         if labels.is_empty() {
             return Err(SeriesError::Empty);
         }
@@ -544,6 +575,27 @@ impl Head {
     /// Transactions in progress and open views.
     pub fn activity(&self) -> (usize, usize) {
         self.isolation.counts()
+    }
+}
+
+/// See [`Head::poison_on_panic`].
+pub(crate) struct PoisonOnPanic<'a> {
+    head: &'a Head,
+    what: &'static str,
+}
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let why = format!("{} of the store has panicked", self.what);
+        if self.head.poisoned.set(why).is_ok() {
+            tracing::error!(
+                what = self.what,
+                "the store has panicked; appending is closed until a restart"
+            );
+        }
     }
 }
 

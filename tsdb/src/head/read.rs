@@ -54,6 +54,7 @@ impl Drop for HeadView {
 /// What is copied of a series under its lock; kept from read to read.
 #[derive(Default)]
 struct Copied {
+    reference: u64,
     mapped: Vec<MappedChunk>,
     open: Vec<u8>,
     encoding: u8,
@@ -134,6 +135,7 @@ impl HeadView {
 
     /// Copies what is needed of a series under its lock; returns the newest timestamp that may be seen in order.
     fn copy(&self, copied: &mut Copied, reference: u64, min_ms: i64, max_ms: i64) -> i64 {
+        copied.reference = reference;
         copied.mapped.clear();
         copied.open.clear();
         copied.late_mapped.clear();
@@ -172,7 +174,7 @@ impl HeadView {
     ) -> Result<()> {
         let mut full: SmallVec<[ChunkBytes; 8]> = SmallVec::new();
         for chunk in &copied.mapped {
-            full.push(self.head.chunk_files.read(chunk.chunk)?);
+            full.push(self.head.read_chunk(copied.reference, chunk)?);
         }
         let mut chunks: SmallVec<[ChunkData<'_>; 8]> = SmallVec::new();
         chunks.extend(full.iter().map(|bytes| ChunkData {
@@ -187,8 +189,11 @@ impl HeadView {
         }
         let min_ms = min_ms.max(self.in_order_min_ms);
         chunk::decode_all(&chunks, min_ms, max_ms, columns).map_err(|(at, e)| {
-            let chunk = copied.mapped.get(at).map_or(0, |chunk| chunk.chunk);
-            self.corrupt(chunk, e)
+            match copied.mapped.get(at) {
+                Some(chunk) => self.corrupt(chunk.chunk, e),
+                // The open chunk lies in no file.
+                None => self.head.corrupt_open(e),
+            }
         })
     }
 
@@ -209,7 +214,7 @@ impl HeadView {
         };
         for chunk in &copied.mapped {
             let mut run = Columns::default();
-            self.decode(*chunk, in_order_min_ms, visible_max_ms, &mut run)?;
+            self.decode(copied.reference, chunk, in_order_min_ms, visible_max_ms, &mut run)?;
             add(run);
         }
         if !copied.open.is_empty() {
@@ -221,12 +226,18 @@ impl HeadView {
                 visible_max_ms,
                 &mut run,
             )
-            .map_err(|e| self.corrupt(0, e))?;
+            .map_err(|e| self.head.corrupt_open(e))?;
             add(run);
         }
         for chunk in &copied.late_mapped {
             let mut run = Columns::default();
-            self.decode(*chunk, self.begins_ms, self.range.max_ms, &mut run)?;
+            self.decode(
+                copied.reference,
+                chunk,
+                self.begins_ms,
+                self.range.max_ms,
+                &mut run,
+            )?;
             add(run);
         }
         let mut run = Columns::default();
@@ -246,8 +257,15 @@ impl HeadView {
         Ok(())
     }
 
-    fn decode(&self, chunk: MappedChunk, min_ms: i64, max_ms: i64, columns: &mut Columns) -> Result<()> {
-        let bytes = self.head.chunk_files.read(chunk.chunk)?;
+    fn decode(
+        &self,
+        series: u64,
+        chunk: &MappedChunk,
+        min_ms: i64,
+        max_ms: i64,
+        columns: &mut Columns,
+    ) -> Result<()> {
+        let bytes = self.head.read_chunk(series, chunk)?;
         chunk::decode(bytes.encoding, &bytes, min_ms, max_ms, columns)
             .map_err(|e| self.corrupt(chunk.chunk, e))
     }
@@ -259,10 +277,15 @@ impl HeadView {
 
 impl Head {
     pub(super) fn corrupt_chunk(&self, chunk: u64, error: ChunkError) -> StorageError {
+        self.chunk_files.damage(chunk, &error.to_string())
+    }
+
+    /// An error about an open chunk, which lies in no file.
+    pub(super) fn corrupt_open(&self, error: ChunkError) -> StorageError {
         StorageError::Corrupt {
             path: self.dir.join(Head::CHUNKS_DIR),
-            offset: chunk & 0xffff_ffff,
-            what: error.to_string(),
+            offset: 0,
+            what: format!("an open chunk: {error}"),
         }
     }
 }

@@ -443,6 +443,19 @@ impl Series<'_> {
         self.arena.replace(self.at, &string);
     }
 
+    /// Exchanges full chunks for others of the same time.
+    pub(crate) fn exchange_mapped(&mut self, exchange: impl FnMut(MappedChunk) -> Vec<MappedChunk>) {
+        let (mut string, mut before) = (Vec::with_capacity(self.arena.len(self.at)), None);
+        for chunk in self.mapped().flat_map(exchange) {
+            let (bytes, len) = mapped_bytes(before, &chunk);
+            string.extend_from_slice(&bytes[..len]);
+            before = Some(chunk);
+        }
+        string.extend_from_slice(&self.arena.get(self.at)[self.mapped_len()..]);
+        // Where there is no room for so many, the old ones stay, and with them the damage.
+        self.arena.replace(self.at, &string);
+    }
+
     /// Takes chunks found on disk for this series. They come in when replay reaches them, because a series that was
     /// removed and created anew can have older samples that are only in the log.
     pub(crate) fn await_chunks(&mut self, found: Vec<MappedChunk>) {

@@ -153,7 +153,8 @@ impl Head {
         for (_, page) in self.pages.all() {
             page.lock().for_each(|series| {
                 let late = series.late().map_or(&[][..], |o| &o.mapped);
-                for chunk in series.mapped().take(1).chain(late.iter().copied()) {
+                // All of them: one that was healed lies in a later file than those behind it.
+                for chunk in series.mapped().chain(late.iter().copied()) {
                     file = file.min(file_of(chunk.chunk));
                 }
                 if let Some((min_ms, _)) = series.in_order_range() {

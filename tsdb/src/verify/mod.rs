@@ -136,6 +136,20 @@ impl Finding {
     }
 }
 
+/// Whether a folder looks like that of a store: it has a block, or one of the folders that a store makes at its first
+/// start.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn is_store(files: &dyn Files, dir: &Path) -> Result<bool> {
+    let own = [Head::WAL_DIR, Head::WBL_DIR, Head::CHUNKS_DIR];
+    let has_own = files
+        .list(dir)?
+        .iter()
+        .any(|entry| entry.is_dir && own.contains(&entry.name.as_str()));
+    Ok(has_own || !crate::db::ReadOnly::block_dirs(files, dir)?.is_empty())
+}
+
 /// What there is to be checked in a folder, for a progress bar: its blocks and the files of its logs.
 ///
 /// # Errors

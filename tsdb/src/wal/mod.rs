@@ -51,6 +51,7 @@ pub struct Wal {
     failing: AtomicBool,
     written_bytes: AtomicU64,
     appended_records: AtomicU64,
+    failed_writes: AtomicU64,
 }
 
 /// What is framed and not yet written.
@@ -126,6 +127,7 @@ impl Wal {
             failing: AtomicBool::new(false),
             written_bytes: AtomicU64::new(0),
             appended_records: AtomicU64::new(0),
+            failed_writes: AtomicU64::new(0),
         })
     }
 
@@ -158,6 +160,11 @@ impl Wal {
     pub fn failure(&self) -> Option<StorageError> {
         let failing = self.failing.load(Ordering::Acquire) || self.is_closed();
         failing.then(|| self.queue.lock().reason())
+    }
+
+    /// Writes and syncs that failed since the log was opened.
+    pub fn failed_writes(&self) -> u64 {
+        self.failed_writes.load(Ordering::Relaxed)
     }
 
     /// Number of the segment that is being written.
@@ -327,6 +334,7 @@ impl Wal {
 
     /// Drops what is queued but for what must be kept, and goes back to what is known to be written.
     fn fail(&self, output: &mut Output, error: &StorageError) {
+        self.failed_writes.fetch_add(1, Ordering::Relaxed);
         let mut queue = self.queue.lock();
         queue.pending.clear();
         queue.cuts.clear();
@@ -379,6 +387,7 @@ impl Wal {
             }
         });
         if let Err(error) = &synced {
+            self.failed_writes.fetch_add(1, Ordering::Relaxed);
             self.queue.lock().reason = Some(error.clone());
             self.poisoned.store(true, Ordering::SeqCst);
         }

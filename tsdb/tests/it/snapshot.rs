@@ -17,7 +17,7 @@ use narthex_tsdb::head::{Head, SnapshotRefusal, SnapshotUse};
 
 use crate::support::{Contents, DIR, Rng, Value, everything, forget_snapshot, open, options, read, seeds};
 
-fn with_snapshots() -> Options {
+pub(crate) fn with_snapshots() -> Options {
     let mut options = options();
     options.head.snapshots = true;
     options.head.exemplars_max = 20;
@@ -34,11 +34,11 @@ fn labels(i: u64) -> Labels {
     ])
 }
 
-fn path() -> PathBuf {
+pub(crate) fn path() -> PathBuf {
     Path::new(DIR).join(Head::SNAPSHOT_FILE)
 }
 
-fn histogram(sum: i64) -> Histogram {
+pub(crate) fn histogram(sum: i64) -> Histogram {
     Histogram::Int(std::sync::Arc::new(IntHistogram {
         counter_reset_hint: CounterResetHint::Unknown,
         schema: 1,
@@ -56,7 +56,7 @@ fn histogram(sum: i64) -> Histogram {
 
 /// One transaction: floats for most series, histograms for every fifth, an exemplar and metadata for one, and now and
 /// then a late sample.
-fn transact(db: &Db, rng: &mut Rng, now_ms: i64, series: u64) {
+pub(crate) fn transact(db: &Db, rng: &mut Rng, now_ms: i64, series: u64) {
     let mut batch = AppendBatch::default();
     for i in 0..series {
         if rng.below(8) == 0 {
@@ -101,7 +101,7 @@ fn transact(db: &Db, rng: &mut Rng, now_ms: i64, series: u64) {
     db.append(&batch, &mut AppendOutcome::default()).expect("appends");
 }
 
-fn filled(files: &MemFiles, transactions: i64) -> Db {
+pub(crate) fn filled(files: &MemFiles, transactions: i64) -> Db {
     let db = open(files, with_snapshots());
     let mut rng = Rng::new(7);
     for n in 1..=transactions {
@@ -115,7 +115,7 @@ fn filled(files: &MemFiles, transactions: i64) -> Db {
 }
 
 /// All that can be asked of a store.
-fn all(db: &Db) -> (Contents, String) {
+pub(crate) fn all(db: &Db) -> (Contents, String) {
     let exemplars = db.exemplars(TimeRange::ALL, &[everything()]).expect("exemplars");
     let metadata = db.head().metadata(SeriesRef(1));
     (

@@ -58,6 +58,12 @@ pub(crate) enum TsdbError {
     /// Files are damaged, or the system refuses.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The folder is something else's.
+    #[error(
+        "{} holds no store: no block, no wal/, no chunks_head/; give the folder that the server has as --storage.tsdb.path",
+        .0.display()
+    )]
+    NoStore(PathBuf),
     /// There is no block.
     #[error("no blocks found")]
     NoBlocks,

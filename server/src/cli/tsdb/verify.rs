@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use files::{DiskFiles, Files};
-use tsdb::verify::{Checked, Finding, count, repair as heal, verify as check};
+use tsdb::verify::{Checked, Finding, count, is_store, repair as heal, verify as check};
 
 use super::{TsdbError, dir_arg, dir_of};
 use crate::cli::progress;
@@ -29,7 +29,8 @@ pub(super) fn commands() -> [Command; 2] {
             .long_about(
                 "Reads every block (meta file, index, postings, each chunk, tombstones), every record of the logs and \
                  every head chunk, and says what is wrong, where, and what would heal it. Nothing is written, and a \
-                 running server is not disturbed. The exit code is 1 where something is damaged.",
+                 running server is not disturbed. The exit code is 1 where something is damaged, \
+                 or where the folder holds no store.",
             )
             .arg(dir_arg()),
         Command::new("repair")
@@ -75,6 +76,9 @@ impl RepairArgs {
 /// Checks everything in a folder, with a bar, and hands each result to `each` as it comes.
 fn check_all(dir: &Path, mut each: impl FnMut(Checked)) -> Result<(), TsdbError> {
     let files: Arc<dyn Files> = Arc::new(DiskFiles);
+    if !is_store(&*files, dir).map_err(TsdbError::Dir)? {
+        return Err(TsdbError::NoStore(dir.to_owned()));
+    }
     progress::catch_interrupts();
     let bar = progress::bar(count(&*files, dir).map_err(TsdbError::Dir)?, "checking");
     check(&files, dir, &mut |checked| {

@@ -17,7 +17,7 @@ use super::super::series::Series;
 use super::super::snapshot::State;
 use super::segments::{Content, Event, ReadAhead, Record};
 use super::shards::{Sample, Shards, Unknown, Value};
-use super::{LogDamage, ReplayReport};
+use super::{Found, LogDamage, ReplayReport};
 use crate::columns::add_range;
 use crate::head::{Head, REFERENCE_MAX};
 use crate::wal::{
@@ -75,16 +75,15 @@ impl<'a> Replay<'a> {
     pub(super) fn new(
         head: &'a Head,
         min_valid_ms: i64,
-        found: HashMap<u64, Vec<MappedChunk>>,
-        found_late: BTreeMap<u64, (u64, MappedChunk)>,
+        found: Found,
         has_late_log: bool,
         report: ReplayReport,
     ) -> Self {
         Replay {
             head,
             min_valid_ms,
-            found,
-            found_late,
+            found: found.in_order,
+            found_late: found.late,
             forgotten: 0,
             marked: HashSet::new(),
             aliases: HashMap::new(),

@@ -30,7 +30,7 @@ use super::index::Index;
 use super::isolation::Isolation;
 use super::ooo::OutOfOrder;
 use super::pages::{PAGE_SERIES, Pages};
-use super::snapshot::{self, Loaded, OnDisk, SnapshotUse};
+use super::snapshot::{self, Loaded, OnDisk, SnapshotRefusal, SnapshotUse};
 use super::{Head, HeadCounters, HeadOptions, open_wbl};
 use crate::wal::{ExemplarEntry, TombstoneEntry, Wal, last_checkpoint, log_sources, segment_path};
 use files::{Files, Result};
@@ -99,33 +99,26 @@ impl Head {
         min_valid_ms: i64,
     ) -> Result<(Head, ReplayReport)> {
         let started = Instant::now();
-        let (loaded, snapshot) = take_snapshot(&*files, dir, &options)?;
-        let covered = loaded.as_ref().map(|l| l.state.covered()).unwrap_or_default();
-        let mut found: HashMap<u64, Vec<MappedChunk>> = HashMap::new();
-        let mut found_late = BTreeMap::new();
-        let mut mapped_chunks = 0;
-        let each = |chunk: FoundChunk| {
-            if chunk.out_of_order {
-                found_late.insert(chunk.meta.chunk, (chunk.series, chunk.meta));
-            } else if chunk.meta.max_ms >= min_valid_ms {
-                found.entry(chunk.series).or_default().push(chunk.meta);
-            }
-            mapped_chunks += 1;
-        };
-        let (chunk_files, chunk_damage) =
-            ChunkFiles::open(Arc::clone(&files), &dir.join(Self::CHUNKS_DIR), &covered, each)?;
+        let OnOpening {
+            loaded,
+            snapshot,
+            covered,
+            found,
+            chunk_files,
+            chunk_damage,
+        } = OnOpening::read(&files, dir, &options, min_valid_ms)?;
         let checkpoint = last_checkpoint(&*files, &dir.join(Self::WAL_DIR))?;
         let sources = Sources::find(&*files, dir, checkpoint, loaded.as_ref())?;
         options.progress.begin(sources.first, sources.last, sources.bytes);
         let mut head = Head::empty(&files, dir, options, clock, min_valid_ms, chunk_files, checkpoint)?;
         let report = ReplayReport {
             chunk_damage,
-            mapped_chunks,
+            mapped_chunks: found.all,
             snapshot,
             ..ReplayReport::default()
         };
         let rest = loaded.map(|loaded| head.take_in(loaded, sources.bytes));
-        let mut replay = Replay::new(&head, min_valid_ms, found, found_late, sources.has_late, report);
+        let mut replay = Replay::new(&head, min_valid_ms, found, sources.has_late, report);
         if let Some(rest) = rest {
             replay.go_on_from(&rest.state, rest.aliases);
             replay.tombstones(&rest.tombstones, true);
@@ -250,6 +243,75 @@ impl Head {
     }
 }
 
+/// Full chunks found on disk.
+#[derive(Default)]
+struct Found {
+    /// In order, by series.
+    in_order: HashMap<u64, Vec<MappedChunk>>,
+    /// Late ones, by their reference, with their series.
+    late: BTreeMap<u64, (u64, MappedChunk)>,
+    /// How many.
+    all: u64,
+}
+
+impl Found {
+    fn add(&mut self, chunk: FoundChunk, min_valid_ms: i64) {
+        if chunk.out_of_order {
+            self.late.insert(chunk.meta.chunk, (chunk.series, chunk.meta));
+        } else if chunk.meta.max_ms >= min_valid_ms {
+            self.in_order.entry(chunk.series).or_default().push(chunk.meta);
+        }
+        self.all += 1;
+    }
+}
+
+/// What there is besides the logs.
+struct OnOpening {
+    loaded: Option<Loaded>,
+    snapshot: SnapshotUse,
+    /// What of the chunk files the snapshot has.
+    covered: BTreeMap<u32, u64>,
+    found: Found,
+    chunk_files: ChunkFiles,
+    chunk_damage: Option<ChunkFileDamage>,
+}
+
+impl OnOpening {
+    /// Reads snapshot and chunk files. A snapshot that has chunks of a file that turns out to be lost is refused like one
+    /// that does not fit: its series would refer to what is no longer there, or to what comes in its place.
+    fn read(files: &Arc<dyn Files>, dir: &Path, options: &HeadOptions, min_valid_ms: i64) -> Result<Self> {
+        let (loaded, snapshot) = take_snapshot(&**files, dir, options)?;
+        let covered = loaded.as_ref().map(|l| l.state.covered()).unwrap_or_default();
+        let chunks_dir = dir.join(Head::CHUNKS_DIR);
+        let mut found = Found::default();
+        let each = |chunk| found.add(chunk, min_valid_ms);
+        let (chunk_files, chunk_damage) = ChunkFiles::open(Arc::clone(files), &chunks_dir, &covered, each)?;
+        let Some(lost) = chunk_files.first_lost(&covered) else {
+            return Ok(OnOpening {
+                loaded,
+                snapshot,
+                covered,
+                found,
+                chunk_files,
+                chunk_damage,
+            });
+        };
+        let snapshot = refuse_snapshot(&**files, dir, SnapshotRefusal::ChunkFile(lost))?;
+        let covered = BTreeMap::new();
+        let mut found = Found::default();
+        let each = |chunk| found.add(chunk, min_valid_ms);
+        let (chunk_files, more) = ChunkFiles::open(Arc::clone(files), &chunks_dir, &covered, each)?;
+        Ok(OnOpening {
+            loaded: None,
+            snapshot,
+            covered,
+            found,
+            chunk_files,
+            chunk_damage: chunk_damage.or(more),
+        })
+    }
+}
+
 /// What a snapshot has that replay takes in.
 struct Rest {
     state: snapshot::State,
@@ -276,20 +338,27 @@ fn take_snapshot(
         match snapshot::load(files, dir) {
             Ok(Some(loaded)) => return Ok((Some(loaded), SnapshotUse::Used)),
             Ok(None) => SnapshotUse::Missing,
-            Err(refusal) => {
-                tracing::warn!(
-                    path = %path.display(),
-                    why = %refusal,
-                    "the snapshot of the head is of no use; reading the whole log"
-                );
-                SnapshotUse::Refused(refusal)
-            }
+            Err(refusal) => return Ok((None, refuse_snapshot(files, dir, refusal)?)),
         }
     };
     if files.exists(&path) {
         files.remove_file(&path)?;
     }
     Ok((None, used))
+}
+
+/// Removes a snapshot that must not be used, and says why.
+fn refuse_snapshot(files: &dyn Files, dir: &Path, refusal: SnapshotRefusal) -> Result<SnapshotUse> {
+    let path = dir.join(Head::SNAPSHOT_FILE);
+    tracing::warn!(
+        path = %path.display(),
+        why = %refusal,
+        "the snapshot of the head is of no use; reading the whole log"
+    );
+    if files.exists(&path) {
+        files.remove_file(&path)?;
+    }
+    Ok(SnapshotUse::Refused(refusal))
 }
 
 /// The segments to replay.

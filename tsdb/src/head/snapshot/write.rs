@@ -53,7 +53,7 @@ impl Head {
                 "wrote a snapshot of the head"
             ),
             Ok(None) => tracing::warn!(
-                "no snapshot of the head: the next start reads the whole log to heal head chunks"
+                "no snapshot of the head: a start before damaged head chunks are healed reads the whole log"
             ),
             Err(error) => tracing::warn!(%error, "no snapshot of the head; the next start takes longer"),
         }
@@ -62,7 +62,7 @@ impl Head {
 
     fn write_snapshot_locked(&self, mut on_disk: MutexGuard<'_, OnDisk>) -> Result<Option<SnapshotStats>> {
         self.check_open()?;
-        if self.chunk_files.is_damaged() {
+        if self.chunk_files.leave_missing()? || self.is_damaged() {
             self.remove_snapshot(&mut on_disk)?;
             return Ok(None);
         }

@@ -1,0 +1,91 @@
+//! What the metrics say of samples that were refused and of a disk that is full.
+
+use files::{Fault, MemFiles};
+use metrics::Registry;
+use model::labels::Labels;
+use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, HistogramSample};
+use narthex_tsdb::db::Db;
+
+use crate::snapshot::histogram;
+use crate::support::{open, options};
+
+/// A transaction of a float and two histograms at a time.
+fn append(db: &Db, timestamp_ms: i64, value: f64) -> bool {
+    let mut batch = AppendBatch::default();
+    let labels = |name: &str| Labels::from_pairs([("__name__", name)]);
+    let series = db.resolve(&labels("float")).expect("a series");
+    batch.floats.push(FloatSample {
+        series,
+        timestamp_ms,
+        value,
+    });
+    for name in ["histogram", "other"] {
+        let series = db.resolve(&labels(name)).expect("a series");
+        let histogram = histogram(value as i64);
+        batch.histograms.push(HistogramSample {
+            series,
+            timestamp_ms,
+            histogram,
+        });
+    }
+    db.append(&batch, &mut AppendOutcome::default()).is_ok()
+}
+
+fn told(registry: &Registry, name: &str) -> Vec<String> {
+    let text = registry.render(metrics::Format::Text);
+    let lines = text.lines().filter(|line| {
+        let rest = line
+            .strip_prefix("prometheus_tsdb_")
+            .and_then(|l| l.strip_prefix(name));
+        rest.is_some_and(|rest| rest.starts_with([' ', '{']))
+    });
+    lines
+        .map(|line| line.rsplit(' ').next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[test]
+fn refused_histograms_are_not_counted_as_floats() {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    let registry = Registry::new();
+    db.register_metrics(&registry);
+    assert!(append(&db, 1_000_000, 1.0));
+    assert!(append(&db, 990_000, 2.0), "out of order");
+    assert!(append(&db, 1000, 3.0), "out of bounds");
+    assert_eq!(told(&registry, "out_of_order_samples_total"), ["1", "2"]);
+    assert_eq!(told(&registry, "out_of_bound_samples_total"), ["1", "2"]);
+
+    let mut late = options();
+    late.head.out_of_order_window_ms = 60_000;
+    let files = MemFiles::new();
+    let db = open(&files, late);
+    let registry = Registry::new();
+    db.register_metrics(&registry);
+    assert!(append(&db, 1_000_000, 1.0));
+    assert!(append(&db, 990_000, 2.0), "late");
+    assert!(append(&db, 1000, 3.0), "too late");
+    assert_eq!(told(&registry, "too_old_samples_total"), ["1", "2"]);
+    assert_eq!(
+        told(&registry, "head_out_of_order_samples_appended_total"),
+        ["1", "2"]
+    );
+}
+
+#[test]
+fn writes_that_fail_are_counted() {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    let registry = Registry::new();
+    db.register_metrics(&registry);
+    assert!(append(&db, 1000, 1.0));
+    assert_eq!(told(&registry, "wal_writes_failed_total"), ["0"]);
+    files.inject(Fault::NoSpaceAfter(0));
+    for n in 2..5 {
+        assert!(!append(&db, n * 1000, 1.0));
+    }
+    assert_eq!(told(&registry, "wal_writes_failed_total"), ["3"]);
+    files.heal();
+    assert!(append(&db, 9000, 1.0));
+    assert_eq!(told(&registry, "wal_writes_failed_total"), ["3"]);
+}
