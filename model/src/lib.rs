@@ -31,4 +31,5 @@ pub mod nearest;
 pub mod regex;
 pub mod relabel;
 pub mod sample;
+pub mod stack;
 pub mod storage;

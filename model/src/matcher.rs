@@ -62,6 +62,20 @@ impl Matcher {
         })
     }
 
+    /// A matcher for what `regex` matches, or for what it does not match: for patterns that are compiled already.
+    pub fn of_regex(negative: bool, name: impl Into<String>, regex: Regex) -> Self {
+        Matcher {
+            name: name.into(),
+            op: if negative {
+                MatchOp::NotRegex
+            } else {
+                MatchOp::Regex
+            },
+            value: regex.pattern().to_owned(),
+            regex: Some(regex),
+        }
+    }
+
     /// A matcher for one value.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
         Matcher {

@@ -32,9 +32,9 @@ pub enum ValueType {
 
 /// An expression and where it stands.
 ///
-/// Chains of operators (`a or b or c …`) are as deep on the left as they are long, thousands of levels: whatever walks a
-/// tree must walk the left operands of binary operations in a loop. Nesting by other means is bounded by the parser.
-/// Cloning, comparing and dropping do so; debug output is the expression's text.
+/// Chains of operators (`a or b or c …`) are as deep on the left as they are long, and parentheses as deep as the parser
+/// allows: thousands of levels. Whatever walks a tree does so in a loop or through [`model::stack::deep`]. Cloning,
+/// comparing and dropping do; debug output is the expression's text.
 pub struct Expr {
     /// What it is.
     pub kind: ExprKind,

@@ -5,6 +5,7 @@
 use std::fmt::Write;
 
 use model::float::format_float;
+use model::stack::deep;
 
 use crate::ast::{
     At, Call, Duration, DurationExpr, DurationExprKind, Expr, ExprKind, Modifiers, Subquery, Unary,
@@ -14,6 +15,10 @@ use crate::parser::undisguised;
 
 /// Appends `expr` as one JSON object to `out`.
 pub fn write(expr: &Expr, out: &mut String) {
+    deep(|| write_here(expr, out));
+}
+
+fn write_here(expr: &Expr, out: &mut String) {
     match &expr.kind {
         ExprKind::Number(number) => {
             object(out, |o| {

@@ -2,12 +2,13 @@
 //!
 //! Both are the reference's forms to the last byte, which tools compare, and both read back to the same tree.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Display, Write};
 
 use model::duration::DurationText;
 use model::float::{format_float, format_general};
 use model::labels::{METRIC_NAME, is_legacy_label_name, write_quoted};
 use model::matcher::{MatchOp, Matcher};
+use model::stack::deep;
 
 use crate::ast::{
     Aggregate, At, Binary, Call, Cardinality, Duration, DurationExpr, DurationExprKind, Expr, ExprKind,
@@ -18,9 +19,17 @@ use crate::parser::QuotedText;
 /// Longest expression in bytes that [`Expr::pretty`] leaves on one line.
 const LINE_BYTES_MAX: usize = 100;
 const INDENT: &str = "  ";
+/// Longest text in bytes that [`Expr::pretty`] writes, but for the operand that goes over it.
+pub const PRETTY_BYTES_MAX: usize = 64 << 20;
 
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        deep(|| self.write(f))
+    }
+}
+
+impl Expr {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ExprKind::Number(number) => number.fmt(f),
             ExprKind::String(text) => QuotedText(text).fmt(f),
@@ -246,53 +255,69 @@ impl fmt::Display for DurationExpr {
     }
 }
 
+/// A chain of operators is indented by as much as it is long, so that its text grows with the square of its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("broken into lines, the expression would take more than {} MiB", PRETTY_BYTES_MAX >> 20)]
+pub struct TooLongForLines;
+
 impl Expr {
     /// The expression over several indented lines, as far as its parts are longer than 100 bytes.
-    pub fn pretty(&self) -> String {
+    ///
+    /// # Errors
+    /// When the text would be longer than [`PRETTY_BYTES_MAX`].
+    pub fn pretty(&self) -> Result<String, TooLongForLines> {
         let mut out = String::new();
-        self.write_pretty(&mut out, 0);
-        out
+        self.write_pretty(&mut out, 0, true)?;
+        Ok(out)
     }
 
-    fn write_pretty(&self, out: &mut String, level: usize) {
+    /// Writes at `level`; the first line is left without its indentation unless `indented`.
+    fn write_pretty(&self, out: &mut String, level: usize, indented: bool) -> Result<(), TooLongForLines> {
+        deep(|| self.write_pretty_here(out, level, indented))
+    }
+
+    fn write_pretty_here(
+        &self,
+        out: &mut String,
+        level: usize,
+        indented: bool,
+    ) -> Result<(), TooLongForLines> {
+        check_length(out)?;
+        let first_level = if indented { level } else { 0 };
         match &self.kind {
             ExprKind::Unary(Unary { negative, expr }) => {
-                let mut operand = String::new();
-                expr.write_pretty(&mut operand, level);
-                push_indent(out, level);
+                push_indent(out, first_level);
                 out.push_str(sign(*negative));
-                out.push_str(operand.trim());
+                expr.write_pretty(out, level, false)?;
             }
             // Compat: a short subquery is not indented.
             ExprKind::Subquery(_) if self.fits() => push(out, self),
             ExprKind::Subquery(subquery) => {
-                subquery.expr.write_pretty(out, level);
+                subquery.expr.write_pretty(out, level, indented)?;
                 let _ = write_subquery_suffix(out, subquery);
             }
             ExprKind::Call(Call { function, args }) if !self.fits() => {
-                push_indent(out, level);
+                push_indent(out, first_level);
                 out.push_str(function.name);
-                write_block(out, level, args);
+                write_block(out, level, args)?;
             }
             ExprKind::Aggregate(aggregate) if !self.fits() => {
-                push_indent(out, level);
+                push_indent(out, first_level);
                 let _ = write_aggregate_head(out, aggregate);
-                write_block(
-                    out,
-                    level,
-                    aggregate.param.as_deref().into_iter().chain([&*aggregate.expr]),
-                );
+                let inside = aggregate.param.as_deref().into_iter().chain([&*aggregate.expr]);
+                write_block(out, level, inside)?;
             }
             ExprKind::Paren(inner) if !self.fits() => {
-                push_indent(out, level);
-                write_block(out, level, [&**inner]);
+                push_indent(out, first_level);
+                write_block(out, level, [&**inner])?;
             }
-            ExprKind::Binary(_) => write_pretty_chain(self, out, level),
+            ExprKind::Binary(_) => write_pretty_chain(self, out, level, indented)?,
             _ => {
-                push_indent(out, level);
+                push_indent(out, first_level);
                 push(out, self);
             }
         }
+        Ok(())
     }
 
     /// Whether the expression may stay on one line.
@@ -302,7 +327,12 @@ impl Expr {
     }
 }
 
-fn write_pretty_chain(expr: &Expr, out: &mut String, level: usize) {
+fn write_pretty_chain(
+    expr: &Expr,
+    out: &mut String,
+    level: usize,
+    indented: bool,
+) -> Result<(), TooLongForLines> {
     // Each operation that is too long indents its left operand by one more level than itself. An operation takes four
     // bytes at least, so that most of a long chain need not be measured.
     const OPERATION_BYTES_MIN: usize = 4;
@@ -317,30 +347,44 @@ fn write_pretty_chain(expr: &Expr, out: &mut String, level: usize) {
     let innermost = level + chain.len();
     match &first.kind {
         ExprKind::Binary(_) => {
-            push_indent(out, innermost);
+            push_indent(out, if indented { innermost } else { 0 });
             push(out, first);
         }
-        _ => first.write_pretty(out, innermost),
+        _ => first.write_pretty(out, innermost, indented)?,
     }
     for (depth, binary) in chain.iter().enumerate().rev() {
+        check_length(out)?;
         out.push('\n');
         push_indent(out, level + depth);
         let _ = write_operator(out, binary);
         out.push('\n');
-        binary.rhs.write_pretty(out, level + depth + 1);
+        binary.rhs.write_pretty(out, level + depth + 1, true)?;
     }
+    Ok(())
 }
 
 /// Expressions in parentheses, each on lines of its own.
-fn write_block<'a>(out: &mut String, level: usize, inside: impl IntoIterator<Item = &'a Expr>) {
+fn write_block<'a>(
+    out: &mut String,
+    level: usize,
+    inside: impl IntoIterator<Item = &'a Expr>,
+) -> Result<(), TooLongForLines> {
     out.push('(');
     for (i, expr) in inside.into_iter().enumerate() {
         out.push_str(if i > 0 { ",\n" } else { "\n" });
-        expr.write_pretty(out, level + 1);
+        expr.write_pretty(out, level + 1, true)?;
     }
     out.push('\n');
     push_indent(out, level);
     out.push(')');
+    Ok(())
+}
+
+fn check_length(out: &str) -> Result<(), TooLongForLines> {
+    match out.len() <= PRETTY_BYTES_MAX {
+        true => Ok(()),
+        false => Err(TooLongForLines),
+    }
 }
 
 fn push(out: &mut String, expr: &Expr) {

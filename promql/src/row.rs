@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::histogram::FloatHistogram;
 
 /// The points in time at which a query, or a subquery, is evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Steps {
     /// First step, in milliseconds since the epoch.
     pub start_ms: i64,

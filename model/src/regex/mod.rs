@@ -30,7 +30,12 @@ pub use expand::Template;
 use shape::Shape;
 
 /// Most bytes of a compiled automaton.
-const AUTOMATON_BYTES_MAX: usize = 32 << 20;
+pub const AUTOMATON_BYTES_MAX: usize = 32 << 20;
+/// Stack for walking a pattern's tree: for each level of nested groups, and at least. The automata library recurses.
+const STACK_BYTES_LEVEL: usize = 32 << 10;
+const STACK_BYTES_MIN: usize = 256 << 10;
+/// What a compiled automaton takes besides what it tells: caches that fill while it runs.
+const CACHE_BYTES: usize = 8 << 10;
 
 /// A compiled pattern; cloning counts a reference.
 #[derive(Clone, Debug)]
@@ -46,6 +51,7 @@ struct Inner {
     automaton: Option<meta::Regex>,
     /// Names of the groups; the first entry stands for the whole match.
     group_names: Vec<Option<String>>,
+    memory_bytes: usize,
 }
 
 impl Regex {
@@ -55,9 +61,24 @@ impl Regex {
     /// # Errors
     /// When `pattern` is not valid RE2 syntax or too large.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
+        Regex::new_within(pattern, AUTOMATON_BYTES_MAX)
+    }
+
+    /// The same, with an automaton of at most `bytes_max`: for queries, whose patterns share a budget.
+    ///
+    /// # Errors
+    /// As [`Regex::new`].
+    pub fn new_within(pattern: &str, bytes_max: usize) -> Result<Self, RegexError> {
         let parsed = syntax::parse(pattern, true)?;
         let hir = Hir::concat(vec![Hir::look(Look::Start), parsed.hir, Hir::look(Look::End)]);
-        Regex::build(pattern, &hir, Groups::None, Life::Query)
+        Build {
+            pattern,
+            groups: Groups::None,
+            life: Life::Query,
+            depth: parsed.depth,
+            bytes_max,
+        }
+        .run(&hir)
     }
 
     /// Compiles `^(?s:pattern)$` as relabelling does when it only asks for a match.
@@ -67,7 +88,14 @@ impl Regex {
     pub fn anchored(pattern: &str) -> Result<Self, RegexError> {
         // Compat: the wrapping is textual, so that `a)|(b` is accepted here.
         let parsed = syntax::parse(&format!("^(?s:{pattern})$"), false)?;
-        Regex::build(pattern, &parsed.hir, Groups::None, Life::Program)
+        Build {
+            pattern,
+            groups: Groups::None,
+            life: Life::Program,
+            depth: parsed.depth,
+            bytes_max: AUTOMATON_BYTES_MAX,
+        }
+        .run(&parsed.hir)
     }
 
     /// As [`Regex::anchored`], with groups: for replacements and `label_replace`.
@@ -75,13 +103,7 @@ impl Regex {
     /// # Errors
     /// As [`Regex::anchored`].
     pub fn anchored_with_groups(pattern: &str) -> Result<Self, RegexError> {
-        let parsed = syntax::parse(&format!("^(?s:{pattern})$"), false)?;
-        Regex::build(
-            pattern,
-            &parsed.hir,
-            Groups::Named(parsed.group_names),
-            Life::Program,
-        )
+        Regex::with_groups(pattern, &format!("^(?s:{pattern})$"))
     }
 
     /// Compiles `pattern` as it stands: it may match anywhere in a text, `.` does not match line feeds, groups are
@@ -90,39 +112,24 @@ impl Regex {
     /// # Errors
     /// As [`Regex::new`].
     pub fn unanchored(pattern: &str) -> Result<Self, RegexError> {
-        let parsed = syntax::parse(pattern, false)?;
-        Regex::build(
-            pattern,
-            &parsed.hir,
-            Groups::Named(parsed.group_names),
-            Life::Program,
-        )
+        Regex::with_groups(pattern, pattern)
     }
 
-    fn build(pattern: &str, hir: &Hir, groups: Groups, life: Life) -> Result<Self, RegexError> {
-        let shape = Shape::of(hir);
-        let (which, group_names) = match groups {
-            Groups::None => (WhichCaptures::None, Vec::new()),
-            Groups::Named(names) => (WhichCaptures::All, names),
-        };
-        let automaton = if shape.exact.is_some() && group_names.is_empty() {
-            None
-        } else {
-            let config = meta::Config::new()
-                .nfa_size_limit(Some(AUTOMATON_BYTES_MAX))
-                .which_captures(which)
-                .dfa(life == Life::Program);
-            let built = meta::Builder::new().configure(config).build_from_hir(hir);
-            Some(built.map_err(|_| RegexError::new(RegexErrorKind::TooLarge, pattern))?)
-        };
-        Ok(Regex {
-            inner: Arc::new(Inner {
-                pattern: pattern.to_owned(),
-                shape,
-                automaton,
-                group_names,
-            }),
-        })
+    fn with_groups(pattern: &str, whole: &str) -> Result<Self, RegexError> {
+        let parsed = syntax::parse(whole, false)?;
+        Build {
+            pattern,
+            groups: Groups::Named(parsed.group_names),
+            life: Life::Program,
+            depth: parsed.depth,
+            bytes_max: AUTOMATON_BYTES_MAX,
+        }
+        .run(&parsed.hir)
+    }
+
+    /// What it takes in memory, shared by all its clones; caches are estimated.
+    pub fn memory_bytes(&self) -> usize {
+        self.inner.memory_bytes
     }
 
     /// The pattern as it was given.
@@ -246,6 +253,59 @@ impl Regex {
             .automaton
             .as_ref()
             .filter(|_| !self.inner.group_names.is_empty())
+    }
+}
+
+/// A pattern on its way from tree to automaton.
+struct Build<'p> {
+    pattern: &'p str,
+    groups: Groups,
+    life: Life,
+    /// Deepest nesting of groups.
+    depth: usize,
+    /// Most bytes of the automaton.
+    bytes_max: usize,
+}
+
+impl Build<'_> {
+    fn run(self, hir: &Hir) -> Result<Regex, RegexError> {
+        crate::stack::with_bytes(STACK_BYTES_MIN + self.depth * STACK_BYTES_LEVEL, || {
+            self.run_here(hir)
+        })
+    }
+
+    fn run_here(self, hir: &Hir) -> Result<Regex, RegexError> {
+        let pattern = self.pattern;
+        let shape = Shape::of(hir);
+        let (which, group_names) = match self.groups {
+            Groups::None => (WhichCaptures::None, Vec::new()),
+            Groups::Named(names) => (WhichCaptures::All, names),
+        };
+        let automaton = if shape.exact.is_some() && group_names.is_empty() {
+            None
+        } else {
+            let config = meta::Config::new()
+                .nfa_size_limit(Some(self.bytes_max.min(AUTOMATON_BYTES_MAX)))
+                .which_captures(which)
+                .dfa(self.life == Life::Program);
+            let built = meta::Builder::new().configure(config).build_from_hir(hir);
+            Some(built.map_err(|_| RegexError::new(RegexErrorKind::TooLarge, pattern))?)
+        };
+        let memory_bytes = size_of::<Inner>()
+            + pattern.len()
+            + shape.memory_bytes()
+            + automaton
+                .as_ref()
+                .map_or(0, |automaton| automaton.memory_usage() + CACHE_BYTES);
+        Ok(Regex {
+            inner: Arc::new(Inner {
+                pattern: pattern.to_owned(),
+                shape,
+                automaton,
+                group_names,
+                memory_bytes,
+            }),
+        })
     }
 }
 

@@ -79,6 +79,22 @@ impl Shape {
         shape
     }
 
+    /// What its texts take, about.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let affixes = self.prefix.len() + self.suffix.len();
+        let inner = self.inner.as_ref().map_or(0, |finder| finder.needle().len());
+        let exact = self.exact.as_ref().map_or(0, |exact| {
+            let words: usize = exact
+                .words
+                .iter()
+                .map(|word| size_of::<String>() + word.len())
+                .sum();
+            // The table holds the words once more.
+            words * (1 + usize::from(exact.table.is_some())) + exact.globs.len() * size_of::<Glob>()
+        });
+        affixes + inner + exact
+    }
+
     /// Whether a text passes the checks that cost less than the automaton.
     pub(super) fn may_match(&self, text: &str) -> bool {
         // Here they may overlap: `a` starts and ends with `a`.

@@ -13,8 +13,12 @@ use super::error::{RegexError, RegexErrorKind as Kind};
 
 /// Most copies that counted repetitions may make of one thing, nested ones multiplied.
 const COPIES_MAX: u32 = 1000;
-/// Deepest nesting of groups. Go allows some 1,000 nodes; but compiling recurses, and patterns are written by hand.
-const DEPTH_MAX: usize = 100;
+/// Deepest nesting of groups, near Go's bound of 1,000 nodes.
+const DEPTH_MAX: usize = 1000;
+/// Most nodes of the tree: words, classes, alternatives, groups. A node takes some 150 bytes until it is compiled.
+const NODES_MAX: usize = 1 << 18;
+/// Longest text between braces that can be a number of repetitions.
+const BRACES_BYTES_MAX: usize = 64;
 /// Most ranges in all classes together: `\pL` alone has hundreds.
 const CLASS_RANGES_MAX: usize = 1 << 19;
 
@@ -24,6 +28,8 @@ pub(super) struct Parsed {
     pub(super) hir: Hir,
     /// Names of the groups; the first entry stands for the whole match.
     pub(super) group_names: Vec<Option<String>>,
+    /// Deepest nesting of groups: walking the tree recurses as deep.
+    pub(super) depth: usize,
 }
 
 /// Parses `pattern`; `dot_all` says whether `.` matches line feeds from the start.
@@ -40,6 +46,8 @@ pub(super) fn parse(pattern: &str, dot_all: bool) -> Result<Parsed, RegexError> 
         group_names: vec![None],
         last_repeat: None,
         class_ranges: 0,
+        nodes: 0,
+        depth: 0,
     };
     parser.run()
 }
@@ -72,6 +80,8 @@ struct Group {
     outer_flags: Flags,
     finished: Vec<Hir>,
     items: Vec<Item>,
+    /// Characters behind the last item: they become one when something else follows.
+    literal: String,
     copies: u32,
 }
 
@@ -82,11 +92,30 @@ impl Group {
             outer_flags,
             finished: Vec::new(),
             items: Vec::new(),
+            literal: String::new(),
             copies: 1,
         }
     }
 
+    fn end_literal(&mut self) {
+        if !self.literal.is_empty() {
+            let hir = Hir::literal(std::mem::take(&mut self.literal).into_bytes());
+            self.items.push(Item { hir, copies: 1 });
+        }
+    }
+
+    /// The last item; of a literal its last character.
+    fn pop_item(&mut self) -> Option<Item> {
+        let Some(c) = self.literal.pop() else {
+            return self.items.pop();
+        };
+        self.end_literal();
+        let hir = Hir::literal(c.encode_utf8(&mut [0; 4]).as_bytes());
+        Some(Item { hir, copies: 1 })
+    }
+
     fn end_alternative(&mut self) {
+        self.end_literal();
         let items = std::mem::take(&mut self.items);
         self.copies = items.iter().map(|item| item.copies).fold(self.copies, u32::max);
         self.finished
@@ -122,6 +151,9 @@ struct Parser<'p> {
     /// Where the repetition operator started that ended just before `at`.
     last_repeat: Option<usize>,
     class_ranges: usize,
+    nodes: usize,
+    /// Deepest nesting so far.
+    depth: usize,
 }
 
 impl<'p> Parser<'p> {
@@ -137,6 +169,7 @@ impl<'p> Parser<'p> {
                 }
                 '|' => {
                     self.at += 1;
+                    self.nodes += 1;
                     self.group().end_alternative();
                 }
                 ')' => self.close_group()?,
@@ -159,15 +192,17 @@ impl<'p> Parser<'p> {
         }
         let hir = self.open.pop().map_or_else(Hir::empty, |group| group.close().hir);
         Ok(Parsed {
+            depth: self.depth,
             hir,
             group_names: std::mem::take(&mut self.group_names),
         })
     }
 
-    fn check_limits(&self) -> Result<(), RegexError> {
-        let kind = if self.open.len() - 1 > DEPTH_MAX {
+    fn check_limits(&mut self) -> Result<(), RegexError> {
+        self.depth = self.depth.max(self.open.len() - 1);
+        let kind = if self.depth > DEPTH_MAX {
             Kind::NestingDepth
-        } else if self.class_ranges > CLASS_RANGES_MAX {
+        } else if self.class_ranges > CLASS_RANGES_MAX || self.nodes > NODES_MAX {
             Kind::TooLarge
         } else {
             return Ok(());
@@ -193,7 +228,10 @@ impl<'p> Parser<'p> {
     fn literal(&mut self, code_point: u32) {
         match char::from_u32(code_point) {
             Some(c) if !self.flags.fold_case => {
-                self.push(Hir::literal(c.encode_utf8(&mut [0; 4]).as_bytes()));
+                let group = self.group();
+                let first = group.literal.is_empty();
+                group.literal.push(c);
+                self.nodes += usize::from(first);
             }
             // A surrogate gives the empty class, which matches nothing: no text holds one.
             _ => self.push_class(class::code_points(code_point, code_point)),
@@ -214,7 +252,10 @@ impl<'p> Parser<'p> {
     }
 
     fn push(&mut self, hir: Hir) {
-        self.group().items.push(Item { hir, copies: 1 });
+        self.nodes += 1;
+        let group = self.group();
+        group.end_literal();
+        group.items.push(Item { hir, copies: 1 });
     }
 
     // --------------------------------------------------------------------------------------------------------- groups
@@ -242,7 +283,10 @@ impl<'p> Parser<'p> {
         if let Some(group) = self.open.pop() {
             self.flags = group.outer_flags;
             let item = group.close();
-            self.group().items.push(item);
+            self.nodes += 1;
+            let outer = self.group();
+            outer.end_literal();
+            outer.items.push(item);
         }
         Ok(())
     }
@@ -338,7 +382,7 @@ impl<'p> Parser<'p> {
             ));
         }
         let greedy = lazy == self.flags.swap_greed;
-        let Some(item) = self.group().items.pop() else {
+        let Some(item) = self.group().pop_item() else {
             return Err(RegexError::new(Kind::MissingRepeatArgument, written));
         };
         let copies = match (operator, max.unwrap_or(min)) {
@@ -356,6 +400,7 @@ impl<'p> Parser<'p> {
             greedy,
             sub: Box::new(item.hir),
         });
+        self.nodes += 1;
         self.group().items.push(Item { hir, copies });
         Ok(true)
     }
@@ -363,7 +408,8 @@ impl<'p> Parser<'p> {
     /// `{n}`, `{n,}` or `{n,m}` at the current place: the bounds and the length; nothing where it is of another form.
     fn braces(&self) -> Option<(u32, Option<u32>, usize)> {
         let rest = self.rest();
-        let inside = &rest[1..rest.find('}')?];
+        let end = rest.bytes().take(BRACES_BYTES_MAX).position(|b| b == b'}')?;
+        let inside = &rest[1..end];
         let len = inside.len() + 2;
         let number = |text: &str| -> Option<u32> {
             let leading_zero = text.len() > 1 && text.starts_with('0');

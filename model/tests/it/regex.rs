@@ -187,12 +187,74 @@ fn limits_are_errors() {
     // At the limit everything behind the parser recurses as deeply as it ever will.
     let nested = |depth: usize| format!("{}a.c{}", "((?:x|".repeat(depth / 2), "y)+)*".repeat(depth / 2));
     assert_eq!(kind(&nested(100)), None);
-    assert_eq!(kind(&nested(102)), Some(RegexErrorKind::NestingDepth));
+    assert_eq!(kind(&nested(1000)), None);
+    assert_eq!(kind(&nested(1002)), Some(RegexErrorKind::NestingDepth));
     assert_eq!(kind(&"(".repeat(1_000_000)), Some(RegexErrorKind::NestingDepth));
     assert_eq!(kind("a{1001}"), Some(RegexErrorKind::InvalidRepeatCount));
     assert_eq!(kind("(?:[^x]{30}y[^z]{30}){16}"), None);
     assert_eq!(kind(&"\\pL{1000}".repeat(40)), Some(RegexErrorKind::TooLarge));
     assert_eq!(kind(&"\\pL".repeat(3_000)), Some(RegexErrorKind::TooLarge));
+}
+
+/// Whatever recurses into a pattern does so on a stack that is large enough for it.
+#[test]
+fn deep_patterns_need_no_deep_stack() {
+    const STACK_BYTES: usize = 512 << 10;
+    let deep = |open: &str, close: &str| format!("{}a{}", open.repeat(1000), close.repeat(1000));
+    let work = move || {
+        for pattern in [
+            deep("(", ")"),
+            deep("(?:", ")?"),
+            deep("(?:b|", ")"),
+            deep("(?:bc|", "d)"),
+            deep("(x", ")*"),
+            deep("(?i:(", "))")[1500..].to_owned() + "(",
+        ] {
+            for compiled in [
+                Regex::new(&pattern),
+                Regex::anchored(&pattern),
+                Regex::anchored_with_groups(&pattern),
+                Regex::unanchored(&pattern),
+            ] {
+                let Ok(regex) = compiled else { continue };
+                let _ = (regex.is_match("a"), regex.clone().is_match("xxxxa"));
+                assert!(regex.memory_bytes() > pattern.len());
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work);
+    thread.expect("a thread").join().expect("no overflow");
+}
+
+#[test]
+fn large_patterns_are_refused_before_they_take_memory() {
+    const MANY: usize = 4_000_000;
+    let kind = |pattern: &str| Regex::new(pattern).map_err(|e| e.kind).err();
+    // One word, however long, is one node.
+    assert_eq!(kind(&"x".repeat(200_000)), None);
+    let number = |unit: &str| unit.repeat(MANY / unit.len());
+    for pattern in [
+        number("x|"),
+        number("."),
+        number("x*"),
+        number("(a)"),
+        number("[ab]"),
+        number("^"),
+    ] {
+        assert_eq!(
+            kind(&pattern),
+            Some(RegexErrorKind::TooLarge),
+            "{}",
+            &pattern[..6]
+        );
+    }
+    // Braces that are no repetition are looked at, but not to the end of the text each time.
+    let begin = std::time::Instant::now();
+    let _ = kind(&number("{"));
+    assert!(begin.elapsed() < std::time::Duration::from_secs(20));
+    // A smaller budget is kept, too.
+    let small = Regex::new_within("(?:[a-z]{1,50}\\pL){20}", 1 << 20);
+    assert_eq!(small.map_err(|e| e.kind).err(), Some(RegexErrorKind::TooLarge));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use model::labels::METRIC_NAME;
 use model::matcher::{MatchOp, Matcher};
 
-use super::{Aggregate, Binary, Expr, ExprKind, Unary, VectorSelector};
+use super::{Expr, ExprKind, VectorSelector};
 
 impl Expr {
     /// Calls `change` with every selector below this expression, from left to right.
@@ -11,20 +11,14 @@ impl Expr {
         let mut waiting = vec![self];
         while let Some(expr) = waiting.pop() {
             match &mut expr.kind {
-                ExprKind::Number(_) | ExprKind::String(_) => {}
                 ExprKind::Vector(selector) => change(selector),
                 ExprKind::Matrix(matrix) => change(&mut matrix.selector),
-                ExprKind::Subquery(subquery) => waiting.push(&mut subquery.expr),
-                ExprKind::Call(call) => waiting.extend(call.args.iter_mut().rev()),
-                ExprKind::Aggregate(Aggregate { expr, param, .. }) => {
-                    waiting.push(expr);
-                    waiting.extend(param.as_deref_mut());
+                other => {
+                    let before = waiting.len();
+                    other.for_each_child_mut(&mut |child| waiting.push(child));
+                    // The last one pushed is looked at first.
+                    waiting[before..].reverse();
                 }
-                ExprKind::Binary(Binary { lhs, rhs, .. }) => {
-                    waiting.push(rhs);
-                    waiting.push(lhs);
-                }
-                ExprKind::Unary(Unary { expr, .. }) | ExprKind::Paren(expr) => waiting.push(expr),
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{fmt, mem};
 
+use model::stack::deep;
+
 use super::{
     Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Expr, ExprKind, NumberLiteral, Span, Unary,
     ValueType, VectorSelector,
@@ -51,17 +53,27 @@ impl Expr {
 
     /// Stands in where an expression has to be taken out of a tree, or could not be read. Allocates nothing.
     pub(crate) fn placeholder() -> Self {
-        Expr::new(
-            ExprKind::Number(NumberLiteral {
-                value: f64::NAN,
-                is_duration: false,
-            }),
-            Span::default(),
-        )
+        Expr::new(Expr::placeholder_kind(), Span::default())
+    }
+
+    fn placeholder_kind() -> ExprKind {
+        ExprKind::Number(NumberLiteral {
+            value: f64::NAN,
+            is_duration: false,
+        })
+    }
+
+    /// What it is, out of its place.
+    pub(crate) fn into_kind(mut self) -> ExprKind {
+        mem::replace(&mut self.kind, Expr::placeholder_kind())
     }
 
     /// The type of what it evaluates to.
     pub fn value_type(&self) -> ValueType {
+        deep(|| self.type_of_chain())
+    }
+
+    fn type_of_chain(&self) -> ValueType {
         let mut expr = self;
         // A binary operation is a scalar where both operands are. Chains are long on the left, so the left is walked
         // and only the right is recursed into.
@@ -151,12 +163,12 @@ impl Clone for Expr {
     fn clone(&self) -> Self {
         let (first, chain) = self.chain();
         // What is left is not a binary operation: cloning its parts comes back here one level of nesting deeper.
-        let mut expr = Expr::new(first.kind.clone(), first.span);
+        let mut expr = Expr::new(deep(|| first.kind.clone()), first.span);
         for (binary, span) in chain.into_iter().rev() {
             let binary = Binary {
                 op: binary.op,
                 lhs: Box::new(expr),
-                rhs: binary.rhs.clone(),
+                rhs: deep(|| binary.rhs.clone()),
                 return_bool: binary.return_bool,
                 matching: binary.matching.clone(),
             };
@@ -174,12 +186,12 @@ impl PartialEq for Expr {
                 && a.op == b.op
                 && a.return_bool == b.return_bool
                 && a.matching == b.matching
-                && a.rhs == b.rhs
+                && deep(|| a.rhs == b.rhs)
         };
         chain.len() == other_chain.len()
             && chain.iter().zip(&other_chain).all(same_operation)
             && first.span == other_first.span
-            && first.kind == other_first.kind
+            && deep(|| first.kind == other_first.kind)
     }
 }
 
@@ -202,15 +214,52 @@ impl Expr {
     }
 }
 
-/// Chains of operators are as deep on the left as they are long: they are taken apart in a loop, so that dropping a
-/// long one does not exhaust the stack.
-impl Drop for Binary {
+/// Trees are taken apart in a loop, so that dropping a deep one does not exhaust the stack.
+impl Drop for Expr {
     fn drop(&mut self) {
-        let mut left = mem::replace(&mut *self.lhs, Expr::placeholder());
-        while let ExprKind::Binary(binary) = &mut left.kind {
-            let next = mem::replace(&mut *binary.lhs, Expr::placeholder());
-            left = next;
+        let mut waiting = Vec::new();
+        self.kind.take_branches(&mut waiting);
+        while let Some(mut expr) = waiting.pop() {
+            expr.kind.take_branches(&mut waiting);
         }
+    }
+}
+
+impl ExprKind {
+    /// Calls `visit` with each operand or argument, from left to right.
+    pub(super) fn for_each_child_mut<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut Expr)) {
+        match self {
+            ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(_) => {}
+            ExprKind::Subquery(subquery) => visit(&mut subquery.expr),
+            ExprKind::Call(call) => call.args.iter_mut().for_each(visit),
+            ExprKind::Aggregate(Aggregate { expr, param, .. }) => {
+                if let Some(param) = param {
+                    visit(param);
+                }
+                visit(expr);
+            }
+            ExprKind::Binary(Binary { lhs, rhs, .. }) => {
+                visit(lhs);
+                visit(rhs);
+            }
+            ExprKind::Unary(Unary { expr, .. }) | ExprKind::Paren(expr) => visit(expr),
+        }
+    }
+
+    fn is_leaf(&self) -> bool {
+        matches!(
+            self,
+            ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Vector(_) | ExprKind::Matrix(_)
+        )
+    }
+
+    /// Moves the children that have children themselves to `waiting`.
+    fn take_branches(&mut self, waiting: &mut Vec<Expr>) {
+        self.for_each_child_mut(&mut |child| {
+            if !child.kind.is_leaf() {
+                waiting.push(mem::replace(child, Expr::placeholder()));
+            }
+        });
     }
 }
 

@@ -1,10 +1,17 @@
 //! How a query is executed, and what its parts took: the plan as a tree that people can read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write};
 
 use crate::ast::{AggregateOp, Cardinality, Expr, Span};
 use crate::exec::{Profile, Took};
 use crate::plan::{BucketFunction, Node, NodeId, NodeKind, Plan, Root, of_scalar};
+
+/// Levels of operators below each other that are shown. The tree is written as nested JSON, and readers of JSON bound its
+/// depth, some at 128 brackets; nobody reads a tree that is deeper.
+pub const EXPLAINED_LEVELS_MAX: usize = 50;
+/// Longest text of the part of the query that an operator shows, in bytes: each text holds those of all below it.
+pub const EXPLAINED_QUERY_BYTES_MAX: usize = 1024;
 
 /// An operator of a query's plan, with what it works on.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +19,7 @@ use crate::plan::{BucketFunction, Node, NodeId, NodeKind, Plan, Root, of_scalar}
 pub struct Operator {
     /// What it does, in a few words.
     pub operation: String,
-    /// Which part of the query it computes.
+    /// Which part of the query it computes, cut where it is long.
     pub query: String,
     /// At how many steps.
     pub steps: usize,
@@ -20,7 +27,7 @@ pub struct Operator {
     pub notes: Vec<String>,
     /// What it took, where the query was executed.
     pub took: Option<OperatorStats>,
-    /// Where its rows come from. Empty where they are shown elsewhere in the tree already.
+    /// Where its rows come from. Empty where they are shown elsewhere in the tree already, or the tree would be too deep.
     pub inputs: Vec<Operator>,
 }
 
@@ -50,15 +57,21 @@ pub struct OperatorStats {
 
 /// The tree of `plan`, which was made from `expr`; with what operators took, if there is a profile.
 pub(crate) fn tree(expr: &Expr, plan: &Plan, profile: Option<&Profile>) -> Operator {
+    let mut parts = HashMap::new();
+    expr.walk(&mut |part| {
+        // Of several with one span the outermost comes first.
+        parts.entry(part.span).or_insert(part);
+    });
     let mut tree = Tree {
-        expr,
+        parts,
         plan,
         profile,
         shown: HashSet::new(),
+        levels: 0,
     };
     let whole = |operation: &str| Operator {
         operation: operation.to_owned(),
-        query: expr.to_string(),
+        query: short_text(expr),
         steps: plan.steps.count,
         notes: Vec::new(),
         took: None,
@@ -82,11 +95,14 @@ pub(crate) fn tree(expr: &Expr, plan: &Plan, profile: Option<&Profile>) -> Opera
 }
 
 struct Tree<'a> {
-    expr: &'a Expr,
+    /// Parts of the query by their places.
+    parts: HashMap<Span, &'a Expr>,
     plan: &'a Plan,
     profile: Option<&'a Profile>,
     /// Nodes that are in the tree already.
     shown: HashSet<NodeId>,
+    /// Operators around the one that is being shown.
+    levels: usize,
 }
 
 impl Tree<'_> {
@@ -101,15 +117,16 @@ impl Tree<'_> {
             });
             (took, stats(&took, series_in))
         });
+        let mut notes = notes(node, first, took.as_ref().map(|(took, _)| took));
         let inputs = match first {
-            true => self.inputs(node),
+            true => self.inputs(node, &mut notes),
             false => Vec::new(),
         };
         Operator {
             operation: operation(&node.kind),
             query: self.text(node.spans.whole),
             steps: node.steps.count,
-            notes: notes(node, first, took.as_ref().map(|(took, _)| took)),
+            notes,
             took: took.map(|(_, stats)| stats).filter(|_| first),
             inputs,
         }
@@ -117,16 +134,52 @@ impl Tree<'_> {
 
     /// The text of the part that stands at `span`.
     fn text(&self, span: Span) -> String {
-        self.expr
-            .part_at(span)
-            .map_or_else(String::new, ToString::to_string)
+        self.parts
+            .get(&span)
+            .map_or_else(String::new, |part| short_text(part))
     }
 
-    fn inputs(&mut self, node: &Node) -> Vec<Operator> {
+    fn inputs(&mut self, node: &Node, notes: &mut Vec<String>) -> Vec<Operator> {
         let mut inputs = Vec::new();
+        if self.levels + 1 == EXPLAINED_LEVELS_MAX {
+            let mut any = false;
+            node.kind.for_each_child(&mut |_| any = true);
+            if any {
+                notes.push(format!(
+                    "what is below {EXPLAINED_LEVELS_MAX} levels is not shown"
+                ));
+            }
+            return inputs;
+        }
+        self.levels += 1;
         node.kind
             .for_each_child(&mut |child| inputs.push(self.operator(child)));
+        self.levels -= 1;
         inputs
+    }
+}
+
+/// The text of an expression, cut where it is long.
+fn short_text(expr: &Expr) -> String {
+    let mut short = Short(String::new());
+    if write!(short, "{expr}").is_err() {
+        short.0.push('…');
+    }
+    short.0
+}
+
+/// Takes the beginning of a text; fails where that is all, so that no more is written.
+struct Short(String);
+
+impl Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = EXPLAINED_QUERY_BYTES_MAX - self.0.len();
+        if text.len() <= room {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        self.0.push_str(&text[..text.floor_char_boundary(room)]);
+        Err(fmt::Error)
     }
 }
 

@@ -16,7 +16,8 @@ pub use cancel::CancelHandle;
 pub(crate) use crew::Crew;
 use crew::Crews;
 pub use error::{ExecutionError, QueryError};
-pub use explain::{Operator, OperatorStats};
+pub use explain::{EXPLAINED_LEVELS_MAX, EXPLAINED_QUERY_BYTES_MAX, Operator, OperatorStats};
+pub(crate) use memory::HumanBytes;
 pub use memory::{MemoryLimit, MemoryPool, Reservation};
 pub use options::{DefaultSubqueryStep, EngineOptions, Features, QueryOptions};
 pub use stats::{QueryStats, StepSamples};
@@ -29,7 +30,7 @@ use model::storage::Queryable;
 use crate::annotations::Annotations;
 use crate::ast::Expr;
 use crate::exec::{Counts, Execution, Limits, Profile, Shared};
-use crate::parser::{ParseError, parse};
+use crate::parser::{PATTERN_BYTES_MAX, ParseError, ParseOptions, parse};
 use crate::plan::{self, PlanContext, PlanError};
 use crate::value::Value;
 
@@ -66,12 +67,6 @@ pub enum EvalTime {
         step_ms: i64,
     },
 }
-
-/// Expressions of at most this many nodes are evaluated on the caller's thread. Chains of operators are as deep as they
-/// are long, and evaluation recurses: larger expressions get a thread with a stack of their size.
-const INLINE_SIZE_MAX: usize = 50;
-/// Stack for each node of a large expression. Only what is touched takes memory.
-const STACK_BYTES_EACH: usize = 64 << 10;
 
 /// Runs queries. Holds the threads that queries take in turn, and accounts for the memory that they share.
 pub struct Engine {
@@ -110,7 +105,11 @@ impl Engine {
     /// # Errors
     /// When it is not one.
     pub fn parse(&self, query: &str) -> Result<Expr, ParseError> {
-        parse(query, &self.options.features.parse_options())
+        let options = ParseOptions {
+            pattern_bytes_max: pattern_bytes_max(self.options.query_bytes_max),
+            ..self.options.features.parse_options()
+        };
+        parse(query, &options)
     }
 
     /// Evaluates `query` at one point in time.
@@ -159,51 +158,6 @@ impl Engine {
         time: EvalTime,
         options: &QueryOptions,
     ) -> Result<QueryOutput, QueryError> {
-        let mut size = 0_usize;
-        expr.walk(&mut |_| size += 1);
-        if size <= INLINE_SIZE_MAX {
-            return self.evaluate_here(storage, expr, time, options);
-        }
-        let stack_bytes = STACK_BYTES_EACH * size;
-        std::thread::scope(|scope| {
-            std::thread::Builder::new()
-                .name("deep-query".to_owned())
-                .stack_size(stack_bytes)
-                .spawn_scoped(scope, || self.evaluate_here(storage, expr, time, options))
-                .map_err(|_| QueryError::TooManyBytes {
-                    operator: expr.to_string(),
-                    span: Some(expr.span),
-                    needed_bytes: stack_bytes,
-                    limit_bytes: self.options.query_bytes_max,
-                    limit: MemoryLimit::Query,
-                })?
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-
-    /// How `expr` would be evaluated. Nothing is read.
-    ///
-    /// # Errors
-    /// As [`evaluate`](Self::evaluate), as far as they can be known before.
-    pub fn explain(
-        &self,
-        expr: &Expr,
-        time: EvalTime,
-        options: &QueryOptions,
-    ) -> Result<Operator, QueryError> {
-        let plan = plan::build(expr, &self.plan_context(time, options))?;
-        Ok(explain::tree(expr, &plan, None))
-    }
-
-    /// Evaluates on this thread.
-    fn evaluate_here(
-        &self,
-        storage: &dyn Queryable,
-        expr: &Expr,
-        time: EvalTime,
-        options: &QueryOptions,
-    ) -> Result<QueryOutput, QueryError> {
         let started = Instant::now();
         let limits = self.limits(started, options);
         limits.check()?;
@@ -246,6 +200,20 @@ impl Engine {
         })
     }
 
+    /// How `expr` would be evaluated. Nothing is read.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate), as far as they can be known before.
+    pub fn explain(
+        &self,
+        expr: &Expr,
+        time: EvalTime,
+        options: &QueryOptions,
+    ) -> Result<Operator, QueryError> {
+        let plan = plan::build(expr, &self.plan_context(time, options))?;
+        Ok(explain::tree(expr, &plan, None))
+    }
+
     fn limits(&self, started: Instant, options: &QueryOptions) -> Arc<Limits> {
         let deadline = started.checked_add(match options.timeout {
             Some(timeout) => timeout.min(self.options.timeout),
@@ -281,6 +249,14 @@ impl Engine {
             default_subquery_step: &*self.options.default_subquery_step,
         }
     }
+}
+
+/// What the compiled patterns of a query may take, of all that it may: they are compiled before anything else is
+/// counted, by as many queries as there are slots.
+fn pattern_bytes_max(query_bytes_max: usize) -> usize {
+    const SHARE: usize = 16;
+    const LEAST: usize = 4 << 20;
+    (query_bytes_max / SHARE).clamp(LEAST, PATTERN_BYTES_MAX)
 }
 
 impl From<PlanError> for QueryError {

@@ -45,6 +45,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt};
 use model::matcher::Matcher;
 use model::regex::{Regex, Template};
+use model::stack::deep;
 use model::storage::{Querier, SelectHints, SeriesSet};
 
 use crate::annotations::Annotations;
@@ -242,6 +243,10 @@ impl<'a> Execution<'a> {
     }
 
     fn new_table(&self, id: NodeId, node: &'a Node) -> Result<Table, QueryError> {
+        deep(|| self.new_table_here(id, node))
+    }
+
+    fn new_table_here(&self, id: NodeId, node: &'a Node) -> Result<Table, QueryError> {
         let frame = self.enter();
         let table = self
             .unlocated_table(id, node)
@@ -322,6 +327,10 @@ impl<'a> Execution<'a> {
 
     /// The operators of a node that looks at one row at a time, down to where rows come from.
     fn pipeline(&self, id: NodeId) -> Result<Pipeline<'a>, QueryError> {
+        deep(|| self.pipeline_here(id))
+    }
+
+    fn pipeline_here(&self, id: NodeId) -> Result<Pipeline<'a>, QueryError> {
         let node = self.plan.node(id);
         let located = |error: QueryError| error.located(node.spans.whole);
         self.check_steps(node.steps).map_err(located)?;

@@ -1,5 +1,7 @@
 //! Scalars: one number a step, or one for all.
 
+use model::stack::deep;
+
 use crate::engine::QueryError;
 use crate::kernels::ScalarArg;
 use crate::plan::{NodeKind, Scalar};
@@ -70,6 +72,10 @@ pub(crate) fn as_args(scalars: &[Scalars]) -> Vec<ScalarArg<'_>> {
 impl Execution<'_> {
     /// The values of `scalar` at `steps`.
     pub(crate) fn scalar(&self, scalar: &Scalar, steps: Steps) -> Result<Scalars, QueryError> {
+        deep(|| self.scalar_here(scalar, steps))
+    }
+
+    fn scalar_here(&self, scalar: &Scalar, steps: Steps) -> Result<Scalars, QueryError> {
         Ok(match scalar {
             Scalar::Constant(value) => Scalars::Constant(*value),
             Scalar::Time => {

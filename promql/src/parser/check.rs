@@ -4,6 +4,7 @@ use std::mem;
 
 use model::labels::METRIC_NAME;
 use model::matcher::Matcher;
+use model::stack::deep;
 
 use super::error::{Diagnostic, Place, Problem};
 use super::scan;
@@ -21,6 +22,10 @@ pub(super) struct Checker<'a> {
 impl Checker<'_> {
     /// Checks `expr` and all below it; gives its type.
     pub(super) fn check(&mut self, expr: &mut Expr) -> ValueType {
+        deep(|| self.check_here(expr))
+    }
+
+    fn check_here(&mut self, expr: &mut Expr) -> ValueType {
         let span = expr.span;
         match &mut expr.kind {
             ExprKind::Number(_) => ValueType::Scalar,
@@ -55,7 +60,7 @@ impl Checker<'_> {
     }
 
     fn report(&mut self, span: Span, problem: Problem) {
-        self.errors.push(Diagnostic { span, problem });
+        super::report(self.errors, span, problem);
     }
 
     /// A chain of binary operations: taken apart along its left side, checked from its innermost operation outwards and
@@ -63,10 +68,13 @@ impl Checker<'_> {
     fn chain(&mut self, top: &mut Expr) -> ValueType {
         let mut open = Vec::new();
         let mut done = mem::replace(top, Expr::placeholder());
-        while let ExprKind::Binary(mut binary) = done.kind {
-            let lhs = mem::replace(&mut *binary.lhs, Expr::placeholder());
-            open.push((binary, done.span));
-            done = lhs;
+        while matches!(done.kind, ExprKind::Binary(_)) {
+            let span = done.span;
+            let ExprKind::Binary(mut binary) = done.into_kind() else {
+                unreachable!("looked at above")
+            };
+            done = mem::replace(&mut *binary.lhs, Expr::placeholder());
+            open.push((binary, span));
         }
         let mut found = self.check(&mut done);
         while let Some((mut binary, span)) = open.pop() {
@@ -99,10 +107,7 @@ impl Checker<'_> {
                     .filter(|label| matching.include.contains(label))
                 {
                     let problem = Problem::LabelInOnAndGroup(label.clone());
-                    self.errors.push(Diagnostic {
-                        span: operator,
-                        problem,
-                    });
+                    super::report(self.errors, operator, problem);
                 }
             }
         }

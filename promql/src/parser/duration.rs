@@ -55,7 +55,7 @@ impl Parser<'_> {
     }
 
     fn duration_expression(&mut self, precedence_min: u8) -> Step<DurationExpr> {
-        self.nested(|parser| {
+        self.nested_duration(|parser| {
             let left = match parser.sign()? {
                 Some((negative, sign)) => {
                     let operand = parser.duration_expression(BinaryOp::Pow.precedence())?;
@@ -75,7 +75,7 @@ impl Parser<'_> {
                 break;
             }
             let operator = self.next()?.span;
-            self.link(operator)?;
+            self.count_duration_operator(operator)?;
             let rhs = self.duration_expression(op.precedence() + u8::from(op != BinaryOp::Pow))?;
             self.require_expressions(left.span);
             let zero = matches!(rhs.kind, DurationExprKind::Number(number) if number.value == 0.0);

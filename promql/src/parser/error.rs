@@ -9,6 +9,7 @@ use model::regex::RegexError;
 
 use super::literal::QuotedText;
 use crate::ast::{Span, ValueType};
+use crate::engine::HumanBytes;
 
 /// Why a text is not a query: at least one diagnostic, in order of their discovery.
 ///
@@ -227,6 +228,15 @@ pub enum Problem {
     TooLong(usize),
     #[error("expression is nested more than {0} levels deep")]
     TooDeep(usize),
+    #[error("expression has more than {0} words")]
+    TooManyWords(usize),
+    #[error(
+        "the regular expressions of the query would take more than {} when compiled",
+        HumanBytes(*.0)
+    )]
+    PatternsTooLarge(usize),
+    #[error("duration is nested, or durations are chained, more than {0} levels deep")]
+    DurationTooDeep(usize),
     #[error("expression has more than {0} operators")]
     TooManyOperators(usize),
 }

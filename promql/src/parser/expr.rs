@@ -145,15 +145,15 @@ impl Parser<'_> {
         };
         let operand = self.expression(BinaryOp::Pow.precedence())?;
         let span = sign.to(operand.span);
-        let kind = match operand.kind {
+        let kind = match &operand.kind {
             ExprKind::Number(NumberLiteral { value, is_duration }) => ExprKind::Number(NumberLiteral {
-                value: if negative { -value } else { value },
-                is_duration,
+                value: if negative { -value } else { *value },
+                is_duration: *is_duration,
             }),
-            kind => {
-                let expr = Box::new(Expr::new(kind, operand.span));
-                ExprKind::Unary(Unary { negative, expr })
-            }
+            _ => ExprKind::Unary(Unary {
+                negative,
+                expr: Box::new(operand),
+            }),
         };
         Ok(Expr::new(kind, span))
     }

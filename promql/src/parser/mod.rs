@@ -5,8 +5,8 @@
 //! alternatives forgets just that. Each construct that has words of its own for a misfit puts an unworded
 //! `Stop::Unexpected` from below into them; what no construct words, the outermost does.
 //!
-//! Invariant: no text, however long or nested, exhausts the stack: recursion is counted ([`NESTING_MAX`]), chains of
-//! operators are built in a loop.
+//! Invariant: no text, however long or nested, exhausts the stack or the memory: recursion is counted ([`NESTING_MAX`])
+//! and goes through [`model::stack`], chains of operators are built in a loop, words and compiled patterns are counted.
 
 mod check;
 mod duration;
@@ -14,6 +14,7 @@ mod error;
 mod expr;
 mod lexer;
 pub(crate) mod literal;
+mod patterns;
 mod range;
 pub(crate) mod scan;
 mod selector;
@@ -27,15 +28,25 @@ pub use series::{SEQUENCE_VALUES_MAX, SequenceValue, parse_series};
 
 use model::labels::Labels;
 use model::matcher::Matcher;
+use model::stack::deep;
 
 use crate::ast::{Expr, ExprKind, Span};
 use lexer::Lexer;
+use patterns::Patterns;
 use token::{Kind, Token};
 
-/// Deepest nesting of parentheses, arguments, signs and right operands.
-pub const NESTING_MAX: usize = 128;
+/// Deepest nesting of parentheses, arguments, signs, subqueries and right operands.
+pub const NESTING_MAX: usize = 2_000;
+/// Deepest nesting within a duration, and most operators in all durations of a query.
+pub const DURATION_NESTING_MAX: usize = 128;
 /// Most binary operators in a query. As chains are as deep on the left as they are long, it bounds the tree's depth.
 pub const OPERATORS_MAX: usize = 10_000;
+/// Most words (names, texts, operators, brackets, commas) in a query. A word takes up to some 60 bytes of a tree.
+pub const WORDS_MAX: usize = 500_000;
+/// Most bytes that the compiled regular expressions of a query may take together, where nothing else is said.
+pub const PATTERN_BYTES_MAX: usize = 64 << 20;
+/// Most things that are said to be wrong with one query.
+pub const DIAGNOSTICS_MAX: usize = 100;
 /// Longest query in bytes: positions are 32 bits wide.
 pub const QUERY_BYTES_MAX: usize = u32::MAX as usize;
 
@@ -50,6 +61,8 @@ pub struct ParseOptions {
     pub extended_range_selectors: bool,
     /// `promql-binop-fill-modifiers`: `fill`, `fill_left`, `fill_right`.
     pub binop_fill_modifiers: bool,
+    /// Most bytes that the query's compiled regular expressions may take together.
+    pub pattern_bytes_max: usize,
 }
 
 impl ParseOptions {
@@ -59,6 +72,7 @@ impl ParseOptions {
         duration_expressions: true,
         extended_range_selectors: true,
         binop_fill_modifiers: true,
+        pattern_bytes_max: PATTERN_BYTES_MAX,
     };
 }
 
@@ -70,6 +84,7 @@ impl Default for ParseOptions {
             duration_expressions: true,
             extended_range_selectors: false,
             binop_fill_modifiers: false,
+            pattern_bytes_max: PATTERN_BYTES_MAX,
         }
     }
 }
@@ -113,7 +128,7 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
     run(text, &ParseOptions::default(), |parser| {
         let selector = parser.selector()?;
         parser.expect_end()?;
-        match selector.kind {
+        match selector.into_kind() {
             ExprKind::Vector(selector) => Ok(selector.matchers),
             _ => Ok(Vec::new()),
         }
@@ -151,6 +166,13 @@ fn run<T>(
     }
 }
 
+/// Notes what is wrong, but for what nobody would read any more.
+fn report(errors: &mut Vec<Diagnostic>, span: Span, problem: Problem) {
+    if errors.len() < DIAGNOSTICS_MAX {
+        errors.push(Diagnostic { span, problem });
+    }
+}
+
 /// Why reading cannot go on.
 #[derive(Debug)]
 enum Stop {
@@ -173,10 +195,16 @@ struct Parser<'a> {
     /// End of the last word taken.
     end: u32,
     errors: Vec<Diagnostic>,
+    words: usize,
+    patterns: Patterns,
     nesting: usize,
     operators: usize,
-    /// Links of chains that are recursed into later: subqueries of subqueries, operators among durations.
-    links: usize,
+    /// Subqueries of subqueries: their chain is recursed into later.
+    subqueries: usize,
+    /// Depth within a duration.
+    duration_nesting: usize,
+    /// Operators in durations: their chains are recursed into later.
+    duration_operators: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -188,9 +216,13 @@ impl<'a> Parser<'a> {
             ahead: None,
             end: 0,
             errors: Vec::new(),
+            words: 0,
+            patterns: Patterns::default(),
             nesting: 0,
             operators: 0,
-            links: 0,
+            subqueries: 0,
+            duration_nesting: 0,
+            duration_operators: 0,
         }
     }
 
@@ -201,6 +233,10 @@ impl<'a> Parser<'a> {
         }
         match self.lexer.next() {
             Ok(token) => {
+                self.words += 1;
+                if self.words > WORDS_MAX {
+                    return self.fail(token.span, Problem::TooManyWords(WORDS_MAX));
+                }
                 self.ahead = Some(token);
                 Ok(token)
             }
@@ -266,7 +302,7 @@ impl<'a> Parser<'a> {
 
     /// Reports what is wrong with something that has been read.
     fn report(&mut self, span: Span, problem: Problem) {
-        self.errors.push(Diagnostic { span, problem });
+        report(&mut self.errors, span, problem);
     }
 
     /// Runs `read` one level deeper.
@@ -276,16 +312,37 @@ impl<'a> Parser<'a> {
             return self.fail(span, Problem::TooDeep(NESTING_MAX));
         }
         self.nesting += 1;
-        let result = read(self);
+        let result = deep(|| read(self));
         self.nesting -= 1;
         result
     }
 
-    /// Counts a link of a chain that is recursed into later.
-    fn link(&mut self, span: Span) -> Step<()> {
-        self.links += 1;
-        if self.links > NESTING_MAX {
+    /// Runs `read` one level deeper within a duration.
+    fn nested_duration<T>(&mut self, read: impl FnOnce(&mut Self) -> Step<T>) -> Step<T> {
+        if self.duration_nesting == DURATION_NESTING_MAX {
+            let span = self.peek()?.span;
+            return self.fail(span, Problem::DurationTooDeep(DURATION_NESTING_MAX));
+        }
+        self.duration_nesting += 1;
+        let result = deep(|| read(self));
+        self.duration_nesting -= 1;
+        result
+    }
+
+    /// Counts the subquery that ends at `span`.
+    fn count_subquery(&mut self, span: Span) -> Step<()> {
+        self.subqueries += 1;
+        if self.subqueries > NESTING_MAX {
             return self.fail(span, Problem::TooDeep(NESTING_MAX));
+        }
+        Ok(())
+    }
+
+    /// Counts the operator at `span`, which stands in a duration.
+    fn count_duration_operator(&mut self, span: Span) -> Step<()> {
+        self.duration_operators += 1;
+        if self.duration_operators > DURATION_NESTING_MAX {
+            return self.fail(span, Problem::DurationTooDeep(DURATION_NESTING_MAX));
         }
         Ok(())
     }

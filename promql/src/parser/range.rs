@@ -35,7 +35,7 @@ impl Parser<'_> {
             self.report(open.to(close), problem);
         }
         let selector_span = inner.span;
-        let selector = match inner.kind {
+        let selector = match inner.into_kind() {
             ExprKind::Vector(selector) => selector,
             _ => VectorSelector::default(),
         };
@@ -62,7 +62,7 @@ impl Parser<'_> {
                 (Some(step), self.word(close, CONTEXT, "\"]\"")?)
             }
         };
-        self.link(close.span)?;
+        self.count_subquery(close.span)?;
         let span = inner.span.to(close.span);
         let subquery = Subquery {
             expr: Box::new(inner),

@@ -3,6 +3,7 @@
 use model::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use model::matcher::{MatchOp, Matcher};
 
+use super::error::Problem;
 use super::literal;
 use super::token::{Kind, Token};
 use super::{Parser, Step, Stop};
@@ -87,10 +88,19 @@ impl Parser<'_> {
         self.next()?;
         let value = self.expect(Kind::String);
         let value = self.word(value, MATCHING, "string")?;
-        let matcher = Matcher::new(op, name, literal::unquote(self.text(value)));
-        Ok(matcher
-            .map_err(|error| self.report(label.span.to(value.span), error.into()))
-            .ok())
+        let text = literal::unquote(self.text(value));
+        let span = label.span.to(value.span);
+        match self
+            .patterns
+            .matcher(op, name, text, self.options.pattern_bytes_max)
+        {
+            Ok(matcher) => Ok(Some(matcher)),
+            Err(problem @ Problem::PatternsTooLarge(_)) => self.fail(span, problem),
+            Err(problem) => {
+                self.report(span, problem);
+                Ok(None)
+            }
+        }
     }
 
     /// A bare or quoted label name.

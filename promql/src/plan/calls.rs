@@ -2,6 +2,7 @@
 
 use model::labels::METRIC_NAME;
 use model::matcher::{MatchOp, Matcher};
+use model::stack::deep;
 
 use crate::ast::{At, Call, Expr, ExprKind, Modifiers, Span, ValueType, VectorSelector};
 use crate::functions::{ElementFunction, element_function};
@@ -9,7 +10,7 @@ use crate::kernels::{InstantOutput, RangeFunction, range_function};
 use crate::parser::is_label_name;
 use crate::row::Steps;
 
-use super::invariant::is_invariant;
+use super::facts::Facts;
 use super::lower::{Grid, Lowering, spans, unexpected};
 use super::{
     BucketFunction, ByName, Distinct, Info, LabelJoin, LabelReplace, Naming, NodeId, NodeKind, PlanError,
@@ -124,7 +125,7 @@ impl Lowering<'_> {
         let mut args = Vec::new();
         let mut input = expr.span;
         for arg in &call.args {
-            match arg.value_type() {
+            match self.facts.value_type(arg) {
                 ValueType::Scalar => args.push(self.scalar(arg, grid)?),
                 _ => {
                     input = arg.without_parens().span;
@@ -163,8 +164,9 @@ impl Lowering<'_> {
         expr: &Expr,
         grid: Grid,
     ) -> Result<NodeId, PlanError> {
-        let of_range = |arg: &&Expr| arg.value_type() == ValueType::Matrix;
-        let Some(range) = call.args.iter().find(of_range).map(Expr::without_parens) else {
+        let of_range = |facts: &Facts, arg: &Expr| facts.value_type(arg) == ValueType::Matrix;
+        let range = call.args.iter().find(|arg| of_range(&self.facts, arg));
+        let Some(range) = range.map(Expr::without_parens) else {
             return Err(unexpected(expr, "a range function without a range"));
         };
         // Compat: annotations speak of the first argument, whether it is the range or not; of a subquery the reference
@@ -180,8 +182,10 @@ impl Lowering<'_> {
             param: first,
         };
         let mut args = Vec::new();
-        for arg in call.args.iter().filter(|arg| !of_range(arg)) {
-            args.push(self.scalar(arg, grid)?);
+        for arg in &call.args {
+            if !of_range(&self.facts, arg) {
+                args.push(self.scalar(arg, grid)?);
+            }
         }
         let (kind, naming, labels) = match &range.kind {
             ExprKind::Matrix(matrix) => {
@@ -264,7 +268,7 @@ impl Lowering<'_> {
             child,
             by_labels,
             descending,
-            over_range: !grid.one_time && !is_invariant(expr),
+            over_range: !grid.one_time && !self.facts.is_invariant(expr),
         };
         Ok(self.add(kind, grid, naming, spans(expr, arg)))
     }
@@ -360,6 +364,10 @@ impl Lowering<'_> {
 
 /// The modifiers on the way to the first selector in the text, outermost first; false when there is none.
 fn first_selector<'e>(expr: &'e Expr, path: &mut Vec<&'e Modifiers>) -> bool {
+    deep(|| first_selector_here(expr, path))
+}
+
+fn first_selector_here<'e>(expr: &'e Expr, path: &mut Vec<&'e Modifiers>) -> bool {
     match &expr.kind {
         ExprKind::Number(_) | ExprKind::String(_) => false,
         ExprKind::Vector(selector) => {

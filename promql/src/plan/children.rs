@@ -1,6 +1,14 @@
 //! Which nodes a node works on.
 
+use std::hash::{Hash, Hasher};
+use std::mem;
+
+use foldhash::fast::FixedState;
+use model::matcher::Matcher;
+use model::stack::deep;
+
 use super::{NodeId, NodeKind, Scalar};
+use crate::row::Steps;
 
 impl NodeKind {
     /// Calls `f` for every node that this one works on, in the order in which they stand in the query: vectors first,
@@ -46,12 +54,36 @@ impl NodeKind {
     }
 }
 
+impl NodeKind {
+    /// A number that equal nodes have in common: what kind they are, of what, over which series.
+    pub(super) fn fingerprint(&self, steps: Steps) -> u64 {
+        use std::hash::BuildHasher;
+        let mut hasher = FixedState::default().build_hasher();
+        mem::discriminant(self).hash(&mut hasher);
+        steps.hash(&mut hasher);
+        self.for_each_child(&mut |child| child.hash(&mut hasher));
+        let matchers: &[Matcher] = match self {
+            NodeKind::Select(select) => &select.matchers,
+            NodeKind::Range(select) => &select.source.matchers,
+            _ => &[],
+        };
+        for matcher in matchers {
+            (&matcher.name, matcher.op, &matcher.value).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
 fn of_scalars(scalars: &[Scalar], f: &mut dyn FnMut(NodeId)) {
     scalars.iter().for_each(|scalar| of_scalar(scalar, f));
 }
 
 /// The nodes that a scalar is made of.
 pub(crate) fn of_scalar(scalar: &Scalar, f: &mut dyn FnMut(NodeId)) {
+    deep(|| of_scalar_here(scalar, f));
+}
+
+fn of_scalar_here(scalar: &Scalar, f: &mut dyn FnMut(NodeId)) {
     match scalar {
         Scalar::Constant(_) | Scalar::Time => {}
         Scalar::Of(node) => f(*node),

@@ -1,12 +1,16 @@
 //! From syntax tree to plan.
 
+use foldhash::{HashMap, HashMapExt};
+use model::stack::deep;
 use model::storage::TimeRange;
+
+use smallvec::SmallVec;
 
 use crate::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, Grouping, Span, ValueType};
 use crate::parser::{is_label_name, undisguised};
 use crate::row::Steps;
 
-use super::invariant::is_invariant;
+use super::facts::Facts;
 use super::{
     CountedSubquery, Counting, Distinct, Join, MatchLabels, Naming, Node, NodeId, NodeKind, Plan,
     PlanContext, PlanError, Root, Scalar, Spans, naming,
@@ -17,7 +21,8 @@ use super::{
 /// # Errors
 /// When a duration has no usable value, or a function refuses its arguments.
 pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, PlanError> {
-    let value_type = expr.value_type();
+    let facts = Facts::of(expr);
+    let value_type = facts.value_type(expr);
     let instant = context.step_ms == 0;
     if !instant && !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
         return Err(PlanError::NotForRanges(value_type));
@@ -34,7 +39,9 @@ pub(crate) fn build(expr: &Expr, context: &PlanContext<'_>) -> Result<Plan, Plan
     };
     let mut lowering = Lowering {
         context,
+        facts,
         nodes: Vec::new(),
+        by_fingerprint: HashMap::new(),
         subqueries: Vec::new(),
         range: None,
     };
@@ -131,7 +138,10 @@ impl Grid {
 /// A plan under construction.
 pub(super) struct Lowering<'a> {
     pub(super) context: &'a PlanContext<'a>,
+    pub(super) facts: Facts,
     pub(super) nodes: Vec<Node>,
+    /// Nodes by what equal ones have in common.
+    by_fingerprint: HashMap<u64, SmallVec<[u32; 1]>>,
     pub(super) subqueries: Vec<CountedSubquery>,
     pub(super) range: Option<TimeRange>,
 }
@@ -141,7 +151,12 @@ impl Lowering<'_> {
     pub(super) fn add(&mut self, kind: NodeKind, grid: Grid, naming: Naming, spans: Spans) -> NodeId {
         let steps = grid.steps;
         let same = |node: &Node| node.steps == steps && node.kind == kind;
-        if let Some(at) = self.nodes.iter().position(same) {
+        let alike = self.by_fingerprint.entry(kind.fingerprint(steps)).or_default();
+        if let Some(at) = alike
+            .iter()
+            .map(|at| *at as usize)
+            .find(|at| same(&self.nodes[*at]))
+        {
             // Compat: of equal annotations that of the part evaluated last is shown.
             self.nodes[at].spans = spans;
             self.nodes[at].uses += 1;
@@ -149,6 +164,7 @@ impl Lowering<'_> {
             kind.for_each_child(&mut |child| self.nodes[child.0 as usize].uses -= 1);
             return NodeId(at as u32);
         }
+        alike.push(self.nodes.len() as u32);
         self.nodes.push(Node {
             kind,
             steps,
@@ -195,7 +211,11 @@ impl Lowering<'_> {
 
     /// Lowers a vector-valued expression.
     pub(super) fn vector(&mut self, expr: &Expr, grid: Grid) -> Result<NodeId, PlanError> {
-        if grid.steps.count > 1 && is_invariant(expr) {
+        deep(|| self.vector_here(expr, grid))
+    }
+
+    fn vector_here(&mut self, expr: &Expr, grid: Grid) -> Result<NodeId, PlanError> {
+        if grid.steps.count > 1 && self.facts.is_invariant(expr) {
             let child = self.vector(expr, grid.first())?;
             let naming = self.naming(child);
             let spans = self.nodes[child.0 as usize].spans;
@@ -220,6 +240,10 @@ impl Lowering<'_> {
 
     /// Lowers a scalar-valued expression.
     pub(super) fn scalar(&mut self, expr: &Expr, grid: Grid) -> Result<Scalar, PlanError> {
+        deep(|| self.scalar_here(expr, grid))
+    }
+
+    fn scalar_here(&mut self, expr: &Expr, grid: Grid) -> Result<Scalar, PlanError> {
         let inner = expr.without_parens();
         match &inner.kind {
             ExprKind::Number(number) => Ok(Scalar::Constant(number.value)),
@@ -259,9 +283,9 @@ impl Lowering<'_> {
             input: expr.span,
             param: expr.span,
         };
-        let of_scalar = |side: &Expr| side.value_type() == ValueType::Scalar;
-        let scalar_left = of_scalar(&binary.lhs);
-        if scalar_left || of_scalar(&binary.rhs) {
+        let of_scalar = |side: &Expr| self.facts.value_type(side) == ValueType::Scalar;
+        let (scalar_left, scalar_right) = (of_scalar(&binary.lhs), of_scalar(&binary.rhs));
+        if scalar_left || scalar_right {
             let (vector, scalar) = match scalar_left {
                 true => (&binary.rhs, &binary.lhs),
                 false => (&binary.lhs, &binary.rhs),

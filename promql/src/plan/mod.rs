@@ -11,9 +11,10 @@ mod calls;
 mod children;
 mod duration;
 mod error;
-mod invariant;
+mod facts;
 mod lower;
 mod naming;
+mod scalar;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub(crate) use children::of_scalar;
 pub(crate) use error::PlanError;
 pub(crate) use lower::build;
 pub(crate) use naming::drops_name;
+pub(crate) use scalar::Scalar;
 
 use std::sync::Arc;
 
@@ -405,35 +407,6 @@ pub(crate) struct Info {
     pub(crate) lookback_ms: i64,
     /// How their samples are counted.
     pub(crate) counting: Counting,
-}
-
-/// A scalar-valued part of the query.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Scalar {
-    /// The same at every step.
-    Constant(f64),
-    /// `time()`
-    Time,
-    /// `scalar(vector)`
-    Of(NodeId),
-    /// `-scalar`
-    Negate(Box<Scalar>),
-    /// Two scalars.
-    Binary {
-        /// Which operation.
-        op: BinaryOp,
-        /// Left operand.
-        lhs: Box<Scalar>,
-        /// Right operand.
-        rhs: Box<Scalar>,
-    },
-    /// `min_of` and `max_of`
-    MinMax {
-        /// The larger, not the smaller.
-        max: bool,
-        /// The two.
-        args: Box<[Scalar; 2]>,
-    },
 }
 
 /// An entry of a function table; equal when it is the same entry.

@@ -4,6 +4,7 @@
 
 mod annotations;
 mod conformance;
+mod depth;
 mod differential;
 mod engine;
 mod explain;

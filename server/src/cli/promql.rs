@@ -140,6 +140,14 @@ pub(crate) fn run(args: &PromqlArgs) -> u8 {
         },
         Edit::Delete { name } => expr.delete_matchers(name),
     }
-    out(expr.pretty());
-    0
+    match expr.pretty() {
+        Ok(text) => {
+            out(text);
+            0
+        }
+        Err(error) => {
+            err(error);
+            1
+        }
+    }
 }

@@ -174,9 +174,6 @@ async fn respond(
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
-    if asked.explain == Explain::Plan {
-        return planned(&state, &asked).unwrap_or_else(IntoResponse::into_response);
-    }
     let stats_warning = deprecated_stats(params.get("stats"));
     let _hung_up = CancelOnDrop(asked.options.cancel.clone());
     let turn = match state
@@ -187,6 +184,13 @@ async fn respond(
         Ok(turn) => turn,
         Err(error) => return ApiError::from(error).into_response(),
     };
+    if asked.explain == Explain::Plan {
+        let planned = super::answer::blocking(move || {
+            let _turn = turn;
+            planned(&state, &asked)
+        });
+        return planned.await.unwrap_or_else(IntoResponse::into_response);
+    }
     let (mut sink, chunks) = chunks::channel();
     let (failed, failure) = oneshot::channel();
     tokio::task::spawn_blocking(move || {

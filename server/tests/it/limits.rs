@@ -347,3 +347,61 @@ async fn queries_are_explained() {
         "{text}"
     );
 }
+
+/// Posts a form and gives status and body.
+async fn post(server: &Server, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
+    let url = format!("{}/api/v1/{path}", server.url);
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
+    let answer = http_client()
+        .post(url)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body)
+        .send()
+        .await
+        .expect("an answer");
+    let status = answer.status().as_u16();
+    (status, answer.text().await.expect("a body"))
+}
+
+#[tokio::test]
+async fn deep_and_large_queries_end_no_server() {
+    let folder = tempfile::tempdir().expect("folder");
+    let server = Server::start(folder.path(), "{}", &[]).await;
+    let chain = vec!["up"; 9_000].join(" or ");
+    let parens = format!("{}up{}", "(".repeat(1_000), ")".repeat(1_000));
+    for query in [&chain, &parens] {
+        for explain in ["plan", "analyze"] {
+            let (status, body) = post(&server, "query", &[("query", query), ("explain", explain)]).await;
+            assert_eq!(status, 200, "{explain}: {body}");
+            assert!(body.len() < 4 * query.len() + 100_000, "{}", body.len());
+            // serde_json reads 128 levels, like other readers.
+            let answer: Value = serde_json::from_str(&body).expect("JSON of bounded depth");
+            assert!(
+                answer["data"]["explain"]["plan"]["operation"].is_string(),
+                "{body}"
+            );
+        }
+        for path in ["parse_query", "query"] {
+            let (status, body) = post(&server, path, &[("query", query)]).await;
+            assert_eq!(status, 200, "{path}: {body}");
+        }
+    }
+    let (status, _) = post(&server, "format_query", &[("query", &parens)]).await;
+    assert_eq!(status, 200);
+    let (status, body) = post(&server, "format_query", &[("query", &chain)]).await;
+    assert_eq!(status, 400);
+    assert!(
+        body.contains("broken into lines, the expression would take more than 64 MiB"),
+        "{body}"
+    );
+    let patterns: String = (0..266_000).map(|i| format!("a=~\"x{i}.+y.*z[0-9]\",")).collect();
+    let (status, body) = post(&server, "query", &[("query", &format!("up{{{patterns}}}"))]).await;
+    assert_eq!(status, 400);
+    assert!(
+        body.contains("the regular expressions of the query would take more than"),
+        "{body}"
+    );
+    assert_eq!(server.get("/-/healthy").await.0, 200);
+}
