@@ -27,7 +27,7 @@ mod text;
 mod value;
 
 pub use family::Family;
-pub use registry::{Collected, FamilySamples, Kind, Registry};
+pub use registry::{Collected, FamilySamples, Kind, Labelled, Registry, Value};
 pub use summary::Summary;
 pub use text::Format;
 pub use value::{Counter, Gauge, Histogram, exponential_buckets, linear_buckets};

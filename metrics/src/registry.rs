@@ -62,23 +62,34 @@ pub struct Collected {
 pub struct FamilySamples {
     pub(crate) kind: Kind,
     pub(crate) help: String,
-    /// Label pairs, sorted by name, and the value.
-    pub(crate) samples: Vec<(Vec<(String, String)>, Value)>,
+    pub(crate) samples: Vec<Labelled>,
 }
 
+/// What a metric says.
 #[derive(Debug)]
-pub(crate) enum Value {
+pub enum Value {
+    /// A counter's or gauge's number.
     Single(f64),
+    /// A histogram's.
     Histogram {
+        /// Upper bounds, the last one infinite, and cumulative counts.
         buckets: Vec<(f64, u64)>,
+        /// Sum of what was observed.
         sum: f64,
     },
+    /// A summary's.
     Summary {
+        /// Quantiles and their values.
         quantiles: Vec<(f64, f64)>,
+        /// Sum of what was observed.
         sum: f64,
+        /// How much was observed.
         count: u64,
     },
 }
+
+/// Label pairs, sorted by name, and the value.
+pub type Labelled = (Vec<(String, String)>, Value);
 
 impl Collected {
     /// The family `name`, to which samples can be added; `kind` and `help` count where it is new.
@@ -181,6 +192,15 @@ impl Registry {
     /// Everything, as the body of an answer: families by name, in each the metrics by their label values.
     pub fn render(&self, format: Format) -> String {
         text::render(&self.gather(), format)
+    }
+
+    /// Shows everything to `show`, family by family: name, kind, help, metrics. Empty families are left out.
+    pub fn visit(&self, mut show: impl FnMut(&str, Kind, &str, &[Labelled])) {
+        for (name, family) in &self.gather().families {
+            if !family.samples.is_empty() {
+                show(name, family.kind, &family.help, &family.samples);
+            }
+        }
     }
 
     fn value_fn(&self, name: &str, kind: Kind, help: &str, read: impl Fn() -> f64 + Send + Sync + 'static) {

@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering;
 use metrics::{Collected, Kind, Registry};
 use notify::QueueStats;
 
+use crate::version::{REFERENCE, REVISION};
+use crate::web::OWN_VERSION;
 use crate::web::state::{AlertingState, QueryState, Site, StartState, StatusState};
 
 /// Registers them; values are read when somebody scrapes us.
@@ -28,17 +30,28 @@ pub(crate) fn register(registry: &Registry, site: &Site) {
 
 fn server(out: &mut Collected, status: &StatusState, start: &StartState) {
     let config = status.config.load();
-    let version = env!("CARGO_PKG_VERSION");
     let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which \
                 prometheus was built, and the goos and goarch for the build.";
     let labels = [
-        ("branch", ""),
+        ("branch", OWN_VERSION),
         ("goarch", std::env::consts::ARCH),
         ("goos", std::env::consts::OS),
-        ("version", version),
+        ("goversion", ""),
+        ("revision", REVISION),
+        ("tags", ""),
+        ("version", REFERENCE),
     ];
     out.family("prometheus_build_info", Kind::Gauge, help)
         .sample(&labels, 1.0);
+    out.family(
+        "narthex_build_info",
+        Kind::Gauge,
+        "Version of Narthex; its value is always 1.",
+    )
+    .sample(
+        &[("revision", REVISION), ("version", env!("CARGO_PKG_VERSION"))],
+        1.0,
+    );
     out.family(
         "prometheus_ready",
         Kind::Gauge,

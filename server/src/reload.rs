@@ -78,6 +78,10 @@ pub(crate) struct ConfigStatus {
     pub(crate) last_reload_ms: i64,
     /// How long and how much is kept, in words.
     pub(crate) retention_text: Arc<str>,
+    /// When the last attempt failed, if it did, in milliseconds since the epoch.
+    pub(crate) failed_ms: Option<i64>,
+    /// Labels that others are to see on all that comes from here.
+    pub(crate) external_labels: model::labels::Labels,
 }
 
 /// The parts that a configuration steers.
@@ -209,11 +213,16 @@ impl Reloader {
         let mut shown = config.clone();
         shown.storage.tsdb.retention.time = yaml::Duration::from_ms(kept.time_ms);
         shown.storage.tsdb.retention.size = yaml::Bytes(kept.bytes as i64);
+        // Compat: without the feature the section is not filled with its default (api: `/pre/api/v1/status/config`).
+        let exemplars = &mut shown.storage.exemplars;
+        exemplars.hidden = !self.features.exemplar_storage && exemplars.is_default();
         ConfigStatus {
             config_yaml: shown.to_yaml().into(),
             reload_success: true,
             last_reload_ms: self.clock.now_ms(),
             retention_text: retention_text(&kept).into(),
+            failed_ms: None,
+            external_labels: config.global.external_labels(),
         }
     }
 }

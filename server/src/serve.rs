@@ -24,10 +24,10 @@ use crate::queries::{Queries, RuleQueries};
 use crate::reload::{self, ConfigStatus, ReloadError, ReloadRequest, Reloader};
 use crate::storage;
 use crate::web::state::{
-    AdminState, AlertingState, LifecycleState, PageState, QueryState, Site, StartState, StatusState,
-    TargetState,
+    AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
+    StatusState, TargetState,
 };
-use crate::web::{self, Cors, listener};
+use crate::web::{self, Cors, FederationMetrics, Trust, listener};
 
 /// Sent with every request of ours.
 const USER_AGENT: &str = crate::version::USER_AGENT;
@@ -260,9 +260,18 @@ impl Server {
             prefix => format!("/{prefix}"),
         };
         let stop = CancellationToken::new();
+        let config = Arc::new(ArcSwap::from_pointee(status));
+        let external_path = external_url.path().trim_end_matches('/').to_owned();
         let site = Site {
+            federate: Arc::new(FederateState {
+                storage: storage.clone(),
+                clock: clock.clone(),
+                lookback_ms: options.query.lookback.as_millis() as i64,
+                config: config.clone(),
+                metrics: FederationMetrics::new(&registry),
+            }),
             status: Arc::new(StatusState {
-                config: ArcSwap::from_pointee(status),
+                config,
                 flags,
                 features: options.features.promql,
                 lifecycle_enabled: options.lifecycle,
@@ -292,11 +301,13 @@ impl Server {
                 title: options.page_title.clone(),
                 user_assets: options.user_assets.clone(),
                 prefix,
+                external_path,
                 metrics: registry.clone(),
             }),
             targets: Arc::new(TargetState {
                 scraper,
                 external_url,
+                own_port: own_address.rsplit(':').next().and_then(|port| port.parse().ok()),
             }),
             alerting: Arc::new(AlertingState { rules, notifier }),
             query: Arc::new(QueryState {
@@ -334,6 +345,11 @@ impl Server {
         stop_on_signals(stop.clone()).map_err(ServeError::Signals)?;
         let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
         let cors = Cors::new(&options.cors_origin)?;
+        let given = options.flags.is_given("web.cors.origin");
+        let trusted = given
+            .then(|| model::regex::Regex::new(&options.cors_origin))
+            .transpose()?;
+        let trust = Trust::new(trusted, &site.targets.external_url);
         let limits = listener::Limits {
             max_connections: options.max_connections,
             read_timeout: options.read_timeout,
@@ -341,7 +357,7 @@ impl Server {
         // The listener outlives the signal to stop by nothing: it is the first to end.
         let serving = tokio::spawn(listener::serve(
             listeners,
-            web::router(site.clone(), cors),
+            web::router(site.clone(), cors, trust),
             limits,
             stop.clone(),
         ));
@@ -530,6 +546,7 @@ async fn follow_reloads(
         if outcome.is_err() {
             let failed = ConfigStatus {
                 reload_success: false,
+                failed_ms: Some(status.clock.now_ms()),
                 ..(**status.config.load()).clone()
             };
             status.config.store(Arc::new(failed));

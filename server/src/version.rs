@@ -19,7 +19,7 @@ pub(crate) fn of_program(name: &str) -> String {
 }
 
 /// The commit that this was built from, where whoever built it says so.
-const REVISION: &str = match option_env!("NARTHEX_REVISION") {
+pub(crate) const REVISION: &str = match option_env!("NARTHEX_REVISION") {
     Some(revision) => revision,
     None => "unknown",
 };

@@ -11,6 +11,7 @@ const DEFAULT_MAX_EXEMPLARS: i64 = 100_000;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct StorageConfig {
     pub(crate) tsdb: TsdbConfig,
+    #[serde(skip_serializing_if = "ExemplarsConfig::is_hidden")]
     pub(crate) exemplars: ExemplarsConfig,
 }
 
@@ -18,6 +19,7 @@ impl Default for StorageConfig {
     fn default() -> Self {
         let exemplars = ExemplarsConfig {
             max_exemplars: DEFAULT_MAX_EXEMPLARS,
+            hidden: false,
         };
         StorageConfig {
             tsdb: TsdbConfig::default(),
@@ -94,6 +96,9 @@ pub(crate) struct RetentionConfig {
 pub(crate) struct ExemplarsConfig {
     /// Exemplars kept; 0 or less keeps none.
     pub(crate) max_exemplars: i64,
+    /// Not shown: nobody wrote it, and nothing is kept anyway.
+    #[serde(skip)]
+    pub(crate) hidden: bool,
 }
 
 #[expect(
@@ -136,16 +141,27 @@ impl StorageConfig {
         section.finish()?;
         let exemplars = exemplars.unwrap_or(ExemplarsConfig {
             max_exemplars: DEFAULT_MAX_EXEMPLARS,
+            hidden: false,
         });
         Ok(StorageConfig { tsdb, exemplars })
     }
 }
 
 impl ExemplarsConfig {
+    fn is_hidden(&self) -> bool {
+        self.hidden
+    }
+
+    /// Whether this is what counts where nothing is written.
+    pub(crate) fn is_default(&self) -> bool {
+        self.max_exemplars == DEFAULT_MAX_EXEMPLARS
+    }
+
     fn read(value: Value<'_>) -> Result<Self, YamlError> {
         let mut section = value.section("storage.exemplars")?;
         let config = ExemplarsConfig {
             max_exemplars: section.get_or("max_exemplars", 0)?,
+            hidden: false,
         };
         section.finish()?;
         Ok(config)

@@ -37,13 +37,15 @@ fn respond(result: Result<(), ApiError>) -> Response {
 pub(crate) async fn delete_series(State(state): State<Arc<AdminState>>, params: Params) -> Response {
     let result = async {
         enabled(&state)?;
+        params.whole().map_err(|error| ApiError::form(&error))?;
         if params.all("match[]").is_empty() {
             return Err(ApiError::bad_data("no match[] parameter provided"));
         }
         let start_ms = params.time_ms("start", Some(MIN_TIME_MS))?;
         let end_ms = params.time_ms("end", Some(MAX_TIME_MS))?;
+        // Compat: here a selector may match everything (api: `delete_series`, `match[]={}`).
         let selectors = params
-            .selectors()
+            .any_selectors()
             .map_err(|what| ApiError::parameter("match[]", what))?;
         let range = TimeRange::new(start_ms, end_ms);
         change(move || {

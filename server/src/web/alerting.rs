@@ -46,6 +46,7 @@ struct Filter<'p> {
 
 impl<'p> Filter<'p> {
     fn new(params: &'p Params) -> Result<Self, ApiError> {
+        params.whole().map_err(|error| ApiError::form(&error))?;
         let kind = params.get("type").to_lowercase();
         if !matches!(kind.as_str(), "" | "alert" | "record") {
             return Err(ApiError::parameter(
@@ -60,7 +61,7 @@ impl<'p> Filter<'p> {
                 return Err(ApiError::parameter("group_next_token", what));
             }
             "" => 0,
-            text => match text.parse::<i64>() {
+            text => match text.parse::<i32>() {
                 Ok(page) if page > 0 => page as usize,
                 Ok(_) => {
                     return Err(ApiError::parameter(
@@ -68,9 +69,14 @@ impl<'p> Filter<'p> {
                         "group_limit needs to be greater than 0",
                     ));
                 }
-                Err(_) => {
+                Err(error) => {
+                    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+                    let fault = match error.kind() {
+                        PosOverflow | NegOverflow => "value out of range",
+                        _ => "invalid syntax",
+                    };
                     let what = format!(
-                        "group_limit needs to be a valid number: strconv.ParseInt: parsing {}: invalid syntax",
+                        "group_limit needs to be a valid number: strconv.ParseInt: parsing {}: {fault}",
                         Quoted(text)
                     );
                     return Err(ApiError::parameter("group_limit", what));
@@ -102,21 +108,21 @@ impl<'p> Filter<'p> {
             self.recording
         };
         let name = self.names.is_empty() || self.names.contains(&rule.name.as_str());
-        // Compat: a label that is a template matches nothing, since nobody knows what it will be.
+        // Compat: a label that is a template matches by its text (api: `rules?match[]={who=~".+"}`).
         let selected = |matchers: &Vec<Matcher>| {
-            matchers.iter().all(|matcher| {
-                let value = rule.labels.value(&matcher.name);
-                !value.contains("{{") && matcher.matches(value)
-            })
+            matchers
+                .iter()
+                .all(|matcher| matcher.matches_labels(&rule.labels))
         };
         kind && name && (self.selectors.is_empty() || self.selectors.iter().any(selected))
     }
 }
 
 fn exclude_alerts(text: &str) -> Result<bool, ApiError> {
-    match text {
-        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+    // Compat: in any letters, unlike other switches (api: `rules?exclude_alerts=tRuE`).
+    match text.to_lowercase().as_str() {
+        "" | "0" | "f" | "false" => Ok(false),
+        "1" | "t" | "true" => Ok(true),
         text => {
             let what = format!(
                 "error converting exclude_alerts: strconv.ParseBool: parsing {}: invalid syntax",

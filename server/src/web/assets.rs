@@ -8,33 +8,37 @@ use axum::body::Body;
 use axum::extract::{OriginalUri, Path as Captured, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Method, StatusCode};
 use tokio_util::io::ReaderStream;
 
-use super::pages;
+use super::paths::{not_found, redirect};
 
 /// Names of one folder that a listing shows.
 const LISTED_MAX: usize = 10_000;
 
-/// Adds the routes.
+/// Where they lie.
+pub(super) const PATTERNS: [&str; 3] = ["/user", "/user/", "/user/{*rest}"];
+
+/// Adds the routes, behind a path that is in front of everything.
 pub(super) fn add_to<S: Clone + Send + Sync + 'static>(
     site: Router<S>,
-    folder: Option<PathBuf>,
+    prefix: &str,
+    folder: PathBuf,
 ) -> Router<S> {
-    let Some(folder) = folder else { return site };
+    let [bare, own, below] = PATTERNS.map(|pattern| format!("{prefix}{pattern}"));
     let files: Router<S> = Router::new()
-        .route("/user", get(to_folder))
-        .route("/user/", get(root))
-        .route("/user/{*path}", get(file))
+        .route(&bare, get(to_folder))
+        .route(&own, get(root))
+        .route(&below, get(file))
         .with_state(Arc::new(folder));
     site.merge(files)
 }
 
 /// A folder's address ends with a slash, so that links in its pages lead into it.
 async fn to_folder(OriginalUri(uri): OriginalUri) -> Response {
-    let location = format!("{}/", uri.path());
-    (StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]).into_response()
+    let folder = format!("{}/", uri.path());
+    redirect(StatusCode::MOVED_PERMANENTLY, &Method::GET, &folder, uri.query())
 }
 
 async fn root(State(folder): State<Arc<PathBuf>>, uri: OriginalUri) -> Response {
@@ -53,7 +57,7 @@ async fn serve(folder: &Path, path: &str, uri: OriginalUri) -> Response {
     // A name with `..` in it, or none that a file can have, leads out of the folder or nowhere.
     let is_plain = |part: &str| part != ".." && !part.contains(['\0', '\\']);
     if !path.split('/').all(is_plain) {
-        return pages::not_found().await.into_response();
+        return not_found();
     }
     let full = folder.join(path.trim_matches('/'));
     let found = match tokio::fs::metadata(&full).await {
@@ -71,7 +75,7 @@ async fn serve(folder: &Path, path: &str, uri: OriginalUri) -> Response {
     };
     match found {
         Some(response) => response,
-        None => pages::not_found().await.into_response(),
+        None => not_found(),
     }
 }
 
@@ -160,10 +164,12 @@ fn content_type(path: &Path) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use http::header::LOCATION;
+
     use super::*;
 
     async fn ask(folder: &Path, path: &str) -> (u16, String, String) {
-        let site = add_to(Router::new(), Some(folder.to_owned())).fallback(pages::not_found);
+        let site = add_to(Router::new(), "", folder.to_owned()).fallback(async || not_found());
         let request = http::Request::get(path).body(Body::empty()).expect("request");
         let response = tower::ServiceExt::oneshot(site, request).await.expect("answers");
         let header = |name| {
@@ -205,12 +211,19 @@ mod tests {
             0,
         )
         .expect("pipe");
+        let moved = "<a href=\"/user/\">Moved Permanently</a>.\n\n";
+        let moved_below = "<a href=\"/user/sub/\">Moved Permanently</a>.\n\n";
         for (path, code, place, body) in [
-            ("/user", 301, "/user/", ""),
+            ("/user", 301, "/user/text/html; charset=utf-8", moved),
             ("/user/hello.txt", 200, "text/plain; charset=utf-8", "hello\n"),
             ("/user/hello.txt?v=1", 200, "text/plain; charset=utf-8", "hello\n"),
             ("/user/a%20&%20b:c.css", 200, "text/css; charset=utf-8", "a{}"),
-            ("/user/sub", 301, "/user/sub/", ""),
+            (
+                "/user/sub",
+                301,
+                "/user/sub/text/html; charset=utf-8",
+                moved_below,
+            ),
             ("/user/with/", 200, "text/html; charset=utf-8", "<p>index"),
             (
                 "/user/nope.txt",

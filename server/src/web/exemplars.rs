@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use model::storage::{ExemplarQueryable, SeriesExemplars, TimeRange};
 
 use super::answer::{ApiError, blocking, success};
@@ -29,11 +30,16 @@ pub(crate) async fn query(State(state): State<Arc<QueryState>>, params: Params) 
             .into_iter()
             .map(|selector| selector.matchers.clone())
             .collect();
+        if selectors.is_empty() {
+            // Compat: nothing is asked for, and nothing is the answer (api: `query_exemplars?query=1`).
+            return Ok(None);
+        }
         let range = TimeRange::new(start_ms, end_ms);
-        blocking(move || Ok(state.db.exemplars(range, &selectors)?)).await
+        blocking(move || Ok(Some(state.db.exemplars(range, &selectors)?))).await
     };
     match found.await {
-        Ok(found) => success(&[], |out| write(out, &found)),
+        Ok(Some(found)) => success(&[], |out| write(out, &found)),
+        Ok(None) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => error.into_response(),
     }
 }

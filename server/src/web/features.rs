@@ -1,4 +1,4 @@
-//! `/api/v1/features`: what newer clients ask before they offer something; and the notifications that there never are.
+//! `/api/v1/features`: what newer clients ask before they offer something; `/api/v1/notifications`: what is to be told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::answer::success_json;
 use super::state::StatusState;
+use super::status::rfc3339_nanos;
 
 /// Operators that every version of the language has.
 const OPERATORS: [&str; 32] = [
@@ -104,7 +105,13 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
             "time_range_labels": true,
             "time_range_series": true,
         },
-        "prometheus": { "agent_mode": false, "server_mode": true },
+        "otlp_receiver": { "delta_conversion": false, "native_delta_ingestion": false },
+        "prometheus": {
+            "agent_mode": false,
+            "auto_reload_config": state.flags.get("config.auto-reload") == "true",
+            "server_mode": true,
+            "stringlabels": true,
+        },
         "promql": phrases,
         "promql_functions": functions,
         "promql_operators": operators,
@@ -115,7 +122,10 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
     }))
 }
 
-/// Compat: notices that the reference's pages show; nothing here raises one.
-pub(crate) async fn notifications() -> Response {
-    success_json(&Value::Array(Vec::new()))
+/// Compat: the notices that the reference's pages show, in its words.
+pub(crate) async fn notifications(State(state): State<Arc<StatusState>>) -> Response {
+    let failed = state.config.load().failed_ms.map(|failed_ms| {
+        json!({ "text": "Configuration reload has failed.", "date": rfc3339_nanos(failed_ms), "active": true })
+    });
+    success_json(&failed.into_iter().collect::<Vec<Value>>())
 }

@@ -6,13 +6,20 @@ mod answer;
 mod assets;
 mod chunks;
 mod cors;
+mod cross_site;
 mod exemplars;
+mod families;
 mod features;
+mod federate;
+mod form;
+mod http_metrics;
 mod json;
 pub(crate) mod listener;
+mod metrics_page;
 mod pages;
 mod params;
 mod parse;
+mod paths;
 mod query;
 mod readiness;
 mod series;
@@ -20,139 +27,260 @@ pub(crate) mod state;
 mod status;
 mod targets;
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
+use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, get, post};
 use http::header::{ALLOW, VARY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 pub(crate) use cors::Cors;
+pub(crate) use cross_site::Trust;
+pub(crate) use federate::FederationMetrics;
+use http_metrics::HttpMetrics;
+use paths::Paths;
 use state::Site;
+pub(crate) use status::OWN_VERSION;
 
-/// Largest body of a request, in bytes: a query of ten thousand lines is long.
-const BODY_BYTES_MAX: usize = 16 << 20;
+/// Where the API lies.
+const API: &str = "/api/v1";
 
-/// The whole site.
-pub(crate) fn router(site: Site, cors: Cors) -> Router {
-    let prefix = site.pages.prefix.clone();
-    let routes = Router::new()
-        .route("/", get(pages::front))
-        .route("/graph", get(pages::to_front))
-        .route("/query", get(pages::to_front))
-        .route("/alerts", get(pages::to_front))
-        .route("/targets", get(pages::to_front))
-        .route("/metrics", get(pages::metrics))
-        .route("/-/healthy", get(pages::healthy))
-        .route("/-/ready", get(readiness::ready))
-        .route("/-/reload", any(pages::reload))
-        .route("/-/quit", any(pages::quit))
-        .nest("/api/v1", api_routes(&site, cors))
-        .fallback(pages::not_found);
-    let routes = assets::add_to(routes, site.pages.user_assets.clone());
-    let routes = if prefix.is_empty() {
-        routes
-    } else {
-        Router::new().nest(&prefix, routes)
-    };
-    routes
-        .layer(CatchPanicLayer::new())
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(site)
+/// Routes and their patterns, which tell what a path that is nearly one of them means, and label what is counted.
+struct Routes {
+    /// In front of all.
+    prefix: String,
+    router: Router<Site>,
+    /// With the prefix.
+    patterns: Vec<String>,
 }
 
-/// A route that answers GET.
+impl Routes {
+    fn new(prefix: String) -> Self {
+        Routes {
+            prefix,
+            router: Router::new(),
+            patterns: Vec::new(),
+        }
+    }
+
+    fn add(mut self, pattern: &str, methods: MethodRouter<Site>) -> Self {
+        // Not nested: a nested "/" would stand for the prefix without its slash.
+        let pattern = format!("{}{pattern}", self.prefix);
+        self.router = self.router.route(&pattern, methods);
+        self.patterns.push(pattern);
+        self
+    }
+
+    fn map(self, change: impl FnOnce(Router<Site>) -> Router<Site>) -> Self {
+        Routes {
+            router: change(self.router),
+            ..self
+        }
+    }
+}
+
+/// The whole site. `cors` says whose pages may read the API, `trust` whose may change something.
+pub(crate) fn router(site: Site, cors: Cors, trust: Trust) -> Router {
+    let trust = Arc::new(trust);
+    let prefix = site.pages.prefix.clone();
+    let api = api_routes(&site, cors.clone(), &trust);
+    let mut routes = page_routes(&site, &trust);
+    if let Some(folder) = site.pages.user_assets.clone() {
+        routes = routes.map(|router| assets::add_to(router, &prefix, folder));
+        routes
+            .patterns
+            .extend(assets::PATTERNS.map(|pattern| format!("{prefix}{pattern}")));
+    }
+    routes.patterns.extend(api.patterns);
+    let counted = HttpMetrics::new(&site.pages.metrics, &prefix, &routes.patterns);
+    let paths = Arc::new(Paths {
+        prefix,
+        patterns: routes.patterns,
+    });
+    let nowhere = {
+        let paths = paths.clone();
+        async move |method: Method, uri: Uri, headers: HeaderMap| {
+            let api = uri
+                .path()
+                .strip_prefix(&*paths.prefix)
+                .and_then(|path| path.strip_prefix(API));
+            match method {
+                // Compat: a browser may ask for leave whether or not there is something.
+                Method::OPTIONS if api.is_some() => cors.preflight(&headers),
+                _ => paths::nowhere(&paths, &method, &uri),
+            }
+        }
+    };
+    let inside = routes
+        .router
+        .merge(api.router)
+        .layer(CatchPanicLayer::new())
+        .layer(middleware::from_fn_with_state(counted, http_metrics::layer))
+        .fallback(nowhere)
+        .with_state(site);
+    // Before routes are looked for, paths are cleaned: a layer of routes would come too late.
+    Router::new()
+        .fallback_service(inside)
+        .layer(middleware::from_fn_with_state(paths, paths::layer))
+}
+
+/// Answers OPTIONS, and refuses all methods but those of `methods`, which `allowed` names.
+fn methods(allowed: &'static str, methods: MethodRouter<Site>) -> MethodRouter<Site> {
+    // Compat: header and text are the reference's (api-shapes/DELETE__api_v1_query_query_up).
+    let refuse = move || async move {
+        let headers = [(ALLOW, allowed), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+        (StatusCode::METHOD_NOT_ALLOWED, headers, "Method Not Allowed\n").into_response()
+    };
+    methods
+        .options(move || async move { [(ALLOW, allowed)] })
+        .fallback(refuse)
+}
+
+/// A route that answers GET, but not HEAD.
+///
+/// Compat: the reference refuses HEAD nearly everywhere (api: HEAD `/api/v1/query`).
 fn get_only<H, T>(handler: H) -> MethodRouter<Site>
 where
-    H: axum::handler::Handler<T, Site>,
+    H: Handler<T, Site>,
     T: 'static,
 {
-    get(handler).fallback(|| refuse_method("GET, OPTIONS"))
+    const ALLOWED: &str = "GET, OPTIONS";
+    methods(ALLOWED, get(handler).head(|| refuse_head(ALLOWED)))
+}
+
+/// A route that answers GET and HEAD.
+fn get_and_head<H, T>(handler: H) -> MethodRouter<Site>
+where
+    H: Handler<T, Site>,
+    T: 'static,
+{
+    methods("GET, HEAD, OPTIONS", get(handler))
 }
 
 /// A route that answers GET and POST.
 fn get_and_post<H, T>(handler: H) -> MethodRouter<Site>
 where
-    H: axum::handler::Handler<T, Site> + Clone,
+    H: Handler<T, Site> + Clone,
     T: 'static,
 {
-    get(handler.clone())
-        .post(handler)
-        .fallback(|| refuse_method("GET, OPTIONS, POST"))
+    const ALLOWED: &str = "GET, OPTIONS, POST";
+    let both = get(handler.clone()).post(handler);
+    methods(ALLOWED, both.head(|| refuse_head(ALLOWED)))
 }
 
-/// A route that answers POST and PUT.
-fn post_and_put<H, T>(handler: H) -> MethodRouter<Site>
+/// A route that changes something: POST and PUT, from no foreign page.
+fn post_and_put<H, T>(trust: &Arc<Trust>, handler: H) -> MethodRouter<Site>
 where
-    H: axum::handler::Handler<T, Site> + Clone,
+    H: Handler<T, Site> + Clone,
     T: 'static,
 {
-    post(handler.clone())
-        .put(handler)
-        .fallback(|| refuse_method("OPTIONS, POST, PUT"))
+    let both = post(handler.clone()).put(handler);
+    let both = both.layer(middleware::from_fn_with_state(trust.clone(), cross_site::layer));
+    methods("OPTIONS, POST, PUT", both)
 }
 
-/// Compat: header and text are the reference's (api-shapes/DELETE__api_v1_query_query_up).
-async fn refuse_method(allowed: &'static str) -> impl IntoResponse {
+/// The same, with a text of its own for GET.
+fn lifecycle<H, T>(trust: &Arc<Trust>, handler: H) -> MethodRouter<Site>
+where
+    H: Handler<T, Site> + Clone,
+    T: 'static,
+{
+    const ALLOWED: &str = "GET, OPTIONS, POST, PUT";
+    let both = post(handler.clone()).put(handler);
+    let both = both.layer(middleware::from_fn_with_state(trust.clone(), cross_site::layer));
+    methods(
+        ALLOWED,
+        both.get(pages::only_post_or_put).head(|| refuse_head(ALLOWED)),
+    )
+}
+
+async fn refuse_head(allowed: &'static str) -> Response {
     let headers = [(ALLOW, allowed), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (StatusCode::METHOD_NOT_ALLOWED, headers, "Method Not Allowed\n")
+    (StatusCode::METHOD_NOT_ALLOWED, headers, "Method Not Allowed\n").into_response()
 }
 
-fn api_routes(site: &Site, cors: Cors) -> Router<Site> {
-    Router::new()
-        .route("/query", get_and_post(query::instant))
-        .route("/query_range", get_and_post(query::range))
-        .route("/query_exemplars", get_and_post(exemplars::query))
-        .route("/format_query", get_and_post(parse::format_query))
-        .route("/parse_query", get_and_post(parse::parse_query))
-        .route("/labels", get_and_post(series::label_names))
-        .route("/label/{name}/values", get_only(series::label_values))
-        .route("/series", get_and_post(series::series))
-        .route("/scrape_pools", get_only(targets::scrape_pools))
-        .route("/targets", get_only(targets::targets))
-        .route("/targets/metadata", get_only(targets::target_metadata))
-        .route("/targets/relabel_steps", get_only(targets::relabel_steps))
-        .route("/metadata", get_only(targets::metadata))
-        .route("/alertmanagers", get_only(alerting::alertmanagers))
-        .route("/alerts", get_only(alerting::alerts))
-        .route("/rules", get_only(alerting::rules))
-        .route("/status/config", get_only(status::config))
-        .route("/status/runtimeinfo", get_only(status::runtime_info))
-        .route("/status/buildinfo", get_only(status::build_info))
-        .route("/status/flags", get_only(status::flags))
-        .route("/status/tsdb", get_only(status::tsdb))
-        .route("/status/tsdb/blocks", get_only(status::blocks))
-        .route("/status/walreplay", get_only(status::wal_replay))
-        .route("/features", get_only(features::features))
-        .route("/notifications", get_only(features::notifications))
-        .route("/admin/tsdb/delete_series", post_and_put(admin::delete_series))
-        .route(
-            "/admin/tsdb/clean_tombstones",
-            post_and_put(admin::clean_tombstones),
+fn page_routes(site: &Site, trust: &Arc<Trust>) -> Routes {
+    let ready = middleware::from_fn_with_state(site.start.clone(), readiness::layer);
+    let mut routes = Routes::new(site.pages.prefix.clone())
+        .add("/", get_only(pages::home))
+        .add("/graph", get_and_head(pages::graph))
+        .add("/version", get_only(status::version))
+        .add(
+            "/metrics",
+            get_only(metrics_page::metrics).layer(CompressionLayer::new().no_deflate()),
         )
-        .route("/admin/tsdb/snapshot", post_and_put(admin::snapshot))
-        .fallback(pages::not_found)
-        .layer(CompressionLayer::new())
-        .layer(middleware::from_fn(options_and_vary))
-        .layer(middleware::from_fn_with_state(
-            site.start.clone(),
-            readiness::layer,
-        ))
-        .layer(middleware::from_fn_with_state(cors, cors::layer))
+        .add(
+            "/federate",
+            get_only(federate::federate)
+                .layer(CompressionLayer::new())
+                .layer(ready),
+        )
+        .add("/-/healthy", get_and_head(pages::healthy))
+        .add("/-/ready", get_and_head(readiness::ready))
+        .add("/-/reload", lifecycle(trust, pages::reload))
+        .add("/-/quit", lifecycle(trust, pages::quit));
+    for path in pages::FRONT {
+        routes = routes.add(path, get_and_head(pages::front));
+    }
+    routes
 }
 
-/// Answers OPTIONS for every path, and adds `Vary`.
+fn api_routes(site: &Site, cors: Cors, trust: &Arc<Trust>) -> Routes {
+    Routes::new(format!("{}{API}", site.pages.prefix))
+        .add("/query", get_and_post(query::instant))
+        .add("/query_range", get_and_post(query::range))
+        .add("/query_exemplars", get_and_post(exemplars::query))
+        .add("/format_query", get_and_post(parse::format_query))
+        .add("/parse_query", get_and_post(parse::parse_query))
+        .add("/labels", get_and_post(series::label_names))
+        .add("/label/{name}/values", get_only(series::label_values))
+        .add("/series", get_and_post(series::series))
+        .add("/scrape_pools", get_only(targets::scrape_pools))
+        .add("/scrape_pools/config", get_only(targets::scrape_pool_config))
+        .add("/targets", get_only(targets::targets))
+        .add("/targets/metadata", get_only(targets::target_metadata))
+        .add("/targets/relabel_steps", get_only(targets::relabel_steps))
+        .add("/metadata", get_only(targets::metadata))
+        .add("/alertmanagers", get_only(alerting::alertmanagers))
+        .add("/alerts", get_only(alerting::alerts))
+        .add("/rules", get_only(alerting::rules))
+        .add("/status/config", get_only(status::config))
+        .add("/status/runtimeinfo", get_only(status::runtime_info))
+        .add("/status/buildinfo", get_only(status::build_info))
+        .add("/status/flags", get_only(status::flags))
+        .add("/status/tsdb", get_only(status::tsdb))
+        .add("/status/tsdb/blocks", get_only(status::blocks))
+        .add("/features", get_only(features::features))
+        .add("/admin/tsdb/delete_series", post_and_put(trust, admin::delete_series))
+        .add("/admin/tsdb/clean_tombstones", post_and_put(trust, admin::clean_tombstones))
+        .add("/admin/tsdb/snapshot", post_and_put(trust, admin::snapshot))
+        .map(|router| router.layer(CompressionLayer::new()))
+        // Compat: these are never compressed.
+        .add("/status/walreplay", get_only(status::wal_replay))
+        .add("/notifications", get_only(features::notifications))
+        .map(|router| {
+            router
+                .layer(middleware::from_fn(options_and_vary))
+                .layer(middleware::from_fn_with_state(site.start.clone(), readiness::layer))
+                .layer(middleware::from_fn_with_state(cors, cors::layer))
+        })
+}
+
+/// Answers OPTIONS, and says in `Vary` what answers depend on.
 async fn options_and_vary(request: Request, next: Next) -> Response {
-    if request.method() == http::Method::OPTIONS {
-        return (StatusCode::NO_CONTENT, [(VARY, "Accept-Encoding")]).into_response();
-    }
-    let mut response = next.run(request).await;
+    let mut response = match *request.method() {
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => next.run(request).await,
+    };
+    // In place of what compression says in its own letters.
     response
         .headers_mut()
-        .entry(VARY)
-        .or_insert(HeaderValue::from_static("Accept-Encoding"));
+        .insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     response
 }

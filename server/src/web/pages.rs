@@ -2,13 +2,28 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{Method, StatusCode};
 use tokio::sync::oneshot;
 
+use super::paths::{escape_html, redirect};
 use super::state::{LifecycleState, PageState};
+
+/// Where the reference has its pages, ours is one page.
+pub(super) const FRONT: [&str; 10] = [
+    "/query",
+    "/alerts",
+    "/targets",
+    "/rules",
+    "/config",
+    "/flags",
+    "/status",
+    "/tsdb-status",
+    "/service-discovery",
+    "/alertmanager-discovery",
+];
 
 /// Text with a status.
 fn text(status: StatusCode, body: impl Into<String>) -> Response {
@@ -21,85 +36,69 @@ pub(crate) async fn healthy() -> Response {
 }
 
 /// `POST /-/reload`: answers when the new configuration is in force, or says why the old one still is.
-pub(crate) async fn reload(State(state): State<Arc<LifecycleState>>, method: Method) -> Response {
-    if let Some(refusal) = refuse_lifecycle(&state, &method) {
-        return refusal;
+pub(crate) async fn reload(State(state): State<Arc<LifecycleState>>) -> Response {
+    if !state.enabled {
+        return text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.");
     }
     let (answer, answered) = oneshot::channel();
     if state.reload.send(answer).await.is_err() {
-        return text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "failed to reload config: server is stopping\n",
-        );
+        return reload_failed("server is stopping");
     }
     match answered.await {
         Ok(Ok(())) => text(StatusCode::OK, ""),
-        Ok(Err(error)) => text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("failed to reload config: {error}\n"),
-        ),
-        Err(_) => text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "failed to reload config: server is stopping\n",
-        ),
+        Ok(Err(error)) => reload_failed(error),
+        Err(_) => reload_failed("server is stopping"),
     }
 }
 
-pub(crate) async fn quit(State(state): State<Arc<LifecycleState>>, method: Method) -> Response {
-    if let Some(refusal) = refuse_lifecycle(&state, &method) {
-        return refusal;
+fn reload_failed(why: impl std::fmt::Display) -> Response {
+    let body = format!("failed to reload config: {why}\n");
+    let headers = [(X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (StatusCode::INTERNAL_SERVER_ERROR, headers, body).into_response()
+}
+
+pub(crate) async fn quit(State(state): State<Arc<LifecycleState>>) -> Response {
+    if !state.enabled {
+        return text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.");
     }
     tracing::warn!("Received termination request via web service, exiting gracefully...");
     state.stop.cancel();
     text(StatusCode::OK, "Requesting termination... Goodbye!")
 }
 
-fn refuse_lifecycle(state: &LifecycleState, method: &Method) -> Option<Response> {
-    if !matches!(*method, Method::POST | Method::PUT) {
-        return Some(text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Only POST or PUT requests allowed",
-        ));
-    }
-    (!state.enabled).then(|| text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."))
+/// GET of what changes something.
+pub(crate) async fn only_post_or_put() -> Response {
+    text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "Only POST or PUT requests allowed",
+    )
 }
 
-/// `/graph` and the like: where the reference's pages are, ours is one page.
-pub(crate) async fn to_front(State(state): State<Arc<PageState>>) -> Response {
-    let location =
-        HeaderValue::try_from(format!("{}/", state.prefix)).unwrap_or(HeaderValue::from_static("/"));
-    (StatusCode::FOUND, [(LOCATION, location)]).into_response()
+/// `/`: to the page, by the path under which the outside knows it.
+pub(crate) async fn home(State(state): State<Arc<PageState>>, method: Method) -> Response {
+    let page = format!("{}/query", state.external_path);
+    redirect(StatusCode::FOUND, &method, &page, None)
+}
+
+/// `/graph`, the page's address of old: with all that was asked there.
+pub(crate) async fn graph(
+    State(state): State<Arc<PageState>>,
+    method: Method,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let page = format!("{}/query", state.external_path);
+    redirect(
+        StatusCode::FOUND,
+        &method,
+        &page,
+        Some(query.as_deref().unwrap_or("")),
+    )
 }
 
 /// One page that says what is here. It asks the API for what it shows.
 pub(crate) async fn front(State(state): State<Arc<PageState>>) -> Response {
     let page = include_str!("front.html")
-        .replace("{{title}}", &escape(&state.title))
+        .replace("{{title}}", &escape_html(&state.title))
         .replace("{{version}}", env!("CARGO_PKG_VERSION"));
     ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-}
-
-pub(crate) async fn not_found() -> Response {
-    text(StatusCode::NOT_FOUND, "404 page not found\n")
-}
-
-/// Our own metrics, in the form that the scraper asked for.
-pub(crate) async fn metrics(State(state): State<Arc<PageState>>, headers: http::HeaderMap) -> Response {
-    let accept = headers
-        .get(http::header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
-    let format = metrics::Format::negotiate(accept);
-    (
-        [(CONTENT_TYPE, format.content_type())],
-        state.metrics.render(format),
-    )
-        .into_response()
 }

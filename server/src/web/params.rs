@@ -1,13 +1,16 @@
 //! Parameters of requests: the URL's and the form's, merged as Go merges them.
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
-use http::Method;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method};
+use http_body_util::BodyExt as _;
 use model::matcher::Matcher;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::answer::ApiError;
+use super::answer::{ApiError, ErrorType};
+use super::form::{self, FORM_BYTES_MAX, FormError, PARAMETERS_MAX, Pair};
 
 /// Earliest time that the API can say, in milliseconds: Go's zero for a range without a start.
 pub(crate) const MIN_TIME_MS: i64 = (i64::MIN / 1000 + 62_135_596_801) * 1000;
@@ -15,36 +18,154 @@ pub(crate) const MIN_TIME_MS: i64 = (i64::MIN / 1000 + 62_135_596_801) * 1000;
 pub(crate) const MAX_TIME_MS: i64 = (i64::MAX / 1000 - 62_135_596_801) * 1000 + 999;
 const MIN_TIME_TEXT: &str = "-292273086-05-16T16:47:06Z";
 const MAX_TIME_TEXT: &str = "292277025-08-18T07:12:54.999999999Z";
+/// Most matchers that the selectors of a request may have together, in `match[]`: each may be a regular expression.
+/// They are counted before any is read.
+const MATCHERS_MAX: usize = 20_000;
+/// Bytes of a body that is too large that are read and thrown away, so that the client gets to see the answer.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+/// Forms of up to this many bytes are read at once, whatever others there are.
+const SMALL_FORM_BYTES: usize = 64 << 10;
+/// What larger forms may take at the same time, in MiB; further ones wait.
+const LARGE_FORMS_MIB_MAX: usize = 128;
 
-/// Parameters in order: the form's first, then the URL's, so that the form's win.
-#[derive(Clone, Debug, Default)]
+static LARGE_FORMS: Semaphore = Semaphore::const_new(LARGE_FORMS_MIB_MAX);
+
+/// Parameters in the order in which they count: of equal names the first wins.
+#[derive(Debug, Default)]
 pub(crate) struct Params {
-    pairs: Vec<(String, String)>,
+    pairs: Vec<Pair>,
+    /// What could not be read beside these.
+    fault: Option<FormError>,
+    /// Held while the parameters live.
+    _room: Option<SemaphorePermit<'static>>,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = Response;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let query = request.uri().query().unwrap_or("").to_owned();
-        let is_form = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
-        let mut pairs = Vec::new();
-        if is_form && matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) {
-            let body = Bytes::from_request(request, state)
-                .await
-                .map_err(IntoResponse::into_response)?;
-            pairs.extend(form_urlencoded::parse(&body).into_owned());
-        }
-        pairs.extend(form_urlencoded::parse(query.as_bytes()).into_owned());
-        Ok(Params { pairs })
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
+        let (parts, body) = request.into_parts();
+        let url = parts.uri.query().unwrap_or("").as_bytes();
+        let has_form = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+        let read = match Encoding::new(&parts.headers).filter(|_| has_form) {
+            Some(encoding) => Params::from_form(url, encoding, &parts.headers, body).await,
+            None => Params::from_url(url),
+        };
+        read.map_err(|error| ApiError::form(&error).into_response())
     }
 }
 
+/// How a body carries a form.
+enum Encoding {
+    Url,
+    Parts { boundary: String },
+}
+
+impl Encoding {
+    fn new(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let media = text.split(';').next().unwrap_or("").trim();
+        if media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return Some(Encoding::Url);
+        }
+        let boundary = form::boundary(text)?.to_owned();
+        media
+            .eq_ignore_ascii_case("multipart/form-data")
+            .then_some(Encoding::Parts { boundary })
+    }
+}
+
+/// The bytes of a form.
+async fn read_body(mut body: Body) -> Result<Vec<u8>, FormError> {
+    let (mut bytes, mut seen) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| FormError::Read(error.to_string()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        seen += data.len();
+        if seen <= FORM_BYTES_MAX {
+            bytes.extend_from_slice(&data);
+        } else {
+            bytes = Vec::new();
+            if seen > DISCARDED_BYTES_MAX {
+                break;
+            }
+        }
+    }
+    if seen > FORM_BYTES_MAX {
+        return Err(FormError::TooLarge);
+    }
+    Ok(bytes)
+}
+
+/// Room for a form of the length that its head tells, the largest where it tells none.
+async fn room(headers: &HeaderMap) -> Option<SemaphorePermit<'static>> {
+    let told = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let bytes = told.unwrap_or(FORM_BYTES_MAX).min(FORM_BYTES_MAX);
+    if bytes <= SMALL_FORM_BYTES {
+        return None;
+    }
+    // It is never closed.
+    LARGE_FORMS
+        .acquire_many(bytes.div_ceil(1 << 20) as u32)
+        .await
+        .ok()
+}
+
+/// Refuses more parameters than a request may have.
+fn bounded(count: usize) -> Result<(), FormError> {
+    if count > PARAMETERS_MAX {
+        return Err(FormError::TooMany { count });
+    }
+    Ok(())
+}
+
 impl Params {
+    /// Those of a URL alone.
+    pub(crate) fn from_url(query: &[u8]) -> Result<Self, FormError> {
+        bounded(form::count(query))?;
+        let mut params = Params::default();
+        params.fault = form::read_pairs(query, &mut params.pairs)?;
+        Ok(params)
+    }
+
+    async fn from_form(
+        url: &[u8],
+        encoding: Encoding,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Self, FormError> {
+        let room = room(headers).await;
+        let body = read_body(body).await?;
+        let mut params = match encoding {
+            Encoding::Url => {
+                bounded(form::count(&body) + form::count(url))?;
+                let mut params = Params::default();
+                params.fault = form::read_pairs(&body, &mut params.pairs)?;
+                let fault = form::read_pairs(url, &mut params.pairs)?;
+                params.fault = params.fault.or(fault);
+                params
+            }
+            // Compat: here the URL's come first, as Go appends the parts (reports/multipart-form).
+            Encoding::Parts { boundary } => {
+                let mut params = Params::from_url(url)?;
+                form::read_parts(&body, &boundary, &mut params.pairs)?;
+                params
+            }
+        };
+        params._room = room;
+        Ok(params)
+    }
+
+    /// Refuses what could not be read as a whole, where the reference does.
+    pub(crate) fn whole(&self) -> Result<(), FormError> {
+        match &self.fault {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(()),
+        }
+    }
+
     /// First value of `name`, or the empty text.
     pub(crate) fn get(&self, name: &str) -> &str {
         self.pairs
@@ -103,16 +224,56 @@ impl Params {
     }
 
     /// The selectors of `match[]`.
-    pub(crate) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
-        let mut selectors = Vec::new();
-        for text in self.all("match[]") {
-            let matchers = promql::parser::parse_selector(text).map_err(|error| error.to_string())?;
-            if matchers.iter().all(Matcher::matches_empty) {
-                return Err("match[] must contain at least one non-empty matcher".to_owned());
-            }
-            selectors.push(matchers);
+    pub(crate) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, SelectorError> {
+        let selectors = self.any_selectors()?;
+        match selectors
+            .iter()
+            .any(|matchers| matchers.iter().all(Matcher::matches_empty))
+        {
+            true => Err(SelectorError::MatchesEmpty),
+            false => Ok(selectors),
         }
-        Ok(selectors)
+    }
+
+    /// The selectors of `match[]`, even such as match everything.
+    pub(crate) fn any_selectors(&self) -> Result<Vec<Vec<Matcher>>, SelectorError> {
+        let texts = self.all("match[]");
+        // Each matcher has one of these; values may have more.
+        let signs = |text: &&str| text.bytes().filter(|byte| matches!(byte, b'=' | b'~')).count();
+        let count = texts.iter().map(|text| signs(text).max(1)).sum();
+        if count > MATCHERS_MAX {
+            return Err(SelectorError::TooMany { count });
+        }
+        let parsed = texts.iter().map(|text| promql::parser::parse_selector(text));
+        Ok(parsed.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Why `match[]` cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SelectorError {
+    /// One is no selector.
+    #[error(transparent)]
+    Parse(#[from] promql::parser::ParseError),
+    /// One would select everything.
+    #[error("match[] must contain at least one non-empty matcher")]
+    MatchesEmpty,
+    /// There are more matchers than a request may have.
+    #[error("match[] has up to {count} matchers, at most {MATCHERS_MAX} are read")]
+    TooMany {
+        /// How many there may be.
+        count: usize,
+    },
+}
+
+impl ApiError {
+    /// A form that cannot be used: 400.
+    pub(crate) fn form(error: &FormError) -> Self {
+        ApiError::new(
+            ErrorType::BadData,
+            format_args!("error parsing form values: {error}"),
+        )
     }
 }
 
@@ -137,6 +298,15 @@ fn parse_time_ms(text: &str) -> Option<i64> {
         MIN_TIME_TEXT => return Some(MIN_TIME_MS),
         MAX_TIME_TEXT => return Some(MAX_TIME_MS),
         _ => {}
+    }
+    // Compat: the letters of RFC 3339 are large ones, and the parser would take more than RFC 3339 allows.
+    let bytes = text.as_bytes();
+    if bytes.get(10) != Some(&b'T')
+        || bytes
+            .iter()
+            .any(|byte| byte.is_ascii_lowercase() || *byte == b' ' || *byte == b'[')
+    {
+        return None;
     }
     let time: jiff::Timestamp = text.parse().ok()?;
     Some(time.as_millisecond())
@@ -170,6 +340,8 @@ mod tests {
             ("1e3", Some(1_000_000)),
             ("2026-11-23T04:00:31.5Z", Some(1_795_406_431_500)),
             ("2026-11-23T05:00:31+01:00", Some(1_795_406_431_000)),
+            ("2026-11-23t04:00:31z", None),
+            ("2026-11-23 04:00:31Z", None),
             ("", None),
             ("now", None),
             ("NaN", None),

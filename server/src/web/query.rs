@@ -154,8 +154,13 @@ fn asked(params: &Params, time: EvalTime, limit: usize) -> Result<Asked, ApiErro
         explain: explain == Explain::Analyze,
         cancel: CancelHandle::new(),
     };
+    let query = params.get("query");
+    if query.is_empty() {
+        // What could not be read may have been the query.
+        params.whole().map_err(|error| ApiError::form(&error))?;
+    }
     Ok(Asked {
-        query: params.get("query").to_owned(),
+        query: query.to_owned(),
         time,
         options,
         limit,

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
 
-use super::BODY_BYTES_MAX;
+use super::form::FORM_BYTES_MAX;
 use super::state::StartState;
 
 /// Compat: tells probes whether a server that is not ready starts or stops.
@@ -76,7 +76,7 @@ pub(super) async fn layer(State(state): State<Arc<StartState>>, request: Request
         return unavailable(&state);
     }
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
+    let Ok(body) = to_bytes(body, FORM_BYTES_MAX).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let again = Request::from_parts(parts.clone(), Body::from(body.clone()));

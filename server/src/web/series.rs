@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -17,6 +18,7 @@ use super::answer::{
 use super::chunks;
 use super::json;
 use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params, Quoted};
+use super::paths::not_found;
 use super::state::QueryState;
 
 /// Series of an answer that is written whole before it is sent; larger ones are sent while they are written.
@@ -60,7 +62,7 @@ impl WatchSelect for Until {
 
 /// Lets a search go on as long as the client waits for it.
 #[derive(Debug)]
-struct WhileWanted(CancelHandle);
+pub(super) struct WhileWanted(pub(super) CancelHandle);
 
 impl WatchSelect for WhileWanted {
     fn took(&self, _: usize) -> Result<(), Interrupted> {
@@ -101,6 +103,7 @@ fn asked(params: &Params) -> Result<Asked, ApiError> {
 
 pub(crate) async fn series(State(state): State<Arc<QueryState>>, params: Params) -> Response {
     let select = || {
+        params.whole().map_err(|error| ApiError::form(&error))?;
         if params.all("match[]").is_empty() {
             return Err(ApiError::bad_data("no match[] parameter provided"));
         }
@@ -235,9 +238,16 @@ pub(crate) async fn label_names(State(state): State<Arc<QueryState>>, params: Pa
 
 pub(crate) async fn label_values(
     State(state): State<Arc<QueryState>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     params: Params,
 ) -> Response {
+    let Ok(Path(name)) = name else {
+        return ApiError::bad_data("invalid label name: not UTF-8").into_response();
+    };
+    if name.contains('/') {
+        // Compat: an escaped slash separates parts of the path too, and there is no such route.
+        return not_found();
+    }
     // A name with characters that a path cannot carry comes in the reference's escaped form.
     let name = unescape_name(&name);
     if name.is_empty() {

@@ -10,6 +10,7 @@ use model::storage::Queryable;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::FederationMetrics;
 use crate::cli::flags::FlagValues;
 use crate::queries::Queries;
 use crate::reload::{ConfigStatus, ReloadRequest};
@@ -18,6 +19,7 @@ use crate::reload::{ConfigStatus, ReloadRequest};
 #[derive(Clone)]
 pub(crate) struct Site {
     pub(crate) query: Arc<QueryState>,
+    pub(crate) federate: Arc<FederateState>,
     pub(crate) targets: Arc<TargetState>,
     pub(crate) alerting: Arc<AlertingState>,
     pub(crate) status: Arc<StatusState>,
@@ -37,11 +39,24 @@ pub(crate) struct QueryState {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// Federation: the newest samples for another server.
+pub(crate) struct FederateState {
+    pub(crate) storage: Arc<dyn Queryable>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Age up to which a sample is the newest, in milliseconds.
+    pub(crate) lookback_ms: i64,
+    /// Knows the external labels.
+    pub(crate) config: Arc<ArcSwap<ConfigStatus>>,
+    pub(crate) metrics: FederationMetrics,
+}
+
 /// What is scraped, and what it says of itself.
 pub(crate) struct TargetState {
     pub(crate) scraper: Arc<scraper::Manager>,
     /// Where this server is reached from outside.
     pub(crate) external_url: url::Url,
+    /// Where it listens.
+    pub(crate) own_port: Option<u16>,
 }
 
 /// Rules, alerts, and where they go.
@@ -52,7 +67,7 @@ pub(crate) struct AlertingState {
 
 /// What this server is and how it fares.
 pub(crate) struct StatusState {
-    pub(crate) config: ArcSwap<ConfigStatus>,
+    pub(crate) config: Arc<ArcSwap<ConfigStatus>>,
     pub(crate) flags: FlagValues,
     pub(crate) features: promql::engine::Features,
     pub(crate) lifecycle_enabled: bool,
@@ -95,6 +110,8 @@ pub(crate) struct PageState {
     pub(crate) user_assets: Option<std::path::PathBuf>,
     /// Path in front of everything, without a slash at its end; empty for none.
     pub(crate) prefix: String,
+    /// The same as the outside knows it, where something in front of this server changes it.
+    pub(crate) external_path: String,
     pub(crate) metrics: metrics::Registry,
 }
 
@@ -110,6 +127,7 @@ macro_rules! areas {
 
 areas! {
     query: QueryState,
+    federate: FederateState,
     targets: TargetState,
     alerting: AlertingState,
     status: StatusState,

@@ -11,6 +11,7 @@ use tsdb::db::Stat;
 use super::answer::{ApiError, blocking, success_json};
 use super::params::Params;
 use super::state::{StartState, StatusState};
+use crate::version::{REFERENCE, REVISION};
 
 /// Largest `limit` of the statistics.
 const STATS_LIMIT_MAX: usize = 10_000;
@@ -25,16 +26,27 @@ pub(crate) async fn flags(State(state): State<Arc<StatusState>>) -> Response {
     success_json(&flags)
 }
 
-pub(crate) async fn build_info() -> Response {
-    success_json(&json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "revision": option_env!("NARTHEX_REVISION").unwrap_or(""),
-        "branch": "",
+/// Our own version, where the reference names the branch that it was built from.
+pub(crate) const OWN_VERSION: &str = concat!("narthex-", env!("CARGO_PKG_VERSION"));
+fn build() -> Value {
+    json!({
+        "version": REFERENCE,
+        "revision": REVISION,
+        "branch": OWN_VERSION,
         "buildUser": "",
         "buildDate": "",
-        // Compat: clients tell the features of the reference by this answer; there is no Go here.
+        // There is no Go here.
         "goVersion": "",
-    }))
+    })
+}
+
+pub(crate) async fn build_info() -> Response {
+    success_json(&build())
+}
+
+/// `/version`: the same without the envelope.
+pub(crate) async fn version() -> Response {
+    format!("{}\n", build()).into_response()
 }
 
 pub(crate) async fn runtime_info(State(state): State<Arc<StatusState>>) -> Response {

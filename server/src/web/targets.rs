@@ -7,12 +7,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use model::labels::{Labels, LabelsBuilder};
 use model::sample::Metadata;
-use scraper::{ActiveTarget, PoolTargets};
+use scraper::{ActiveTarget, PoolTargets, ScrapeConfig};
 use serde_json::{Map, Value, json};
 
-use super::answer::{ApiError, success_json};
+use super::answer::{ApiError, ErrorType, success_json};
 use super::json::labels_value;
-use super::params::Params;
+use super::params::{Params, Quoted};
 use super::state::TargetState;
 use super::status::{NEVER, rfc3339_nanos};
 
@@ -62,7 +62,7 @@ fn active_json(state: &TargetState, pool: &PoolTargets, target: &ActiveTarget) -
         "labels": labels_value(&target.labels),
         "scrapePool": pool.job,
         "scrapeUrl": target.scrape_url,
-        "globalUrl": global_url(&target.scrape_url, &state.external_url),
+        "globalUrl": global_url(&target.scrape_url, state.own_port, &state.external_url),
         "lastError": target.status.last_error,
         "lastScrape": target.status.last_scrape_ms.map_or_else(|| NEVER.to_owned(), rfc3339_nanos),
         "lastScrapeDuration": target.status.last_duration_s,
@@ -73,20 +73,21 @@ fn active_json(state: &TargetState, pool: &PoolTargets, target: &ActiveTarget) -
 }
 
 /// The URL under which others reach a target that we reach on this machine: with our own host in it.
-fn global_url(scrape_url: &str, external: &url::Url) -> String {
+fn global_url(scrape_url: &str, own_port: Option<u16>, external: &url::Url) -> String {
     let Ok(mut url) = url::Url::parse(scrape_url) else {
         return scrape_url.to_owned();
     };
     let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    if local && url.set_host(external.host_str()).is_ok() {
-        // Our own listener may be reached by another scheme and port from outside.
-        if url.port_or_known_default() == external.port_or_known_default() {
-            let _ = url.set_scheme(external.scheme());
-            let _ = url.set_port(external.port());
-        }
-        return url.to_string();
+    if !local || url.set_host(external.host_str()).is_err() {
+        return scrape_url.to_owned();
     }
-    scrape_url.to_owned()
+    // Our own listener may be reached by another scheme and port from outside.
+    if own_port.is_some() && url.port_or_known_default() == own_port {
+        // Both are HTTP: the one can take the other's place.
+        let _ = url.set_scheme(external.scheme());
+        let _ = url.set_port(external.port());
+    }
+    url.to_string()
 }
 
 /// `limit` and its like: any number, negative for none.
@@ -188,27 +189,48 @@ pub(crate) async fn relabel_steps(State(state): State<Arc<TargetState>>, params:
     }
 }
 
-/// What each relabelling rule of a job makes of a label set.
-fn relabel_each(state: &TargetState, params: &Params) -> Result<Vec<Value>, ApiError> {
+/// The configuration of a job as the server has it, defaults included.
+pub(crate) async fn scrape_pool_config(State(state): State<Arc<TargetState>>, params: Params) -> Response {
+    let found = pool_config(&state, &params).and_then(|config| {
+        yaml::to_string(&*config)
+            .map_err(|error| ApiError::new(ErrorType::Internal, format_args!("cannot be shown: {error}")))
+    });
+    match found {
+        Ok(yaml) => success_json(&json!({ "yaml": yaml })),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// The configuration of the job that `scrapePool` names.
+fn pool_config(state: &TargetState, params: &Params) -> Result<Arc<ScrapeConfig>, ApiError> {
     let job = params.get("scrapePool");
     if job.is_empty() {
         return Err(ApiError::bad_data("no scrapePool parameter provided"));
     }
-    if params.get("labels").is_empty() {
+    let pools = state.scraper.targets();
+    let pool = pools.into_iter().find(|pool| pool.job == job);
+    pool.map(|pool| pool.config).ok_or_else(|| {
+        let what = format_args!("scrape pool {} not found", Quoted(job));
+        ApiError::bad_data(format_args!("error retrieving scrape config: {what}"))
+    })
+}
+
+/// What each relabelling rule of a job makes of a label set.
+fn relabel_each(state: &TargetState, params: &Params) -> Result<Vec<Value>, ApiError> {
+    if !params.get("scrapePool").is_empty() && params.get("labels").is_empty() {
         return Err(ApiError::bad_data("no labels parameter provided"));
     }
-    let given: BTreeMap<String, String> = serde_json::from_str(params.get("labels"))
-        .map_err(|error| ApiError::bad_data(format_args!("error parsing labels: {error}")))?;
-    let pools = state.scraper.targets();
-    let pool = pools.iter().find(|pool| pool.job == job).ok_or_else(|| {
-        ApiError::bad_data(format_args!(
-            "error retrieving scrape config: scrape pool {job:?} not found"
-        ))
-    })?;
-    let given = Labels::try_from_pairs(&given).map_err(ApiError::bad_data)?;
+    // Null is an empty set, as for Go's decoder.
+    let given: Option<BTreeMap<String, String>> = match params.get("labels") {
+        "" => None,
+        text => serde_json::from_str(text)
+            .map_err(|error| ApiError::bad_data(format_args!("error parsing labels: {error}")))?,
+    };
+    let config = pool_config(state, params)?;
+    let given = Labels::try_from_pairs(given.unwrap_or_default()).map_err(ApiError::bad_data)?;
     let mut labels: LabelsBuilder = given.to_builder();
     let mut keep = true;
-    let steps = pool.config.relabel_configs.iter().map(|rule| {
+    let steps = config.relabel_configs.iter().map(|rule| {
         keep = keep && rule.apply(&mut labels);
         let output = match keep {
             true => labels.try_build().map_err(ApiError::bad_data)?,
@@ -264,10 +286,14 @@ mod tests {
                 "http://127.0.0.1:9100/metrics",
                 "http://metrics.example:9100/metrics",
             ),
-            ("http://localhost:443/metrics", "https://metrics.example/metrics"),
+            ("http://localhost:9090/metrics", "https://metrics.example/metrics"),
+            (
+                "http://localhost:443/metrics",
+                "http://metrics.example:443/metrics",
+            ),
             ("http://10.0.0.1:9100/metrics", "http://10.0.0.1:9100/metrics"),
         ] {
-            assert_eq!(global_url(scrape, &external), global);
+            assert_eq!(global_url(scrape, Some(9090), &external), global);
         }
     }
 }

@@ -70,6 +70,18 @@ impl Server {
         Server::start_program(own_program(), folder, config, more_args).await
     }
 
+    /// The same with a path in front of everything.
+    pub(crate) async fn start_behind(
+        folder: &Path,
+        config: &str,
+        more_args: &[&str],
+        prefix: &str,
+    ) -> Server {
+        let mut server = Server::begin(own_program(), folder, config, more_args);
+        server.wait_for_status(&format!("{prefix}/-/ready")).await;
+        server
+    }
+
     /// The same with `program`, which takes our command line.
     pub(crate) async fn start_program(
         program: PathBuf,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "tests say how much agrees")]
 
+mod api;
 mod commands;
 mod crash;
 mod end_to_end;

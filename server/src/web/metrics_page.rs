@@ -1,0 +1,83 @@
+//! `/metrics`: what this server counts of itself.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use metrics::{Kind, Value};
+
+use super::answer::blocking;
+use super::families::{ClassicHistogram, Encoding, Family, FamilyKind, Format, Metric, MetricValue};
+use super::state::PageState;
+
+/// Our own metrics, in the form that the scraper asked for. Made off the network's threads: there may be many.
+pub(super) async fn metrics(State(state): State<Arc<PageState>>, headers: HeaderMap) -> Response {
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    let format = Format::negotiate(accept);
+    let registry = state.metrics.clone();
+    let body = blocking(move || {
+        // Names are ours: none needs escaping.
+        if format.encoding == Encoding::Text {
+            return Ok(registry.render(metrics::Format::Text).into_bytes());
+        }
+        let mut body = Vec::new();
+        registry.visit(|name, kind, help, samples| {
+            let family = Family {
+                name: name.to_owned(),
+                help: Some(help.to_owned()),
+                kind: family_kind(kind),
+                metrics: samples.iter().map(metric).collect(),
+            };
+            format.write(&mut body, &family);
+        });
+        Ok(body)
+    });
+    match body.await {
+        Ok(body) => ([(CONTENT_TYPE, format.content_type())], body).into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+fn family_kind(kind: Kind) -> FamilyKind {
+    match kind {
+        Kind::Counter => FamilyKind::Counter,
+        Kind::Gauge => FamilyKind::Gauge,
+        Kind::Histogram => FamilyKind::Histogram,
+        Kind::Summary => FamilyKind::Summary,
+    }
+}
+
+fn metric((labels, value): &(Vec<(String, String)>, Value)) -> Metric {
+    let value = match value {
+        Value::Single(value) => MetricValue::Number(*value),
+        Value::Histogram { buckets, sum } => MetricValue::Classic(ClassicHistogram {
+            count: buckets.last().map_or(0, |(_, count)| *count) as f64,
+            buckets: buckets
+                .iter()
+                .filter(|(bound, _)| bound.is_finite())
+                .map(|(bound, count)| (*bound, *count as f64))
+                .collect(),
+            sum: *sum,
+            whole: true,
+        }),
+        Value::Summary {
+            quantiles,
+            sum,
+            count,
+        } => MetricValue::Summary {
+            quantiles: quantiles.clone(),
+            sum: *sum,
+            count: *count,
+        },
+    };
+    Metric {
+        labels: labels.clone(),
+        value,
+        timestamp_ms: None,
+    }
+}
