@@ -101,11 +101,13 @@ fn compaction_that_meets_damage_heals_it_in_its_next_round() {
     assert_eq!(all(&db).0, expected.0);
 }
 
+type Damage = fn(&MemFiles);
+
 #[test]
 fn a_snapshot_of_a_lost_chunk_file_is_refused() {
-    let damages: [(&str, fn(&MemFiles)); 4] = [
+    let damages: [(&str, Damage); 4] = [
         ("header", |files| {
-            files.flip(&chunk_file(1), 2, 0xff).expect("flips")
+            files.flip(&chunk_file(1), 2, 0xff).expect("flips");
         }),
         ("gone", |files| {
             files.remove_file(&chunk_file(1)).expect("removes");
