@@ -36,7 +36,7 @@ struct State {
 
 #[derive(Debug)]
 struct Slice {
-    /// Milliseconds since the epoch, divided by a slice's length.
+    /// Milliseconds of elapsed time, divided by a slice's length.
     number: i64,
     seen: u64,
     observations: Vec<f64>,
@@ -68,9 +68,14 @@ impl Summary {
         }))
     }
 
+    /// Not the time of day: where that is set back, the window must go on.
+    fn now_ms(&self) -> i64 {
+        self.0.clock.elapsed().as_millis() as i64
+    }
+
     /// Counts an observation. Takes a short lock.
     pub fn observe(&self, value: f64) {
-        let now_ms = self.0.clock.now_ms();
+        let now_ms = self.now_ms();
         let mut state = self.0.state.lock();
         state.sum += value;
         state.count += 1;
@@ -80,7 +85,7 @@ impl Summary {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let now_ms = self.0.clock.now_ms();
+        let now_ms = self.now_ms();
         let mut state = self.0.state.lock();
         state.forget(now_ms);
         let mut sorted: Vec<f64> = state
@@ -187,6 +192,17 @@ mod tests {
         let late = summary.snapshot();
         assert!(late.quantiles.iter().all(|(_, value)| value.is_nan()));
         assert_eq!((late.sum, late.count), (155.0, 11));
+    }
+
+    #[test]
+    fn the_window_moves_on_though_the_clock_is_set_back() {
+        let clock = Arc::new(ManualClock::new(10 * WINDOW_MS));
+        let summary = Summary::with_clock(&[0.5], clock.clone());
+        summary.observe(1.0);
+        clock.jump(-5 * WINDOW_MS);
+        clock.set(clock.now_ms() + WINDOW_MS);
+        summary.observe(2.0);
+        assert_eq!(summary.snapshot().quantiles, [(0.5, 2.0)]);
     }
 
     #[test]

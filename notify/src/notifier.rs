@@ -1,6 +1,6 @@
 //! From rules to queues.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use model::clock::Clock;
 use model::labels::{ALERT_NAME, Labels, LabelsBuilder};
 use model::relabel::{self, RelabelRule};
 use parking_lot::{Mutex, RwLock};
+use supervise::Supervisor;
 use url::Url;
 
 use crate::alertmanager::Alertmanager;
@@ -36,6 +37,8 @@ pub struct NotifierOptions {
     pub user_agent: String,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Watches over relabelling and deliveries.
+    pub supervisor: Supervisor,
 }
 
 /// Sends alerts. Cheap to share; see [`AlertSink`].
@@ -178,7 +181,7 @@ impl Notifier {
             send_resolved: config.send_resolved,
             external_url: self.options.external_url.clone(),
             clock: self.options.clock.clone(),
-            told: Mutex::default(),
+            notified: Mutex::default(),
         };
         let queue = self.start_queue(config.url.clone(), destination);
         Hook { config, queue }
@@ -189,6 +192,7 @@ impl Notifier {
             url,
             self.options.queue_capacity,
             self.options.batch_size,
+            &self.options.supervisor,
             destination,
         )
     }
@@ -202,23 +206,24 @@ impl Notifier {
             let Some(groups) = found.get(&discovery_key(index)) else {
                 continue;
             };
-            let (active, dropped) = resolve(&set.config, groups);
+            let (active, dropped) = resolve(&set.config, groups, &self.options.supervisor);
+            let wanted: HashSet<&str> = active.iter().map(|(url, _)| url.as_str()).collect();
             let (keep, gone): (Vec<Queue>, Vec<Queue>) = std::mem::take(&mut set.active)
                 .into_iter()
-                .partition(|queue| active.contains(&queue.url));
+                .partition(|queue| wanted.contains(queue.url.as_str()));
             retired.extend(gone);
+            let kept: HashSet<String> = keep.iter().map(|queue| queue.url.clone()).collect();
             set.active = keep;
-            for url in active {
-                if set.active.iter().any(|queue| queue.url == url) {
+            for (text, url) in active {
+                if kept.contains(&text) {
                     continue;
                 }
-                let Ok(parsed) = Url::parse(&url) else { continue };
                 let destination = Alertmanager {
                     client: set.client.clone(),
-                    url: parsed,
+                    url,
                     timeout: set.config.timeout.as_std(),
                 };
-                set.active.push(self.start_queue(url, destination));
+                set.active.push(self.start_queue(text, destination));
             }
             set.dropped = dropped;
         }
@@ -280,27 +285,51 @@ pub fn discovery_key(index: usize) -> String {
 impl AlertSink for Notifier {
     fn send(&self, alerts: Vec<Alert>) {
         let state = self.state.read();
-        let alerts: Vec<Alert> = alerts
-            .into_iter()
-            .filter_map(|alert| prepare_alert(&state, alert))
-            .collect();
+        let alerts = self.surviving(alerts, state.queues(), |alert| prepare_alert(&state, alert));
         if alerts.is_empty() {
             return;
         }
         for set in &state.sets {
-            if set.config.alert_relabel_configs.is_empty() {
+            let rules = &set.config.alert_relabel_configs;
+            if rules.is_empty() {
                 set.active.iter().for_each(|queue| queue.add(&alerts));
             } else {
-                let rules = &set.config.alert_relabel_configs;
-                let own: Vec<Alert> = alerts
-                    .iter()
-                    .cloned()
-                    .filter_map(|alert| relabelled(rules, alert))
-                    .collect();
+                let own = self.surviving(alerts.clone(), set.active.iter(), |alert| {
+                    relabelled(rules, alert)
+                });
                 set.active.iter().for_each(|queue| queue.add(&own));
             }
         }
         state.hooks.iter().for_each(|hook| hook.queue.add(&alerts));
+    }
+}
+
+impl Notifier {
+    /// What `change` makes of the alerts. One at which it panics is lost to `queues` and counted there; the others go on.
+    fn surviving<'q>(
+        &self,
+        alerts: Vec<Alert>,
+        queues: impl Iterator<Item = &'q Queue>,
+        change: impl Fn(Alert) -> Option<Alert>,
+    ) -> Vec<Alert> {
+        let mut lost = 0;
+        let mut changed = |alert: Alert| {
+            let labels = alert.labels.clone();
+            let changed = self
+                .options
+                .supervisor
+                .catch("alert relabelling", || change(alert));
+            changed.unwrap_or_else(|error| {
+                lost += 1;
+                tracing::error!(alert = %labels, %error, "An alert is not sent");
+                None
+            })
+        };
+        let changed = alerts.into_iter().filter_map(&mut changed).collect();
+        if lost > 0 {
+            queues.for_each(|queue| queue.count_lost(lost));
+        }
+        changed
     }
 }
 
@@ -335,8 +364,13 @@ fn relabelled(rules: &[RelabelRule], mut alert: Alert) -> Option<Alert> {
 }
 
 /// URLs of the Alertmanagers in `groups`: those in use, without repetitions, and those that relabelling drops.
-fn resolve(config: &AlertmanagerConfig, groups: &Groups) -> (Vec<String>, Vec<String>) {
+fn resolve(
+    config: &AlertmanagerConfig,
+    groups: &Groups,
+    supervisor: &Supervisor,
+) -> (Vec<(String, Url)>, Vec<String>) {
     let (mut active, mut dropped) = (Vec::new(), Vec::new());
+    let mut seen = HashSet::new();
     let path = format!("/{}/api/v2/alerts", config.path_prefix.trim_matches('/')).replace("//", "/");
     for group in groups.iter() {
         for target in &group.targets {
@@ -348,18 +382,23 @@ fn resolve(config: &AlertmanagerConfig, groups: &Groups) -> (Vec<String>, Vec<St
                 .set("__scheme__", &config.scheme)
                 .set("__alerts_path__", &path);
             let before = url_of(&labels);
-            if !relabel::apply(&config.relabel_configs, &mut labels) {
+            // A target at which relabelling panics must not end the following of all others.
+            let kept = supervisor.catch("relabelling of Alertmanagers", || {
+                relabel::apply(&config.relabel_configs, &mut labels)
+            });
+            if !kept.unwrap_or(false) {
                 dropped.push(before);
                 continue;
             }
-            let url = url_of(&labels);
-            if labels.value("__address__").is_empty() || labels.value("__address__").contains('/') {
-                tracing::error!(
-                    address = labels.value("__address__"),
-                    "Alertmanager address is not a host name"
-                );
-            } else if !active.contains(&url) {
-                active.push(url);
+            let (text, address) = (url_of(&labels), labels.value("__address__"));
+            if address.is_empty() || address.contains('/') {
+                tracing::error!(address, "Alertmanager address is not a host name");
+                continue;
+            }
+            match Url::parse(&text) {
+                Ok(url) if seen.insert(text.clone()) => active.push((text, url)),
+                Ok(_) => {}
+                Err(error) => tracing::error!(url = text, %error, "Alertmanager address gives no URL"),
             }
         }
     }
@@ -373,4 +412,49 @@ fn url_of(labels: &LabelsBuilder) -> String {
         labels.value("__scheme__"),
         labels.value("__address__")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    struct Nowhere;
+
+    impl Deliver for Nowhere {
+        async fn deliver(&self, _: Vec<Alert>) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_alert_at_which_relabelling_panics_is_lost_alone() {
+        let notifier = Notifier::new(NotifierOptions {
+            queue_capacity: 10,
+            batch_size: 1,
+            drain_on_shutdown: true,
+            external_url: String::new(),
+            user_agent: String::new(),
+            clock: Arc::new(model::clock::ManualClock::new(0)),
+            supervisor: Supervisor::new(&metrics::Registry::new()),
+        });
+        let queue = notifier.start_queue("http://x".into(), Nowhere);
+        let alerts = ["a", "panics", "b"].map(|name| Alert {
+            labels: Labels::from_pairs([("alertname", name)]),
+            annotations: Labels::empty(),
+            starts_at_ms: 0,
+            ends_at_ms: 1,
+            generator_url: String::new(),
+        });
+        let left = notifier.surviving(alerts.to_vec(), [&queue].into_iter(), |alert| {
+            assert_ne!(alert.labels.value("alertname"), "panics", "as prepared");
+            Some(alert)
+        });
+        assert_eq!(left, [alerts[0].clone(), alerts[2].clone()]);
+        let stats = queue.stats();
+        assert_eq!(stats.errors.load(Ordering::Relaxed), 1);
+        assert_eq!(stats.dropped.load(Ordering::Relaxed), 1);
+        queue.stop(true, Duration::from_secs(10)).await;
+    }
 }

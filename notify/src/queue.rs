@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use model::alert::Alert;
 use parking_lot::Mutex;
+use supervise::Supervisor;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +57,13 @@ struct Shared {
 
 impl Queue {
     /// Starts the task. Must be called inside a runtime.
-    pub(crate) fn start(url: String, capacity: usize, batch: usize, destination: impl Deliver) -> Self {
+    pub(crate) fn start(
+        url: String,
+        capacity: usize,
+        batch: usize,
+        supervisor: &Supervisor,
+        destination: impl Deliver,
+    ) -> Self {
         let shared = Arc::new(Shared {
             url: url.clone(),
             capacity,
@@ -66,7 +73,7 @@ impl Queue {
             stop: CancellationToken::new(),
             stats: QueueStats::default(),
         });
-        let task = tokio::spawn(run(shared.clone(), destination));
+        let task = tokio::spawn(run(shared.clone(), supervisor.clone(), destination));
         Queue { url, shared, task }
     }
 
@@ -89,6 +96,12 @@ impl Queue {
             .store(waiting.len() as u64, Ordering::Relaxed);
         drop(waiting);
         self.shared.work.notify_one();
+    }
+
+    /// Counts alerts that were lost before they reached the queue.
+    pub(crate) fn count_lost(&self, alerts: u64) {
+        self.shared.stats.errors.fetch_add(alerts, Ordering::Relaxed);
+        self.shared.stats.dropped.fetch_add(alerts, Ordering::Relaxed);
     }
 
     pub(crate) fn stats(&self) -> &QueueStats {
@@ -115,7 +128,7 @@ impl Queue {
     }
 }
 
-async fn run(shared: Arc<Shared>, destination: impl Deliver) {
+async fn run(shared: Arc<Shared>, supervisor: Supervisor, destination: impl Deliver) {
     loop {
         let batch: Vec<Alert> = {
             let mut waiting = shared.waiting.lock();
@@ -137,7 +150,10 @@ async fn run(shared: Arc<Shared>, destination: impl Deliver) {
             }
         }
         let (count, begin) = (batch.len() as u64, Instant::now());
-        match destination.deliver(batch).await {
+        // A panic costs the batch: whatever waits behind it has nothing to do with it.
+        let delivered = supervisor.round("notification", destination.deliver(batch)).await;
+        let delivered = delivered.unwrap_or_else(|panicked| Err(panicked.to_string()));
+        match delivered {
             Ok(()) => {
                 shared.stats.sent.fetch_add(count, Ordering::Relaxed);
                 shared.stats.batches.fetch_add(1, Ordering::Relaxed);
@@ -152,5 +168,63 @@ async fn run(shared: Arc<Shared>, destination: impl Deliver) {
                 tracing::error!(alertmanager = %shared.url, count, err = %error, "Error sending alerts");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::Registry;
+    use model::labels::Labels;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Panics at the first batch, hands on the names of those after it.
+    struct Panicking {
+        delivered: mpsc::UnboundedSender<String>,
+        first: AtomicU64,
+    }
+
+    impl Deliver for Panicking {
+        async fn deliver(&self, alerts: Vec<Alert>) -> Result<(), String> {
+            assert_ne!(self.first.fetch_add(1, Ordering::SeqCst), 0, "as prepared");
+            for alert in alerts {
+                // The test may have seen enough.
+                let _ = self.delivered.send(alert.labels.value("alertname").to_owned());
+            }
+            Ok(())
+        }
+    }
+
+    fn alert(name: &str) -> Alert {
+        Alert {
+            labels: Labels::from_pairs([("alertname", name)]),
+            annotations: Labels::empty(),
+            starts_at_ms: 0,
+            ends_at_ms: 1,
+            generator_url: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_panics_costs_its_batch() {
+        let (delivered, mut names) = mpsc::unbounded_channel();
+        let destination = Panicking {
+            delivered,
+            first: AtomicU64::new(0),
+        };
+        let queue = Queue::start(
+            "http://x".into(),
+            10,
+            1,
+            &Supervisor::new(&Registry::new()),
+            destination,
+        );
+        queue.add(&[alert("lost"), alert("kept")]);
+        assert_eq!(names.recv().await.as_deref(), Some("kept"));
+        let stats = queue.stats();
+        assert_eq!(stats.errors.load(Ordering::Relaxed), 1);
+        assert_eq!(stats.dropped.load(Ordering::Relaxed), 1);
+        queue.stop(true, Duration::from_secs(10)).await;
     }
 }

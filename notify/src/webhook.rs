@@ -16,8 +16,11 @@ use url::Url;
 use crate::alertmanager::{pairs, post, time_text};
 use crate::queue::Deliver;
 
-/// Most alerts whose state is remembered; beyond it, changes of the oldest may be told twice.
+/// Most alerts whose last message is remembered. Beyond it the oldest are forgotten, and told again when their rule sends
+/// them the next time.
 const REMEMBERED_MAX: usize = 100_000;
+/// How many are forgotten at once, so that not every message looks for the oldest.
+const FORGOTTEN_AT_ONCE: usize = REMEMBERED_MAX / 10;
 /// How Go writes a time that was never set: when a firing alert ends.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 /// Attempts at one message, and the pause after the first, which doubles.
@@ -32,14 +35,63 @@ pub(crate) struct Webhook {
     pub(crate) send_resolved: bool,
     pub(crate) external_url: String,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) told: Mutex<HashMap<Labels, Told>>,
+    pub(crate) notified: Mutex<NotificationLog>,
+}
+
+/// What was last said of each alert.
+#[derive(Debug, Default)]
+pub(crate) struct NotificationLog {
+    entries: HashMap<Labels, LogEntry>,
+    /// Number of the next message.
+    next: u64,
 }
 
 /// What was last said of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+struct LogEntry {
     starts_at_ms: i64,
     resolved: bool,
+    /// Number of the message that said it.
+    message: u64,
+}
+
+impl NotificationLog {
+    /// Notes that a message has said this of `alerts`.
+    fn note(&mut self, alerts: &[Alert], now_ms: i64) {
+        for alert in alerts {
+            let entry = LogEntry {
+                starts_at_ms: alert.starts_at_ms,
+                resolved: alert.is_resolved(now_ms),
+                message: self.next,
+            };
+            self.entries.insert(alert.labels.clone(), entry);
+        }
+        self.next += 1;
+        if self.entries.len() > REMEMBERED_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    /// Makes room: of alerts that are resolved there is nothing more to say, so they go first.
+    fn forget_oldest(&mut self) {
+        let over = self.entries.len() - REMEMBERED_MAX + FORGOTTEN_AT_ONCE;
+        let mut ages: Vec<(bool, u64)> = self.entries.values().map(LogEntry::age).collect();
+        let (_, last, _) = ages.select_nth_unstable(over - 1);
+        let last = *last;
+        let mut left = over;
+        self.entries.retain(|_, entry| {
+            let goes = left > 0 && entry.age() <= last;
+            left -= usize::from(goes);
+            !goes
+        });
+    }
+}
+
+impl LogEntry {
+    /// Sorts what is forgotten first to the front.
+    fn age(&self) -> (bool, u64) {
+        (!self.resolved, self.message)
+    }
 }
 
 impl Deliver for Webhook {
@@ -59,7 +111,7 @@ impl Deliver for Webhook {
             }
             pause *= 2;
         }
-        self.remember(&changed, now_ms);
+        self.notified.lock().note(&changed, now_ms);
         Ok(())
     }
 }
@@ -71,27 +123,19 @@ impl Webhook {
         for alert in alerts {
             last.insert(alert.labels.clone(), alert);
         }
-        let told = self.told.lock();
-        let is_news = |alert: &Alert| match (told.get(&alert.labels), alert.is_resolved(now_ms)) {
+        let mut log = self.notified.lock();
+        let entries = &mut log.entries;
+        let mut is_news = |alert: &Alert| match (entries.get(&alert.labels), alert.is_resolved(now_ms)) {
             (None, resolved) => !resolved,
-            (Some(before), true) => self.send_resolved && !before.resolved,
+            (Some(before), true) if self.send_resolved => !before.resolved,
+            (Some(_), true) => {
+                // Nobody is to be told, and when it fires again that is news.
+                entries.remove(&alert.labels);
+                false
+            }
             (Some(before), false) => before.resolved || before.starts_at_ms != alert.starts_at_ms,
         };
-        last.into_values().filter(is_news).collect()
-    }
-
-    fn remember(&self, alerts: &[Alert], now_ms: i64) {
-        let mut told = self.told.lock();
-        if told.len() + alerts.len() > REMEMBERED_MAX {
-            told.retain(|_, state| !state.resolved);
-        }
-        for alert in alerts {
-            let state = Told {
-                starts_at_ms: alert.starts_at_ms,
-                resolved: alert.is_resolved(now_ms),
-            };
-            told.insert(alert.labels.clone(), state);
-        }
+        last.into_values().filter(|alert| is_news(alert)).collect()
     }
 
     fn message(&self, alerts: &[Alert], now_ms: i64) -> Value {
@@ -141,4 +185,37 @@ fn fingerprint(labels: &Labels) -> u64 {
         }
     }
     hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(number: usize, ends_at_ms: i64) -> Alert {
+        Alert {
+            labels: Labels::from_pairs([("n", number.to_string())]),
+            annotations: Labels::empty(),
+            starts_at_ms: 0,
+            ends_at_ms,
+            generator_url: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_the_oldest_go_first() {
+        let mut log = NotificationLog::default();
+        let resolved_at = REMEMBERED_MAX - 1;
+        for number in 0..=REMEMBERED_MAX {
+            let ends_at_ms = if number == resolved_at { 0 } else { i64::MAX };
+            log.note(&[alert(number, ends_at_ms)], 1);
+        }
+        assert_eq!(log.entries.len(), REMEMBERED_MAX - FORGOTTEN_AT_ONCE);
+        let knows = |number: usize| log.entries.contains_key(&alert(number, 0).labels);
+        assert!(!knows(0) && knows(REMEMBERED_MAX) && !knows(resolved_at));
+        // All said by one message: any may go, but no more than must.
+        let mut log = NotificationLog::default();
+        let alerts: Vec<Alert> = (0..=REMEMBERED_MAX).map(|n| alert(n, i64::MAX)).collect();
+        log.note(&alerts, 1);
+        assert_eq!(log.entries.len(), REMEMBERED_MAX - FORGOTTEN_AT_ONCE);
+    }
 }

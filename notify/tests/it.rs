@@ -35,6 +35,7 @@ fn notifier(clock: &Arc<ManualClock>, queue_capacity: usize) -> Notifier {
         external_url: "http://narthex.example".into(),
         user_agent: "Narthex/test".into(),
         clock: clock.clone(),
+        supervisor: supervise::Supervisor::new(&metrics::Registry::new()),
     })
 }
 
@@ -167,4 +168,26 @@ fn broken_sections_are_refused() {
         let error = AlertingConfig::read(document.root(), NameScheme::Utf8).expect_err(text);
         assert_eq!(error.message(), message);
     }
+}
+
+/// A webhook that is not told what is resolved still learns that an alert fires anew.
+#[tokio::test]
+async fn webhooks_without_resolved_are_told_each_firing() {
+    let (address, mut received) = receiver().await;
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let notifier = notifier(&clock, 100);
+    configure(
+        &notifier,
+        &format!("webhooks: [{{url: 'http://{address}/hook', send_resolved: false}}]"),
+    );
+    for next in ["One", "Two"] {
+        notifier.send(vec![alert("Slow", NOW_MS + 240_000)]);
+        let body = received.recv().await.expect("firing");
+        assert_eq!(body["commonLabels"]["alertname"], "Slow");
+        notifier.send(vec![alert("Slow", NOW_MS - 5_000), alert(next, NOW_MS + 240_000)]);
+        let body = received.recv().await.expect("firing");
+        assert_eq!(body["commonLabels"]["alertname"], next);
+    }
+    notifier.stop().await;
+    assert!(received.try_recv().is_err());
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use model::labels::{LabelTooLong, write_quoted};
 use model::storage::{AppendError, Refusal, SeriesError};
 use promql::parser::ParseError;
+use supervise::Panicked;
 use yaml::{Position, YamlError};
 
 /// One thing that is wrong with a rule file. Displayed, it is one line that starts with the file's name.
@@ -197,6 +198,9 @@ pub enum LoadError {
     /// The manager was stopped.
     #[error("the rule manager is stopped")]
     Stopped,
+    /// Reading the files panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 fn lines(errors: &[FormatError]) -> String {
@@ -243,6 +247,6 @@ pub enum EvalError {
     #[error(transparent)]
     Append(#[from] AppendError),
     /// The evaluation panicked; the group goes on.
-    #[error("the evaluation panicked")]
-    Panicked,
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }

@@ -1,12 +1,12 @@
 //! A group of rules and one evaluation of it.
 
-use std::panic::AssertUnwindSafe;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use model::alert::{Alert, AlertSink};
-use model::clock::Clock;
+use model::clock::{Clock, JumpWatch};
 use model::labels::Labels;
 use model::storage::{Appender, Queryable};
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use crate::append::{self, Written};
 use crate::error::EvalError;
 use crate::expand::Context;
 use crate::instrument::{GroupMetrics, RuleMetrics};
+use crate::load::Plan;
 use crate::rule::{Action, AlertAction, Rule};
 use crate::schedule::Schedule;
 use crate::source::{Asker, QuerySource};
@@ -152,11 +153,17 @@ pub(crate) struct Group {
     pub(crate) status: Mutex<GroupStatus>,
     pub(crate) metrics: GroupMetrics,
     external_labels: Value,
+    /// Whether the clock was set since the last look; empty until the first.
+    clock: Mutex<Option<JumpWatch>>,
+    /// The latest time of evaluation so far. Before it, which is where a clock that was set back leads, storage refuses
+    /// results: that is told once by whoever watches the clock, not at each evaluation.
+    newest_ns: AtomicI64,
 }
 
 impl Group {
     /// A group that was never evaluated; `restore` says whether its alerts' state is yet to be restored.
-    pub(crate) fn new(spec: Spec, rules: Vec<Rule>, restore: bool, metrics: &RuleMetrics) -> Self {
+    pub(crate) fn new(plan: Plan, restore: bool, metrics: &RuleMetrics) -> Self {
+        let Plan { spec, rules } = plan;
         let metrics = metrics.group(&spec.key());
         metrics.interval_seconds.set(spec.interval_ms as f64 / 1000.0);
         metrics.rules.set(rules.len() as f64);
@@ -180,35 +187,55 @@ impl Group {
             stale: Mutex::default(),
             status: Mutex::default(),
             metrics,
+            clock: Mutex::default(),
+            newest_ns: AtomicI64::new(i64::MIN),
         }
     }
 
-    /// Whether a reload may keep this group in place of `other`.
-    pub(crate) fn is_same(&self, other: &Group) -> bool {
-        let mut pairs = self.rules.iter().zip(&other.rules);
-        self.spec == other.spec
-            && self.rules.len() == other.rules.len()
-            && pairs.all(|(a, b)| a.rule.is_same(&b.rule))
+    /// Where the clock was set since the last call, moves what is remembered by as much: time that did not go by counts
+    /// neither as pending nor as waiting to be sent again, and time that went by does not go away.
+    pub(crate) fn follow_clock(&self, environment: &Environment) {
+        let clock = &*environment.clock;
+        let mut watch = self.clock.lock();
+        let jump_ms = watch.get_or_insert_with(|| JumpWatch::new(clock)).jump_ms(clock);
+        drop(watch);
+        if jump_ms != 0 {
+            for running in &self.rules {
+                running.alerts.lock().shift(jump_ms.saturating_mul(MS_NS));
+            }
+        }
+    }
+
+    /// Whether a reload may keep this group: nothing about it changes with `plan`.
+    pub(crate) fn is_same(&self, plan: &Plan) -> bool {
+        let mut pairs = self.rules.iter().zip(&plan.rules);
+        self.spec == plan.spec
+            && self.rules.len() == plan.rules.len()
+            && pairs.all(|(running, rule)| running.rule.is_same(rule))
     }
 
     /// Takes over the alerts and series of the group that this one replaces. Rules are paired by name and labels, the
     /// first with the first; series of rules that have no heir are to be marked.
     pub(crate) fn inherit(&self, old: &Group) {
         *self.status.lock() = *old.status.lock();
-        let mut heirs: Vec<bool> = vec![false; self.rules.len()];
+        *self.clock.lock() = *old.clock.lock();
+        self.newest_ns
+            .store(old.newest_ns.load(Ordering::Relaxed), Ordering::Relaxed);
         let mut stale = std::mem::take(&mut *old.stale.lock());
+        // The last comes first, so that taking from the end pairs the first with the first.
+        let mut heirs: HashMap<_, Vec<&RunningRule>> = HashMap::with_capacity(self.rules.len());
+        for running in self.rules.iter().rev() {
+            heirs.entry(running.rule.identity()).or_default().push(running);
+        }
         for from in &old.rules {
             let identity = from.rule.identity();
-            let heir =
-                (0..self.rules.len()).find(|i| !heirs[*i] && self.rules[*i].rule.identity() == identity);
-            match heir {
-                Some(i) => {
-                    heirs[i] = true;
-                    let to = &self.rules[i];
-                    *to.written.lock() = std::mem::take(&mut *from.written.lock());
-                    *to.alerts.lock() = from.alerts.lock().clone();
+            let written = std::mem::take(&mut *from.written.lock());
+            match heirs.get_mut(&identity).and_then(Vec::pop) {
+                Some(to) => {
+                    *to.written.lock() = written;
+                    *to.alerts.lock() = std::mem::take(&mut *from.alerts.lock());
                 }
-                None => stale.extend(std::mem::take(&mut *from.written.lock()).into_keys()),
+                None => stale.extend(written.into_keys()),
             }
         }
         *self.stale.lock() = stale;
@@ -227,6 +254,7 @@ impl Group {
             samples += self.evaluate_rule(running, at_ns, environment);
             rule_time += running.status.lock().duration;
         }
+        self.newest_ns.fetch_max(at_ns, Ordering::Relaxed);
         self.metrics.last_samples.set(samples as f64);
         self.mark_stale(at_ns, environment);
         let duration = started.elapsed();
@@ -251,12 +279,18 @@ impl Group {
         let started = Instant::now();
         let evaluated_at_ns = environment.now_ns();
         self.metrics.evaluations.inc();
-        // A rule that panics, in the engine or in a template, must not take the others with it. What it shares with
-        // them are locks that do not poison and alerts that are only changed once all that can panic is done.
-        let attempt = AssertUnwindSafe(|| self.samples(running, at_ns, environment));
-        let result = std::panic::catch_unwind(attempt).unwrap_or(Err(EvalError::Panicked));
+        // A rule that panics, in the engine, a template, storage or whoever takes alerts, must not take the others with
+        // it. What it shares with them are locks that do not poison; alerts are changed once all that is likely to
+        // panic is done.
+        let supervisor = &environment.metrics.supervisor;
+        let result = supervisor.catch("rule evaluation", || {
+            let samples = self.samples(running, at_ns, environment)?;
+            let error = self.write(running, &samples, at_ns, environment);
+            Ok((samples.len(), error))
+        });
+        let result = result.unwrap_or_else(|panicked| Err(panicked.into()));
         let (count, error) = match result {
-            Ok(samples) => (samples.len(), self.write(running, &samples, at_ns, environment)),
+            Ok(done) => done,
             Err(error) => {
                 self.failed(running, &error);
                 (0, Some(error))
@@ -428,9 +462,14 @@ impl Group {
             }
         };
         *written = appended.written;
+        let repeats = at_ns <= self.newest_ns.load(Ordering::Relaxed);
         for (refusal, num_dropped) in appended.refusals {
-            let name = &running.rule.name;
-            tracing::warn!(group = self.spec.name, name, num_dropped, %refusal, "Rule evaluation results discarded");
+            let (group, name) = (&self.spec.name, &running.rule.name);
+            if repeats {
+                tracing::debug!(group, name, num_dropped, %refusal, "Rule evaluation results discarded");
+            } else {
+                tracing::warn!(group, name, num_dropped, %refusal, "Rule evaluation results discarded");
+            }
         }
         appended.refused
     }

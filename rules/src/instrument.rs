@@ -1,9 +1,12 @@
 //! What the rules tell about themselves, by the reference's names.
 
 use metrics::{Counter, Family, Gauge, Histogram, Registry, Summary};
+use supervise::Supervisor;
 
 /// Metrics of all groups.
 pub struct RuleMetrics {
+    /// Watches over whatever may panic.
+    pub(crate) supervisor: Supervisor,
     pub(crate) evaluation_seconds: Summary,
     pub(crate) evaluation_histogram: Histogram,
     pub(crate) group_seconds: Summary,
@@ -43,6 +46,7 @@ impl RuleMetrics {
         let counter = |name: &str, help: &str| registry.counter_vec(name, help, group);
         let gauge = |name: &str, help: &str| registry.gauge_vec(name, help, group);
         RuleMetrics {
+            supervisor: Supervisor::new(registry),
             evaluation_seconds: registry.summary(
                 "prometheus_rule_evaluation_duration_seconds",
                 "The duration for a rule to execute.",

@@ -1,14 +1,14 @@
 //! From the patterns of a configuration to groups.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 use model::labels::Labels;
 
 use crate::error::{FormatError, LoadError};
-use crate::format::{FormatOptions, RuleFile, read};
-use crate::group::{Group, Spec};
-use crate::instrument::RuleMetrics;
+use crate::format::{FormatOptions, RuleFile, RuleGroup, read};
+use crate::group::Spec;
 use crate::rule::Rule;
 
 /// What the configuration says about rules.
@@ -67,10 +67,10 @@ impl Settings {
     /// # Errors
     /// Patterns that are none, folders that cannot be read.
     pub fn paths(&self) -> Result<Vec<PathBuf>, LoadError> {
-        let mut paths = Vec::new();
+        let (mut paths, mut seen) = (Vec::new(), HashSet::new());
         for pattern in &self.patterns {
             for path in matching(pattern)? {
-                if !paths.contains(&path) {
+                if seen.insert(path.clone()) {
                     paths.push(path);
                 }
             }
@@ -79,33 +79,37 @@ impl Settings {
     }
 
     /// The groups of the files that were read.
-    pub(crate) fn groups(
-        &self,
-        files: &[(String, RuleFile)],
-        restore: bool,
-        metrics: &RuleMetrics,
-    ) -> Vec<Group> {
-        let mut groups = Vec::new();
-        for (path, file) in files {
-            for group in &file.groups {
-                let rules = group.rules.iter().filter_map(|rule| {
-                    // Reading the file has parsed the templates already.
-                    Rule::new(rule, &group.labels).ok()
-                });
-                let spec = Spec {
-                    file: path.clone(),
-                    name: group.name.clone(),
-                    interval_ms: group.interval_ms.unwrap_or(self.interval_ms).max(1),
-                    query_offset_ms: group.query_offset_ms.unwrap_or(self.query_offset_ms),
-                    limit: group.limit,
-                    external_labels: self.external_labels.clone(),
-                    external_url: self.external_url.clone(),
-                };
-                groups.push(Group::new(spec, rules.collect(), restore, metrics));
-            }
-        }
-        groups
+    pub(crate) fn plans(&self, files: &[(String, RuleFile)]) -> Vec<Plan> {
+        let groups = files
+            .iter()
+            .flat_map(|(path, file)| file.groups.iter().map(move |group| (path, group)));
+        groups.map(|(path, group)| self.plan(path, group)).collect()
     }
+
+    fn plan(&self, path: &str, group: &RuleGroup) -> Plan {
+        let rules = group.rules.iter().filter_map(|rule| {
+            // Reading the file has parsed the templates already.
+            Rule::new(rule, &group.labels).ok()
+        });
+        Plan {
+            spec: Spec {
+                file: path.to_owned(),
+                name: group.name.clone(),
+                interval_ms: group.interval_ms.unwrap_or(self.interval_ms).max(1),
+                query_offset_ms: group.query_offset_ms.unwrap_or(self.query_offset_ms),
+                limit: group.limit,
+                external_labels: self.external_labels.clone(),
+                external_url: self.external_url.clone(),
+            },
+            rules: rules.collect(),
+        }
+    }
+}
+
+/// A group as the configuration has it.
+pub(crate) struct Plan {
+    pub(crate) spec: Spec,
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// Files that match `pattern`, sorted. A pattern without wildcards matches itself, if it exists.

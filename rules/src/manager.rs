@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::error::LoadError;
 use crate::group::{Environment, Group};
-use crate::load::Settings;
+use crate::load::{Plan, Settings};
+use crate::run::Runner;
 use crate::snapshot::{AlertSnapshot, GroupSnapshot};
+use crate::threads::Threads;
 
 /// Runs rules. Cloning gives another handle to the same rules.
 #[derive(Clone)]
@@ -22,10 +24,13 @@ pub struct Manager {
 
 struct Shared {
     environment: Arc<Environment>,
+    threads: Arc<Threads>,
     /// The groups, for those who look.
     groups: RwLock<BTreeMap<Key, Arc<Group>>>,
     /// The groups' tasks. One reload at a time has them.
     tasks: tokio::sync::Mutex<BTreeMap<Key, Running>>,
+    /// Removed groups that are not gone yet.
+    removed: TaskTracker,
     /// Set once groups may evaluate: not before storage is ready.
     started: CancellationToken,
     stopped: CancellationToken,
@@ -37,6 +42,9 @@ struct Shared {
 /// File and name of a group.
 type Key = (String, String);
 
+/// Rules prepared aside, ready to be put in force.
+pub struct Prepared(Vec<Plan>);
+
 /// A group and the task that evaluates it.
 struct Running {
     group: Arc<Group>,
@@ -45,14 +53,16 @@ struct Running {
 }
 
 impl Manager {
-    /// A manager without rules. Must be used within a tokio runtime. `restore_new_groups` is
-    /// `--rules.restore-new-groups`' meaning: also groups that a reload adds get their alerts' state back.
-    pub fn new(environment: Environment, restore_new_groups: bool) -> Self {
+    /// A manager without rules that runs them on `threads`. `restore_new_groups` is `--rules.restore-new-groups`'
+    /// meaning: also groups that a reload adds get their alerts' state back.
+    pub fn new(environment: Environment, threads: Threads, restore_new_groups: bool) -> Self {
         Manager {
             shared: Arc::new(Shared {
                 environment: Arc::new(environment),
+                threads: Arc::new(threads),
                 groups: RwLock::default(),
                 tasks: tokio::sync::Mutex::default(),
+                removed: TaskTracker::new(),
                 started: CancellationToken::new(),
                 stopped: CancellationToken::new(),
                 loaded: AtomicBool::new(false),
@@ -66,42 +76,61 @@ impl Manager {
         self.shared.started.cancel();
     }
 
-    /// Makes the rules those that `settings` names. Groups that are the same go on undisturbed; changed ones keep the
-    /// alerts and series of their rules; series of removed ones are marked stale two intervals later.
+    /// Reads the rules that `settings` names, changing nothing.
+    ///
+    /// # Errors
+    /// When the rules cannot be loaded, or the manager was stopped.
+    pub async fn prepare(&self, settings: Settings) -> Result<Prepared, LoadError> {
+        if self.shared.stopped.is_cancelled() {
+            return Err(LoadError::Stopped);
+        }
+        let supervisor = self.shared.environment.metrics.supervisor.clone();
+        let reading = self.shared.threads.read(move || {
+            supervisor.catch("rule files", || {
+                let files = settings.read_files()?;
+                Ok(Prepared(settings.plans(&files)))
+            })
+        });
+        match reading.await {
+            Ok(read) => read?,
+            Err(_) => Err(LoadError::Stopped),
+        }
+    }
+
+    /// Puts rules in force; cannot fail. Groups that are the same go on undisturbed; changed ones keep the alerts and
+    /// series of their rules, once the evaluation is over that they may be at; series of removed ones are marked stale
+    /// two intervals later. A manager that was stopped ignores it.
+    pub async fn apply(&self, prepared: Prepared) {
+        let shared = &self.shared;
+        let mut tasks = shared.tasks.lock().await;
+        if !shared.stopped.is_cancelled() {
+            shared.replace(&mut tasks, prepared.0).await;
+        }
+    }
+
+    /// [`Manager::prepare`] and [`Manager::apply`] in one.
     ///
     /// # Errors
     /// When the rules cannot be loaded; then nothing changes.
     pub async fn load(&self, settings: Settings) -> Result<(), LoadError> {
-        let shared = &self.shared;
-        let mut tasks = shared.tasks.lock().await;
-        if shared.stopped.is_cancelled() {
-            return Err(LoadError::Stopped);
-        }
-        let restore = !shared.loaded.load(Ordering::Relaxed) || shared.restore_new_groups;
-        let metrics = shared.environment.metrics.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let files = settings.read_files()?;
-            Ok(settings.groups(&files, restore, &metrics))
-        });
-        let groups = match reading.await {
-            Ok(groups) => groups?,
-            Err(_) => return Err(LoadError::Stopped),
-        };
-        shared.loaded.store(true, Ordering::Relaxed);
-        shared.replace(&mut tasks, groups).await;
+        let prepared = self.prepare(settings).await?;
+        self.apply(prepared).await;
         Ok(())
     }
 
     /// Stops all groups and waits for evaluations under way.
     pub async fn stop(&self) {
-        let mut tasks = self.shared.tasks.lock().await;
-        self.shared.stopped.cancel();
+        let shared = &self.shared;
+        let mut tasks = shared.tasks.lock().await;
+        shared.stopped.cancel();
         for running in tasks.values() {
             running.stop.cancel();
         }
         for running in std::mem::take(&mut *tasks).into_values() {
             running.finished().await;
         }
+        shared.removed.close();
+        shared.removed.wait().await;
     }
 
     /// The groups as they are now, sorted by file and name.
@@ -122,14 +151,15 @@ impl Manager {
 
 impl Shared {
     /// Makes the groups in `tasks` those of a new configuration.
-    async fn replace(self: &Arc<Self>, tasks: &mut BTreeMap<Key, Running>, groups: Vec<Group>) {
+    async fn replace(self: &Arc<Self>, tasks: &mut BTreeMap<Key, Running>, plans: Vec<Plan>) {
+        let restore = !self.loaded.swap(true, Ordering::Relaxed) || self.restore_new_groups;
         let mut old = std::mem::take(tasks);
-        let mut starting: Vec<(Key, Group, Option<Running>)> = Vec::new();
-        for group in groups {
-            let key = (group.spec.file.clone(), group.spec.name.clone());
+        let mut starting: Vec<(Key, Plan, Option<Running>)> = Vec::new();
+        for plan in plans {
+            let key = (plan.spec.file.clone(), plan.spec.name.clone());
             match old.remove(&key) {
-                Some(running) if running.group.is_same(&group) => drop(tasks.insert(key, running)),
-                before => starting.push((key, group, before)),
+                Some(running) if running.group.is_same(&plan) => drop(tasks.insert(key, running)),
+                before => starting.push((key, plan, before)),
             }
         }
         // All are told to stop before any is waited for.
@@ -137,7 +167,11 @@ impl Shared {
         for running in changing.chain(old.values()) {
             running.stop.cancel();
         }
-        for (key, group, before) in starting {
+        for running in old.values() {
+            self.environment.metrics.remove(&running.group.spec.key());
+        }
+        for (key, plan, before) in starting {
+            let group = Group::new(plan, restore, &self.environment.metrics);
             if let Some(before) = before {
                 group.inherit(&*before.finished().await);
             }
@@ -148,112 +182,46 @@ impl Shared {
             .map(|(key, running)| (key.clone(), running.group.clone()));
         *self.groups.write() = groups.collect();
         for running in old.into_values() {
-            let group = running.finished().await;
-            self.environment.metrics.remove(&group.spec.key());
-            tokio::spawn(bury(group, self.environment.clone(), self.stopped.clone()));
+            let shared = self.clone();
+            let ending = async move {
+                let group = running.finished().await;
+                shared.runner(group, shared.stopped.clone()).end().await;
+            };
+            self.removed.spawn_on(ending, self.threads.handle());
         }
     }
 
     fn spawn(self: &Arc<Self>, group: Group) -> Running {
         let (group, stop) = (Arc::new(group), CancellationToken::new());
-        let (shared, running, stopping) = (self.clone(), group.clone(), stop.clone());
-        let task = tokio::spawn(async move {
+        let (shared, stopping) = (self.clone(), stop.clone());
+        let runner = self.runner(group.clone(), stop.clone());
+        let task = self.threads.handle().spawn(async move {
             tokio::select! {
                 () = shared.started.cancelled() => {}
                 () = stopping.cancelled() => return,
             }
-            run(&running, &shared.environment, &stopping).await;
+            runner.run().await;
         });
         Running { group, stop, task }
+    }
+
+    fn runner(&self, group: Arc<Group>, stop: CancellationToken) -> Runner {
+        Runner {
+            group,
+            environment: self.environment.clone(),
+            threads: self.threads.clone(),
+            stop,
+        }
     }
 }
 
 impl Running {
     /// Waits until the group, which was told to stop, has done so.
     async fn finished(self) -> Arc<Group> {
-        if self.task.await.is_err() {
-            tracing::error!(group = self.group.spec.name, "the task of a rule group panicked");
+        if let Err(error) = self.task.await {
+            // Its loop outlives every panic: only the end of its threads ends it early.
+            tracing::error!(group = self.group.spec.name, %error, "The task of a rule group ended badly");
         }
         self.group
     }
-}
-
-/// Evaluates `group` at its times until it is stopped.
-async fn run(group: &Arc<Group>, environment: &Arc<Environment>, stop: &CancellationToken) {
-    let interval_ns = group.schedule.interval_ns();
-    let mut at_ns = group.schedule.at_or_before(environment.now_ns()) + interval_ns;
-    if !wait_until(at_ns, environment, stop).await {
-        return;
-    }
-    evaluate(group, at_ns, environment, stop).await;
-    // State is restored after the second evaluation: at the first there may be too few samples yet, and recording
-    // rules that alerts look at may not have written theirs.
-    let mut restoring = group
-        .rules
-        .iter()
-        .any(|rule| !rule.restored.load(Ordering::Relaxed));
-    while wait_until(at_ns + interval_ns, environment, stop).await {
-        let (next_ns, missed) = group.schedule.next(at_ns, environment.now_ns());
-        group.metrics.iterations_missed.add_count(missed);
-        group.metrics.iterations.add_count(missed);
-        at_ns = next_ns;
-        evaluate(group, at_ns, environment, stop).await;
-        if std::mem::take(&mut restoring) {
-            blocking(group, environment, |group, environment| {
-                group.restore(environment.now_ns(), environment);
-            })
-            .await;
-        }
-    }
-}
-
-async fn evaluate(group: &Arc<Group>, at_ns: i64, environment: &Arc<Environment>, stop: &CancellationToken) {
-    let stop = stop.clone();
-    blocking(group, environment, move |group, environment| {
-        group.evaluate(at_ns, environment, &stop);
-    })
-    .await;
-}
-
-/// Does something that waits for storage on a thread for such things. A panic there ends this evaluation only.
-async fn blocking(
-    group: &Arc<Group>,
-    environment: &Arc<Environment>,
-    work: impl FnOnce(&Group, &Environment) + Send + 'static,
-) {
-    let (for_work, environment) = (group.clone(), environment.clone());
-    let done = tokio::task::spawn_blocking(move || work(&for_work, &environment)).await;
-    if done.is_err_and(|error| error.is_panic()) {
-        group.metrics.evaluation_failures.inc();
-        tracing::error!(
-            group = group.spec.name,
-            file = group.spec.file,
-            "the evaluation of a rule group panicked"
-        );
-    }
-}
-
-/// Waits until `at_ns`; `false` when stopped before.
-async fn wait_until(at_ns: i64, environment: &Environment, stop: &CancellationToken) -> bool {
-    let delay_ns = at_ns.saturating_sub(environment.now_ns()).max(0);
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => false,
-        () = tokio::time::sleep(Duration::from_nanos(delay_ns.unsigned_abs())) => true,
-    }
-}
-
-/// Marks the series of a removed group after two intervals: rules that only moved to another group have gone on with
-/// their series by then.
-async fn bury(group: Arc<Group>, environment: Arc<Environment>, stopped: CancellationToken) {
-    let now_ns = environment.now_ns();
-    let until_ns = now_ns.saturating_add(2 * group.schedule.interval_ns());
-    if !wait_until(until_ns, &environment, &stopped).await {
-        return;
-    }
-    blocking(&group, &environment, move |group, environment| {
-        group.abandon();
-        group.mark_stale(now_ns, environment);
-    })
-    .await;
 }

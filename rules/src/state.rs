@@ -125,6 +125,22 @@ impl AlertBook {
         states.max().unwrap_or(AlertState::Inactive)
     }
 
+    /// Moves all times by `by_ns`: the clock was set, and how long things have lasted does not change by that.
+    pub fn shift(&mut self, by_ns: i64) {
+        for alert in self.alerts.values_mut() {
+            alert.active_at_ns = alert.active_at_ns.saturating_add(by_ns);
+            let others = [
+                &mut alert.fired_at_ns,
+                &mut alert.resolved_at_ns,
+                &mut alert.last_sent_at_ns,
+                &mut alert.keep_firing_since_ns,
+            ];
+            for time in others.into_iter().flatten() {
+                *time = time.saturating_add(by_ns);
+            }
+        }
+    }
+
     /// Advances all alerts to `now_ns`, given the elements that the expression has then, each with labels of its own.
     /// A `limit` other than 0 bounds the number of pending and firing alerts.
     ///

@@ -533,9 +533,14 @@ impl Cycle {
         }
     }
 
-    /// `now_ms`, or the step just before it if that is within the tolerance.
+    /// `now_ms`, or the step just before it if that is within the tolerance. Where the clock was set back, the steps
+    /// begin anew.
     fn align(&mut self, now_ms: i64) -> i64 {
         let late_ms = now_ms.saturating_sub(self.next_ms);
+        if late_ms < -self.tolerance_ms {
+            self.next_ms = now_ms;
+            return now_ms;
+        }
         if late_ms >= self.interval_ms {
             self.next_ms += late_ms / self.interval_ms * self.interval_ms;
         }
@@ -558,7 +563,10 @@ mod tests {
         assert_eq!(cycle.align(2_002), 2_000);
         assert_eq!(cycle.align(3_003), 3_003);
         assert_eq!(cycle.align(7_001), 7_000);
-        // A clock that was set back is not followed for long, but not denied either.
-        assert_eq!(cycle.align(6_500), 7_000);
+        // A hair early, as after the last timestamp was moved back.
+        assert_eq!(cycle.align(6_999), 7_000);
+        // A clock that was set back is followed at once, and steps begin there.
+        assert_eq!(cycle.align(6_500), 6_500);
+        assert_eq!(cycle.align(7_501), 7_500);
     }
 }

@@ -4,6 +4,7 @@
 //! and answers HTTP. What a room does is decided in the room.
 
 mod cli;
+mod clock_watch;
 mod config;
 mod demo;
 mod explain;

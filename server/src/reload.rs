@@ -131,8 +131,7 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         let labels = config.global.external_labels();
-        // What can fail comes first, and changes nothing that the rest would contradict: the rules are the last of it,
-        // and they exchange themselves as a whole.
+        // All that can fail comes first, and changes nothing.
         let found_by = jobs
             .iter()
             .map(|job| (job.job_name.clone(), job.discovery.list()))
@@ -148,7 +147,9 @@ impl Reloader {
             .notifier
             .prepare(&config.alerting, &labels)
             .map_err(ReloadError::Notifier)?;
-        self.rules.load(self.rule_settings(&config)).await?;
+        let rules = self.rules.prepare(self.rule_settings(&config)).await?;
+        // From here on nothing fails.
+        self.rules.apply(rules).await;
         self.notifier.apply(alerts);
         self.queries.log.set(query_log);
         self.scraper.apply(scrapes).await;

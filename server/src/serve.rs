@@ -11,6 +11,7 @@ use model::clock::{Clock, SystemClock};
 use model::storage::{Appender, Queryable, StorageError};
 use parking_lot::Mutex;
 use promql::engine::{CancelHandle, Engine, EngineOptions};
+use supervise::Supervisor;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::flags::FlagValues;
 use crate::cli::serve_options::ServeOptions;
+use crate::clock_watch;
 use crate::config::{Config, ConfigError};
 use crate::instrument;
 use crate::queries::{Queries, RuleQueries};
@@ -66,6 +68,9 @@ pub(crate) enum ServeError {
     /// The system refuses a signal handler.
     #[error("cannot handle signals: {0}")]
     Signals(#[source] std::io::Error),
+    /// The system gives no threads.
+    #[error("cannot start threads for rules: {0}")]
+    Threads(#[source] std::io::Error),
     /// `--web.cors.origin` is no pattern.
     #[error("--web.cors.origin: {0}")]
     Cors(#[from] model::regex::RegexError),
@@ -203,6 +208,7 @@ impl Server {
             external_url: external_text.clone(),
             user_agent: USER_AGENT.to_owned(),
             clock: clock.clone(),
+            supervisor: Supervisor::new(&registry),
         }));
         let rule_queries = CancelHandle::new();
         let rules = Arc::new(rules::Manager::new(
@@ -215,6 +221,7 @@ impl Server {
                 metrics: Arc::new(rules::RuleMetrics::new(&registry)),
                 options: alert_options(&options),
             },
+            rules::Threads::own(options.query.concurrency).map_err(ServeError::Threads)?,
             false,
         ));
         let appender: Arc<dyn Appender> = db.clone();
@@ -379,6 +386,11 @@ impl Server {
         }
         reloader.apply_head();
         db.register_metrics(&site.pages.metrics);
+        let supervisor = Supervisor::new(&site.pages.metrics);
+        supervisor.spawn("clock watch", &stop, {
+            let (clock, stop) = (site.status.clock.clone(), stop.clone());
+            move || clock_watch::watch(clock.clone(), stop.clone())
+        });
         let found = reloader.scrape_discovery.lock().subscribe();
         let scraper = site.targets.scraper.clone();
         let scraping = tokio::spawn({

@@ -134,7 +134,8 @@ impl<'t> Bench<'t> {
             ..EngineOptions::default()
         }));
         let metrics = RuleMetrics::new(&Registry::new());
-        let mut groups = settings.groups(rules, false, &metrics);
+        let plans = settings.plans(rules).into_iter();
+        let mut groups: Vec<Group> = plans.map(|plan| Group::new(plan, false, &metrics)).collect();
         let rank = |group: &Group| {
             file.group_order
                 .iter()

@@ -6,7 +6,9 @@ use std::time::Duration;
 use metrics::Registry;
 use model::labels::Labels;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample};
-use narthex_rules::{AlertOptions, EngineSource, Environment, Manager, QuerySource, RuleMetrics, Settings};
+use narthex_rules::{
+    AlertOptions, EngineSource, Environment, Manager, QuerySource, RuleMetrics, Settings, Threads,
+};
 use promql::engine::{CancelHandle, Engine, EngineOptions};
 use promql::script::MemoryStore;
 use promql::value::SampleValue;
@@ -68,7 +70,7 @@ async fn rules_build_on_each_other() {
         metrics: Arc::new(RuleMetrics::new(&Registry::new())),
         options: AlertOptions::default(),
     };
-    let manager = Manager::new(environment, false);
+    let manager = Manager::new(environment, Threads::current(), false);
     manager.start();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rules.yml");

@@ -299,11 +299,48 @@ async fn a_rule_that_panics_dies_alone() {
     world.wait(25).await;
     let rules = world.group().rules;
     assert_eq!((rules[0].health, rules[1].health), (Health::Bad, Health::Good));
-    assert_eq!(
-        rules[0].last_error.as_ref().unwrap().to_string(),
-        "the evaluation panicked"
+    let error = rules[0].last_error.as_ref().unwrap().to_string();
+    assert!(
+        error.starts_with("panic in rule evaluation: as prepared"),
+        "{error}"
     );
     assert!(world.store.samples(r#"{__name__="good", job="a"}"#).len() >= 2);
+    let failures = world.queries.asked("panics").len();
+    let line = format!("prometheus_rule_evaluation_failures_total{{rule_group=\"/rules.yml;g\"}} {failures}");
+    assert_eq!(world.metrics("failures_total"), [line]);
+}
+
+/// Whatever panics, be it storage, whoever takes alerts, or the group's own loop, costs one evaluation.
+#[tokio::test(start_paused = true)]
+async fn a_panic_costs_one_evaluation() {
+    let world = World::new();
+    let text = "groups:\n- name: g\n  rules:\n  - record: r\n    expr: up\n  - alert: A\n    expr: up\n";
+    world.queries.set("up", &[(&[("job", "a")], 1.0)]);
+    world.load(text).await.unwrap();
+    let last_errors = || -> Vec<Option<String>> {
+        let rules = world.group().rules.into_iter();
+        rules
+            .map(|rule| rule.last_error.map(|error| error.to_string()))
+            .map(|error| error.map(|text| text.split(" (").next().unwrap().to_owned()))
+            .collect()
+    };
+    world.store.panic_once();
+    world.wait(10).await;
+    let said = "panic in rule evaluation: the store panics as prepared".to_owned();
+    assert_eq!(last_errors(), [Some(said), None]);
+    world.sent.panic_once();
+    world.wait(85).await;
+    assert_eq!(last_errors(), [None, None]);
+    let asked = world.queries.asked("up").len();
+    world.break_clock();
+    world.wait(40).await;
+    assert!(world.queries.asked("up").len() >= asked + 4);
+    assert_eq!(last_errors(), [None, None]);
+    let failures = world.metrics("failures_total").remove(0);
+    assert!(failures.ends_with(" 3"), "{failures}");
+    let panics = world.metrics("task_panics_total");
+    let line = |task, count| format!("narthex_task_panics_total{{task=\"{task}\"}} {count}");
+    assert_eq!(panics, [line("rule evaluation", 2), line("rule group", 1)]);
 }
 
 #[tokio::test(start_paused = true)]

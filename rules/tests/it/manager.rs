@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use model::sample::is_stale_nan;
+use narthex_rules::Threads;
 use narthex_rules::state::AlertState;
 
 use crate::world::World;
@@ -188,4 +189,30 @@ fn patterns_match_as_in_go() {
     assert_eq!(names("*/e.yml"), ["sub/e.yml"]);
     assert_eq!(names("c.yaml"), ["c.yaml"]);
     assert_eq!(names("nope.yml"), Vec::<String>::new());
+}
+
+/// Threads that others hold, as requests whose readers do not read do, hold no rule.
+#[test]
+fn rules_have_threads_of_their_own() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let holding = tokio::task::spawn_blocking(move || held.recv());
+        let world = World::on(Threads::own(1).unwrap());
+        let text = "groups:\n- name: g\n  interval: 20ms\n  rules: [{record: r, expr: up}]\n";
+        world.load(text).await.unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while world.queries.asked("up").len() < 3 {
+            assert!(std::time::Instant::now() < deadline, "rules are held");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.manager.stop().await;
+        drop(let_go);
+        assert!(holding.await.unwrap().is_err());
+    });
 }

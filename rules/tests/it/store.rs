@@ -1,7 +1,7 @@
 //! A store in memory: what rules write, and what they look up after a restart.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::columns::Columns;
 use model::labels::Labels;
@@ -22,6 +22,7 @@ struct Inner {
     series: Vec<Series>,
     forgotten: HashSet<u64>,
     poisoned: bool,
+    panics: bool,
 }
 
 #[derive(Clone, Default)]
@@ -30,14 +31,14 @@ pub(crate) struct Store(Arc<Mutex<Inner>>);
 impl Store {
     /// Samples of the one series whose text is `labels`; none where there is no such series.
     pub(crate) fn samples(&self, labels: &str) -> Vec<(i64, f64)> {
-        let inner = self.0.lock().unwrap();
+        let inner = self.lock();
         let found = inner.series.iter().filter(|s| s.labels.to_string() == labels);
         found.flat_map(|s| s.samples.clone()).collect()
     }
 
     /// Texts of all series, sorted.
     pub(crate) fn series(&self) -> Vec<String> {
-        let inner = self.0.lock().unwrap();
+        let inner = self.lock();
         let mut all: Vec<String> = inner.series.iter().map(|s| s.labels.to_string()).collect();
         all.sort();
         all
@@ -45,7 +46,7 @@ impl Store {
 
     /// Makes all references of now unknown, as a store does that has dropped idle series.
     pub(crate) fn forget_references(&self) {
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = self.lock();
         let known = inner.series.len() as u64;
         inner.forgotten.extend(0..known);
         // The series get new references at the end.
@@ -57,14 +58,24 @@ impl Store {
         inner.series.extend(again);
     }
 
+    /// Makes the next append panic.
+    pub(crate) fn panic_once(&self) {
+        self.lock().panics = true;
+    }
+
+    /// Also after a panic.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn poison(&self, poisoned: bool) {
-        self.0.lock().unwrap().poisoned = poisoned;
+        self.lock().poisoned = poisoned;
     }
 }
 
 impl Appender for Store {
     fn resolve(&self, labels: &Labels) -> Result<SeriesRef, SeriesError> {
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = self.lock();
         if labels.is_empty() {
             return Err(SeriesError::Empty);
         }
@@ -80,7 +91,8 @@ impl Appender for Store {
 
     fn append(&self, batch: &AppendBatch, outcome: &mut AppendOutcome) -> Result<(), AppendError> {
         assert!(batch.discard_out_of_order);
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = self.lock();
+        assert!(!std::mem::take(&mut inner.panics), "the store panics as prepared");
         if inner.poisoned {
             return Err(StorageError::Poisoned("disk full".to_owned()).into());
         }
@@ -115,7 +127,7 @@ impl Appender for Store {
 
 impl Queryable for Store {
     fn querier(&self, range: TimeRange) -> Result<Arc<dyn Querier>, StorageError> {
-        let series = self.0.lock().unwrap().series.clone();
+        let series = self.lock().series.clone();
         Ok(Arc::new(View { series, range }))
     }
 }

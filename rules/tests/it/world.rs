@@ -1,6 +1,7 @@
 //! A world for a manager to run in: queries with prepared answers, a store in memory, time that jumps.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use model::clock::Clock;
 use model::labels::Labels;
 use narthex_rules::{
     AlertOptions, Asker, Environment, EvalError, GroupSnapshot, LoadError, Manager, QuerySource, RuleMetrics,
-    Settings,
+    Settings, Threads,
 };
 use promql::ast::Expr;
 use promql::value::{Sample, SampleValue};
@@ -86,35 +87,62 @@ impl QuerySource for Queries {
 
 /// Keeps what is sent.
 #[derive(Clone, Default)]
-pub(crate) struct Sent(Arc<Mutex<Vec<Alert>>>);
+pub(crate) struct Sent {
+    alerts: Arc<Mutex<Vec<Alert>>>,
+    panics: Arc<AtomicBool>,
+}
 
 impl Sent {
     /// What was sent since the last call.
     pub(crate) fn take(&self) -> Vec<Alert> {
-        std::mem::take(&mut *self.0.lock().unwrap())
+        std::mem::take(&mut *self.alerts.lock().unwrap())
+    }
+
+    /// Makes the next send panic.
+    pub(crate) fn panic_once(&self) {
+        self.panics.store(true, Ordering::SeqCst);
     }
 }
 
 impl AlertSink for Sent {
     fn send(&self, alerts: Vec<Alert>) {
         assert!(!alerts.is_empty());
-        self.0.lock().unwrap().extend(alerts);
+        assert!(
+            !self.panics.swap(false, Ordering::SeqCst),
+            "the sink panics as prepared"
+        );
+        self.alerts.lock().unwrap().extend(alerts);
     }
 }
 
-/// Tells the runtime's time, which stands still unless everything waits.
-pub(crate) struct RuntimeClock(tokio::time::Instant);
+/// Tells the runtime's time, which stands still unless everything waits, as a time of day that can be set.
+pub(crate) struct RuntimeClock {
+    begin: tokio::time::Instant,
+    set_by_ms: AtomicI64,
+    /// Panics when it is looked at that many times more.
+    panics_in: AtomicI64,
+}
 
 impl RuntimeClock {
     /// A clock that stands at [`START_MS`] now.
     pub(crate) fn new() -> Self {
-        RuntimeClock(tokio::time::Instant::now())
+        RuntimeClock {
+            begin: tokio::time::Instant::now(),
+            set_by_ms: AtomicI64::new(0),
+            panics_in: AtomicI64::new(i64::MAX),
+        }
     }
 }
 
 impl Clock for RuntimeClock {
     fn now_ms(&self) -> i64 {
-        START_MS + self.0.elapsed().as_millis() as i64
+        let left = self.panics_in.fetch_sub(1, Ordering::SeqCst);
+        assert_ne!(left, 0, "the clock panics as prepared");
+        START_MS + self.set_by_ms.load(Ordering::SeqCst) + self.elapsed().as_millis() as i64
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
     }
 }
 
@@ -131,9 +159,14 @@ pub(crate) struct World {
 impl World {
     /// A world whose manager has started.
     pub(crate) fn new() -> Self {
+        World::on(Threads::current())
+    }
+
+    /// A world whose rules run on `threads`.
+    pub(crate) fn on(threads: Threads) -> Self {
         let (queries, store, sent, registry) = Default::default();
         let clock = Arc::new(RuntimeClock::new());
-        let manager = manager(&queries, &store, &sent, &registry, &clock);
+        let manager = manager(&queries, &store, &sent, &registry, &clock, threads);
         World {
             queries,
             store,
@@ -156,6 +189,7 @@ impl World {
             &self.sent,
             &self.registry,
             &self.clock,
+            Threads::current(),
         );
     }
 
@@ -183,6 +217,16 @@ impl World {
         self.clock.now_ms()
     }
 
+    /// Sets the clock forward or back.
+    pub(crate) fn set_clock(&self, by_s: i64) {
+        self.clock.set_by_ms.fetch_add(by_s * 1000, Ordering::SeqCst);
+    }
+
+    /// Makes the clock panic once.
+    pub(crate) fn break_clock(&self) {
+        self.clock.panics_in.store(0, Ordering::SeqCst);
+    }
+
     /// The only group.
     pub(crate) fn group(&self) -> GroupSnapshot {
         let mut groups = self.manager.snapshot();
@@ -207,6 +251,7 @@ fn manager(
     sent: &Sent,
     registry: &Registry,
     clock: &Arc<RuntimeClock>,
+    threads: Threads,
 ) -> Manager {
     let environment = Environment {
         source: Arc::new(queries.clone()),
@@ -217,7 +262,7 @@ fn manager(
         metrics: Arc::new(RuleMetrics::new(registry)),
         options: AlertOptions::default(),
     };
-    let manager = Manager::new(environment, false);
+    let manager = Manager::new(environment, threads, false);
     manager.start();
     manager
 }

@@ -31,6 +31,10 @@ impl Clock for PausedClock {
     fn now_ms(&self) -> i64 {
         1_700_000_000_000 + self.0.elapsed().as_millis() as i64
     }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 /// Answers with the body set last, or not at all.
