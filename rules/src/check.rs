@@ -143,6 +143,15 @@ impl CheckReport {
 
     /// What goes to standard error; warnings are the logger's.
     pub fn stderr(&self) -> String {
+        self.with_places(|_| String::new())
+    }
+
+    /// The same with the line that each error speaks of and a mark under the place; with colours if `color`.
+    pub fn stderr_with_marks(&self, color: bool) -> String {
+        self.with_places(|error| error.place(color) + "\n")
+    }
+
+    fn with_places(&self, place: impl Fn(&FormatError) -> String) -> String {
         let mut out = String::new();
         if !self.errors.is_empty() || !self.duplicates.is_empty() {
             out.push_str("  FAILED:\n");
@@ -150,6 +159,7 @@ impl CheckReport {
         for error in &self.errors {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "{error}");
+            out.push_str(&place(error));
         }
         if !self.duplicates.is_empty() {
             let _ = writeln!(

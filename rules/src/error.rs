@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use model::labels::{LabelTooLong, write_quoted};
 use model::storage::{AppendError, Refusal, SeriesError};
@@ -19,8 +20,10 @@ pub enum FormatError {
     Group {
         /// The file.
         path: String,
-        /// Where, if it is at one place.
+        /// Where, if messages tell it. Compat: they do not for labels (conformance `rules/rulefmt`).
         position: Option<Position>,
+        /// Where the mark stands.
+        mark: Mark,
         /// What is wrong.
         problem: GroupProblem,
     },
@@ -28,12 +31,15 @@ pub enum FormatError {
     Rule {
         /// The file.
         path: String,
-        /// Where.
+        /// Where the part of the rule begins that is wrong.
         position: Position,
         /// Where the part is that it contradicts.
         other: Option<Position>,
-        /// Whether messages tell the position. Compat: they do not for what is wrong with labels and annotations.
+        /// Whether messages tell the position. Compat: they do not for what is wrong with labels and annotations
+        /// (conformance `rules/rulefmt`).
         located: bool,
+        /// Where the mark stands: at the thing itself.
+        mark: Mark,
         /// Name of its group.
         group: String,
         /// Number of the rule in its group, from 1.
@@ -43,6 +49,19 @@ pub enum FormatError {
         /// What is wrong.
         problem: Box<RuleProblem>,
     },
+}
+
+/// A place of a file, and the file's text.
+#[derive(Clone, PartialEq)]
+pub struct Mark {
+    pub(crate) position: Position,
+    pub(crate) text: Arc<str>,
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.position.fmt(f)
+    }
 }
 
 /// What can be wrong with a group; the texts are the reference's.
@@ -126,6 +145,7 @@ impl fmt::Display for FormatError {
                 path,
                 position,
                 problem,
+                ..
             } => {
                 write!(f, "{path}: ")?;
                 if let Some(Position { line, column, .. }) = position {
@@ -142,6 +162,7 @@ impl fmt::Display for FormatError {
                 rule,
                 name,
                 problem,
+                ..
             } => {
                 write!(f, "{path}: ")?;
                 let places = Some(position).filter(|_| *located).into_iter().chain(other);
@@ -162,12 +183,21 @@ impl fmt::Display for FormatError {
 impl std::error::Error for FormatError {}
 
 impl FormatError {
-    /// Where it is, for a mark under the line.
-    pub fn position(&self) -> Option<Position> {
+    /// Where it is: the thing itself, be it within an expression or a template.
+    pub fn position(&self) -> Position {
         match self {
-            FormatError::Yaml(error) => Some(error.position()),
-            FormatError::Group { position, .. } => *position,
-            FormatError::Rule { position, .. } => Some(*position),
+            FormatError::Yaml(error) => error.position(),
+            FormatError::Group { mark, .. } | FormatError::Rule { mark, .. } => mark.position,
+        }
+    }
+
+    /// The line that it speaks of, with a mark under the place and without the message; with colours if `color`.
+    pub fn place(&self, color: bool) -> String {
+        match self {
+            FormatError::Yaml(error) => error.place(color),
+            FormatError::Group { path, mark, .. } | FormatError::Rule { path, mark, .. } => {
+                yaml::mark(path, &mark.text, mark.position, color)
+            }
         }
     }
 }
@@ -201,6 +231,17 @@ pub enum LoadError {
     /// Reading the files panicked.
     #[error(transparent)]
     Panicked(#[from] Panicked),
+}
+
+impl LoadError {
+    /// The places that it speaks of, each with a mark; with colours if `color`.
+    pub fn places(&self, color: bool) -> Option<String> {
+        let LoadError::Format(errors) = self else {
+            return None;
+        };
+        let places: Vec<String> = errors.iter().map(|error| error.place(color)).collect();
+        Some(places.join("\n"))
+    }
 }
 
 fn lines(errors: &[FormatError]) -> String {

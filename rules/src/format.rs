@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use model::labels::{ALERT_NAME, LabelTooLong, METRIC_NAME, is_legacy_label_name, is_legacy_metric_name};
 use promql::ast::Expr;
 use promql::parser::{ParseOptions, parse};
-use yaml::{Document, Duration, Position, Section, Value, YamlError};
+use template::alert::PREFIX;
+use yaml::{Document, Duration, NodeKind, Position, Section, Value, YamlError};
 
-use crate::error::{FormatError, GroupProblem, RuleProblem};
+use crate::error::{FormatError, GroupProblem, Mark, RuleProblem};
 use crate::expand;
 
 /// What is accepted in rule files.
@@ -105,16 +106,60 @@ struct Reader<'r> {
     errors: Vec<FormatError>,
 }
 
+/// A group as it stands in the file.
+struct RawGroup<'d> {
+    value: Value<'d>,
+    group: RuleGroup,
+    label_keys: Keys<'d>,
+    rules: Vec<RawRule<'d>>,
+}
+
 /// A rule as it stands in the file.
-struct RawRule {
-    position: Position,
-    record: Option<(String, Position)>,
-    alert: Option<(String, Position)>,
-    expr: Option<(String, Position)>,
+struct RawRule<'d> {
+    value: Value<'d>,
+    record: Option<(String, Value<'d>)>,
+    alert: Option<(String, Value<'d>)>,
+    expr: Option<(String, Value<'d>)>,
     for_ms: i64,
     keep_firing_for_ms: i64,
     labels: BTreeMap<String, String>,
+    label_keys: Keys<'d>,
     annotations: BTreeMap<String, String>,
+    annotation_keys: Keys<'d>,
+}
+
+/// Keys and values of a mapping of texts, by the key.
+type Keys<'d> = BTreeMap<&'d str, (Value<'d>, Value<'d>)>;
+
+/// What was found in a rule.
+struct Found<'d> {
+    /// The part of the rule that messages place it at.
+    part: Value<'d>,
+    other: Option<Position>,
+    located: bool,
+    mark: Position,
+    problem: RuleProblem,
+}
+
+impl<'d> Found<'d> {
+    fn at(part: Value<'d>, problem: RuleProblem) -> Self {
+        Found {
+            part,
+            other: None,
+            located: true,
+            mark: part.node.position,
+            problem,
+        }
+    }
+
+    /// Something about a label or annotation of the rule `part`.
+    fn within(part: Value<'d>, mark: Position, problem: RuleProblem) -> Self {
+        Found {
+            located: false,
+            mark,
+            ..Found::at(part, problem)
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -131,9 +176,9 @@ impl Reader<'_> {
         }
         let mut names = HashSet::new();
         raw.into_iter()
-            .map(|(group, position, rules)| {
-                let repeated = !names.insert(group.name.clone());
-                self.group(group, position, rules, repeated)
+            .map(|raw| {
+                let repeated = !names.insert(raw.group.name.clone());
+                self.group(raw, repeated)
             })
             .collect()
     }
@@ -152,8 +197,8 @@ impl Reader<'_> {
     }
 
     /// A group's own fields, and its rules as they stand there.
-    fn raw_group(&mut self, value: Value<'_>) -> Option<(RuleGroup, Position, Vec<RawRule>)> {
-        let mut rules = Vec::new();
+    fn raw_group<'d>(&mut self, value: Value<'d>) -> Option<RawGroup<'d>> {
+        let (mut rules, mut label_keys) = (Vec::new(), Keys::new());
         let mut read = || -> Result<RuleGroup, YamlError> {
             let mut section = value.section("rule group")?;
             // First, because what is wrong with the group does not keep its rules from being looked at.
@@ -167,7 +212,7 @@ impl Reader<'_> {
                 query_offset_ms: duration(&mut section, "query_offset")?,
                 // Compat: a negative limit is none.
                 limit: usize::try_from(section.get_or("limit", 0i64)?).unwrap_or(0),
-                labels: section.get_or("labels", BTreeMap::new())?,
+                labels: texts(&mut section, "labels", &mut label_keys)?,
                 rules: Vec::new(),
             };
             finish(section, self.options)?;
@@ -175,52 +220,64 @@ impl Reader<'_> {
         };
         let group = read();
         let group = self.note(group);
-        let raw: Vec<Option<RawRule>> = rules
+        let raw: Vec<Option<RawRule<'_>>> = rules
             .into_iter()
             .map(|rule| {
                 let raw = raw_rule(rule, self.options);
                 self.note(raw)
             })
             .collect();
-        Some((group?, value.node.position, raw.into_iter().flatten().collect()))
+        Some(RawGroup {
+            value,
+            group: group?,
+            label_keys,
+            rules: raw.into_iter().flatten().collect(),
+        })
     }
 
-    fn group(
-        &mut self,
-        mut group: RuleGroup,
-        position: Position,
-        rules: Vec<RawRule>,
-        repeated: bool,
-    ) -> RuleGroup {
+    fn group(&mut self, raw: RawGroup<'_>, repeated: bool) -> RuleGroup {
+        let RawGroup { value, mut group, .. } = raw;
+        let position = value.node.position;
         if group.name.is_empty() {
-            self.group_problem(Some(position), GroupProblem::NoName);
+            self.group_problem(value, Some(position), position, GroupProblem::NoName);
         }
         if repeated {
-            self.group_problem(Some(position), GroupProblem::Repeated(group.name.clone()));
+            let problem = GroupProblem::Repeated(group.name.clone());
+            self.group_problem(value, Some(position), position, problem);
         }
         for name in group.labels.keys() {
             if !self.is_label_name(name) {
-                self.group_problem(None, GroupProblem::LabelName(name.clone()));
+                let mark = place_of(&raw.label_keys, name, value).node.position;
+                self.group_problem(value, None, mark, GroupProblem::LabelName(name.clone()));
             }
         }
-        for error in group
-            .labels
-            .iter()
-            .filter_map(|(name, value)| LabelTooLong::check(name, value).err())
-        {
-            self.group_problem(None, error.into());
+        for (name, text) in &group.labels {
+            if let Err(error) = LabelTooLong::check(name, text) {
+                let mark = place_of(&raw.label_keys, name, value).node.position;
+                self.group_problem(value, None, mark, error.into());
+            }
         }
-        for (index, raw) in rules.into_iter().enumerate() {
+        for (index, raw) in raw.rules.into_iter().enumerate() {
             let rule = self.rule(&group.name, index + 1, raw);
             group.rules.extend(rule);
         }
         group
     }
 
-    fn group_problem(&mut self, position: Option<Position>, problem: GroupProblem) {
+    fn group_problem(
+        &mut self,
+        value: Value<'_>,
+        position: Option<Position>,
+        mark: Position,
+        problem: GroupProblem,
+    ) {
         self.errors.push(FormatError::Group {
             path: self.path.to_owned(),
             position,
+            mark: Mark {
+                position: mark,
+                text: value.document.text().clone(),
+            },
             problem,
         });
     }
@@ -235,59 +292,54 @@ impl Reader<'_> {
     }
 
     /// Validates a rule; it is given back where nothing essential is missing.
-    fn rule(&mut self, group: &str, number: usize, raw: RawRule) -> Option<Rule> {
-        let place =
-            |part: &Option<(String, Position)>| part.as_ref().map_or(raw.position, |(_, position)| *position);
-        let set = |part: &Option<(String, Position)>| {
+    fn rule<'d>(&mut self, group: &str, number: usize, raw: RawRule<'d>) -> Option<Rule> {
+        let place = |part: &Option<(String, Value<'d>)>| part.as_ref().map_or(raw.value, |(_, value)| *value);
+        let set = |part: &Option<(String, Value<'_>)>| {
             part.clone().map(|(text, _)| text).filter(|text| !text.is_empty())
         };
         let (record, alert) = (set(&raw.record), set(&raw.alert));
         let name = alert.clone().or_else(|| record.clone()).unwrap_or_default();
-        let mut found: Vec<(Position, Option<Position>, bool, RuleProblem)> = Vec::new();
-        let mut problem = |position, problem| found.push((position, None, true, problem));
-        let mut expr = None;
-        match set(&raw.expr) {
-            None => problem(place(&raw.expr), RuleProblem::NoExpr),
-            Some(text) => match parse(&text, &self.options.parse) {
-                Ok(parsed) => expr = Some(parsed),
-                Err(error) => problem(place(&raw.expr), RuleProblem::Expr(error)),
-            },
-        }
-        if let Some(record) = &record {
-            for what in self.recording_problems(record, &raw) {
-                problem(place(&raw.record), what);
-            }
-        }
+        let mut found: Vec<Found<'_>> = Vec::new();
         let kinds = match (&record, &alert) {
-            (Some(_), Some(_)) => Some((Some(place(&raw.alert)), RuleProblem::BothKinds)),
+            (Some(_), Some(_)) => Some((Some(place(&raw.alert).node.position), RuleProblem::BothKinds)),
             (None, None) => Some((None, RuleProblem::NoKind)),
             _ => None,
         };
-        if let Some((other, what)) = kinds {
-            found.insert(0, (place(&raw.record), other, true, what));
+        if let Some((other, problem)) = kinds {
+            let part = place(&raw.record);
+            found.push(Found {
+                other,
+                ..Found::at(part, problem)
+            });
         }
-        for what in self.name_problems(&raw) {
-            found.push((raw.position, None, false, what));
+        let expr = match set(&raw.expr) {
+            None => Err(Found::at(place(&raw.expr), RuleProblem::NoExpr)),
+            Some(text) => self.expr(&text, place(&raw.expr)),
+        };
+        let expr = expr.map_err(|problem| found.push(problem)).ok();
+        if let Some(record) = &record {
+            let problems = self.recording_problems(record, &raw).into_iter();
+            found.extend(problems.map(|problem| Found::at(place(&raw.record), problem)));
         }
+        found.extend(self.name_problems(&raw));
         if let Some(alert) = &alert {
-            for what in template_problems(alert, &raw) {
-                found.push((raw.position, None, false, what));
-            }
+            found.extend(template_problems(alert, &raw));
         }
-        self.errors.extend(
-            found
-                .into_iter()
-                .map(|(position, other, located, problem)| FormatError::Rule {
-                    path: self.path.to_owned(),
-                    position,
-                    other,
-                    located,
-                    group: group.to_owned(),
-                    rule: number,
-                    name: name.clone(),
-                    problem: Box::new(problem),
-                }),
-        );
+        let errors = found.into_iter().map(|found| FormatError::Rule {
+            path: self.path.to_owned(),
+            position: found.part.node.position,
+            other: found.other,
+            located: found.located,
+            mark: Mark {
+                position: found.mark,
+                text: found.part.document.text().clone(),
+            },
+            group: group.to_owned(),
+            rule: number,
+            name: name.clone(),
+            problem: Box::new(found.problem),
+        });
+        self.errors.extend(errors);
         Some(Rule {
             kind: if alert.is_some() {
                 RuleKind::Alerting
@@ -303,7 +355,21 @@ impl Reader<'_> {
         })
     }
 
-    fn recording_problems(&self, name: &str, raw: &RawRule) -> Vec<RuleProblem> {
+    /// The expression `text`, which stands at `value`; what is wrong with it is marked within it.
+    fn expr<'d>(&self, text: &str, value: Value<'d>) -> Result<Expr, Found<'d>> {
+        parse(text, &self.options.parse).map_err(|error| {
+            let span = error.diagnostics().next().map(|diagnostic| diagnostic.span);
+            let mark = span.map_or(value.node.position, |span| {
+                value.place_in_text(span.start as usize, span.end as usize)
+            });
+            Found {
+                mark,
+                ..Found::at(value, RuleProblem::Expr(error))
+            }
+        })
+    }
+
+    fn recording_problems(&self, name: &str, raw: &RawRule<'_>) -> Vec<RuleProblem> {
         let mut problems = Vec::new();
         let alert_fields = [
             ("annotations", !raw.annotations.is_empty()),
@@ -322,77 +388,134 @@ impl Reader<'_> {
         problems
     }
 
-    fn name_problems(&self, raw: &RawRule) -> Vec<RuleProblem> {
+    fn name_problems<'d>(&self, raw: &RawRule<'d>) -> Vec<Found<'d>> {
         let labels = raw.labels.keys().filter(|name| !self.is_label_name(name));
         let annotations = raw.annotations.keys().filter(|name| {
             // An annotation may well be called like the metric's name.
             !self.is_label_name(name) && *name != METRIC_NAME
         });
+        let at = |keys: &Keys<'d>, name: &str, problem| {
+            let mark = place_of(keys, name, raw.value).node.position;
+            Found::within(raw.value, mark, problem)
+        };
         labels
-            .map(|name| RuleProblem::LabelName(name.clone()))
-            .chain(annotations.map(|name| RuleProblem::AnnotationName(name.clone())))
+            .map(|name| at(&raw.label_keys, name, RuleProblem::LabelName(name.clone())))
+            .chain(annotations.map(|name| {
+                at(
+                    &raw.annotation_keys,
+                    name,
+                    RuleProblem::AnnotationName(name.clone()),
+                )
+            }))
             .chain(too_long(raw))
             .collect()
     }
 }
 
 /// Texts that no label can hold: templates as they are written are labels of the rule's state, too.
-fn too_long(raw: &RawRule) -> impl Iterator<Item = RuleProblem> {
-    let named = [(METRIC_NAME, &raw.record), (ALERT_NAME, &raw.alert)];
+fn too_long<'d>(raw: &RawRule<'d>) -> impl Iterator<Item = Found<'d>> {
+    let place = |keys: &Keys<'d>, name: &str| place_of(keys, name, raw.value);
+    let named = [(METRIC_NAME, &raw.record), (ALERT_NAME, &raw.alert)].into_iter();
+    let named = named.filter_map(|(label, name)| {
+        let (name, value) = name.as_ref()?;
+        Some((label, name.as_str(), *value))
+    });
+    let labels = raw.labels.iter();
+    let labels = labels.map(move |(name, text)| (name.as_str(), text.as_str(), place(&raw.label_keys, name)));
+    let annotations = raw.annotations.iter();
+    let annotations = annotations
+        .map(move |(name, text)| (name.as_str(), text.as_str(), place(&raw.annotation_keys, name)));
     named
-        .into_iter()
-        .filter_map(|(label, name)| Some((label, name.as_ref()?.0.as_str())))
-        .chain(
-            raw.labels
-                .iter()
-                .map(|(name, text)| (name.as_str(), text.as_str())),
-        )
-        .chain(
-            raw.annotations
-                .iter()
-                .map(|(name, text)| (name.as_str(), text.as_str())),
-        )
-        .filter_map(|(name, text)| LabelTooLong::check(name, text).err())
-        .map(RuleProblem::from)
+        .chain(labels)
+        .chain(annotations)
+        .filter_map(|(name, text, value)| {
+            let error = LabelTooLong::check(name, text).err()?;
+            // The beginning will do.
+            let mark = Position {
+                bytes: 1,
+                ..value.node.position
+            };
+            Some(Found::within(raw.value, mark, error.into()))
+        })
 }
 
-fn template_problems(alert: &str, raw: &RawRule) -> Vec<RuleProblem> {
-    let labels = raw.labels.iter().map(|pair| ("label", pair));
-    let annotations = raw.annotations.iter().map(|pair| ("annotation", pair));
+fn template_problems<'d>(alert: &str, raw: &RawRule<'d>) -> Vec<Found<'d>> {
+    let labels = raw.labels.iter().map(|pair| ("label", pair, &raw.label_keys));
+    let annotations = raw
+        .annotations
+        .iter()
+        .map(|pair| ("annotation", pair, &raw.annotation_keys));
     labels
         .chain(annotations)
-        .filter_map(|(part, (name, text))| {
+        .filter_map(|(part, (name, text), keys)| {
             let error = expand::Template::parse(alert, text).err()?;
-            Some(RuleProblem::Template {
+            // The text begins behind what is put in front of every template.
+            let at = error.offset.saturating_sub(PREFIX.len()).min(text.len());
+            let mark = match keys.get(name.as_str()) {
+                Some((_, value)) => value.place_in_text(at, at),
+                None => raw.value.node.position,
+            };
+            let problem = RuleProblem::Template {
                 part,
                 name: name.clone(),
                 error,
-            })
+            };
+            Some(Found::within(raw.value, mark, problem))
         })
         .collect()
 }
 
-fn raw_rule(value: Value<'_>, options: &FormatOptions) -> Result<RawRule, YamlError> {
+fn raw_rule<'d>(value: Value<'d>, options: &FormatOptions) -> Result<RawRule<'d>, YamlError> {
     let mut section = value.section("rule")?;
-    let text = |section: &mut Section<'_>, key| -> Result<Option<(String, Position)>, YamlError> {
+    let text = |section: &mut Section<'d>, key| -> Result<Option<(String, Value<'d>)>, YamlError> {
         let Some(value) = section.value(key) else {
             return Ok(None);
         };
         let text: String = yaml::FromYaml::from_yaml(value)?;
-        Ok(Some((text, value.node.position)))
+        Ok(Some((text, value)))
     };
+    let (mut label_keys, mut annotation_keys) = (Keys::new(), Keys::new());
     let raw = RawRule {
-        position: value.node.position,
+        value,
         record: text(&mut section, "record")?,
         alert: text(&mut section, "alert")?,
         expr: text(&mut section, "expr")?,
         for_ms: section.get_or("for", Duration::from_ms(0))?.as_ms(),
         keep_firing_for_ms: section.get_or("keep_firing_for", Duration::from_ms(0))?.as_ms(),
-        labels: section.get_or("labels", BTreeMap::new())?,
-        annotations: section.get_or("annotations", BTreeMap::new())?,
+        labels: texts(&mut section, "labels", &mut label_keys)?,
+        label_keys,
+        annotations: texts(&mut section, "annotations", &mut annotation_keys)?,
+        annotation_keys,
     };
     finish(section, options)?;
     Ok(raw)
+}
+
+/// A mapping of texts; `keys` learns where they stand.
+fn texts<'d>(
+    section: &mut Section<'d>,
+    key: &'static str,
+    keys: &mut Keys<'d>,
+) -> Result<BTreeMap<String, String>, YamlError> {
+    let Some(value) = section.value(key) else {
+        return Ok(BTreeMap::new());
+    };
+    if let NodeKind::Mapping(pairs) = &value.node.kind {
+        let at = |node| Value {
+            document: value.document,
+            node,
+        };
+        keys.extend(pairs.iter().filter_map(|(name, text)| {
+            let name = at(name);
+            Some((name.scalar()?.text.as_str(), (name, at(text))))
+        }));
+    }
+    yaml::FromYaml::from_yaml(value)
+}
+
+/// The key `name`, or where it cannot be found what it stands in.
+fn place_of<'d>(keys: &Keys<'d>, name: &str, within: Value<'d>) -> Value<'d> {
+    keys.get(name).map_or(within, |(key, _)| *key)
 }
 
 fn finish(section: Section<'_>, options: &FormatOptions) -> Result<(), YamlError> {

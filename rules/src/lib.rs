@@ -41,7 +41,7 @@ mod threads;
 pub mod unit;
 
 pub use check::{CheckReport, LintOptions, Verdict, check};
-pub use error::{EvalError, FormatError, GroupProblem, LoadError, RuleProblem};
+pub use error::{EvalError, FormatError, GroupProblem, LoadError, Mark, RuleProblem};
 pub use group::{AlertOptions, Environment, Health};
 pub use instrument::RuleMetrics;
 pub use load::Settings;

@@ -59,6 +59,7 @@ impl ReloadError {
     pub(crate) fn render(&self, color: bool) -> Option<String> {
         match self {
             ReloadError::Config(error) => error.render(color),
+            ReloadError::Rules(error) => error.places(color),
             _ => None,
         }
     }

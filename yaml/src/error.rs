@@ -91,6 +91,11 @@ impl YamlError {
         self.position
     }
 
+    /// The line that it speaks of, with a mark under the place and without the message; with colours if `color`.
+    pub fn place(&self, color: bool) -> String {
+        mark(&self.path, &self.text, self.position, color)
+    }
+
     /// The error with the line it speaks of and a mark under the place; with colours if `color`.
     pub fn render(&self, color: bool) -> String {
         // Offsets that fell behind the end of the text would make the renderer panic.
@@ -139,6 +144,30 @@ impl fmt::Debug for YamlError {
 }
 
 impl std::error::Error for YamlError {}
+
+/// The line of a file's `text` at `position`, with a mark under the place, and nothing said about it; with colours if
+/// `color`. Looks at that line alone.
+pub fn mark(path: &str, text: &str, position: Position, color: bool) -> String {
+    let start = floor_char_boundary(text, position.offset.min(text.len()));
+    let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+    let end = floor_char_boundary(text, (start + position.bytes.max(1)).min(line_end)).max(start);
+    let snippet = Snippet::source(&text[line_start..line_end])
+        .path(path)
+        .line_start(position.line.max(1) as usize)
+        .annotation(AnnotationKind::Primary.span(start - line_start..end - line_start));
+    let group = Level::ERROR.primary_title("").element(snippet);
+    let renderer = if color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
+    let whole = renderer.decor_style(DecorStyle::Ascii).render(&[group]);
+    // The title is the first line.
+    whole
+        .split_once('\n')
+        .map_or(String::new(), |(_, rest)| rest.to_owned())
+}
 
 fn offset_of(text: &str, line: u32, column: u32) -> usize {
     let line_start: usize = text

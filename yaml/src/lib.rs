@@ -25,13 +25,14 @@ mod encoding;
 mod error;
 mod json;
 mod node;
+mod place;
 mod relabel;
 
 mod section;
 
 pub use convert::{Bytes, Duration, FromYaml, Secret};
 pub use encoding::text_of;
-pub use error::YamlError;
+pub use error::{YamlError, mark};
 pub use json::parse_json;
 pub use node::{Document, Node, NodeKind, Position, Scalar, ScalarKind, Value, parse, parse_all};
 

@@ -279,7 +279,7 @@ fn a_wrong_configuration_is_shown_where_it_is_wrong() {
     assert_eq!(
         err,
         "  FAILED:\nr.yml: 5:11: group \"g\", rule 1, \"a\": could not parse expression: 1:4: parse error: unexpected end of input\n\
-         error: could not parse expression: 1:4: parse error: unexpected end of input\n --> r.yml:5:11\n  |\n5 |     expr: 1 +\n  |           ^^^\n"
+         \x20--> r.yml:5:14\n  |\n5 |     expr: 1 +\n  |              ^\n"
     );
     std::fs::write(folder.path().join("p.yml"), "globl: {}\n").expect("write");
     let (code, _, err) = run_there(folder.path(), "check config p.yml");

@@ -4,12 +4,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ::rules::format::FormatOptions;
-use ::rules::{CheckReport, FormatError, LintOptions};
+use ::rules::{CheckReport, LintOptions};
 use clap::{ArgMatches, Command};
-use yaml::YamlError;
 
 use super::{FAILURE, Tally, files, files_arg, rule_format, switch, text, word};
-use crate::cli::render::{color, err, out, out_text};
+use crate::cli::render::{color, err, err_text, out, out_text};
 
 /// What is checked, and how.
 pub(crate) struct RulesArgs {
@@ -87,7 +86,6 @@ fn check_stdin(args: &RulesArgs) -> u8 {
     };
     let mut tally = Tally::default();
     report(
-        &text,
         &::rules::check(&text, "standard input", &args.format, &args.lint),
         &mut tally,
     );
@@ -98,7 +96,7 @@ fn check_stdin(args: &RulesArgs) -> u8 {
 pub(super) fn check_file(file: &Path, format: &FormatOptions, lint: &LintOptions, tally: &mut Tally) {
     let name = file.to_string_lossy();
     match std::fs::read(file).and_then(yaml::text_of) {
-        Ok(text) => report(&text, &::rules::check(&text, &name, format, lint), tally),
+        Ok(text) => report(&::rules::check(&text, &name, format, lint), tally),
         Err(error) => {
             out(format_args!("Checking {name}"));
             err(format_args!("  FAILED:\n{name}: {error}"));
@@ -107,32 +105,12 @@ pub(super) fn check_file(file: &Path, format: &FormatOptions, lint: &LintOptions
     }
 }
 
-fn report(text: &str, report: &CheckReport, tally: &mut Tally) {
+fn report(report: &CheckReport, tally: &mut Tally) {
     out_text(&report.stdout());
     for warning in &report.warnings {
         err(format_args!("{}: {warning}", report.path));
     }
-    for line in report.stderr().lines() {
-        err(line);
-    }
-    for place in report
-        .errors
-        .iter()
-        .filter_map(|error| located(&report.path, text, error))
-    {
-        err(place.render(color()));
-    }
+    err_text(&report.stderr_with_marks(color()));
     tally.errors |= !report.errors.is_empty();
     tally.lints |= !report.duplicates.is_empty();
-}
-
-/// An error as one about a place, for the mark under it.
-fn located(path: &str, text: &str, error: &FormatError) -> Option<YamlError> {
-    let message = match error {
-        FormatError::Yaml(error) => return Some(error.clone()),
-        FormatError::Group { problem, .. } => problem.to_string(),
-        FormatError::Rule { problem, .. } => problem.to_string(),
-        _ => return None,
-    };
-    Some(YamlError::at(path, text, error.position()?, message))
 }
