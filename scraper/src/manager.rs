@@ -1,7 +1,7 @@
 //! All pools: what configuration and discovery say becomes what is scraped.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -321,6 +321,7 @@ impl Manager {
         self.shared.shutdown.cancel();
         let _turn = self.turn.lock().await;
         let pools = std::mem::take(&mut self.state.lock().pools);
+        self.shared.metrics.forget_pools(&pools.keys().cloned().collect());
         wait_for(pools.into_values().flat_map(|mut pool| pool.stop()).collect()).await;
     }
 
@@ -364,13 +365,16 @@ impl Manager {
             seed,
         } = &mut *state;
         let mut ended = Vec::new();
+        let mut gone = HashSet::new();
         pools.retain(|name, pool| {
             let kept = jobs.contains_key(name);
             if !kept {
                 ended.extend(pool.stop());
+                gone.insert(name.clone());
             }
             kept
         });
+        self.shared.metrics.forget_pools(&gone);
         for (name, pool) in pools {
             let groups = groups.get(name).cloned().unwrap_or_default();
             let job = &jobs[name];

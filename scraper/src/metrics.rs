@@ -1,5 +1,7 @@
 //! What scraping tells about itself, under the reference's names.
 
+use std::collections::HashSet;
+
 use metrics::{Counter, Family, Gauge, Histogram, Registry, Summary};
 
 const QUANTILES: [f64; 5] = [0.01, 0.05, 0.5, 0.9, 0.99];
@@ -151,13 +153,17 @@ impl ScrapeMetrics {
         }
     }
 
-    /// Forgets what is kept for a pool.
-    pub(crate) fn forget_pool(&self, job: &str) {
-        self.pool_target_limit.remove(&[job]);
-        self.pool_targets.remove(&[job]);
-        self.pool_syncs.remove(&[job]);
-        self.sync_length.remove(&[job]);
-        self.sync_length_histogram.remove(&[job]);
-        self.sync_failed.remove(&[job]);
+    /// Forgets what is kept for pools: of all of them together, since each look goes through all that there are.
+    pub(crate) fn forget_pools(&self, jobs: &HashSet<String>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let kept = |values: &[String]| values.first().is_none_or(|job| !jobs.contains(job));
+        self.pool_target_limit.retain(kept);
+        self.pool_targets.retain(kept);
+        self.pool_syncs.retain(kept);
+        self.sync_length.retain(kept);
+        self.sync_length_histogram.retain(kept);
+        self.sync_failed.retain(kept);
     }
 }

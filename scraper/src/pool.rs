@@ -150,7 +150,6 @@ impl Pool {
 
     /// Ends all loops.
     pub(crate) fn stop(&mut self) -> Vec<LoopHandle> {
-        self.shared.metrics.forget_pool(&self.config.job_name);
         let ended: Vec<LoopHandle> = self.running.drain().map(|(_, running)| running.handle).collect();
         ended.iter().for_each(LoopHandle::stop);
         ended

@@ -448,6 +448,13 @@ async fn many_jobs_share_clients_and_are_synced_once() {
         line.map(str::trim)
     };
     assert_eq!((count("j7"), count("j8")), (Some("2"), Some("1")));
+    // All but one go: what is kept for them is forgotten.
+    apply(&manager, all("1h").split_off(JOBS - 1)).await;
+    let text = registry.render(metrics::Format::Text);
+    let left = text
+        .lines()
+        .filter(|line| line.starts_with("prometheus_target_scrape_pool_sync_total{"));
+    assert_eq!(left.count(), 1);
     manager.stop().await;
 }
 
