@@ -13,8 +13,10 @@ mod logging;
 mod memory;
 mod queries;
 mod reload;
+mod rooms;
 mod serve;
 mod storage;
+mod threads;
 mod version;
 mod web;
 

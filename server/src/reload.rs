@@ -41,6 +41,9 @@ pub(crate) enum ReloadError {
     /// The encoding of floats does not fit what is stored.
     #[error(transparent)]
     Encoding(#[from] EncodingError),
+    /// A mistake of ours on the way.
+    #[error(transparent)]
+    Panicked(#[from] supervise::Panicked),
     /// A scrape pool cannot be built.
     #[error("{0}")]
     Scrape(#[from] scraper::PrepareError),
@@ -104,6 +107,7 @@ pub(crate) struct Reloader {
     pub(crate) subquery_step_ms: Arc<AtomicI64>,
     pub(crate) queries: Arc<Queries>,
     pub(crate) head_limits: Mutex<HeadLimits>,
+    pub(crate) supervisor: supervise::Supervisor,
 }
 
 /// What a configuration says of the head.
@@ -117,8 +121,12 @@ pub(crate) struct HeadLimits {
 impl Reloader {
     /// Reads the configuration and puts it in force. On an error everything stays as it was.
     pub(crate) async fn reload(&self) -> Result<ConfigStatus, ReloadError> {
-        let loaded = read(self.config_file.as_deref(), &self.own_address, &self.features)?;
-        self.apply(loaded).await
+        let round = async {
+            let loaded = read(self.config_file.as_deref(), &self.own_address, &self.features)?;
+            self.apply(loaded).await
+        };
+        // One that panics has failed like another; what it had put in force by then stays.
+        self.supervisor.round("reload", round).await?
     }
 
     /// Puts a configuration in force. On an error everything stays as it was.

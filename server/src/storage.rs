@@ -1,6 +1,6 @@
 //! Opening the store in two steps, so that the listener answers between them; and closing it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::clock::Clock;
@@ -11,15 +11,33 @@ use tsdb::head::ReplayProgress;
 
 use crate::cli::serve_options::{ServeOptions, StorageOptions, WalCompression};
 use crate::config::Config;
-use crate::reload::{ReloadError, retention, xor2_floats};
-use crate::serve::ServeError;
+use crate::reload::{EncodingError, retention, xor2_floats};
+
+/// The store cannot be opened or closed.
+#[derive(Debug, thiserror::Error)]
+#[error("opening storage in {}: {source}", path.display())]
+pub(crate) struct StoreError {
+    /// Its folder.
+    path: PathBuf,
+    /// Why not.
+    source: StorageError,
+}
+
+impl StoreError {
+    pub(crate) fn new(db: &Db, source: StorageError) -> Self {
+        StoreError {
+            path: db.dir().to_owned(),
+            source,
+        }
+    }
+}
 
 /// What the command line and the configuration say of the store.
 pub(crate) fn settings(
     options: &ServeOptions,
     config: &Config,
     progress: Arc<ReplayProgress>,
-) -> Result<tsdb::db::Options, ReloadError> {
+) -> Result<tsdb::db::Options, EncodingError> {
     let StorageOptions {
         min_block, max_block, ..
     } = &options.storage;
@@ -81,7 +99,7 @@ pub(crate) async fn open_blocks(
     path: &Path,
     settings: tsdb::db::Options,
     clock: Arc<dyn Clock>,
-) -> Result<Arc<Db>, ServeError> {
+) -> Result<Arc<Db>, StoreError> {
     let path = path.to_owned();
     let opened = blocking({
         let path = path.clone();
@@ -89,7 +107,7 @@ pub(crate) async fn open_blocks(
     });
     match opened.await {
         Ok(db) => Ok(Arc::new(db)),
-        Err(source) => Err(ServeError::Storage { path, source }),
+        Err(source) => Err(StoreError { path, source }),
     }
 }
 
@@ -123,7 +141,9 @@ pub(crate) async fn open_head(
 }
 
 /// Writes out what is in buffers and gives the folder free.
-pub(crate) async fn close(db: &Arc<Db>) -> Result<(), StorageError> {
-    let db = db.clone();
-    blocking(move || db.close()).await
+pub(crate) async fn close(db: &Arc<Db>) -> Result<(), StoreError> {
+    let closing = db.clone();
+    blocking(move || closing.close())
+        .await
+        .map_err(|source| StoreError::new(db, source))
 }

@@ -8,6 +8,8 @@
 //! * [`Supervisor::round`] (asynchronous), [`Supervisor::blocking`] (on a thread for such work) and
 //!   [`Supervisor::catch`] (where one is) for one round of a loop: one scrape, one evaluation, one batch. What panicked
 //!   is an error like any other, with the panic's words in it, to be shown where the failures of that round are shown.
+//! * [`hold`] for work that is done on another thread for somebody who is watched: the panic is carried over, with its
+//!   place, and counts there.
 //! * [`Supervisor::joined`] for a task that was spawned elsewhere and has been waited for.
 //!
 //! This crate knows nothing of what the tasks do, and never ends the process. The one decision behind it: whether a
@@ -25,9 +27,10 @@ mod hook;
 #[cfg(feature = "tokio")]
 mod tasks;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,6 +78,45 @@ fn at(place: &str) -> String {
     format!(" ({place})")
 }
 
+/// A panic on its way to whom it matters.
+pub struct Held {
+    message: String,
+    place: String,
+}
+
+impl Held {
+    /// Goes on with the panic here.
+    pub fn resume(self) -> ! {
+        // Without the hook: it has seen this panic already.
+        resume_unwind(Box::new(self))
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "panic: {}{}", self.message, at(&self.place))
+    }
+}
+
+/// Does `work`, and holds its panic.
+///
+/// # Errors
+/// When it panics.
+pub fn hold<T>(work: impl FnOnce() -> T) -> Result<T, Held> {
+    let _watched = hook::Watched::new();
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Held {
+        message: words(&*payload),
+        place: hook::take_place(),
+    })
+}
+
+/// What a panic says.
+fn words(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("something that is no text").to_owned()
+}
+
 impl Panicked {
     /// Which task.
     pub fn task(&self) -> &'static str {
@@ -86,16 +128,12 @@ impl Panicked {
         &self.message
     }
 
-    fn new(task: &'static str, payload: &(dyn std::any::Any + Send)) -> Self {
-        let words = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        Panicked {
-            task,
-            message: words.unwrap_or("something that is no text").to_owned(),
-            place: hook::take_place(),
-        }
+    fn new(task: &'static str, payload: &(dyn Any + Send)) -> Self {
+        let (message, place) = match payload.downcast_ref::<Held>() {
+            Some(held) => (held.message.clone(), held.place.clone()),
+            None => (words(payload), hook::take_place()),
+        };
+        Panicked { task, message, place }
     }
 }
 
@@ -130,7 +168,7 @@ impl Supervisor {
     }
 
     /// Counts a panic, and says it.
-    fn note(&self, task: &'static str, payload: &(dyn std::any::Any + Send)) -> Panicked {
+    fn note(&self, task: &'static str, payload: &(dyn Any + Send)) -> Panicked {
         let panicked = Panicked::new(task, payload);
         self.panics.with(&[task]).inc();
         let now = Instant::now();

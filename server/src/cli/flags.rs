@@ -71,8 +71,8 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "config.auto-reload-interval", Duration("30s"), Served, "How often to look for changed files under --config.auto-reload.";
     "web.listen-address", Repeated("0.0.0.0:9090"), Served, "Address to listen on for pages, API and metrics. Can be repeated.";
     "web.config.file", Text(""), Refused("TLS and authentication of the listener"), "File that turns on TLS and authentication.";
-    "web.read-timeout", Duration("5m"), Served, "Longest time to wait for a request, and to keep an idle connection.";
-    "web.max-connections", Number("512"), Served, "Most connections at the same time, over all addresses.";
+    "web.read-timeout", Duration("5m"), Served, "Longest time for a request to come, whole, from its first byte on; and for an idle connection to stay.";
+    "web.max-connections", Number("512"), Served, "Most connections at the same time, over all addresses. The one of least use makes room for another.";
     "web.max-notifications-subscribers", Number("16"), Accepted("live notifications are not in this version"), "Most subscribers of live notifications at the same time.";
     "web.external-url", Text(""), Served, "URL under which this server is reached from outside; its path, if any, stands in front of every page.";
     "web.route-prefix", Text(""), Served, "Path in front of every page. Default: the path of --web.external-url.";

@@ -140,8 +140,10 @@ impl Drop for CancelOnDrop {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
+    match tokio::task::spawn_blocking(move || supervise::hold(work)).await {
+        Ok(Ok(result)) => result,
+        // Counted and said where all requests are watched over.
+        Ok(Err(panic)) => panic.resume(),
         Err(_) => Err(ApiError::new(ErrorType::Internal, "request ended unexpectedly")),
     }
 }

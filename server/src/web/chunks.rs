@@ -1,17 +1,24 @@
 //! Answers that are sent while they are still being written.
+//!
+//! Writing takes a thread, waiting for the client takes none: what writes an answer is a future ([`write()`]) that is
+//! polled on blocking threads and, where the buffers are full, put aside until the client has taken some of them. So
+//! no number of clients that do not read keeps a thread from anybody.
 
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use hyper::body::Frame;
-use tokio::sync::mpsc;
+use supervise::Supervisor;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 
 /// Bytes that are collected before they are handed on.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Chunks that may wait for a slow client; the writer then waits too.
+/// Chunks that may wait for a slow client; the writer is put aside then.
 const CHUNKS_WAITING: usize = 4;
 
 /// A part of an answer.
@@ -21,7 +28,7 @@ struct Chunk {
     last: bool,
 }
 
-/// A buffer that hands itself on when it is full. Filled by a blocking thread.
+/// A buffer that is handed on when it is full.
 pub(crate) struct ChunkSink {
     buffer: Vec<u8>,
     sender: mpsc::Sender<Chunk>,
@@ -30,15 +37,18 @@ pub(crate) struct ChunkSink {
 }
 
 impl ChunkSink {
-    /// Hands the buffer on if it is full; false when the client is gone, and what is still to be written need not be.
-    /// Called where a client's bytes may be cut: anywhere.
+    /// Whether the buffer is to be handed on now. Asked where a client's bytes may be cut: anywhere.
     #[inline]
-    pub(crate) fn goes_on(&mut self) -> bool {
-        if self.buffer.len() >= CHUNK_BYTES {
-            let next = Vec::with_capacity(if self.closed { 0 } else { CHUNK_BYTES + 1024 });
-            let full = std::mem::replace(&mut self.buffer, next);
-            self.hand_on(full, false);
-        }
+    pub(crate) fn is_full(&self) -> bool {
+        self.buffer.len() >= CHUNK_BYTES
+    }
+
+    /// Hands the buffer on, once there is room for it; false when the client is gone, and what is still to be written
+    /// need not be.
+    pub(crate) async fn hand_on(&mut self) -> bool {
+        let next = Vec::with_capacity(if self.closed { 0 } else { CHUNK_BYTES + 1024 });
+        let full = std::mem::replace(&mut self.buffer, next);
+        self.send(full, false).await;
         !self.closed
     }
 
@@ -48,14 +58,31 @@ impl ChunkSink {
     }
 
     /// Hands on what there is: the answer is whole.
-    pub(crate) fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         let rest = std::mem::take(&mut self.buffer);
-        self.hand_on(rest, true);
+        self.send(rest, true).await;
     }
 
-    fn hand_on(&mut self, bytes: Vec<u8>, last: bool) {
-        let bytes = Bytes::from(bytes);
-        self.closed = self.closed || self.sender.blocking_send(Chunk { bytes, last }).is_err();
+    async fn send(&mut self, bytes: Vec<u8>, last: bool) {
+        let chunk = Chunk {
+            bytes: Bytes::from(bytes),
+            last,
+        };
+        self.closed = self.closed
+            || match self.sender.try_send(chunk) {
+                Ok(()) => false,
+                Err(TrySendError::Closed(_)) => true,
+                // Taking a thread again is worth while for more than one chunk.
+                Err(TrySendError::Full(chunk)) => match self.sender.reserve_many(CHUNKS_WAITING / 2).await {
+                    Ok(mut room) => {
+                        if let Some(room) = room.next() {
+                            room.send(chunk);
+                        }
+                        false
+                    }
+                    Err(_) => true,
+                },
+            };
     }
 }
 
@@ -69,6 +96,60 @@ impl Deref for ChunkSink {
 impl DerefMut for ChunkSink {
     fn deref_mut(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
+    }
+}
+
+/// Writes an answer: on this thread, which is one for work that takes long, as long as there is room for what is
+/// written, and on others of that kind from then on. Called within a runtime.
+pub(crate) fn write(supervisor: &Supervisor, writer: impl Future<Output = ()> + Send + 'static) {
+    let mut writer = Writer {
+        future: Box::pin(writer),
+        room: Arc::default(),
+        supervisor: supervisor.clone(),
+    };
+    if writer.goes_on() {
+        tokio::spawn(writer.follow());
+    }
+}
+
+/// What writes an answer.
+struct Writer {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    room: Arc<Room>,
+    supervisor: Supervisor,
+}
+
+/// Tells that there is room in the buffers again.
+#[derive(Default)]
+struct Room(Notify);
+
+impl Wake for Room {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+impl Writer {
+    /// Writes as long as there is room; whether there is more to write.
+    fn goes_on(&mut self) -> bool {
+        let waker = Waker::from(self.room.clone());
+        let poll = || self.future.as_mut().poll(&mut Context::from_waker(&waker));
+        // A writer that panicked has left its answer without an end: the client sees it broken off.
+        self.supervisor
+            .catch("answer", poll)
+            .is_ok_and(|polled| polled.is_pending())
+    }
+
+    /// Writes the rest. What it holds is large: it is dropped where it was made.
+    async fn follow(mut self) {
+        loop {
+            self.room.0.notified().await;
+            let gone_on = tokio::task::spawn_blocking(move || self.goes_on().then_some(self));
+            match gone_on.await {
+                Ok(Some(writer)) => self = writer,
+                _ => return,
+            }
+        }
     }
 }
 

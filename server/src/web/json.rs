@@ -134,7 +134,7 @@ pub(crate) fn strings<'a>(out: &mut Vec<u8>, items: impl IntoIterator<Item = &'a
 }
 
 /// Writes `"resultType":…,"result":…` of a query's value.
-pub(crate) fn query_value(out: &mut ChunkSink, value: &Value) {
+pub(crate) async fn query_value(out: &mut ChunkSink, value: &Value) {
     out.extend_from_slice(b"\"resultType\":");
     let mut points = Points::new();
     match value {
@@ -154,7 +154,7 @@ pub(crate) fn query_value(out: &mut ChunkSink, value: &Value) {
             for (index, item) in samples.iter().enumerate() {
                 separate(out, index);
                 sample(out, item, &mut points);
-                if !out.goes_on() {
+                if out.is_full() && !out.hand_on().await {
                     return;
                 }
             }
@@ -164,8 +164,8 @@ pub(crate) fn query_value(out: &mut ChunkSink, value: &Value) {
             out.extend_from_slice(b"\"matrix\",\"result\":[");
             for (index, item) in list.iter().enumerate() {
                 separate(out, index);
-                series(out, item, &mut points);
-                if !out.goes_on() {
+                series(out, item, &mut points).await;
+                if out.is_full() && !out.hand_on().await {
                     return;
                 }
             }
@@ -196,15 +196,14 @@ fn sample(out: &mut Vec<u8>, sample: &Sample, points: &mut Points) {
     out.push(b'}');
 }
 
-fn series(out: &mut ChunkSink, series: &Series, points: &mut Points) {
+async fn series(out: &mut ChunkSink, series: &Series, points: &mut Points) {
     out.extend_from_slice(b"{\"metric\":");
     labels(out, &series.labels);
     if !series.values.is_empty() {
         out.extend_from_slice(b",\"values\":[");
-        for (index, (timestamp_ms, value)) in series.floats().enumerate() {
-            separate(out, index);
-            points.write(out, timestamp_ms, value);
-            if !out.goes_on() {
+        let mut floats = series.floats().enumerate();
+        while fill(out, &mut floats, |out, (ms, value)| points.write(out, ms, value)) {
+            if !out.hand_on().await {
                 return;
             }
         }
@@ -212,16 +211,34 @@ fn series(out: &mut ChunkSink, series: &Series, points: &mut Points) {
     }
     if !series.histograms.is_empty() {
         out.extend_from_slice(b",\"histograms\":[");
-        for (index, (timestamp_ms, histogram)) in series.histograms.iter().enumerate() {
-            separate(out, index);
-            histogram_point(out, *timestamp_ms, histogram);
-            if !out.goes_on() {
+        let mut histograms = series.histograms.iter().enumerate();
+        while fill(out, &mut histograms, |out, (ms, value)| {
+            histogram_point(out, *ms, value);
+        }) {
+            if !out.hand_on().await {
                 return;
             }
         }
         out.push(b']');
     }
     out.push(b'}');
+}
+
+/// Writes items of a list until the buffer is full; whether it is. Most of an answer is written in here, in one go.
+#[inline]
+fn fill<T>(
+    out: &mut ChunkSink,
+    items: &mut impl Iterator<Item = (usize, T)>,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) -> bool {
+    for (index, item) in items {
+        separate(out, index);
+        write(out, item);
+        if out.is_full() {
+            return true;
+        }
+    }
+    false
 }
 
 fn quoted_float(out: &mut Vec<u8>, value: f64) {

@@ -1,36 +1,80 @@
-//! Accepting connections: our own loop, because limits, timeouts and an orderly end are out of reach otherwise.
+//! Accepting connections: our own loop, because limits, deadlines and an orderly end are out of reach otherwise.
+//!
+//! From the accept to the last byte of an answer there is always something that must happen within a named time
+//! ([`Conn::deadline`]): a whole request within `--web.read-timeout`, counted from its first byte or from the end of the
+//! answer before, and some of the answer taken within [`conn::WRITE_PATIENCE`]. Where all places of
+//! `--web.max-connections` are taken, the connection that has been of no use for longest makes room for a new one, so
+//! that clients that say nothing never keep out those that do.
+//!
+//! Everything here runs on the threads of the network and of the API, which are no others' (`serve::Threads`): whatever
+//! clients do, rules, scrapes, reloads and the end of the program have theirs.
 
-use std::net::IpAddr;
+mod conn;
+mod heads;
+mod streams;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics::{Counter, Family, Gauge, Registry};
+use parking_lot::Mutex;
+use supervise::Supervisor;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tower::util::MapRequest;
+use tokio_util::task::TaskTracker;
+
+use conn::{Conn, Cut};
+use heads::{HEAD_BYTES_MAX, Protocol};
+use streams::{Service, Streams};
+use wire::{Socket, Wire};
 
 /// How long a request that is being answered may go on once the server stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
-/// Pause after the system refused a connection, as it does when file descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// First pause after the system refused a connection, as it does when file descriptors run out; each doubles it.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
+/// Longest such pause.
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long a connection has to have been of no use before it makes room for another.
+const USELESS_AFTER: Duration = Duration::from_secs(2);
+/// How long the same trouble of all connections is not said again.
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Most headers of a request. The reference has no bound but that on their bytes.
+const HEADERS_MAX: usize = 1000;
+/// Most requests at the same time over one connection of HTTP/2.
+const STREAMS_MAX: u32 = 100;
+/// Longest head of a request over HTTP/2, in bytes: a URI has no more than 64 KiB.
+const STREAM_HEAD_BYTES_MAX: u32 = 128 << 10;
 
 /// Who sent a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Bounds of the listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Connections at the same time, over all addresses.
     pub(crate) max_connections: usize,
-    /// Time to wait for the head of a request.
+    /// Time for a request to come, whole; and for an idle connection to stay.
     pub(crate) read_timeout: Duration,
+}
+
+/// The query of a request's URI as it was sent. It need not be UTF-8, and stands beside the URI where it is too long.
+pub(crate) fn raw_query(parts: &http::request::Parts) -> &[u8] {
+    match parts.extensions.get::<heads::LongQuery>() {
+        Some(long) => &long.0,
+        None => parts.uri.query().unwrap_or("").as_bytes(),
+    }
 }
 
 /// Serves `router` on all `listeners` until `stop`, then lets running requests end.
@@ -38,89 +82,351 @@ pub(crate) async fn serve(
     listeners: Vec<TcpListener>,
     router: Router,
     limits: Limits,
+    registry: Registry,
     stop: CancellationToken,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.max_connections.max(1)));
-    let loops = listeners.into_iter().map(|listener| {
-        tokio::spawn(accept(
-            listener,
-            router.clone(),
-            limits.clone(),
-            slots.clone(),
-            stop.clone(),
-        ))
+    let front = Arc::new(Front {
+        router,
+        limits,
+        supervisor: Supervisor::new(&registry),
+        places: Arc::new(Semaphore::new(limits.max_connections.max(1))),
+        conns: Mutex::default(),
+        next: AtomicU64::new(0),
+        tasks: TaskTracker::new(),
+        counts: Counts::new(&registry),
+        refused: Rarely::default(),
+        full: Rarely::default(),
+        stop,
     });
-    for running in loops.collect::<Vec<_>>() {
-        if let Err(error) = running.await {
-            tracing::error!(%error, "Listener ended unexpectedly");
+    let loops: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| {
+            let (listener, front) = (Arc::new(listener), front.clone());
+            let stop = front.stop.clone();
+            let supervisor = front.supervisor.clone();
+            supervisor.spawn("http accept", &stop, move || {
+                accept(listener.clone(), front.clone())
+            })
+        })
+        .collect();
+    for running in loops {
+        // It outlives its panics, and nobody ends it.
+        let _ = running.await;
+    }
+    front.drain().await;
+}
+
+/// What all connections share.
+struct Front {
+    router: Router,
+    limits: Limits,
+    supervisor: Supervisor,
+    places: Arc<Semaphore>,
+    conns: Mutex<BTreeMap<u64, Arc<Conn>>>,
+    next: AtomicU64,
+    tasks: TaskTracker,
+    counts: Counts,
+    refused: Rarely,
+    full: Rarely,
+    stop: CancellationToken,
+}
+
+/// What is told of connections.
+struct Counts {
+    open: Gauge,
+    cut: Family<Counter>,
+    refused: Counter,
+}
+
+impl Counts {
+    fn new(registry: &Registry) -> Self {
+        let counts = Counts {
+            open: registry.gauge("narthex_http_connections", "Connections of clients."),
+            cut: registry.counter_vec(
+                "narthex_http_connections_cut_total",
+                "Connections that were ended because a client did not do its part in time, or others needed the place.",
+                &["reason"],
+            ),
+            refused: registry.counter(
+                "narthex_http_accept_failures_total",
+                "Connections that the system refused, as it does when file descriptors run out.",
+            ),
+        };
+        for reason in ["silent", "not_reading", "evicted", "stopping"] {
+            counts.cut.with(&[reason]);
+        }
+        counts
+    }
+
+    fn cut(&self, cut: Cut) {
+        let reason = match cut {
+            Cut::Silent => "silent",
+            Cut::NotReading => "not_reading",
+            Cut::Evicted => "evicted",
+            Cut::Stopping => "stopping",
+        };
+        self.cut.with(&[reason]).inc();
+    }
+}
+
+async fn accept(listener: Arc<TcpListener>, front: Arc<Front>) {
+    let mut pause = ACCEPT_PAUSE_MIN;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = front.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = ACCEPT_PAUSE_MIN;
+                let Some(place) = front.place().await else { return };
+                front.begin(stream, peer, place);
+            }
+            Err(error) => {
+                front.refused(&error);
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = front.stop.cancelled() => return,
+                }
+                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+            }
         }
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    slots: Arc<Semaphore>,
-    stop: CancellationToken,
-) {
-    let graceful = GracefulShutdown::new();
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.read_timeout);
-    http.http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Some(limits.read_timeout));
-    loop {
-        // The slot is taken before the connection: further clients wait in the system's queue.
-        let slot = tokio::select! {
-            slot = slots.clone().acquire_owned() => slot,
-            () = stop.cancelled() => break,
-        };
-        let Ok(slot) = slot else { break };
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "Connection refused by the system");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-            () = stop.cancelled() => break,
-        };
-        no_delay(&stream);
-        let peer = Peer(peer.ip());
-        let service = TowerToHyperService::new(MapRequest::new(
-            router.clone(),
-            move |mut request: http::Request<Incoming>| {
-                request.extensions_mut().insert(peer);
-                request
-            },
-        ));
-        let connection = http
-            .serve_connection_with_upgrades(TokioIo::new(stream), service)
-            .into_owned();
-        let watched = graceful.watch(connection);
-        tokio::spawn(async move {
-            // Errors here are clients that went away or spoke nonsense.
-            if let Err(error) = watched.await {
-                tracing::debug!(%error, "Connection ended");
+impl Front {
+    /// A place for a connection that is there already; `None` when the server stops meanwhile.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        /// How often it is looked for one that has become useless.
+        const LOOK: Duration = Duration::from_millis(100);
+        loop {
+            if let Ok(place) = self.places.clone().try_acquire_owned() {
+                return Some(place);
             }
-            drop(slot);
+            let evicted = self.evict();
+            if let Some(silent) = self.full.may_say() {
+                tracing::warn!(
+                    connections = self.limits.max_connections,
+                    made_room = evicted,
+                    more_since_last_said = silent,
+                    "All connections that --web.max-connections allows are taken; the one that is of no use for longest \
+                     makes room"
+                );
+            }
+            tokio::select! {
+                place = self.places.clone().acquire_owned() => return place.ok(),
+                () = sleep(LOOK) => {}
+                () = self.stop.cancelled() => return None,
+            }
+        }
+    }
+
+    /// Ends the connection that has been of no use for longest; whether there is one.
+    fn evict(&self) -> bool {
+        let conns = self.conns.lock();
+        let useless = conns.values().filter_map(|conn| {
+            let (since, why) = conn.useless_since().filter(|_| conn.why().is_none())?;
+            (since.elapsed() >= USELESS_AFTER).then_some((since, why, conn))
+        });
+        // One that says nothing before one that does not read, however long: it loses less.
+        let first = useless.min_by_key(|(since, why, _)| (*why != Cut::Silent, *since));
+        match first {
+            Some((.., conn)) => conn.cut(Cut::Evicted),
+            None => return false,
+        }
+        true
+    }
+
+    fn refused(&self, error: &io::Error) {
+        self.counts.refused.inc();
+        let code = error.raw_os_error();
+        let descriptors = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+            .iter()
+            .any(|errno| code == Some(errno.raw_os_error()));
+        let made_room = descriptors && self.evict();
+        let Some(silent) = self.refused.may_say() else {
+            return;
+        };
+        if descriptors {
+            tracing::error!(
+                %error,
+                made_room,
+                more_since_last_said = silent,
+                "Connections cannot be taken: the file descriptors are used up. Raise the limit (ulimit -n, LimitNOFILE)"
+            );
+        } else {
+            tracing::warn!(%error, more_since_last_said = silent, "Connection refused by the system");
+        }
+    }
+
+    fn begin(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
+        // Not being able to ask for it costs some latency, nothing else.
+        let _ = stream.set_nodelay(true);
+        let conn = Arc::new(Conn::new(peer.ip(), self.limits.read_timeout));
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.conns.lock().insert(number, conn.clone());
+        self.counts.open.inc();
+        let front = self.clone();
+        self.tasks.spawn(async move {
+            let talk = converse(
+                stream,
+                &conn,
+                front.router.clone(),
+                &front.supervisor,
+                &front.stop,
+            );
+            match front.supervisor.round("http connection", talk).await {
+                Ok(Ok(())) | Err(_) => {}
+                // Clients that went away or spoke nonsense.
+                Ok(Err(error)) => tracing::debug!(client = %conn.peer, %error, "Connection ended"),
+            }
+            if let Some(why) = conn.why() {
+                front.counts.cut(why);
+            }
+            conn.ended();
+            front.conns.lock().remove(&number);
+            front.counts.open.dec();
+            drop(place);
         });
     }
-    drop(listener);
-    if tokio::time::timeout(DRAIN_PATIENCE, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!("Requests that were still running have been cut off");
+
+    /// Lets running requests end, and ends those that do not.
+    async fn drain(&self) {
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN_PATIENCE, self.tasks.wait())
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        let left: Vec<Arc<Conn>> = self.conns.lock().values().cloned().collect();
+        for conn in &left {
+            conn.cut(Cut::Stopping);
+        }
+        self.tasks.wait().await;
+        tracing::warn!(
+            connections = left.len(),
+            "Requests that were still running have been cut off"
+        );
     }
 }
 
-fn no_delay(stream: &TcpStream) {
-    // Not being able to ask for it costs some latency, nothing else.
-    let _ = stream.set_nodelay(true);
+/// Why a connection ended before its client wanted it to.
+#[derive(Debug, thiserror::Error)]
+enum ConverseError {
+    #[error(transparent)]
+    Cut(#[from] Cut),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
 }
+
+/// Answers what comes over one connection, until it ends.
+async fn converse<S: Socket>(
+    socket: S,
+    conn: &Arc<Conn>,
+    router: Router,
+    supervisor: &Supervisor,
+    stop: &CancellationToken,
+) -> Result<(), ConverseError> {
+    let mut wire = Wire::new(socket, conn.clone());
+    let first = tokio::select! {
+        first = attend(conn, wire.protocol()) => first??,
+        // Nothing was asked.
+        () = stop.cancelled() => return Ok(()),
+    };
+    let Some(protocol) = first else { return Ok(()) };
+    let service = Service::new(router, conn.clone(), supervisor.clone(), protocol);
+    let served = match protocol {
+        Protocol::Http1 => {
+            let mut serving = pin!(
+                http1::Builder::new()
+                    // The times for heads are ours.
+                    .header_read_timeout(None)
+                    .max_buf_size(HEAD_BYTES_MAX)
+                    .max_header_size(HEAD_BYTES_MAX)
+                    .max_headers(HEADERS_MAX)
+                    .serve_connection(TokioIo::new(wire), service)
+            );
+            let ended = attend(conn, async {
+                tokio::select! {
+                    ended = serving.as_mut() => return ended,
+                    () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
+                }
+                serving.as_mut().await
+            })
+            .await;
+            if matches!(&ended, Ok(Err(error)) if error.is_user()) {
+                // An answer that broke off must not look like a whole one.
+                conn.reset();
+            }
+            ended
+        }
+        Protocol::Http2 => {
+            let mut serving = pin!(
+                http2::Builder::new(Streams(conn.clone()))
+                    .timer(TokioTimer::new())
+                    .max_concurrent_streams(STREAMS_MAX)
+                    .max_header_list_size(STREAM_HEAD_BYTES_MAX)
+                    .serve_connection(TokioIo::new(wire), service)
+            );
+            attend(conn, async {
+                tokio::select! {
+                    ended = serving.as_mut() => return ended,
+                    () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
+                }
+                serving.as_mut().await
+            })
+            .await
+        }
+    };
+    Ok(served??)
+}
+
+/// Does `work` as long as the client does its part in time.
+async fn attend<T>(conn: &Conn, work: impl Future<Output = T>) -> Result<T, Cut> {
+    let mut work = pin!(work);
+    let mut clock = pin!(sleep(conn.soonest()));
+    loop {
+        tokio::select! {
+            biased;
+            done = work.as_mut() => return Ok(done),
+            () = conn.is_cut() => return Err(conn.why().unwrap_or(Cut::Stopping)),
+            () = clock.as_mut() => {
+                // Never later than a deadline that may come up meanwhile.
+                let now = Instant::now();
+                let soonest = now + conn.soonest();
+                match conn.deadline() {
+                    Some((until, why)) if until <= now => {
+                        conn.cut(why);
+                        return Err(why);
+                    }
+                    Some((until, _)) => clock.as_mut().reset(until.min(soonest)),
+                    None => clock.as_mut().reset(soonest),
+                }
+            }
+        }
+    }
+}
+
+/// Says something that happens a thousand times a second once in a while.
+#[derive(Debug, Default)]
+struct Rarely(Mutex<(Option<Instant>, u64)>);
+
+impl Rarely {
+    /// How often it has not been said since, if it may be said now.
+    fn may_say(&self) -> Option<u64> {
+        let mut state = self.0.lock();
+        if state.0.is_some_and(|said| said.elapsed() < SAID_AGAIN_AFTER) {
+            state.1 += 1;
+            return None;
+        }
+        state.0 = Some(Instant::now());
+        Some(std::mem::take(&mut state.1))
+    }
+}
+
+#[cfg(test)]
+mod tests;

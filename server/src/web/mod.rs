@@ -37,7 +37,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use http::header::{ALLOW, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 pub(crate) use cors::Cors;
@@ -120,7 +119,6 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust) -> Router {
     let inside = routes
         .router
         .merge(api.router)
-        .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn_with_state(counted, http_metrics::layer))
         .fallback(nowhere)
         .with_state(site);

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::answer::{ApiError, ErrorType};
 use super::form::{self, FORM_BYTES_MAX, FormError, PARAMETERS_MAX, Pair};
+use super::listener::raw_query;
 
 /// Earliest time that the API can say, in milliseconds: Go's zero for a range without a start.
 pub(crate) const MIN_TIME_MS: i64 = (i64::MIN / 1000 + 62_135_596_801) * 1000;
@@ -45,7 +46,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
         let (parts, body) = request.into_parts();
-        let url = parts.uri.query().unwrap_or("").as_bytes();
+        let url = raw_query(&parts);
         let has_form = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
         let read = match Encoding::new(&parts.headers).filter(|_| has_form) {
             Some(encoding) => Params::from_form(url, encoding, &parts.headers, body).await,

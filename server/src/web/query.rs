@@ -200,10 +200,15 @@ async fn respond(
     let (failed, failure) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let begin = Instant::now();
-        let (output, truncated) = match evaluate(&state, &asked, &turn, &origin) {
-            Ok(evaluated) => evaluated,
+        let evaluated = state
+            .supervisor
+            .catch("query", || evaluate(&state, &asked, &turn, &origin));
+        let (output, truncated) = match evaluated {
+            Ok(Ok(evaluated)) => evaluated,
             // Nobody may be left to tell.
-            Err(error) => return drop(failed.send(error)),
+            Ok(Err(error)) => return drop(failed.send(error)),
+            // Whoever waits hears that nobody tells him.
+            Err(_) => return,
         };
         let times = QueryTimes {
             waited: turn.waited,
@@ -216,9 +221,13 @@ async fn respond(
         }
         let warnings = [truncated.then(|| TRUNCATED.to_owned()), stats_warning]
             .into_iter()
-            .flatten();
-        write(&mut sink, &asked, &output, &times, warnings.collect());
-        sink.finish();
+            .flatten()
+            .collect();
+        let supervisor = state.supervisor.clone();
+        chunks::write(&supervisor, async move {
+            write(&mut sink, &asked, &output, &times, warnings).await;
+            sink.finish().await;
+        });
     });
     if let Some(body) = chunks.into_body().await {
         return json_response(StatusCode::OK, body);
@@ -274,7 +283,7 @@ fn cut<T>(items: &mut Vec<T>, limit: usize) -> bool {
     over
 }
 
-fn write(
+async fn write(
     sink: &mut ChunkSink,
     asked: &Asked,
     output: &QueryOutput,
@@ -283,7 +292,7 @@ fn write(
 ) {
     sink.extend_from_slice(SUCCESS_HEAD);
     sink.push(b'{');
-    json::query_value(sink, &output.value);
+    json::query_value(sink, &output.value).await;
     if asked.stats != Stats::None {
         sink.extend_from_slice(b",\"stats\":");
         json::serialized(sink, &StatsJson::new(&output.stats, times));

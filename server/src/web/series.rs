@@ -11,6 +11,7 @@ use model::labels::Labels;
 use model::matcher::Matcher;
 use model::storage::{Interrupted, Querier, SelectHints, SeriesSet, StorageError, TimeRange, WatchSelect};
 use promql::engine::CancelHandle;
+use supervise::Supervisor;
 
 use super::answer::{
     ApiError, CancelOnDrop, ErrorType, SUCCESS_HEAD, TRUNCATED, blocking, json_response, success, tail,
@@ -118,7 +119,7 @@ pub(crate) async fn series(State(state): State<Arc<QueryState>>, params: Params)
         })
     };
     let found = match select() {
-        Ok(asked) => search(state, asked, select_series).await,
+        Ok(asked) => search(state.clone(), asked, select_series).await,
         Err(error) => Err(error),
     };
     match found {
@@ -130,7 +131,7 @@ pub(crate) async fn series(State(state): State<Arc<QueryState>>, params: Params)
             }
             out.push(b']');
         }),
-        Ok(found) => streamed(found).await,
+        Ok(found) => streamed(state.supervisor.clone(), found).await,
         Err(error) => error.into_response(),
     }
 }
@@ -177,22 +178,23 @@ impl Found {
 }
 
 /// An answer that is sent while it is written.
-async fn streamed(found: Found) -> Response {
+async fn streamed(supervisor: Supervisor, found: Found) -> Response {
     let (mut sink, chunks) = chunks::channel();
-    tokio::task::spawn_blocking(move || {
-        let texts = found.texts();
+    let writer = async move {
         sink.extend_from_slice(SUCCESS_HEAD);
         sink.push(b'[');
+        let texts = found.texts();
         for index in 0..found.len() {
             found.write(&mut sink, index, texts.as_ref());
-            if !sink.goes_on() {
+            if sink.is_full() && !sink.hand_on().await {
                 return;
             }
         }
         sink.push(b']');
         tail(&mut sink, &found.warnings, &[]);
-        sink.finish();
-    });
+        sink.finish().await;
+    };
+    tokio::task::spawn_blocking(move || chunks::write(&supervisor, writer));
     match chunks.into_body().await {
         Some(body) => json_response(StatusCode::OK, body),
         None => ApiError::new(

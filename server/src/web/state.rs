@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use axum::extract::FromRef;
 use model::clock::Clock;
 use model::storage::Queryable;
+use supervise::Supervisor;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,8 @@ pub(crate) struct QueryState {
     pub(crate) db: Arc<tsdb::db::Db>,
     pub(crate) engine: Arc<promql::engine::Engine>,
     pub(crate) queries: Arc<Queries>,
+    /// Watches over what is done on other threads than those of the network.
+    pub(crate) supervisor: Supervisor,
     pub(crate) clock: Arc<dyn Clock>,
 }
 

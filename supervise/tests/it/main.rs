@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use metrics::{Format, Registry};
-use narthex_supervise::{Ended, Supervisor};
+use narthex_supervise::{Ended, Supervisor, hold};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -100,4 +100,17 @@ async fn rounds_that_panic_are_errors_with_words_and_place() {
     for (task, panics) in [("round", 1), ("thread", 1), ("spawned", 1)] {
         assert_eq!(supervisor.panics(task), panics, "{task}");
     }
+}
+
+#[tokio::test]
+async fn a_panic_elsewhere_counts_where_it_matters() {
+    let supervisor = Supervisor::new(&Registry::new());
+    let asked = supervisor.round("request", async {
+        let done = tokio::task::spawn_blocking(|| hold(|| -> u32 { panic!("deep down") }));
+        done.await.expect("held").unwrap_or_else(|held| held.resume())
+    });
+    let panicked = asked.await.expect_err("a panic");
+    assert_eq!((panicked.task(), panicked.message()), ("request", "deep down"));
+    assert!(panicked.to_string().contains("tests/it/main.rs:"), "{panicked}");
+    assert_eq!(supervisor.panics("request"), 1);
 }

@@ -16,17 +16,18 @@ const LONG_BYTES: usize = 40 * CHUNK_BYTES;
 /// An answer of `LONG_BYTES`, or one whose writer panics on the way to there.
 async fn long(panics: bool) -> Body {
     let (mut sink, chunks) = channel();
-    let writer = tokio::task::spawn_blocking(move || {
+    let writer = async move {
         for number in 0..LONG_BYTES / 8 {
             sink.extend_from_slice(format!("{number:08}").as_bytes());
-            if !sink.goes_on() {
+            if sink.is_full() && !sink.hand_on().await {
                 return;
             }
             assert!(!panics || number < LONG_BYTES / 16, "as the test wants it");
         }
-        sink.finish();
-    });
-    drop(writer);
+        sink.finish().await;
+    };
+    let supervisor = Supervisor::new(&metrics::Registry::new());
+    drop(tokio::task::spawn_blocking(move || write(&supervisor, writer)));
     chunks.into_body().await.expect("a first chunk")
 }
 
@@ -90,4 +91,49 @@ async fn an_answer_whose_writer_panics_does_not_end_cleanly() {
             assert_eq!(all.ends_with(b"\r\n0\r\n\r\n"), is_whole, "{encoding} {path}");
         }
     }
+}
+
+/// Many answers that nobody reads, and few threads to write them.
+#[test]
+fn readers_that_do_not_read_hold_no_thread() {
+    const THREADS: usize = 2;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(THREADS)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut bodies = Vec::new();
+        for _ in 0..10 * THREADS {
+            bodies.push(Box::pin(long(false).await));
+        }
+        // A thread is there for somebody else all the same.
+        tokio::task::spawn_blocking(|| {}).await.expect("done");
+        // And each answer is whole when it is read after all, whichever comes first.
+        for mut body in bodies.into_iter().rev() {
+            let mut bytes = 0;
+            while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
+                bytes += frame
+                    .expect("all is well")
+                    .into_data()
+                    .map_or(0, |data| data.len());
+            }
+            assert_eq!(bytes, LONG_BYTES);
+        }
+        // Those that are dropped let their writers go.
+        let (mut sink, chunks) = channel();
+        let (told, tell) = tokio::sync::oneshot::channel();
+        let writer = async move {
+            let _told = told;
+            while sink.is_wanted() {
+                sink.resize(CHUNK_BYTES, b' ');
+                sink.hand_on().await;
+            }
+        };
+        let supervisor = Supervisor::new(&metrics::Registry::new());
+        drop(tokio::task::spawn_blocking(move || write(&supervisor, writer)));
+        drop(chunks.into_body().await.expect("a first chunk"));
+        let _: Result<(), _> = tell.await;
+    });
 }

@@ -1,0 +1,340 @@
+//! What the server is made of: every room, made in the order in which they need each other.
+//!
+//! Nothing evaluates, scrapes or answers yet; [`serve`](crate::serve) starts and ends them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+use model::clock::{Clock, SystemClock};
+use model::storage::{Appender, Queryable};
+use parking_lot::Mutex;
+use promql::engine::{CancelHandle, Engine, EngineOptions};
+use supervise::Supervisor;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::flags::FlagValues;
+use crate::cli::serve_options::ServeOptions;
+use crate::config::Config;
+use crate::queries::{Queries, RuleQueries};
+use crate::reload::{self, ConfigStatus, EncodingError, ReloadRequest, Reloader};
+use crate::storage::{self, StoreError};
+use crate::version::USER_AGENT;
+use crate::web::FederationMetrics;
+use crate::web::state::{
+    AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
+    StatusState, TargetState,
+};
+
+/// Why a room cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum RoomError {
+    /// The encoding of floats does not fit what is stored.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system gives no threads.
+    #[error("cannot start threads for rules: {0}")]
+    Threads(#[source] std::io::Error),
+}
+
+/// All rooms.
+pub(crate) struct Rooms {
+    clock: Arc<dyn Clock>,
+    start_ms: i64,
+    registry: metrics::Registry,
+    progress: Arc<tsdb::head::ReplayProgress>,
+    db: Arc<tsdb::db::Db>,
+    /// The flags as they count.
+    flags: FlagValues,
+    asking: Asking,
+    external_url: url::Url,
+    own_port: Option<u16>,
+    notifier: Arc<notify::Notifier>,
+    rules: Arc<rules::Manager>,
+    scraper: Arc<scraper::Manager>,
+    /// Ends the queries of rules that are under way.
+    pub(crate) rule_queries: CancelHandle,
+}
+
+/// What answers queries.
+struct Asking {
+    engine: Arc<Engine>,
+    queries: Arc<Queries>,
+    subquery_step_ms: Arc<AtomicI64>,
+}
+
+impl Rooms {
+    /// Opens the store as far as its blocks go, and makes the rest around it.
+    pub(crate) async fn open(
+        options: &ServeOptions,
+        config: &Config,
+        own_address: &str,
+    ) -> Result<Self, RoomError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let start_ms = clock.now_ms();
+        let registry = metrics::Registry::new();
+        registry.collect_process();
+        let progress: Arc<tsdb::head::ReplayProgress> = Arc::default();
+        let settings = storage::settings(options, config, progress.clone())?;
+        let flags = flags_in_force(options, config, &settings);
+        let db = storage::open_blocks(&options.storage.path, settings, clock.clone()).await?;
+        let asking = Asking::new(options, config, db.clone());
+        let external_url = external_url(options, own_address);
+        let notifier = notifier(options, &external_url, &clock, &registry);
+        let rule_queries = CancelHandle::new();
+        let rules = Arc::new(rules::Manager::new(
+            rules::Environment {
+                source: Arc::new(RuleQueries::new(asking.queries.clone(), rule_queries.clone())),
+                appender: db.clone(),
+                storage: db.clone(),
+                sink: notifier.clone(),
+                clock: clock.clone(),
+                metrics: Arc::new(rules::RuleMetrics::new(&registry)),
+                options: alert_options(options),
+            },
+            rules::Threads::own(options.query.concurrency).map_err(RoomError::Threads)?,
+            false,
+        ));
+        let scraper = scraper(options, db.clone(), &clock, &registry);
+        Ok(Rooms {
+            clock,
+            start_ms,
+            registry,
+            progress,
+            db,
+            flags,
+            asking,
+            external_url,
+            own_port: own_address.rsplit(':').next().and_then(|port| port.parse().ok()),
+            notifier,
+            rules,
+            scraper,
+            rule_queries,
+        })
+    }
+
+    /// What puts configurations in force.
+    pub(crate) fn reloader(&self, options: &ServeOptions, own_address: &str) -> Reloader {
+        Reloader {
+            config_file: options.config_file.clone(),
+            own_address: own_address.to_owned(),
+            db: self.db.clone(),
+            scraper: self.scraper.clone(),
+            rules: self.rules.clone(),
+            notifier: self.notifier.clone(),
+            scrape_discovery: Mutex::default(),
+            notify_discovery: Mutex::default(),
+            storage: options.storage.clone(),
+            features: options.features.clone(),
+            rule_format: rules::format::FormatOptions {
+                parse: self.asking.engine.options().features.parse_options(),
+                ..rules::format::FormatOptions::default()
+            },
+            external_url: link_base(&self.external_url),
+            clock: self.clock.clone(),
+            subquery_step_ms: self.asking.subquery_step_ms.clone(),
+            queries: self.asking.queries.clone(),
+            head_limits: Mutex::default(),
+            supervisor: Supervisor::new(&self.registry),
+        }
+    }
+
+    /// What routes answer from.
+    pub(crate) fn site(
+        self,
+        options: &ServeOptions,
+        status: ConfigStatus,
+        reload: mpsc::Sender<ReloadRequest>,
+    ) -> Site {
+        let stop = CancellationToken::new();
+        let config = Arc::new(ArcSwap::from_pointee(status));
+        Site {
+            federate: Arc::new(FederateState {
+                storage: self.db.clone(),
+                clock: self.clock.clone(),
+                lookback_ms: options.query.lookback.as_millis() as i64,
+                config: config.clone(),
+                metrics: FederationMetrics::new(&self.registry),
+            }),
+            status: Arc::new(StatusState {
+                config,
+                flags: self.flags,
+                features: options.features.promql,
+                lifecycle_enabled: options.lifecycle,
+                admin_enabled: options.admin,
+                db: self.db.clone(),
+                clock: self.clock.clone(),
+                start_ms: self.start_ms,
+            }),
+            admin: Arc::new(AdminState {
+                enabled: options.admin,
+                db: self.db.clone(),
+                clock: self.clock.clone(),
+            }),
+            lifecycle: Arc::new(LifecycleState {
+                enabled: options.lifecycle,
+                reload,
+                stop: stop.clone(),
+            }),
+            start: Arc::new(StartState {
+                ready: watch::Sender::new(false),
+                progress: self.progress,
+                patience: options.query.timeout,
+                stop,
+                db: self.db.clone(),
+            }),
+            pages: Arc::new(page_state(options, &self.external_url, &self.registry)),
+            targets: Arc::new(TargetState {
+                scraper: self.scraper,
+                external_url: self.external_url,
+                own_port: self.own_port,
+            }),
+            alerting: Arc::new(AlertingState {
+                rules: self.rules,
+                notifier: self.notifier,
+            }),
+            query: Arc::new(QueryState {
+                storage: self.db.clone(),
+                db: self.db,
+                engine: self.asking.engine,
+                queries: self.asking.queries,
+                supervisor: Supervisor::new(&self.registry),
+                clock: self.clock,
+            }),
+        }
+    }
+}
+
+impl Asking {
+    fn new(options: &ServeOptions, config: &Config, storage: Arc<dyn Queryable>) -> Self {
+        let subquery_step_ms = Arc::new(AtomicI64::new(config.global.evaluation_interval.as_ms()));
+        let engine = Arc::new(Engine::new(engine_options(options, subquery_step_ms.clone())));
+        let queries = Arc::new(Queries::new(
+            engine.clone(),
+            storage,
+            options.query.concurrency,
+            &options.storage.path,
+        ));
+        Asking {
+            engine,
+            queries,
+            subquery_step_ms,
+        }
+    }
+}
+
+fn notifier(
+    options: &ServeOptions,
+    external_url: &url::Url,
+    clock: &Arc<dyn Clock>,
+    registry: &metrics::Registry,
+) -> Arc<notify::Notifier> {
+    Arc::new(notify::Notifier::new(notify::NotifierOptions {
+        queue_capacity: options.queue_capacity,
+        batch_size: options.batch_size,
+        drain_on_shutdown: options.drain_on_shutdown,
+        external_url: link_base(external_url),
+        user_agent: USER_AGENT.to_owned(),
+        clock: clock.clone(),
+        supervisor: Supervisor::new(registry),
+    }))
+}
+
+fn scraper(
+    options: &ServeOptions,
+    appender: Arc<dyn Appender>,
+    clock: &Arc<dyn Clock>,
+    registry: &metrics::Registry,
+) -> Arc<scraper::Manager> {
+    scraper::Manager::new(
+        appender,
+        clock.clone(),
+        registry,
+        scraper::Options {
+            user_agent: USER_AGENT.to_owned(),
+            host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            start_timestamps: options.features.start_timestamps,
+            timestamp_tolerance: options.adjust_timestamps.unwrap_or_default(),
+            discovery_reload_interval: options.discovery_interval,
+            ..scraper::Options::default()
+        },
+    )
+}
+
+fn page_state(options: &ServeOptions, external_url: &url::Url, registry: &metrics::Registry) -> PageState {
+    PageState {
+        title: options.page_title.clone(),
+        user_assets: options.user_assets.clone(),
+        prefix: match options.route_prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("/{prefix}"),
+        },
+        external_path: external_url.path().trim_end_matches('/').to_owned(),
+        metrics: registry.clone(),
+    }
+}
+
+/// Links are this and a path that begins with a slash.
+fn link_base(external_url: &url::Url) -> String {
+    external_url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// The flags as they count: where the command line leaves something to the configuration, with what that says.
+///
+/// Compat: as the reference shows them (api-shapes/status_flags).
+fn flags_in_force(options: &ServeOptions, config: &Config, settings: &tsdb::db::Options) -> FlagValues {
+    let mut flags = options.flags.clone();
+    let kept = reload::retention(config, &options.storage);
+    let duration = model::duration::format_duration;
+    flags.show("storage.tsdb.retention.time", duration(kept.time_ms));
+    flags.show(
+        "storage.tsdb.retention.size",
+        yaml::Bytes(kept.bytes as i64).to_string(),
+    );
+    flags.show(
+        "storage.tsdb.max-block-duration",
+        duration(settings.block_range_max_ms),
+    );
+    flags.show("web.route-prefix", format!("/{}", options.route_prefix));
+    flags
+}
+
+fn engine_options(options: &ServeOptions, subquery_step_ms: Arc<AtomicI64>) -> EngineOptions {
+    EngineOptions {
+        lookback_delta_ms: options.query.lookback.as_millis() as i64,
+        max_samples: options.query.max_samples,
+        query_bytes_max: options.query.memory.query_bytes,
+        total_bytes_max: options.query.memory.total_bytes,
+        timeout: options.query.timeout,
+        default_subquery_step: Arc::new(move |_| subquery_step_ms.load(Ordering::Relaxed)),
+        features: options.features.promql,
+        ..EngineOptions::default()
+    }
+}
+
+fn alert_options(options: &ServeOptions) -> rules::AlertOptions {
+    rules::AlertOptions {
+        resend_delay_ms: options.rules.resend_delay.as_millis() as i64,
+        outage_tolerance_ms: options.rules.outage_tolerance.as_millis() as i64,
+        grace_period_ms: options.rules.grace_period.as_millis() as i64,
+    }
+}
+
+/// The flag's word, else this machine's name and our port.
+fn external_url(options: &ServeOptions, own_address: &str) -> url::Url {
+    let named = || {
+        let port = own_address.rsplit(':').next().unwrap_or("9090");
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        url::Url::parse(&format!("http://{host}:{port}/{}", options.external_path))
+    };
+    options
+        .external_url
+        .clone()
+        .or_else(|| named().ok())
+        .unwrap_or_else(|| url::Url::parse("http://localhost:9090").expect("a constant URL"))
+}

@@ -1,0 +1,217 @@
+//! What is known of a connection, and until when it must have done something.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::heads::Targets;
+
+/// How long a client may take none of its answer before the connection is cut. The reference waits for ever.
+pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(60);
+/// What a client has to take within that time, in bytes, to be no client that takes nothing.
+const PROGRESS_BYTES_MIN: u64 = 4096;
+/// Bytes of an answer that wait to be written to a connection of HTTP/1, beside those that its writer holds.
+const UNWRITTEN_BYTES_MAX: u64 = 128 << 10;
+
+/// Why a connection was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Cut {
+    #[error("no request came within --web.read-timeout")]
+    Silent,
+    #[error("the client took nothing of its answer for a minute")]
+    NotReading,
+    #[error("others needed its place")]
+    Evicted,
+    #[error("the server stops")]
+    Stopping,
+}
+
+/// A connection, as the tasks that serve it and the list of all connections see it.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) peer: IpAddr,
+    pub(super) targets: Targets,
+    read_timeout: Duration,
+    times: Mutex<Times>,
+    /// Bytes of bodies that were handed to the library, and bytes that the system took, since the last request began.
+    handed: AtomicU64,
+    written: AtomicU64,
+    /// The body that waits until more is written.
+    room: Mutex<Option<Waker>>,
+    /// Set to cut it.
+    cut: CancellationToken,
+    why: Mutex<Option<Cut>>,
+    /// What lies in the system's buffers is to be dropped with it.
+    resets: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Times {
+    /// Requests whose answers are not yet handed on whole.
+    running: usize,
+    /// Since when there is none.
+    idle_since: Instant,
+    /// When the first bytes of the head came that is not yet whole.
+    head_since: Option<Instant>,
+    /// Since when the system takes no more.
+    stuck_since: Option<Instant>,
+    /// What it took since.
+    taken_bytes: u64,
+}
+
+impl Conn {
+    pub(super) fn new(peer: IpAddr, read_timeout: Duration) -> Self {
+        Conn {
+            peer,
+            targets: Targets::new(),
+            read_timeout,
+            times: Mutex::new(Times {
+                running: 0,
+                idle_since: Instant::now(),
+                head_since: None,
+                stuck_since: None,
+                taken_bytes: 0,
+            }),
+            handed: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            room: Mutex::default(),
+            cut: CancellationToken::new(),
+            why: Mutex::default(),
+            resets: AtomicBool::new(false),
+        }
+    }
+
+    /// A request's head is whole. Returns by when its body must be.
+    pub(super) fn request_began(&self) -> Instant {
+        let now = Instant::now();
+        let mut times = self.times.lock();
+        if times.running == 0 {
+            self.handed.store(0, Ordering::Relaxed);
+            self.written.store(0, Ordering::Relaxed);
+        }
+        times.running += 1;
+        // Compat: the time for a request is counted from its first byte, the body included.
+        times.head_since.take().unwrap_or(now) + self.read_timeout
+    }
+
+    /// An answer was handed on whole, or nobody waits for it.
+    pub(super) fn request_ended(&self) {
+        let mut times = self.times.lock();
+        times.running = times.running.saturating_sub(1);
+        times.idle_since = Instant::now();
+    }
+
+    /// Bytes came.
+    pub(super) fn read(&self) {
+        let mut times = self.times.lock();
+        if times.running == 0 && times.head_since.is_none() {
+            times.head_since = Some(Instant::now());
+        }
+    }
+
+    /// The system took `bytes` of what was to be written, or `all` of it.
+    pub(super) fn wrote(&self, bytes: u64, all: bool) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+        let mut times = self.times.lock();
+        times.taken_bytes += bytes;
+        if all || times.taken_bytes >= PROGRESS_BYTES_MIN {
+            times.stuck_since = None;
+        }
+        if times.running == 0 {
+            // The end of an answer on its way.
+            times.idle_since = Instant::now();
+        }
+        drop(times);
+        if let Some(waiting) = self.room.lock().take() {
+            waiting.wake();
+        }
+    }
+
+    /// The system takes no more for now.
+    pub(super) fn stuck(&self) {
+        let mut times = self.times.lock();
+        if times.stuck_since.is_none() {
+            times.stuck_since = Some(Instant::now());
+            times.taken_bytes = 0;
+        }
+    }
+
+    /// A part of an answer was handed to the library.
+    pub(super) fn handed(&self, bytes: u64) {
+        self.handed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Waits until most of what was handed on is written: the library itself would collect far more.
+    pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut room = self.room.lock();
+        let handed = self.handed.load(Ordering::Relaxed);
+        if handed.saturating_sub(self.written.load(Ordering::Relaxed)) < UNWRITTEN_BYTES_MAX {
+            return Poll::Ready(());
+        }
+        *room = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Until when something must have happened, and what became of it if not.
+    pub(super) fn deadline(&self) -> Option<(Instant, Cut)> {
+        let times = self.times.lock();
+        let stuck = times
+            .stuck_since
+            .map(|since| (since + WRITE_PATIENCE, Cut::NotReading));
+        let since = times.head_since.unwrap_or(times.idle_since);
+        let silent = (times.running == 0).then_some((since + self.read_timeout, Cut::Silent));
+        // The end of an answer may still be on its way when its request counts as done.
+        stuck.or(silent)
+    }
+
+    /// How soon a deadline may come that is not known yet.
+    pub(super) fn soonest(&self) -> Duration {
+        self.read_timeout.min(WRITE_PATIENCE)
+    }
+
+    /// Since when it does nothing at all, or takes nothing.
+    pub(super) fn useless_since(&self) -> Option<(Instant, Cut)> {
+        let times = self.times.lock();
+        let stuck = times.stuck_since.map(|since| (since, Cut::NotReading));
+        let silent = (times.running == 0).then_some((times.idle_since, Cut::Silent));
+        stuck.or(silent)
+    }
+
+    /// Ends it.
+    pub(super) fn cut(&self, why: Cut) {
+        self.why.lock().get_or_insert(why);
+        if why != Cut::Silent {
+            self.reset();
+        }
+        self.cut.cancel();
+    }
+
+    /// It has ended: its streams end too.
+    pub(super) fn ended(&self) {
+        self.cut.cancel();
+    }
+
+    /// Why it was ended.
+    pub(super) fn why(&self) -> Option<Cut> {
+        *self.why.lock()
+    }
+
+    /// Until somebody ends it.
+    pub(super) async fn is_cut(&self) {
+        self.cut.cancelled().await;
+    }
+
+    /// Lets its end be no clean one: the client must not take what it has for the whole.
+    pub(super) fn reset(&self) {
+        self.resets.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn resets(&self) -> bool {
+        self.resets.load(Ordering::Relaxed)
+    }
+}

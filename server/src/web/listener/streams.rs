@@ -1,0 +1,271 @@
+//! Requests and answers of a connection: bodies that come in time, bodies that are taken in time.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response, StatusCode};
+use hyper::body::{Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
+use supervise::Supervisor;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower::ServiceExt as _;
+
+use super::Peer;
+use super::conn::{Conn, WRITE_PATIENCE};
+use super::heads::Protocol;
+
+/// Parts of an answer over HTTP/2, in bytes: a stream whose client takes no more holds one of them.
+const PART_BYTES: usize = 16 << 10;
+
+tokio::task_local! {
+    /// Of the stream of HTTP/2 that the task serves.
+    static PACE: Arc<Pace>;
+}
+
+/// How a client takes the answer of one stream.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the last part was handed on, if none has been asked for since.
+    handed_at: Mutex<Option<Instant>>,
+}
+
+/// Runs the streams of one connection of HTTP/2, each as a task that ends when its client does not take its answer.
+#[derive(Clone)]
+pub(super) struct Streams(pub(super) Arc<Conn>);
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let conn = self.0.clone();
+        let pace = Arc::new(Pace::default());
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = PACE.scope(pace.clone(), stream) => {}
+                () = conn.is_cut() => {}
+                () = stalled(&pace) => tracing::debug!(
+                    client = %conn.peer,
+                    "A stream was reset: the client took nothing of its answer"
+                ),
+            }
+        });
+    }
+}
+
+/// Returns once nothing of an answer was taken for too long.
+async fn stalled(pace: &Pace) {
+    loop {
+        let handed_at = *pace.handed_at.lock();
+        let until = handed_at.unwrap_or_else(Instant::now) + WRITE_PATIENCE;
+        if handed_at.is_some() && until <= Instant::now() {
+            return;
+        }
+        sleep_until(until).await;
+    }
+}
+
+/// Answers the requests of one connection.
+pub(super) struct Service {
+    router: Router,
+    conn: Arc<Conn>,
+    supervisor: Supervisor,
+    protocol: Protocol,
+}
+
+impl Service {
+    pub(super) fn new(router: Router, conn: Arc<Conn>, supervisor: Supervisor, protocol: Protocol) -> Self {
+        Service {
+            router,
+            conn,
+            supervisor,
+            protocol,
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Answer>, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let running = Running::begin(self.conn.clone());
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(Peer(self.conn.peer));
+        if let Some(long) = parts.uri.query().and_then(|word| self.conn.targets.take(word)) {
+            parts.extensions.insert(long);
+        }
+        let upload = Upload {
+            body,
+            until: running.body_until,
+            clock: None,
+        };
+        let answer = self
+            .router
+            .clone()
+            .oneshot(Request::from_parts(parts, Body::new(upload)));
+        let (protocol, supervisor) = (self.protocol, self.supervisor.clone());
+        Box::pin(async move {
+            let answer = match supervisor.round("http request", answer).await {
+                Ok(answer) => answer?,
+                Err(_) => panicked(),
+            };
+            let pace = match protocol {
+                Protocol::Http1 => None,
+                Protocol::Http2 => PACE.try_with(Clone::clone).ok(),
+            };
+            Ok(answer.map(|body| Answer {
+                body,
+                rest: Bytes::new(),
+                protocol,
+                pace,
+                running,
+            }))
+        })
+    }
+}
+
+/// The answer where there is none.
+fn panicked() -> Response<Body> {
+    let mut answer = Response::new(Body::from("the request ended unexpectedly; the log says why\n"));
+    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    answer
+}
+
+/// A request that is being answered.
+struct Running {
+    conn: Arc<Conn>,
+    body_until: Instant,
+}
+
+impl Running {
+    fn begin(conn: Arc<Conn>) -> Self {
+        let body_until = conn.request_began();
+        Running { conn, body_until }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.conn.request_ended();
+    }
+}
+
+/// A request's body, which has to be there in time.
+struct Upload {
+    body: Incoming,
+    until: Instant,
+    clock: Option<Pin<Box<Sleep>>>,
+}
+
+/// The body of a request did not come.
+#[derive(Debug, thiserror::Error)]
+enum UploadError {
+    #[error("the body of the request did not come within --web.read-timeout")]
+    Late,
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Broken)));
+        }
+        let until = self.until;
+        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        ready!(clock.as_mut().poll(context));
+        Poll::Ready(Some(Err(UploadError::Late)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body, handed on no faster than the client takes it.
+pub(super) struct Answer {
+    body: Body,
+    /// Of the last part of `body`, over HTTP/2.
+    rest: Bytes,
+    protocol: Protocol,
+    pace: Option<Arc<Pace>>,
+    running: Running,
+}
+
+impl Answer {
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.protocol == Protocol::Http1 {
+            ready!(self.running.conn.poll_room(context));
+            return Pin::new(&mut self.body).poll_frame(context);
+        }
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                other => return Poll::Ready(other),
+            }
+        }
+        let bytes = self.rest.len().min(PART_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(bytes)))))
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(pace) = &self.pace {
+            *pace.handed_at.lock() = None;
+        }
+        let part = ready!(self.poll_part(context));
+        if let Some(Ok(data)) = part.as_ref().map(|part| part.as_ref().map(Frame::data_ref)) {
+            let bytes = data.map_or(0, Bytes::len);
+            self.running.conn.handed(bytes as u64);
+            if let Some(pace) = &self.pace {
+                *pace.handed_at.lock() = Some(Instant::now());
+            }
+        }
+        Poll::Ready(part)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.rest.is_empty() {
+            return self.body.size_hint();
+        }
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        hint.set_lower(hint.lower() + rest);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
+    }
+}

@@ -1,0 +1,340 @@
+//! Connections over pipes in memory and a paused clock: what clients do not do, and how long they are waited for.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::routing::{get, post};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+use super::conn::WRITE_PATIENCE;
+use super::*;
+
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of the pipes: less than any answer that is called long.
+const PIPE_BYTES: usize = 4096;
+const LONG_BYTES: usize = 1 << 20;
+
+impl Socket for DuplexStream {
+    fn end_by_reset(&self) {}
+}
+
+fn router() -> Router {
+    Router::new()
+        .route("/short", get(|| async { "short" }))
+        .route("/long", get(|| async { Body::from(vec![b'x'; LONG_BYTES]) }))
+        .route("/never", get(std::future::pending::<&'static str>))
+        .route("/echo", post(|body: axum::body::Bytes| async move { body }))
+        .route(
+            "/query",
+            get(|request: Request| async move { raw_query(&request.into_parts().0).to_vec() }),
+        )
+}
+
+struct Talk {
+    client: DuplexStream,
+    conn: Arc<Conn>,
+    stop: CancellationToken,
+    served: tokio::task::JoinHandle<Result<(), ConverseError>>,
+    begun: Instant,
+}
+
+fn talk() -> Talk {
+    let (client, server) = tokio::io::duplex(PIPE_BYTES);
+    let conn = Arc::new(Conn::new(IpAddr::from([127, 0, 0, 1]), READ_TIMEOUT));
+    let stop = CancellationToken::new();
+    let (of_task, stopping) = (conn.clone(), stop.clone());
+    let served = tokio::spawn(async move {
+        let ended = converse(
+            server,
+            &of_task,
+            router(),
+            &Supervisor::new(&Registry::new()),
+            &stopping,
+        )
+        .await;
+        of_task.ended();
+        ended
+    });
+    Talk {
+        client,
+        conn,
+        stop,
+        served,
+        begun: Instant::now(),
+    }
+}
+
+impl Talk {
+    async fn send(&mut self, text: &str) {
+        self.client.write_all(text.as_bytes()).await.expect("sent");
+    }
+
+    /// The next `text`.
+    async fn expect(&mut self, text: &str) {
+        let mut got = vec![0; text.len()];
+        self.client.read_exact(&mut got).await.expect("an answer");
+        assert_eq!(String::from_utf8_lossy(&got), text);
+    }
+
+    /// Reads up to the end of a head and `body`.
+    async fn answer(&mut self, body: &str) -> String {
+        let mut got = Vec::new();
+        while !got.ends_with(format!("\r\n\r\n{body}").as_bytes()) {
+            got.push(self.client.read_u8().await.unwrap_or_else(|error| {
+                panic!("{error} behind {}", String::from_utf8_lossy(&got));
+            }));
+        }
+        String::from_utf8(got).expect("text")
+    }
+
+    /// Waits for the end; why and after how many seconds.
+    async fn end(self) -> (Option<Cut>, u64) {
+        // What became of it is in the connection.
+        let _ = self.served.await.expect("no panic");
+        (self.conn.why(), self.begun.elapsed().as_secs())
+    }
+}
+
+const SHORT: &str = "GET /short HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_a_connection() {
+    // Nothing at all; half of a preface, of a head, of HTTP/2.
+    for sent in [
+        "",
+        "PRI * HT",
+        "GET / HTTP/1.1\r\nHost: x\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut talk = talk();
+        talk.send(sent).await;
+        assert_eq!(talk.end().await, (Some(Cut::Silent), 10), "{sent:?}");
+    }
+    // A head that comes byte by byte, each in good time.
+    let mut talk = talk();
+    for byte in SHORT.chars() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if talk.client.write_all(byte.to_string().as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(talk.conn.why(), Some(Cut::Silent));
+    // From its first byte on.
+    assert!((11..13).contains(&talk.begun.elapsed().as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_stays_as_long_as_the_flag_says() {
+    let mut talk = talk();
+    for _ in 0..5 {
+        talk.send(SHORT).await;
+        talk.answer("short").await;
+        tokio::time::sleep(READ_TIMEOUT - Duration::from_secs(1)).await;
+    }
+    assert_eq!(talk.end().await, (Some(Cut::Silent), 5 * 9 + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_an_error() {
+    for (encoding, part) in [
+        ("Content-Length: 100", "half"),
+        ("Transfer-Encoding: chunked", "4\r\nhalf\r\n"),
+    ] {
+        let mut talk = talk();
+        talk.send(&format!(
+            "POST /echo HTTP/1.1\r\nHost: x\r\n{encoding}\r\n\r\n{part}"
+        ))
+        .await;
+        let mut answer = String::new();
+        talk.client.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert_eq!(talk.end().await, (None, 10), "{encoding}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_takes_long_is_waited_for() {
+    let mut talk = talk();
+    talk.send("GET /never HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(talk.conn.why(), None);
+    assert!(!talk.served.is_finished());
+    // Until the client goes away.
+    drop(talk.client);
+    let _ = talk.served.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_read_ends_a_connection() {
+    let mut talk = talk();
+    talk.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(
+        talk.end().await,
+        (Some(Cut::NotReading), WRITE_PATIENCE.as_secs())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_slow_gets_all() {
+    let mut talk = talk();
+    talk.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let (mut bytes, mut part) = (0, vec![0; PIPE_BYTES]);
+    while bytes < LONG_BYTES {
+        tokio::time::sleep(WRITE_PATIENCE - Duration::from_secs(1)).await;
+        let more = talk.client.read(&mut part).await.expect("more");
+        assert_ne!(more, 0, "cut after {bytes} bytes");
+        bytes += more;
+    }
+    talk.send(SHORT).await;
+    tokio::time::timeout(Duration::from_secs(1), talk.answer("short"))
+        .await
+        .expect("at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn drops_instead_of_bytes_are_no_reading() {
+    let mut talk = talk();
+    talk.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    // A byte a second keeps it for less than two patiences.
+    while talk.client.read_u8().await.is_ok() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if talk.conn.why().is_some() {
+            break;
+        }
+    }
+    assert_eq!(talk.conn.why(), Some(Cut::NotReading));
+    assert!(talk.begun.elapsed() <= 2 * WRITE_PATIENCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_what_is_idle_and_lets_the_rest_end() {
+    for first in ["", "GET / HT", SHORT] {
+        let mut talk = talk();
+        talk.send(first).await;
+        if first == SHORT {
+            talk.answer("short").await;
+        }
+        talk.stop.cancel();
+        let begin = Instant::now();
+        let (why, _) = talk.end().await;
+        assert_eq!((why, begin.elapsed().as_secs()), (None, 0), "{first:?}");
+    }
+    let mut talk = talk();
+    talk.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    talk.stop.cancel();
+    let mut all = Vec::new();
+    talk.client.read_to_end(&mut all).await.expect("the rest");
+    assert!(all.len() > LONG_BYTES);
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_are_taken_as_gos_server_takes_them() {
+    let mut talk = talk();
+    let long = format!("match[]=up{{a=~\"{}\"}}", "10.0.0.1:9100|".repeat(6000));
+    assert!(long.len() > 64 << 10);
+    for (target, query) in [
+        ("/query?match[]=up{job=\"x\"}", "match[]=up%7Bjob=%22x%22%7D"),
+        ("/query?query=vector(2)>1", "query=vector(2)%3E1"),
+        (&format!("/query?{long}"), long.as_str()),
+        ("/query", ""),
+        ("/query?ä", "%C3%A4"),
+    ] {
+        talk.send(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"))
+            .await;
+        let head = talk.answer("").await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{target}: {head}");
+        talk.expect(query).await;
+    }
+    // Many headers, and long ones.
+    let headers: String = (0..900)
+        .map(|number| format!("X-{number}: {}\r\n", "y".repeat(1000)))
+        .collect();
+    talk.send(&format!("GET /short HTTP/1.1\r\nHost: x\r\n{headers}\r\n"))
+        .await;
+    talk.answer("short").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn heads_beyond_the_bound_are_refused() {
+    for (headers, lines) in [(1, HEAD_BYTES_MAX), (HEADERS_MAX + 1, 1)] {
+        let talk = talk();
+        let lines: String = (0..headers)
+            .map(|number| format!("X-{number}: {}\r\n", "y".repeat(lines)))
+            .collect();
+        let request = format!("GET /short HTTP/1.1\r\nHost: x\r\n{lines}\r\n");
+        let (mut read, mut write) = tokio::io::split(talk.client);
+        // The rest of it may be of no interest any more.
+        let sending = tokio::spawn(async move { drop(write.write_all(request.as_bytes()).await) });
+        let mut answer = Vec::new();
+        let _ = read.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        sending.abort();
+        talk.served.abort();
+    }
+}
+
+/// A client of HTTP/2 by hand, to whom no window was given.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_not_read_is_reset_alone() {
+    /// Type, flags, stream, payload.
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    }
+    fn headers(stream: u32, path: &str) -> Vec<u8> {
+        let mut block = Vec::new();
+        for (name, value) in [
+            (":method", "GET"),
+            (":path", path),
+            (":scheme", "http"),
+            (":authority", "x"),
+        ] {
+            block.extend([0, name.len() as u8]);
+            block.extend(name.as_bytes());
+            block.push(value.len() as u8);
+            block.extend(value.as_bytes());
+        }
+        frame(1, 5, stream, &block)
+    }
+    let mut talk = talk();
+    let window = [0, 4, 0, 0, 0, 0];
+    let begin = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(4, 0, 0, &window),
+    ]
+    .concat();
+    talk.client.write_all(&begin).await.expect("sent");
+    for (stream, path) in [(1, "/long"), (3, "/short"), (5, "/never")] {
+        talk.client.write_all(&headers(stream, path)).await.expect("sent");
+    }
+    let mut reset = Vec::new();
+    while reset.len() < 2 {
+        let mut head = [0; 9];
+        talk.client.read_exact(&mut head).await.expect("a frame");
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let mut payload = vec![0; length];
+        talk.client.read_exact(&mut payload).await.expect("a payload");
+        assert_ne!(head[3], 0, "data without a window");
+        match (head[3], head[4] & 1) {
+            (3, _) => reset.push(u32::from_be_bytes([head[5], head[6], head[7], head[8]])),
+            (4, 0) => talk.client.write_all(&frame(4, 1, 0, &[])).await.expect("sent"),
+            (6, 0) => talk
+                .client
+                .write_all(&frame(6, 1, 0, &payload))
+                .await
+                .expect("sent"),
+            _ => {}
+        }
+    }
+    reset.sort_unstable();
+    assert_eq!(reset, [1, 3]);
+    assert!(talk.begun.elapsed() <= 2 * WRITE_PATIENCE + Duration::from_secs(1));
+    // The third is still being answered, so the connection lives.
+    assert!(!talk.served.is_finished());
+    talk.conn.cut(Cut::Stopping);
+    assert_eq!(talk.end().await.0, Some(Cut::Stopping));
+}

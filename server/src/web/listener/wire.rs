@@ -1,0 +1,176 @@
+//! The bytes of a connection: read through [`Heads`], watched while they are written.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::conn::Conn;
+use super::heads::{Heads, Protocol};
+
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 8 << 10;
+/// A buffer that a long head has made larger than this is given back.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
+/// What connections are made over.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Lets the end be a reset, so that nothing more is sent and the client knows.
+    fn end_by_reset(&self);
+}
+
+impl Socket for TcpStream {
+    fn end_by_reset(&self) {
+        // Not being able to costs clients the difference between a part and the whole, over HTTP/1.0 only.
+        let _ = self.set_zero_linger();
+    }
+}
+
+/// A connection's bytes.
+pub(super) struct Wire<S: Socket> {
+    socket: S,
+    conn: Arc<Conn>,
+    heads: Heads,
+    /// As they came.
+    raw: BytesMut,
+    /// As they are handed on.
+    ready: BytesMut,
+    ended: bool,
+}
+
+impl<S: Socket> Wire<S> {
+    pub(super) fn new(socket: S, conn: Arc<Conn>) -> Self {
+        Wire {
+            socket,
+            conn,
+            heads: Heads::new(),
+            raw: BytesMut::new(),
+            ready: BytesMut::new(),
+            ended: false,
+        }
+    }
+
+    /// Reads until the protocol is known; `None` when the connection ends before.
+    pub(super) async fn protocol(&mut self) -> io::Result<Option<Protocol>> {
+        loop {
+            if let Some(protocol) = self.heads.protocol(&self.raw).filter(|_| !self.raw.is_empty()) {
+                return Ok(Some(protocol));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            poll_fn(|context| self.poll_more(context)).await?;
+        }
+    }
+
+    /// Reads more into `raw`.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.raw.reserve(READ_BYTES);
+        let before = self.raw.len();
+        self.raw.resize(before + READ_BYTES, 0);
+        let mut buffer = ReadBuf::new(&mut self.raw[before..]);
+        let polled = Pin::new(&mut self.socket).poll_read(context, &mut buffer);
+        let bytes = buffer.filled().len();
+        self.raw.truncate(before + bytes);
+        ready!(polled)?;
+        self.ended = bytes == 0;
+        if bytes > 0 {
+            self.conn.read();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&self, polled: Poll<io::Result<usize>>, wanted: usize) -> Poll<io::Result<usize>> {
+        match &polled {
+            Poll::Ready(Ok(bytes)) => self.conn.wrote(*bytes as u64, *bytes == wanted),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.conn.stuck(),
+        }
+        polled
+    }
+}
+
+impl<S: Socket> AsyncRead for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if !this.ready.is_empty() {
+                let bytes = this.ready.len().min(into.remaining());
+                into.put_slice(&this.ready[..bytes]);
+                this.ready.advance(bytes);
+                if this.ready.is_empty() && this.ready.capacity() > KEPT_BYTES_MAX {
+                    this.ready = BytesMut::new();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if this.heads.is_opaque() && this.raw.is_empty() {
+                let before = into.filled().len();
+                ready!(Pin::new(&mut this.socket).poll_read(context, into))?;
+                if into.filled().len() > before {
+                    this.conn.read();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            this.heads
+                .feed(&mut this.raw, &mut this.ready, &this.conn.targets);
+            if this.ready.is_empty() && this.ended {
+                // What is left is no whole head; the library says what it thinks of that.
+                std::mem::swap(&mut this.raw, &mut this.ready);
+                if this.ready.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            } else if this.ready.is_empty() {
+                ready!(this.poll_more(context))?;
+            }
+        }
+    }
+}
+
+impl<S: Socket> AsyncWrite for Wire<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.wrote(polled, bytes.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(context, parts);
+        self.wrote(polled, parts.iter().map(|part| part.len()).sum())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+impl<S: Socket> Drop for Wire<S> {
+    fn drop(&mut self) {
+        if self.conn.resets() {
+            self.socket.end_by_reset();
+        }
+    }
+}
