@@ -185,6 +185,14 @@ pub enum SeriesError {
     /// A label set without any label.
     #[error("empty labelset: invalid sample")]
     Empty,
+    /// A label set that is longer than one may be.
+    #[error("label set of {bytes} bytes is longer than the {max} that can be stored")]
+    TooLong {
+        /// Bytes of its texts.
+        bytes: usize,
+        /// How many there may be.
+        max: usize,
+    },
 }
 
 /// Why a transaction was not applied, not even in part.

@@ -52,6 +52,7 @@ pub(crate) fn settings(
     let mut settings = tsdb::db::Options::default();
     settings.head.progress = progress;
     settings.head.chunk_range_ms = min_block.as_millis() as i64;
+    settings.head.series_max = options.storage.series_max;
     settings.head.samples_per_chunk =
         options.storage.samples_per_chunk.clamp(1, usize::from(u16::MAX)) as u16;
     settings.head.out_of_order_window_ms = config.storage.tsdb.out_of_order_time_window.as_ms();

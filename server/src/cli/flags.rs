@@ -95,6 +95,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "storage.tsdb.min-block-duration", Duration("2h"), Served, "Shortest time that a block covers. For tests.";
     "storage.tsdb.max-block-duration", Duration("0s"), Served, "Longest time that a block covers: 10% of the retention time, at most 31d.";
     "storage.tsdb.samples-per-chunk", Number("120"), Served, "Samples that a chunk aims at.";
+    "storage.tsdb.max-series", Number("0"), Served, "Series that may be active: known ones go on, new ones are refused, counted and named in the log. 0 for no limit.";
     "storage.tsdb.wal-segment-size", Size("0B"), Served, "Size of a segment of the write-ahead log; 0 means 128MB.";
     "storage.tsdb.wal-compression", Switch(true), Served, "Compress the write-ahead log.";
     "storage.tsdb.wal-compression-type", Word("snappy", &["snappy", "zstd"]), Served, "How to compress the write-ahead log: snappy or zstd.";

@@ -94,6 +94,8 @@ pub(crate) struct StorageOptions {
     pub(crate) min_block: Duration,
     pub(crate) max_block: Option<Duration>,
     pub(crate) samples_per_chunk: usize,
+    /// Series that may be active; 0 for no limit.
+    pub(crate) series_max: usize,
     pub(crate) wal_segment_bytes: u64,
     pub(crate) wal_compression: WalCompression,
     pub(crate) wal_sync_interval: Duration,
@@ -241,6 +243,7 @@ impl StorageOptions {
             min_block: read.duration("storage.tsdb.min-block-duration"),
             max_block: Some(read.duration("storage.tsdb.max-block-duration")).filter(|time| !time.is_zero()),
             samples_per_chunk: read.number("storage.tsdb.samples-per-chunk"),
+            series_max: read.number("storage.tsdb.max-series"),
             wal_segment_bytes: read.bytes("storage.tsdb.wal-segment-size"),
             wal_compression: match read.text("storage.tsdb.wal-compression-type") {
                 _ if !read.switch("storage.tsdb.wal-compression") => WalCompression::None,

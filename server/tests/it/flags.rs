@@ -194,3 +194,36 @@ async fn features_change_what_the_configuration_leaves_out() {
         "{yaml}"
     );
 }
+
+#[tokio::test]
+async fn series_beyond_the_servers_limit_are_refused_counted_and_named_and_known_ones_go_on() {
+    let folder = tempfile::tempdir().expect("folder");
+    let config = "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n";
+    let rules = "groups:\n- name: g\n  interval: 200ms\n  rules:\n  - {record: known, expr: 'vector(time())'}\n\
+                 \x20 - {record: more, expr: 'label_replace(vector(1), \"n\", \"a\", \"\", \"\")'}\n";
+    std::fs::write(folder.path().join("r.yml"), rules).expect("write");
+    let config = format!("{config}rule_files: [r.yml]\n");
+    let server = Server::start(folder.path(), &config, &["--storage.tsdb.max-series=1"]).await;
+    wait_until("one series is refused", async || {
+        let metrics = server.get("/metrics").await.1;
+        let refused = "narthex_tsdb_head_series_refused_total ";
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(refused).map(str::to_owned));
+        line.is_some_and(|count| count != "0")
+    })
+    .await;
+    wait_until("the known one goes on", async || {
+        let found = server.query("count_over_time(known[1m])").await;
+        let count = found
+            .first()
+            .and_then(|series| series["value"][1].as_str()?.parse::<u32>().ok());
+        count.is_some_and(|count| count >= 3)
+    })
+    .await;
+    let log = server.log();
+    assert!(
+        log.contains("--storage.tsdb.max-series") && log.contains("more"),
+        "{log}"
+    );
+}

@@ -263,6 +263,24 @@ fn flip(path: &Path, at: usize) {
 }
 
 #[test]
+fn a_label_that_stands_twice_makes_no_block() {
+    let folder = tempfile::tempdir().expect("folder");
+    let text = "# TYPE m gauge\nm{a=\"1\"} 1 1700000000\nm{b=\"1\",a=\"2\",b=\"3\"} 1 1700000000\n# EOF\n";
+    let line = "tsdb create-blocks-from openmetrics - out";
+    let (code, out, err) = run(folder.path(), line, text);
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    assert!(
+        err.contains("line 3") && err.contains("label name \"b\" is not unique"),
+        "{err}"
+    );
+    let blocks = std::fs::read_dir(folder.path().join("out")).map_or(0, Iterator::count);
+    assert_eq!(blocks, 0, "nothing is left of it");
+    // A label of the command line takes the place of both.
+    let line = "tsdb create-blocks-from openmetrics --label=b=4 - out";
+    assert_eq!(run(folder.path(), line, text).0, Some(0));
+}
+
+#[test]
 fn a_folder_that_holds_no_store_is_not_all_well() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path();

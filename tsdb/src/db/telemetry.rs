@@ -96,7 +96,7 @@ impl Db {
                     "Length of the newest snapshot of the head.",
                 )
                 .sample(&[], shared.head().snapshot_bytes() as f64);
-            healing(&shared, &mut out);
+            own(&shared, &mut out);
             head(&shared, &mut out);
             samples(&shared, &mut out);
             exemplars(&shared, &mut out);
@@ -134,7 +134,8 @@ impl Out<'_> {
     }
 }
 
-fn healing(shared: &Shared, out: &mut Out<'_>) {
+/// What the reference does not have.
+fn own(shared: &Shared, out: &mut Out<'_>) {
     let counters = &shared.head().counters;
     for (name, help, value) in [
         (
@@ -146,6 +147,11 @@ fn healing(shared: &Shared, out: &mut Out<'_>) {
             "narthex_tsdb_head_chunks_lost_total",
             "Damaged head chunks that the log had nothing of.",
             &counters.chunks_lost,
+        ),
+        (
+            "narthex_tsdb_head_series_refused_total",
+            "New series refused because there are as many as --storage.tsdb.max-series allows.",
+            &counters.series_refused,
         ),
     ] {
         let value = value.load(Ordering::Relaxed) as f64;

@@ -71,6 +71,9 @@ pub use truncate::Truncated;
 
 /// References must stay below this: chunk references of the reference pack them into 40 bits.
 const REFERENCE_MAX: u64 = 1 << 40;
+/// Bytes that the texts of a label set may have together. A set is written in one piece to the log, whose readers take
+/// records of 512 MiB at most.
+pub const LABELS_BYTES_MAX: usize = 64 << 20;
 /// Bytes of new series after which their record is queued without waiting for a transaction.
 const FRESH_SERIES_BYTES: usize = 1 << 20;
 /// Scratch space kept between transactions.
@@ -164,6 +167,8 @@ pub struct HeadCounters {
     pub exemplars_appended: AtomicU64,
     /// Exemplars refused as older than the newest.
     pub exemplars_out_of_order: AtomicU64,
+    /// Times that a series was refused because there were as many as there may be.
+    pub series_refused: AtomicU64,
     /// Series created.
     pub series_created: AtomicU64,
     /// Series removed.
@@ -455,6 +460,11 @@ impl Head {
         if labels.is_empty() {
             return Err(SeriesError::Empty);
         }
+        let bytes = labels.as_bytes().len();
+        if bytes > LABELS_BYTES_MAX {
+            let max = LABELS_BYTES_MAX;
+            return Err(SeriesError::TooLong { bytes, max });
+        }
         let hash = labels.hash64();
         if let Some(reference) = self.index.read().find(hash, labels) {
             return Ok(SeriesRef(reference));
@@ -465,6 +475,8 @@ impl Head {
         }
         let limit = self.series_max.load(Ordering::Relaxed);
         if limit > 0 && index.len() >= limit {
+            drop(index);
+            self.note_refused(labels, limit);
             return Err(SeriesError::LimitReached);
         }
         let reference = self.next_reference.load(Ordering::Relaxed);
@@ -493,6 +505,20 @@ impl Head {
             self.return_scratch(scratch);
         }
         Ok(SeriesRef(reference))
+    }
+
+    /// Counts a series that is one too many, and names some of them: the first, the second, the fourth…
+    #[cold]
+    fn note_refused(&self, labels: &Labels, limit: usize) {
+        let refused = self.counters.series_refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if refused.is_power_of_two() {
+            tracing::warn!(
+                series = %labels,
+                limit,
+                refused,
+                "a new series was refused: there are as many as --storage.tsdb.max-series allows"
+            );
+        }
     }
 
     /// Queues the record of series that are not in the log yet: it goes out before whatever is logged next.

@@ -265,6 +265,7 @@ fn refusals_name_their_samples() {
     let db = open(&MemFiles::new(), options);
     fill(&db, 2, [100_000, 101_000].into_iter());
     assert_eq!(db.resolve(&labels(2)), Err(SeriesError::LimitReached));
+    assert_eq!(db.head().counters.series_refused.load(Ordering::Relaxed), 1);
     assert_eq!(db.resolve(&Labels::empty()), Err(SeriesError::Empty));
     let series = db.resolve(&labels(0)).expect("known");
     let float = |timestamp_ms, value| FloatSample {
@@ -380,4 +381,30 @@ fn metrics_and_status_tell_what_is_there() {
         .map(|s| (s.name.as_str(), s.value))
         .collect();
     assert_eq!(top, [("i", 5), ("__name__", 1)]);
+}
+
+#[test]
+fn label_sets_longer_than_can_be_stored_are_refused_and_the_rest_goes_on() {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    let longest = "x".repeat(model::labels::LABEL_BYTES_MAX);
+    let set = |labels: usize| Labels::from_pairs((0..labels).map(|i| (format!("l{i}"), longest.as_str())));
+    // What a log is read back from: a set close to the limit comes back.
+    let large = db.resolve(&set(3)).expect("48 MiB");
+    let refused = db.resolve(&set(4)).expect_err("64 MiB and the names");
+    assert!(refused.to_string().starts_with("label set of 671"), "{refused}");
+    let small = db.resolve(&labels(1)).expect("a series");
+    let mut batch = AppendBatch::default();
+    for series in [large, small] {
+        batch.floats.push(FloatSample {
+            series,
+            timestamp_ms: 1000,
+            value: 1.0,
+        });
+    }
+    db.append(&batch, &mut AppendOutcome::default()).expect("appends");
+    drop(db);
+    let db = open(&files.after_kill(), options());
+    assert_eq!(db.replay_report().series, 2);
+    assert!(db.replay_report().damages.is_empty());
 }

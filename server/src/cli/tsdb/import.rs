@@ -77,6 +77,14 @@ pub(crate) enum ImportError {
         line: usize,
         source: exposition::LabelsError,
     },
+    /// A label stands twice in a series.
+    // Compat: the reference's words; the case is "backfill-dup-label" of the conformance data's reports.
+    #[error("{}: line {line}: label name {name:?} is not unique: invalid sample", path.display())]
+    RepeatedLabel {
+        path: PathBuf,
+        line: usize,
+        name: String,
+    },
     /// Samples do not become a block.
     #[error("block creation: {0}")]
     Build(#[from] BuildError),
@@ -324,7 +332,12 @@ impl<'a> Import<'a> {
 
     fn labels(&self, text: &[u8], kind: MetricType, at: usize) -> Result<Labels, TsdbError> {
         let mut builder = LabelsBuilder::new();
+        let (mut names, mut repeated): (Vec<String>, Option<String>) = Default::default();
         let parsed = parse_series(Format::OpenMetrics, text, kind, |name, value| {
+            if names.iter().any(|before| before == name) {
+                repeated.get_or_insert_with(|| name.to_owned());
+            }
+            names.push(name.to_owned());
             builder.set(name, value);
         });
         parsed.map_err(|source| ImportError::Labels {
@@ -332,6 +345,11 @@ impl<'a> Import<'a> {
             line: self.line(at),
             source,
         })?;
+        // Those that the command line sets anyway may stand there as they like.
+        if let Some(name) = repeated.filter(|name| self.args.labels.iter().all(|(own, _)| own != name)) {
+            let (path, line) = (self.args.input.clone(), self.line(at));
+            return Err(ImportError::RepeatedLabel { path, line, name }.into());
+        }
         for (name, value) in &self.args.labels {
             builder.set(name, value);
         }

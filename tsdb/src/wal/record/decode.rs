@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::histogram::{
     Buckets, CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, IntHistogram, Span,
 };
-use model::labels::Labels;
+use model::labels::{LabelTooLong, Labels};
 use model::sample::{Metadata, MetricType};
 
 use super::{
@@ -42,7 +42,11 @@ fn body(record: &[u8]) -> Result<Reader<'_>, RecordError> {
 fn read_labels<'a>(reader: &mut Reader<'a>, pairs: &mut Vec<(&'a str, &'a str)>) -> Result<(), RecordError> {
     pairs.clear();
     for _ in 0..reader.count(2)? {
-        pairs.push((reader.text()?, reader.text()?));
+        let (name, value) = (reader.text()?, reader.text()?);
+        if LabelTooLong::check(name, value).is_err() {
+            return Err(RecordError::Invalid("a label is longer than any can be"));
+        }
+        pairs.push((name, value));
     }
     Ok(())
 }
