@@ -167,7 +167,7 @@ pub fn read_groups(path: &Path) -> Result<Vec<TargetGroup>, FileError> {
             bytes,
         });
     }
-    let text = std::fs::read_to_string(path).map_err(read_error)?;
+    let text = std::fs::read(path).and_then(yaml::text_of).map_err(read_error)?;
     Ok(parse_groups(path, &text)?)
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use model::labels::Labels;
 use serde::Serialize;
-use yaml::{Section, Value, YamlError};
+use yaml::{NodeKind, Section, Value, YamlError};
 
 pub use file::{FileConfig, FileError, read_groups};
 pub use manager::{Manager, Snapshot};
@@ -99,11 +99,8 @@ impl Mechanisms {
     /// When an entry is malformed, or names a mechanism that is not built in.
     pub fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
         for key in NOT_BUILT_IN {
-            if section.value(key).is_some() {
-                let message = format!("{key}: this discovery mechanism is not built into this version");
-                return Err(section
-                    .error_at(key, message)
-                    .with_help("use static_configs or file_sd_configs"));
+            if let Some(value) = section.value(key) {
+                return Err(not_built_in(key, value));
             }
         }
         Ok(Mechanisms {
@@ -116,6 +113,24 @@ impl Mechanisms {
                 FileConfig::read(value)
             })?,
         })
+    }
+
+    /// Every mechanism of a section that is not built in, as the error that [`Mechanisms::read`] gives of the first: so that
+    /// all of a file can be told at once.
+    pub fn not_built_in(section: Value<'_>) -> Vec<YamlError> {
+        let NodeKind::Mapping(pairs) = &section.node.kind else {
+            return Vec::new();
+        };
+        let document = section.document;
+        let named = pairs.iter().filter_map(|(key, node)| {
+            let NodeKind::Scalar(key) = &key.kind else {
+                return None;
+            };
+            let key = NOT_BUILT_IN.into_iter().find(|known| *known == key.text)?;
+            let value = Value { document, node };
+            (!value.is_null()).then(|| not_built_in(key, value))
+        });
+        named.collect()
     }
 
     /// Makes relative file names relative to `folder`, that of the configuration file.
@@ -139,6 +154,13 @@ impl Mechanisms {
     pub fn is_empty(&self) -> bool {
         self.static_configs.is_empty() && self.file_sd_configs.is_empty()
     }
+}
+
+fn not_built_in(key: &str, value: Value<'_>) -> YamlError {
+    let message = format_args!("{key}: this discovery mechanism is not built into this version");
+    value
+        .error(message)
+        .with_help("use static_configs or file_sd_configs")
 }
 
 fn not_null(value: Value<'_>, key: &str) -> Result<(), YamlError> {

@@ -171,7 +171,7 @@ impl Reloader {
             .map(|(index, am)| (notify::discovery_key(index), am.discovery.list()))
             .collect();
         self.notify_discovery.lock().apply(found_by);
-        for section in config.elsewhere.unserved() {
+        for section in config.unserved() {
             tracing::warn!(
                 section,
                 "This section is configured, but this version does not serve it"
@@ -195,7 +195,10 @@ impl Reloader {
         let storage = &config.storage;
         let limits = HeadLimits {
             out_of_order_window_ms: storage.tsdb.out_of_order_time_window.as_ms(),
-            exemplars_max: storage.exemplars.max_exemplars.max(0) as usize,
+            exemplars_max: match self.features.exemplar_storage {
+                true => storage.exemplars.max_exemplars.max(0) as usize,
+                false => 0,
+            },
             xor2_floats,
         };
         *self.head_limits.lock() = limits;

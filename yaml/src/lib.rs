@@ -2,7 +2,8 @@
 //!
 //! This crate knows how YAML becomes typed sections and how an error is shown under the line it speaks of; it does not
 //! know any section. Rooms read their own sections with [`Section`]: a mapping whose keys are taken one by one, and
-//! whose leftover keys are errors. It must not know files, networks or what a setting means.
+//! whose leftover keys are errors. It must not know networks or what a setting means; of files it
+//! knows what every room would otherwise know alike: how bytes become text ([`text_of`]).
 //!
 //! The one decision behind it: a document is first read into a tree of [`Node`]s that remember where they stand and
 //! how they were written, and sections are read from the tree, not by derived deserialisers. Derived ones lose

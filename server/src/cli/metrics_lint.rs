@@ -2,10 +2,11 @@
 //!
 //! The rules are those of <https://prometheus.io/docs/practices/naming/>, as the reference's tool applies them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use exposition::{Entry, Format, ParseError, Parser, ParserOptions, parse_series};
 use model::sample::MetricType;
+
+use super::text_format::{Family, TextError, families};
 
 /// A finding about one metric family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,23 +17,11 @@ pub(crate) struct Problem {
     pub(crate) text: String,
 }
 
-/// A family as the body shows it.
-#[derive(Default)]
-struct Family {
-    kind: MetricType,
-    has_help: bool,
-    /// Label sets without the labels that make up one histogram or summary.
-    series: Vec<Vec<(String, String)>>,
-    /// Lines with a sample.
-    lines: usize,
-    label_names: BTreeSet<String>,
-}
-
 /// Problems, sorted by metric and text.
 ///
 /// # Errors
 /// When the body is not in the text format.
-pub(crate) fn lint(body: &[u8]) -> Result<Vec<Problem>, ParseError> {
+pub(crate) fn lint(body: &[u8]) -> Result<Vec<Problem>, TextError> {
     let mut problems = Vec::new();
     for (name, family) in families(body)? {
         let mut add = |text: String| {
@@ -54,75 +43,9 @@ pub(crate) fn lint(body: &[u8]) -> Result<Vec<Problem>, ParseError> {
 ///
 /// # Errors
 /// When the body is not in the text format.
-pub(crate) fn cardinality(body: &[u8]) -> Result<Vec<(String, usize)>, ParseError> {
-    let families = families(body)?.into_iter().filter(|(_, family)| family.lines > 0);
+pub(crate) fn cardinality(body: &[u8]) -> Result<Vec<(String, usize)>, TextError> {
+    let families = families(body)?.into_iter();
     Ok(families.map(|(name, family)| (name, family.lines)).collect())
-}
-
-fn families(body: &[u8]) -> Result<BTreeMap<String, Family>, ParseError> {
-    let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    let mut parser = Parser::new(Format::Text, body, ParserOptions::default());
-    loop {
-        let kind = parser.kind();
-        let Some(entry) = parser.next()? else {
-            return Ok(families);
-        };
-        match entry {
-            Entry::Type { name, kind } => families.entry(text(name)).or_default().kind = kind,
-            Entry::Help { name, .. } => families.entry(text(name)).or_default().has_help = true,
-            Entry::Series(series) => {
-                let mut name = String::new();
-                let mut labels = Vec::new();
-                // A series that the parser gave can be read; one whose labels are no text has none to lint.
-                let _ = parse_series(Format::Text, series.text, kind, |label, value| {
-                    if label == "__name__" {
-                        name = value.to_owned();
-                    } else {
-                        labels.push((label.to_owned(), value.to_owned()));
-                    }
-                });
-                add_series(&mut families, &name, labels);
-            }
-            Entry::Unit { .. } | Entry::Comment(_) | Entry::Histogram(_) => {}
-        }
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Files a series under its family: `x_bucket` under `x` if `x` is a histogram, and so on.
-fn add_series(families: &mut BTreeMap<String, Family>, name: &str, mut labels: Vec<(String, String)>) {
-    let parts: [(&str, &[MetricType], &str); 3] = [
-        ("_bucket", &[MetricType::Histogram], "le"),
-        ("_sum", &[MetricType::Histogram, MetricType::Summary], ""),
-        ("_count", &[MetricType::Histogram, MetricType::Summary], ""),
-    ];
-    let part_of = parts.iter().find_map(|(suffix, kinds, own)| {
-        let base = name.strip_suffix(suffix)?;
-        families
-            .get(base)
-            .is_some_and(|family| kinds.contains(&family.kind))
-            .then_some((base, *own))
-    });
-    let (base, own) = part_of.unwrap_or((name, ""));
-    let family = families.entry(base.to_owned()).or_default();
-    let own = if part_of.is_none() && family.kind == MetricType::Summary {
-        "quantile"
-    } else {
-        own
-    };
-    labels.retain(|(label, _)| label != own);
-    family
-        .label_names
-        .extend(labels.iter().map(|(label, _)| label.clone()));
-    labels.sort();
-    family.lines += 1;
-    if matches!(family.kind, MetricType::Histogram | MetricType::Summary) && family.series.contains(&labels) {
-        return;
-    }
-    family.series.push(labels);
 }
 
 fn lint_text(family: &Family, add: &mut impl FnMut(String)) {
@@ -152,7 +75,9 @@ fn lint_name(name: &str, family: &Family, add: &mut impl FnMut(String)) {
     if is_camel_case(name) {
         add("metric names should be written in 'snake_case' not 'camelCase'".to_owned());
     }
-    for _ in family.label_names.iter().filter(|label| is_camel_case(label)) {
+    let labels = family.series.iter().flatten().map(|(label, _)| label.as_str());
+    let names: BTreeSet<&str> = labels.collect();
+    for _ in names.into_iter().filter(|label| is_camel_case(label)) {
         add("label names should be written in 'snake_case' not 'camelCase'".to_owned());
     }
     let lower = name.to_ascii_lowercase();
@@ -164,7 +89,7 @@ fn lint_name(name: &str, family: &Family, add: &mut impl FnMut(String)) {
 }
 
 fn lint_type(name: &str, family: &Family, add: &mut impl FnMut(String)) {
-    let kind = family.kind;
+    let kind = family.kind();
     let untyped = kind == MetricType::Unknown;
     let is_counter = kind == MetricType::Counter;
     match (is_counter, name.ends_with("_total")) {
@@ -192,7 +117,7 @@ fn lint_type(name: &str, family: &Family, add: &mut impl FnMut(String)) {
 }
 
 fn lint_labels(family: &Family, add: &mut impl FnMut(String)) {
-    if family.kind == MetricType::Unknown {
+    if family.kind() == MetricType::Unknown {
         return;
     }
     let reserved = [
@@ -204,7 +129,7 @@ fn lint_labels(family: &Family, add: &mut impl FnMut(String)) {
             .series
             .iter()
             .filter(|labels| labels.iter().any(|(name, _)| name == label));
-        if family.kind != kind {
+        if family.kind() != kind {
             carriers.for_each(|_| add(format!("non-{word} metrics should not have {label:?} label")));
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod query;
 pub(crate) mod render;
 pub(crate) mod serve_options;
 pub(crate) mod test;
+mod text_format;
 pub(crate) mod tsdb;
 
 use std::path::Path;

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use scraper::{ScrapeConfig, ScrapeDefaults};
 use yaml::YamlError;
 
+use super::not_built_in;
 use super::{BadPattern, Config, glob};
 
 /// What counts when there is no file: the server scrapes itself at `ADDRESS`.
@@ -60,6 +61,9 @@ pub(crate) enum ConfigError {
     /// Something in a file is wrong; the text starts with the place.
     #[error(transparent)]
     Content(#[from] YamlError),
+    /// Files ask for what this version does not have.
+    #[error("{}", lines(.0))]
+    NotBuiltIn(Vec<YamlError>),
     /// A pattern of `scrape_config_files` is none.
     #[error("error retrieving scrape config files for {pattern:?}: {source}")]
     Pattern {
@@ -75,9 +79,18 @@ impl ConfigError {
     pub(crate) fn render(&self, color: bool) -> Option<String> {
         match self {
             ConfigError::Content(error) => Some(error.render(color)),
+            ConfigError::NotBuiltIn(errors) => {
+                let places: Vec<String> = errors.iter().map(|error| error.render(color)).collect();
+                Some(places.join("\n"))
+            }
             _ => None,
         }
     }
+}
+
+fn lines(errors: &[YamlError]) -> String {
+    let lines: Vec<String> = errors.iter().map(YamlError::to_string).collect();
+    lines.join("\n")
 }
 
 /// Something strange that is no error.
@@ -127,7 +140,10 @@ pub(crate) fn read_file(
     path: &Path,
     options: &LoadOptions<'_>,
 ) -> Result<(Config, Vec<Warning>), ConfigError> {
-    let (mut config, warnings) = Config::read(&read_document(path)?, options)?;
+    let document = read_document(path)?;
+    let read = Config::read(&document, options);
+    let (mut config, warnings) =
+        read.map_err(|error| all_not_built_in(not_built_in::all(error, path, &document)))?;
     config.resolve_paths(folder_of(path));
     Ok((config, warnings))
 }
@@ -145,6 +161,17 @@ pub(crate) fn load_default(own_address: &str, options: &LoadOptions<'_>) -> Resu
         config,
         warnings,
     })
+}
+
+/// One error is about whatever it is about; several are about parts that this version does not have.
+fn all_not_built_in(mut errors: Vec<YamlError>) -> ConfigError {
+    if errors.len() > 1 {
+        return ConfigError::NotBuiltIn(errors);
+    }
+    match errors.pop() {
+        Some(error) => ConfigError::Content(error),
+        None => ConfigError::NotBuiltIn(errors),
+    }
 }
 
 fn read_document(path: &Path) -> Result<yaml::Document, ConfigError> {
@@ -172,7 +199,7 @@ impl Config {
         for job in &mut self.scrape_configs {
             job.resolve_paths(folder);
         }
-        self.elsewhere.resolve_paths(folder);
+        self.unserved.resolve_paths(folder);
     }
 
     /// All scrape configurations: those of the file, then those that `scrape_config_files` name now.
@@ -181,6 +208,7 @@ impl Config {
     /// When such a file cannot be read, something in it is wrong, or a job's name is taken.
     pub(crate) fn load_jobs(&self) -> Result<Vec<ScrapeConfig>, ConfigError> {
         let mut jobs = self.scrape_configs.clone();
+        let mut not_built_in = Vec::new();
         let mut origins: BTreeMap<String, String> = jobs
             .iter()
             .map(|job| (job.job_name.clone(), "main config file".to_owned()))
@@ -191,21 +219,28 @@ impl Config {
                 source,
             })?;
             for path in paths {
-                load_jobs_of(&path, &self.global.scrape, &mut origins, &mut jobs)?;
+                let document = read_document(&path)?;
+                let missing = not_built_in::in_document(&document);
+                if missing.is_empty() {
+                    jobs.extend(load_jobs_of(&path, &document, &self.global.scrape, &mut origins)?);
+                }
+                not_built_in.extend(missing);
             }
+        }
+        if !not_built_in.is_empty() {
+            return Err(all_not_built_in(not_built_in));
         }
         Ok(jobs)
     }
 }
 
-/// Adds the jobs of one scrape configuration file; `origins` says where each name was first found.
+/// The jobs of one scrape configuration file; `origins` says where each name was first found.
 fn load_jobs_of(
     path: &Path,
+    document: &yaml::Document,
     defaults: &ScrapeDefaults,
     origins: &mut BTreeMap<String, String>,
-    jobs: &mut Vec<ScrapeConfig>,
-) -> Result<(), ConfigError> {
-    let document = read_document(path)?;
+) -> Result<Vec<ScrapeConfig>, ConfigError> {
     let mut section = document.root().section("a scrape configuration file")?;
     let folder = folder_of(path);
     let found = section.list("scrape_configs", |value| {
@@ -221,8 +256,7 @@ fn load_jobs_of(
         Ok(job)
     })?;
     section.finish()?;
-    jobs.extend(found);
-    Ok(())
+    Ok(found)
 }
 
 /// `path` relative to `folder`, without `.` and without `..` where that can be told from the text.

@@ -4,12 +4,13 @@
 //! steer. `parse` reads a text, [`load_file`] a file and every scrape configuration file that it names. Nothing is
 //! applied here: a configuration that does not load leaves everything as it was.
 
-mod elsewhere;
 mod expand;
 mod glob;
 mod global;
 mod load;
+mod not_built_in;
 mod storage;
+mod unserved;
 mod watch;
 
 #[cfg(test)]
@@ -20,11 +21,11 @@ use scraper::ScrapeConfig;
 use serde::Serialize;
 use yaml::{Document, Section, Value, YamlError};
 
-pub(crate) use elsewhere::Elsewhere;
 pub(crate) use glob::{BadPattern, glob};
 pub(crate) use global::{GlobalConfig, RuntimeConfig};
 pub(crate) use load::{ConfigError, LoadOptions, Loaded, Warning, load_default, load_file, read_file};
 pub(crate) use storage::StorageConfig;
+pub(crate) use unserved::UnservedSections;
 pub(crate) use watch::fingerprint;
 
 /// A configuration file, everything it left out filled in. It serialises in the reference's order of keys.
@@ -50,7 +51,7 @@ pub(crate) struct Config {
     pub(crate) storage: StorageConfig,
     /// Sections that are read and checked, but not served.
     #[serde(flatten)]
-    pub(crate) elsewhere: Elsewhere,
+    pub(crate) unserved: UnservedSections,
 }
 
 /// Reads and checks the text of a configuration; `name` is what errors call it. Paths stay as they are written, and no
@@ -91,7 +92,7 @@ impl Config {
                 .map(StorageConfig::read)
                 .transpose()?
                 .unwrap_or_default(),
-            elsewhere: Elsewhere::read(&mut section, scheme)?,
+            unserved: UnservedSections::read(&mut section, scheme)?,
             global,
         };
         if options.agent_mode {
@@ -101,12 +102,21 @@ impl Config {
         Ok((config, warnings))
     }
 
+    /// Sections that are configured and that this version does not serve.
+    pub(crate) fn unserved(&self) -> Vec<&'static str> {
+        let mut sections = self.unserved.unserved();
+        if self.runtime != RuntimeConfig::default() {
+            sections.push("runtime");
+        }
+        sections
+    }
+
     /// An agent scrapes and sends on; it neither evaluates nor alerts nor reads.
     fn check_agent_mode(&self, section: &Section<'_>) -> Result<(), YamlError> {
         let refused = [
             ("alerting", self.alerting != AlertingConfig::default()),
             ("rule_files", !self.rule_files.is_empty()),
-            ("remote_read", !self.elsewhere.remote_read.is_empty()),
+            ("remote_read", !self.unserved.remote_read.is_empty()),
         ];
         match refused.iter().find(|(_, there)| *there) {
             Some((key, _)) => {

@@ -80,7 +80,7 @@ fn nothing_at_all_is_a_configuration() {
     assert_eq!(empty.global.scrape.scrape_interval.as_ms(), 60_000);
     assert_eq!(empty.global.evaluation_interval.as_ms(), 60_000);
     assert_eq!(empty.storage.exemplars.max_exemplars, 100_000);
-    assert!(empty.scrape_configs.is_empty() && empty.elsewhere.unserved().is_empty());
+    assert!(empty.scrape_configs.is_empty() && empty.unserved.unserved().is_empty());
     for text in [
         "---\n",
         "# a comment\n",

@@ -1,9 +1,9 @@
 //! What `--config.auto-reload` looks at: the contents of a configuration file and of every file that it names.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use yaml::{FromYaml, Value};
+use yaml::{Document, FromYaml, Value};
 
 use super::glob::glob;
 use super::load::{folder_of, join};
@@ -16,29 +16,35 @@ const NAMING_FILES: [&str; 2] = ["rule_files", "scrape_config_files"];
 /// read counts as changed once: the reload that follows says why.
 pub(crate) fn fingerprint(path: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let text = std::fs::read_to_string(path);
+    let text = std::fs::read(path).and_then(yaml::text_of);
     add_contents(&text, &mut hasher);
-    let named = text.ok().and_then(|text| {
-        let document = yaml::parse(&path.to_string_lossy(), &text).ok()?;
-        let mut section = document.root().section("the configuration").ok()?;
-        let mut named = Vec::new();
-        for key in NAMING_FILES {
-            let patterns = section.list(key, |value: Value<'_>| String::from_yaml(value));
-            named.push((key, patterns.unwrap_or_default()));
-        }
-        Some(named)
-    });
-    for (key, patterns) in named.unwrap_or_default() {
+    let document = text
+        .ok()
+        .and_then(|text| yaml::parse(&path.to_string_lossy(), &text).ok());
+    for key in NAMING_FILES {
         key.hash(&mut hasher);
-        for file in patterns
+        for file in document
             .iter()
-            .flat_map(|pattern| glob(&join(folder_of(path), pattern)).unwrap_or_default())
+            .flat_map(|document| named_files(path, document, key))
         {
             file.hash(&mut hasher);
             add_contents(&std::fs::read(&file), &mut hasher);
         }
     }
     hasher.finish()
+}
+
+/// Files that the patterns at `key` of the configuration `path` name now; none where there are no patterns to read.
+pub(super) fn named_files(path: &Path, document: &Document, key: &'static str) -> Vec<PathBuf> {
+    let patterns = document
+        .root()
+        .section("the configuration")
+        .and_then(|mut section| section.list(key, |value: Value<'_>| String::from_yaml(value)));
+    let patterns = patterns.unwrap_or_default();
+    let files = patterns
+        .iter()
+        .map(|pattern| glob(&join(folder_of(path), pattern)).unwrap_or_default());
+    files.flatten().collect()
 }
 
 fn add_contents<T: Hash>(contents: &std::io::Result<T>, hasher: &mut DefaultHasher) {

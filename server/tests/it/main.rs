@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "tests say how much agrees")]
 
 mod api;
+mod checks;
 mod clients;
 mod commands;
 mod crash;

@@ -24,6 +24,8 @@ pub(crate) struct ConfigArgs {
     /// Scrape intervals from here on are too long for queries; `None` where nobody asks.
     lookback_ms: Option<i64>,
     lint: LintOptions,
+    /// Whether sections that are not served count as wrong.
+    unserved_fatal: bool,
     format: FormatOptions,
 }
 
@@ -35,6 +37,10 @@ pub(super) fn command() -> Command {
         .arg(switch("agent", "Check them as configurations of an agent"))
         .arg(text("lint", "LINTS", lints).default_value("duplicate-rules"))
         .arg(switch("lint-fatal", "End with exit code 3 when a lint is found"))
+        .arg(switch(
+            "unserved-fatal",
+            "End with exit code 3 when a section is configured that this version does not serve",
+        ))
         .arg(switch(
             "ignore-unknown-fields",
             "Skip fields that rule files do not have, as extensions add them",
@@ -67,6 +73,7 @@ impl ConfigArgs {
             agent_mode: matches.get_flag("agent"),
             lookback_ms: lookback.ok().filter(|_| wants_intervals),
             lint: lint_options(&rule_lints, matches.get_flag("lint-fatal")),
+            unserved_fatal: matches.get_flag("unserved-fatal"),
             format: rule_format(matches),
         }
     }
@@ -111,8 +118,10 @@ pub(super) struct TargetFault {
 
 /// The reference's words; the place is shown behind them.
 fn parsing(error: &ConfigError) -> String {
+    let line = |error: &yaml::YamlError| format!("parsing YAML file {}: {}", error.path(), error.message());
     match error {
-        ConfigError::Content(error) => format!("parsing YAML file {}: {}", error.path(), error.message()),
+        ConfigError::Content(error) => line(error),
+        ConfigError::NotBuiltIn(errors) => errors.iter().map(line).collect::<Vec<_>>().join("\n  FAILED: "),
         error => error.to_string(),
     }
 }
@@ -156,6 +165,7 @@ pub(crate) fn config(args: &ConfigArgs) -> u8 {
         }
         out("");
         if let Ok(found) = found {
+            tally.unserved |= args.unserved_fatal && !found.is_served;
             tally.lints |= args
                 .lookback_ms
                 .is_some_and(|ms| !args.syntax_only && lint_intervals(&found.jobs, ms));
@@ -172,6 +182,8 @@ pub(crate) fn config(args: &ConfigArgs) -> u8 {
 struct Found {
     rule_files: Vec<PathBuf>,
     jobs: Vec<ScrapeConfig>,
+    /// Whether this version serves all that is configured.
+    is_served: bool,
 }
 
 fn check(file: &Path, args: &ConfigArgs) -> Result<Found, CheckError> {
@@ -183,15 +195,23 @@ fn check(file: &Path, args: &ConfigArgs) -> Result<Found, CheckError> {
     for warning in warnings {
         err(format_args!("  WARNING: {warning}"));
     }
+    let unserved = config.unserved();
+    for section in &unserved {
+        err(format_args!(
+            "  WARNING: {section} is configured, but this version does not serve it"
+        ));
+    }
     let found = if args.syntax_only {
         Found {
             rule_files: Vec::new(),
             jobs: config.scrape_configs.clone(),
+            is_served: unserved.is_empty(),
         }
     } else {
         Found {
             rule_files: rule_files(&config)?,
             jobs: config.load_jobs().map_err(CheckError::Jobs)?,
+            is_served: unserved.is_empty(),
         }
     };
     for job in &found.jobs {

@@ -131,12 +131,15 @@ fn rule_format(matches: &ArgMatches) -> ::rules::format::FormatOptions {
 struct Tally {
     errors: bool,
     lints: bool,
+    /// Something is configured that is not served, and that counts.
+    unserved: bool,
 }
 
 impl Tally {
     fn exit_code(self, lint_fatal: bool) -> u8 {
         match self {
             Tally { errors: true, .. } => FAILURE,
+            Tally { unserved: true, .. } => LINT,
             Tally { lints: true, .. } if lint_fatal => LINT,
             _ => 0,
         }

@@ -183,7 +183,7 @@ fn read_rules(args: &BackfillArgs) -> Result<Vec<Recorded>, TsdbError> {
     let mut found = Vec::new();
     for path in &args.files {
         let name = path.to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(path).map_err(|source| BackfillError::Read {
+        let text = std::fs::read(path).and_then(yaml::text_of).map_err(|source| BackfillError::Read {
             path: path.clone(),
             source,
         })?;

@@ -1,7 +1,7 @@
 //! Sections of rooms that are not built yet: tracing, OTLP, remote write and remote read.
 //!
 //! They are read and checked in full, so that a configuration is judged as the reference judges it. The server says at
-//! every start and reload which of them it does not serve; see [`Elsewhere::unserved`].
+//! every start and reload which of them it does not serve; see [`UnservedSections::unserved`].
 
 mod otlp;
 mod remote;
@@ -33,7 +33,7 @@ const RESERVED_HEADERS: [&str; 10] = [
 
 /// What is configured of all that.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Elsewhere {
+pub(crate) struct UnservedSections {
     /// `tracing`
     #[serde(skip_serializing_if = "Option::is_none")]
     tracing: Option<TracingConfig>,
@@ -81,7 +81,7 @@ fn is_off(switch: &bool) -> bool {
     !*switch
 }
 
-impl Elsewhere {
+impl UnservedSections {
     /// Takes the sections out of the whole; `scheme` says which names labels may have.
     pub(crate) fn read(section: &mut Section<'_>, scheme: NameScheme) -> Result<Self, YamlError> {
         let tracing = section.value("tracing").map(TracingConfig::read).transpose()?;
@@ -92,7 +92,7 @@ impl Elsewhere {
         let names: Vec<&str> = remote_read.iter().map(RemoteReadConfig::name).collect();
         refuse_twins(section, "remote_read", &names)?;
         let otlp = section.value("otlp");
-        Ok(Elsewhere {
+        Ok(UnservedSections {
             tracing,
             remote_write,
             remote_read,

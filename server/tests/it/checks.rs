@@ -1,0 +1,133 @@
+//! `check …`: what is said of files that the server would take, refuse, or take without doing all that they ask.
+
+use std::path::Path;
+
+use crate::harness::{conformance, narthex};
+
+/// Exit code, standard output and standard error of a command.
+fn run(folder: &Path, args: &[&str], stdin: &[u8]) -> (Option<i32>, String, String) {
+    let output = narthex(args, folder, stdin);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn sections_that_are_not_served_are_warned_of_and_count_on_request() {
+    let folder = tempfile::tempdir().expect("folder");
+    let config = "remote_write: [{url: http://a/w}]\nremote_read: [{url: http://a/r}]\n\
+                  tracing: {endpoint: a:1}\notlp: {}\nruntime: {gogc: 50}\n";
+    std::fs::write(folder.path().join("a.yml"), config).expect("write");
+    std::fs::write(folder.path().join("plain.yml"), "global: {}\n").expect("write");
+    let (code, out, err) = run(folder.path(), &["check", "config", "a.yml"], b"");
+    assert_eq!(code, Some(0));
+    assert!(out.contains("SUCCESS: a.yml is valid"), "{out}");
+    let warnings: Vec<&str> = err.lines().collect();
+    let expected = ["tracing", "remote_write", "remote_read", "otlp", "runtime"]
+        .map(|section| format!("  WARNING: {section} is configured, but this version does not serve it"));
+    assert_eq!(warnings, expected);
+    for (file, expected) in [("a.yml", 3), ("plain.yml", 0)] {
+        let (code, ..) = run(folder.path(), &["check", "config", "--unserved-fatal", file], b"");
+        assert_eq!(code, Some(expected), "{file}");
+    }
+}
+
+#[test]
+fn what_is_not_built_in_is_said_at_once() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/config");
+    let (code, _, err) = run(&folder, &["check", "config", "not-built-in-all.bad.yml"], b"");
+    assert_eq!(code, Some(1));
+    for key in ["kubernetes", "dns", "consul", "http", "ec2"] {
+        let said = format!("{key}_sd_configs: this discovery mechanism is not built into this version");
+        // Once in the line that fails, once over its mark.
+        assert_eq!(err.matches(&said).count(), 2, "{key}: {err}");
+    }
+    // The server says the same.
+    let (code, _, err) = run(&folder, &["--config.file=not-built-in-all.bad.yml"], b"");
+    assert_eq!(code, Some(1));
+    let last = err.split("narthex: ").last().expect("the fatal error");
+    assert_eq!(
+        last.matches("is not built into this version").count(),
+        10,
+        "{err}"
+    );
+}
+
+#[test]
+fn files_in_utf16_are_read_and_bytes_that_are_no_text_have_a_place() {
+    let folder = tempfile::tempdir().expect("folder");
+    let write = |name: &str, text: &str, mark: &[u8], unit: fn(u16) -> [u8; 2]| {
+        let units: Vec<u8> = text.encode_utf16().flat_map(unit).collect();
+        std::fs::write(folder.path().join(name), [mark, &units].concat()).expect("write");
+    };
+    write(
+        "rules.yml",
+        "groups:\n- name: é\n  rules: [{record: a, expr: up}]\n",
+        b"\xff\xfe",
+        u16::to_le_bytes,
+    );
+    write(
+        "targets.yml",
+        "- targets: ['ü:1']\n",
+        b"\xfe\xff",
+        u16::to_be_bytes,
+    );
+    write(
+        "jobs.yml",
+        "scrape_configs: [{job_name: ö}]\n",
+        b"\xfe\xff",
+        u16::to_be_bytes,
+    );
+    let config = "rule_files: [rules.yml]\nscrape_config_files: [jobs.yml]\n\
+                  scrape_configs: [{job_name: é, file_sd_configs: [{files: [targets.yml]}]}]\n";
+    write("main.yml", config, b"\xff\xfe", u16::to_le_bytes);
+    let (code, out, err) = run(folder.path(), &["check", "config", "main.yml"], b"");
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.contains("SUCCESS: 1 rules found"), "{out}");
+    let (code, out, _) = run(
+        folder.path(),
+        &["check", "service-discovery", "main.yml", "é"],
+        b"",
+    );
+    assert_eq!(code, Some(0));
+    assert!(out.contains("ü:1"), "{out}");
+    let stdin = std::fs::read(folder.path().join("rules.yml")).expect("read");
+    assert_eq!(run(folder.path(), &["check", "rules"], &stdin).0, Some(0));
+
+    std::fs::write(folder.path().join("bytes.yml"), b"groups:\n- name: \xff\n").expect("write");
+    for args in [
+        &["check", "rules", "bytes.yml"][..],
+        &["check", "config", "bytes.yml"],
+        &["test", "rules", "bytes.yml"],
+        &["--config.file=bytes.yml"],
+    ] {
+        let (code, out, err) = run(folder.path(), args, b"");
+        assert_eq!(code, Some(1));
+        let said = format!("{out}{err}");
+        assert!(
+            said.contains("line 2, column 9: invalid UTF-8 (byte 0xff)"),
+            "{args:?}: {said}"
+        );
+    }
+}
+
+/// What the reference's tool says of bodies that a scrape would forgive.
+#[test]
+fn metrics_are_judged_as_strictly_as_by_the_reference() {
+    let Some(folder) = conformance() else { return };
+    let folder = folder.join("reports/check-metrics");
+    let expected = std::fs::read_to_string(folder.join("expected.txt")).expect("the reference's words");
+    let mut said = String::new();
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .expect("cases")
+        .map(|entry| entry.expect("entry").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "prom"))
+        .collect();
+    files.sort();
+    for file in files {
+        let body = std::fs::read(&file).expect("body");
+        let (code, out, err) = run(&folder, &["check", "metrics"], &body);
+        let name = file.file_name().expect("name").to_string_lossy();
+        said.push_str(&format!("== {name}\n{out}{err}rc={}\n", code.expect("code")));
+    }
+    assert_eq!(said, expected);
+}
