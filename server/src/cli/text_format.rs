@@ -417,10 +417,11 @@ impl<'b> Reader<'b> {
                 .families
                 .get(&known)
                 .map_or(MetricType::Unknown, Family::kind);
-            if let Some(own) = own_label(kind).filter(|own| *own == label) {
-                if parse_value(value.as_bytes()).is_none() {
-                    return Err(Problem::LabelFloat { label: own, value });
-                }
+            let own = own_label(kind).filter(|own| *own == label);
+            if let Some(label) = own
+                && parse_value(value.as_bytes()).is_none()
+            {
+                return Err(Problem::LabelFloat { label, value });
             }
             self.skip_blanks();
             match self.peek()? {
