@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use globset::GlobBuilder;
 use model::labels::LabelsBuilder;
 use notify_watch::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde::Serialize;
@@ -90,7 +89,10 @@ impl FileConfig {
 
     /// Files that the patterns name now, and an error for each pattern that cannot be followed.
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.files.iter().flat_map(|pattern| expand(pattern)).collect()
+        self.files
+            .iter()
+            .flat_map(|pattern| yaml::glob(pattern).unwrap_or_default())
+            .collect()
     }
 
     /// Folders that are watched: those that the patterns' last parts stand in.
@@ -118,37 +120,6 @@ fn is_valid_path(path: &str) -> bool {
         None => true,
         Some((_, behind)) => !behind.contains(['*', '/']),
     }
-}
-
-fn expand(pattern: &str) -> Vec<PathBuf> {
-    let path = Path::new(pattern);
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    if !name.contains(['*', '?', '[']) {
-        return if path.is_file() {
-            vec![path.to_owned()]
-        } else {
-            Vec::new()
-        };
-    }
-    let Ok(glob) = GlobBuilder::new(&name).literal_separator(true).build() else {
-        return Vec::new();
-    };
-    let matcher = glob.compile_matcher();
-    let folder = folder_of(path);
-    let Ok(entries) = std::fs::read_dir(&folder) else {
-        return Vec::new();
-    };
-    let found = entries
-        .filter_map(Result::ok)
-        .filter(|entry| matcher.is_match(entry.file_name()));
-    let mut paths: Vec<PathBuf> = found
-        .map(|entry| path.with_file_name(entry.file_name()))
-        .collect();
-    paths.sort();
-    paths
 }
 
 /// Reads the groups of one file. A broken file gives an error and no groups at all.

@@ -3,6 +3,7 @@
 //! A year has 365 days, a week 7, a day 24 hours. Numbers are whole (`1.5d` is none), units stand from large to small,
 //! each at most once. Everything is in milliseconds.
 
+use crate::go::Quoted;
 use std::fmt;
 
 /// Units from large to small, with their length in milliseconds.
@@ -47,15 +48,6 @@ pub enum DurationError {
     /// Longer than [`DURATION_MS_MAX`].
     #[error("duration out of range")]
     OutOfRange,
-}
-
-/// A text in Go's quotes.
-struct Quoted<'a>(&'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::labels::write_quoted(f, self.0)
-    }
 }
 
 /// Reads a duration that is not negative, in milliseconds. `0` needs no unit.

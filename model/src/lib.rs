@@ -23,6 +23,7 @@ pub mod clock;
 pub mod columns;
 pub mod duration;
 pub mod float;
+pub mod go;
 pub mod histogram;
 pub mod label_table;
 pub mod labels;

@@ -23,6 +23,7 @@
 //! # Ok::<(), narthex_model::relabel::RelabelError>(())
 //! ```
 
+use crate::go::Quoted;
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -30,7 +31,7 @@ use std::str::FromStr;
 use md5::{Digest, Md5};
 
 use crate::case;
-use crate::labels::{LabelsBuilder, NameScheme, is_legacy_label_name, write_quoted};
+use crate::labels::{LabelsBuilder, NameScheme, is_legacy_label_name};
 use crate::regex::{Regex, RegexError, Template};
 
 /// Separator between the values of source labels, unless another is set.
@@ -216,15 +217,6 @@ pub enum RelabelError {
         /// Which action.
         action: RelabelAction,
     },
-}
-
-/// A text in Go's quotes.
-struct Quoted<'a>(&'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_quoted(f, self.0)
-    }
 }
 
 /// A rule ready to run.

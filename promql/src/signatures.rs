@@ -154,37 +154,9 @@ pub fn function(name: &str) -> Option<&'static Function> {
 
 /// The function or aggregation whose name is most like `name`, if one is like it at all.
 pub fn nearest(name: &str) -> Option<&'static str> {
-    const LETTERS_MAX: usize = 64;
-    if name.len() > LETTERS_MAX {
-        return None;
-    }
-    // One change in three letters is a slip; more is another word.
-    let changes_max = (name.chars().count() / 3).max(1);
     let aggregations = crate::ast::AggregateOp::ALL.iter().map(|op| op.as_str());
-    FUNCTIONS
-        .iter()
-        .map(|function| function.name)
-        .chain(aggregations)
-        .map(|known| (distance(name, known), known))
-        .filter(|(changes, _)| *changes <= changes_max)
-        .min()
-        .map(|(_, known)| known)
-}
-
-/// Levenshtein's distance: least number of letters to change, add or remove.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
+    let functions = FUNCTIONS.iter().map(|function| function.name);
+    model::nearest::nearest(name, functions.chain(aggregations))
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! What can be wrong with rule files and with the evaluation of rules.
 
+pub(crate) use model::go::Quoted;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use model::labels::{LabelTooLong, write_quoted};
+use model::labels::LabelTooLong;
 use model::storage::{AppendError, Refusal, SeriesError};
 use promql::parser::ParseError;
 use supervise::Panicked;
@@ -128,15 +129,6 @@ pub enum RuleProblem {
     },
 }
 
-/// A text in Go's quotes.
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_quoted(f, self.0)
-    }
-}
-
 impl fmt::Display for FormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -212,7 +204,7 @@ pub enum LoadError {
         /// The pattern.
         pattern: String,
         /// Why not.
-        source: globset::Error,
+        source: yaml::GlobError,
     },
     /// A file or folder cannot be read.
     #[error("{}: {source}", path.display())]

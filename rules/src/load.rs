@@ -1,9 +1,8 @@
 //! From the patterns of a configuration to groups.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use globset::{GlobBuilder, GlobMatcher};
 use model::labels::Labels;
 
 use crate::error::{FormatError, LoadError};
@@ -69,7 +68,11 @@ impl Settings {
     pub fn paths(&self) -> Result<Vec<PathBuf>, LoadError> {
         let (mut paths, mut seen) = (Vec::new(), HashSet::new());
         for pattern in &self.patterns {
-            for path in matching(pattern)? {
+            let found = yaml::glob(pattern).map_err(|source| LoadError::Pattern {
+                pattern: pattern.clone(),
+                source,
+            })?;
+            for path in found {
                 if seen.insert(path.clone()) {
                     paths.push(path);
                 }
@@ -110,65 +113,4 @@ impl Settings {
 pub(crate) struct Plan {
     pub(crate) spec: Spec,
     pub(crate) rules: Vec<Rule>,
-}
-
-/// Files that match `pattern`, sorted. A pattern without wildcards matches itself, if it exists.
-fn matching(pattern: &str) -> Result<Vec<PathBuf>, LoadError> {
-    let mut found = vec![PathBuf::new()];
-    for component in Path::new(pattern).components() {
-        let text = component.as_os_str().to_string_lossy();
-        let mut next = Vec::new();
-        if text.contains(['*', '?', '[', '\\']) {
-            let matcher = matcher(&text, pattern)?;
-            for folder in &found {
-                next.extend(entries(folder, &matcher)?);
-            }
-        } else {
-            next.extend(
-                found
-                    .iter()
-                    .map(|folder| folder.join(component))
-                    .filter(|path| path.exists()),
-            );
-        }
-        found = next;
-    }
-    found.retain(|path| !path.as_os_str().is_empty());
-    Ok(found)
-}
-
-fn matcher(component: &str, pattern: &str) -> Result<GlobMatcher, LoadError> {
-    // Braces have no meaning in the reference's patterns.
-    let literal_braces = component.replace('{', "[{]").replace('}', "[}]");
-    let glob = GlobBuilder::new(&literal_braces).literal_separator(true).build();
-    let glob = glob.map_err(|source| LoadError::Pattern {
-        pattern: pattern.to_owned(),
-        source,
-    })?;
-    Ok(glob.compile_matcher())
-}
-
-/// Entries of `folder` whose names match; none where there is no such folder.
-fn entries(folder: &Path, matcher: &GlobMatcher) -> Result<Vec<PathBuf>, LoadError> {
-    let listed = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    if !listed.is_dir() {
-        return Ok(Vec::new());
-    }
-    let failed = |source| LoadError::Read {
-        path: listed.to_owned(),
-        source,
-    };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(listed).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        if matcher.is_match(Path::new(&name)) {
-            found.push(folder.join(name));
-        }
-    }
-    found.sort();
-    Ok(found)
 }

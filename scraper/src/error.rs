@@ -1,10 +1,10 @@
 //! Why a scrape fails.
 
-use std::fmt;
+use model::go::Quoted;
 
 use exposition::{ContentTypeError, LabelsError, ParseError};
 use model::histogram::HistogramError;
-use model::labels::{LabelTooLong, Labels, write_quoted};
+use model::labels::{LabelTooLong, Labels};
 use supervise::Panicked;
 use yaml::Bytes;
 
@@ -177,14 +177,5 @@ impl SampleError {
                 | SampleError::LabelNameLength { .. }
                 | SampleError::LabelValueLength { .. }
         )
-    }
-}
-
-/// A text in Go's quotes.
-struct Quoted<'a>(&'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_quoted(f, self.0)
     }
 }

@@ -1,12 +1,13 @@
 //! Targets: what discovery found, turned by configuration and relabelling into something to scrape.
 
+use model::go::{Quoted, parse_bool};
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
 use discovery::TargetGroup;
 use model::duration::{DurationError, parse_duration};
-use model::labels::{LabelTooLong, Labels, LabelsBuilder, write_quoted};
+use model::labels::{LabelTooLong, Labels, LabelsBuilder};
 use model::relabel;
 use parking_lot::Mutex;
 
@@ -124,15 +125,6 @@ pub enum TargetError {
         /// The label's value.
         value: String,
     },
-}
-
-/// A text in Go's quotes.
-struct Quoted<'a>(&'a str);
-
-impl std::fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write_quoted(f, self.0)
-    }
 }
 
 impl Target {
@@ -312,15 +304,6 @@ fn check_times(labels: &LabelsBuilder) -> Result<(), TargetError> {
         });
     }
     Ok(())
-}
-
-/// The words that Go takes for booleans.
-fn parse_bool(word: &str) -> Option<bool> {
-    match word {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 /// FNV-1a, 64 bits: what the reference spreads targets by, so that both scrape a target at the same moment of a cycle.

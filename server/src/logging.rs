@@ -10,8 +10,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Sends log lines to standard error from here on. What is no level or no format counts as the default; that it is none
-/// is said by whoever reads the flags.
+/// Sends log lines to standard error from here on. An unknown level or format counts as the default; whoever
+/// reads the flags says that it is unknown.
 pub(crate) fn init(level: &str, format: &str) {
     let level = match level {
         "debug" => Level::DEBUG,

@@ -67,6 +67,7 @@ fn run(action: Action) -> Result<u8> {
         Action::CheckRules(args) => Ok(cli::check::rules(&args)),
         Action::CheckMetrics(args) => Ok(cli::check::metrics(&args)),
         Action::CheckDiscovery(args) => Ok(cli::check::discovery(&args)),
+        Action::CheckWebConfig(args) => Ok(cli::check::web_config(&args)),
         Action::CheckServer(args) => Ok(runtime()?.block_on(cli::check::server(&args))),
         Action::Query(args) => runtime()?.block_on(cli::query::run(args)),
         Action::Tsdb(args) => Ok(runtime()?.block_on(cli::tsdb::run(&args))),

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::serve_options::ServeOptions;
 use crate::clock_watch;
 use crate::config::ConfigError;
+use crate::config::web::{self as web_config, WebConfig, WebConfigError};
 use crate::instrument;
 use crate::reload::{self, ConfigStatus, ReloadError, ReloadRequest, Reloader};
 use crate::rooms::{RoomError, Rooms};
@@ -37,6 +38,9 @@ pub(crate) enum ServeError {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// The web configuration is wrong.
+    #[error("--web.config.file: {0}")]
+    WebConfig(#[from] WebConfigError),
     /// The configuration cannot be put in force.
     #[error("{0}")]
     Reload(#[from] ReloadError),
@@ -71,6 +75,7 @@ impl ServeError {
         match self {
             ServeError::Config(error) => error.render(color),
             ServeError::Reload(error) => error.render(color),
+            ServeError::WebConfig(error) => error.render(color),
             _ => None,
         }
     }
@@ -84,6 +89,9 @@ pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> R
         "Starting Narthex"
     );
     say_what_has_no_effect(&options);
+    if let Some(path) = &options.web_config_file {
+        check_web_config(path)?;
+    }
     raise_descriptor_limit();
     let network = Network::start().map_err(ServeError::Network)?;
     let mut listeners = Vec::new();
@@ -115,6 +123,21 @@ fn say_what_has_no_effect(options: &ServeOptions) {
     }
     for option in &options.features.unknown {
         tracing::warn!(option, "Unknown option for --enable-feature");
+    }
+}
+
+/// Refuses a web configuration that is wrong, or that asks for what is not served.
+fn check_web_config(path: &Path) -> Result<(), ServeError> {
+    let config = WebConfig::load(path)?;
+    if let Some(tls) = &config.tls {
+        web_config::tls::server(tls).map_err(WebConfigError::from)?;
+    }
+    match config.unserved() {
+        sections if sections.is_empty() => Ok(()),
+        sections => Err(ServeError::WebConfig(WebConfigError::NotServed {
+            path: path.to_owned(),
+            sections,
+        })),
     }
 }
 

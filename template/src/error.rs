@@ -118,10 +118,7 @@ fn unicode(c: Option<char>) -> String {
 
 /// `text` in Go's double quotes.
 pub(crate) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    // Writing to a String cannot fail.
-    let _ = model::labels::write_quoted(&mut out, text);
-    out
+    model::go::Quoted(text).to_string()
 }
 
 /// Execution that failed.

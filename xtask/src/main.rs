@@ -1,6 +1,7 @@
 //! Automation of this repository.
 //!
-//! * `cargo xtask tidy` checks what the compiler does not: dependency arrows, first lines of files, links in documents.
+//! * `cargo xtask tidy` checks what the compiler does not: dependency arrows and leftovers, first
+//!   lines of files, long functions, the list of unsafe code, links in documents.
 //! * `cargo xtask ci [STEP…]` runs the steps of CI, cheapest first, each timed; without names, all of them.
 //! * `cargo xtask crash [--rounds N] [--seed N]` kills a store at random moments, 300 times where nothing is said.
 //! * `cargo xtask fuzz [TARGET…] [--seconds N] [--keep]` builds and runs the fuzz targets.
@@ -8,7 +9,9 @@
 mod ci;
 mod crash;
 mod fuzz;
+mod lengths;
 mod tidy;
+mod unused;
 
 use std::path::PathBuf;
 

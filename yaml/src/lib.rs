@@ -3,7 +3,8 @@
 //! This crate knows how YAML becomes typed sections and how an error is shown under the line it speaks of; it does not
 //! know any section. Rooms read their own sections with [`Section`]: a mapping whose keys are taken one by one, and
 //! whose leftover keys are errors. It must not know networks or what a setting means; of files it
-//! knows what every room would otherwise know alike: how bytes become text ([`text_of`]).
+//! knows what every room would otherwise know alike: how bytes become text ([`text_of`]), and which ones a pattern names
+//! ([`glob`]).
 //!
 //! The one decision behind it: a document is first read into a tree of [`Node`]s that remember where they stand and
 //! how they were written, and sections are read from the tree, not by derived deserialisers. Derived ones lose
@@ -24,6 +25,7 @@
 mod convert;
 mod encoding;
 mod error;
+mod glob;
 mod json;
 mod node;
 mod place;
@@ -34,6 +36,7 @@ mod section;
 pub use convert::{Bytes, Duration, FromYaml, Secret};
 pub use encoding::text_of;
 pub use error::{YamlError, mark};
+pub use glob::{GlobError, glob};
 pub use json::parse_json;
 pub use node::{Document, Node, NodeKind, Position, Scalar, ScalarKind, Value, parse, parse_all};
 

@@ -1,20 +1,9 @@
 //! Texts in messages.
 
-use std::fmt;
-
-use model::labels::write_quoted;
+pub(super) use model::go::Quoted;
 
 use crate::annotations::Annotations;
 use crate::ast::{AggregateOp, Span};
-
-/// A text in Go's quotes.
-pub(super) struct Quoted<'a>(pub(super) &'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_quoted(f, self.0)
-    }
-}
 
 /// A quantile outside 0 to 1.
 pub(super) fn invalid_quantile(q: f64) -> String {

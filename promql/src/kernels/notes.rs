@@ -1,9 +1,9 @@
 //! The annotations that kernels make, in the reference's words.
 
+use model::go::Quoted;
 use std::fmt;
 
 use model::float::format_general;
-use model::labels::write_quoted;
 
 use crate::annotations::Annotations;
 use crate::ast::Span;
@@ -117,14 +117,5 @@ impl Notes<'_> {
 
     fn warn(&mut self, message: fmt::Arguments<'_>) {
         self.annotations.warn(self.span, message);
-    }
-}
-
-/// A text in Go's quotes.
-struct Quoted<'a>(&'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_quoted(f, self.0)
     }
 }

@@ -70,7 +70,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "config.auto-reload", Switch(false), Served, "Reload the configuration when its files change.";
     "config.auto-reload-interval", Duration("30s"), Served, "How often to look for changed files under --config.auto-reload.";
     "web.listen-address", Repeated("0.0.0.0:9090"), Served, "Address to listen on for pages, API and metrics. Can be repeated.";
-    "web.config.file", Text(""), Refused("TLS and authentication of the listener"), "File that turns on TLS and authentication.";
+    "web.config.file", Text(""), Served, "File that turns on TLS, authentication, headers and a limit of requests. It is checked; what this version does not serve of it keeps the server from starting.";
     "web.read-timeout", Duration("5m"), Served, "Longest time for a request to come, whole, from its first byte on; and for an idle connection to stay.";
     "web.max-connections", Number("512"), Served, "Most connections at the same time, over all addresses. The one of least use makes room for another.";
     "web.max-notifications-subscribers", Number("16"), Accepted("live notifications are not in this version"), "Most subscribers of live notifications at the same time.";
@@ -206,7 +206,7 @@ impl Kind {
     }
 }
 
-/// Compat: `5e7` is a whole number, since the reference reads its numbers as floats.
+/// Compat: `5e7` is a whole number, since the reference reads its numbers as floats (`flags_take_the_references_forms`).
 pub(crate) fn parse_number(text: &str) -> Option<usize> {
     text.parse().ok().or_else(|| {
         let number: f64 = text.parse().ok()?;

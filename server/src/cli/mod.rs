@@ -36,6 +36,8 @@ pub(crate) enum Action {
     CheckMetrics(check::MetricsArgs),
     /// Show what a job's discovery finds.
     CheckDiscovery(check::DiscoveryArgs),
+    /// Check files for `--web.config.file`.
+    CheckWebConfig(check::WebConfigArgs),
     /// Ask a server whether it is alive or ready.
     CheckServer(check::ServerArgs),
     /// Ask a server.

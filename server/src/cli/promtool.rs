@@ -52,6 +52,7 @@ mod tests {
             "promtool check --enable-feature=a --query.lookback-delta=5m rules --lint=all a.yml",
             "promtool test rules --run=a --run=b --debug --diff --ignore-unknown-fields a.yml b.yml",
             "promtool test --junit=a.xml rules a.yml",
+            "promtool check web-config a.yml b.yml",
             "promtool query -o json instant http://a up",
             "promtool tsdb list -r data",
             "promtool tsdb analyze --limit=3 --extended --match=up data BLOCK",

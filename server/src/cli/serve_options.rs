@@ -59,6 +59,8 @@ pub(crate) struct ServeOptions {
     pub(crate) config_file: Option<PathBuf>,
     pub(crate) auto_reload: Option<Duration>,
     pub(crate) listen_addresses: Vec<String>,
+    /// File that says how the listener guards itself.
+    pub(crate) web_config_file: Option<PathBuf>,
     pub(crate) read_timeout: Duration,
     pub(crate) max_connections: usize,
     pub(crate) external_url: Option<url::Url>,
@@ -159,7 +161,7 @@ impl ServeOptions {
         let external = flags.get("web.external-url");
         let external_url = match external {
             "" => None,
-            // Compat: a path alone will do, as in `--web.external-url=/prometheus/`.
+            // Compat: a path alone will do, as in `--web.external-url=/prometheus/`; pinned by `flags_take_the_references_forms`.
             path if path.starts_with('/') => None,
             text => read.or_error("web.external-url", "a URL", url::Url::parse(text).ok()),
         };
@@ -180,7 +182,7 @@ impl ServeOptions {
         );
         ServeOptions {
             config_file: config_file(flags),
-            // Compat: less than a second counts as one.
+            // Compat: less than a second counts as one (`flags_take_the_references_forms`).
             auto_reload: auto_reload.then(|| {
                 read.duration("config.auto-reload-interval")
                     .max(SHORTEST_INTERVAL)
@@ -190,6 +192,7 @@ impl ServeOptions {
                 .split(',')
                 .map(str::to_owned)
                 .collect(),
+            web_config_file: read.path("web.config.file"),
             read_timeout: read.duration("web.read-timeout"),
             max_connections: read.number("web.max-connections"),
             external_path,
@@ -236,7 +239,7 @@ impl StorageOptions {
     fn read(read: &mut Reader<'_, '_>) -> Self {
         StorageOptions {
             path: PathBuf::from(read.text("storage.tsdb.path")),
-            // Compat: 0 counts as not given, for times and for sizes.
+            // Compat: 0 counts as not given, for times and for sizes (`flags_take_the_references_forms`).
             retention_time: Some(read.duration("storage.tsdb.retention.time")).filter(|time| !time.is_zero()),
             retention_bytes: Some(read.bytes("storage.tsdb.retention.size")).filter(|bytes| *bytes > 0),
             lock: !read.switch("storage.tsdb.no-lockfile"),
@@ -254,7 +257,7 @@ impl StorageOptions {
             head_snapshot_interval: read.duration("storage.tsdb.head-snapshot-interval"),
             merge_overlapping: read.switch("storage.tsdb.allow-overlapping-compaction"),
             uploads_file: read.path("storage.tsdb.delay-compact-file.path"),
-            // Compat: less than a second counts as one.
+            // Compat: less than a second counts as one (`flags_take_the_references_forms`).
             block_reload_interval: read
                 .duration("storage.tsdb.block-reload-interval")
                 .max(SHORTEST_INTERVAL),
@@ -401,6 +404,42 @@ mod tests {
                     assert!(error.contains(name) && error.contains(what), "{error}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn flags_take_the_references_forms() {
+        let with = |flags: &[(&'static str, &str)]| {
+            let mut values = FlagValues::default_values();
+            flags.iter().for_each(|(name, value)| values.set(name, *value));
+            ServeOptions::new(values).expect("valid")
+        };
+        let options = with(&[
+            ("config.auto-reload", "true"),
+            ("config.auto-reload-interval", "5ms"),
+            ("storage.tsdb.block-reload-interval", "0s"),
+            ("storage.tsdb.retention.time", "0s"),
+            ("storage.tsdb.retention.size", "0"),
+            ("query.max-samples", "5e7"),
+        ]);
+        assert_eq!(options.auto_reload, Some(SHORTEST_INTERVAL));
+        assert_eq!(options.storage.block_reload_interval, SHORTEST_INTERVAL);
+        assert_eq!(options.storage.retention_time, None);
+        assert_eq!(options.storage.retention_bytes, None);
+        assert_eq!(options.query.max_samples, 50_000_000);
+        for (external, prefix, path, route) in [
+            ("", "", "", ""),
+            ("/prometheus/", "", "prometheus", "prometheus"),
+            ("http://a/b/c", "", "b/c", "b/c"),
+            ("http://a/b/c", "/d", "b/c", "d"),
+            ("", "/d/", "d", "d"),
+        ] {
+            let options = with(&[("web.external-url", external), ("web.route-prefix", prefix)]);
+            assert_eq!(
+                (options.external_path.as_str(), options.route_prefix.as_str()),
+                (path, route),
+                "{external} {prefix}"
+            );
         }
     }
 

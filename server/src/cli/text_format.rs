@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::float::{parse_float, parse_number};
-use model::labels::{NameScheme, write_quoted};
+use model::go::Quoted;
+use model::labels::NameScheme;
 use model::sample::MetricType;
 
 /// Where a body is not in the text format, and why. Compat: the words are the reference's (reports/check-metrics).
@@ -25,57 +26,50 @@ enum Problem {
     End,
     #[error("invalid metric name")]
     NoName,
-    #[error("invalid metric name {}", quoted(.0))]
+    #[error("invalid metric name {}", Quoted(.0))]
     Name(String),
     #[error("invalid metric name in comment")]
     NameInComment,
-    #[error("multiple metric names for metric {}", quoted(.0))]
+    #[error("multiple metric names for metric {}", Quoted(.0))]
     SecondName(String),
     #[error("unexpected end of metric name {}", letter(*.0))]
     NameEnd(u8),
-    #[error("invalid label name for metric {}", quoted(.0))]
+    #[error("invalid label name for metric {}", Quoted(.0))]
     NoLabel(String),
     #[error("label name \"__name__\" is reserved")]
     ReservedLabel,
     #[error("expected '=' after label name, found {}", letter(*.0))]
     Equals(u8),
-    #[error("duplicate label names for metric {}", quoted(.0))]
+    #[error("duplicate label names for metric {}", Quoted(.0))]
     LabelTwice(String),
     #[error("expected '\"' at start of label value, found {}", letter(*.0))]
     Quote(u8),
-    #[error("invalid label value {}", quoted(.0))]
+    #[error("invalid label value {}", Quoted(.0))]
     Value(String),
-    #[error("unexpected end of label value {}", quoted(.0))]
+    #[error("unexpected end of label value {}", Quoted(.0))]
     ValueEnd(String),
-    #[error("{what} {} contains unescaped new-line", quoted(.token))]
+    #[error("{what} {} contains unescaped new-line", Quoted(.token))]
     NewLine { what: &'static str, token: String },
     #[error("invalid escape sequence '\\{}'", char::from(*.0))]
     Escape(u8),
-    #[error("expected float as value for '{label}' label, got {}", quoted(.value))]
+    #[error("expected float as value for '{label}' label, got {}", Quoted(.value))]
     LabelFloat { label: &'static str, value: String },
-    #[error("expected float as value, got {}", quoted(.0))]
+    #[error("expected float as value, got {}", Quoted(.0))]
     Float(String),
-    #[error("negative count for histogram {}", quoted(.0))]
+    #[error("negative count for histogram {}", Quoted(.0))]
     NegativeCount(String),
-    #[error("negative bucket population for histogram {}", quoted(.0))]
+    #[error("negative bucket population for histogram {}", Quoted(.0))]
     NegativeBucket(String),
-    #[error("expected integer as timestamp, got {}", quoted(.0))]
+    #[error("expected integer as timestamp, got {}", Quoted(.0))]
     Timestamp(String),
-    #[error("spurious string after timestamp: {}", quoted(.0))]
+    #[error("spurious string after timestamp: {}", Quoted(.0))]
     Spurious(String),
-    #[error("second HELP line for metric name {}", quoted(.0))]
+    #[error("second HELP line for metric name {}", Quoted(.0))]
     SecondHelp(String),
-    #[error("second TYPE line for metric name {}, or TYPE reported after samples", quoted(.0))]
+    #[error("second TYPE line for metric name {}, or TYPE reported after samples", Quoted(.0))]
     SecondType(String),
-    #[error("unknown metric type {}", quoted(.0))]
+    #[error("unknown metric type {}", Quoted(.0))]
     Type(String),
-}
-
-fn quoted(text: &str) -> String {
-    let mut out = String::new();
-    // A `String` takes everything.
-    let _ = write_quoted(&mut out, text);
-    out
 }
 
 fn letter(byte: u8) -> String {

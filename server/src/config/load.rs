@@ -6,8 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use scraper::{ScrapeConfig, ScrapeDefaults};
 use yaml::YamlError;
 
-use super::not_built_in;
-use super::{BadPattern, Config, glob};
+use super::{Config, not_built_in};
 
 /// What counts when there is no file: the server scrapes itself at `ADDRESS`.
 const DEFAULT_CONFIG: &str = "\
@@ -64,13 +63,13 @@ pub(crate) enum ConfigError {
     /// Files ask for what this version does not have.
     #[error("{}", lines(.0))]
     NotBuiltIn(Vec<YamlError>),
-    /// A pattern of `scrape_config_files` is none.
+    /// A pattern of `scrape_config_files` is malformed.
     #[error("error retrieving scrape config files for {pattern:?}: {source}")]
     Pattern {
         /// The pattern.
         pattern: String,
         /// Why not.
-        source: BadPattern,
+        source: yaml::GlobError,
     },
 }
 
@@ -214,7 +213,7 @@ impl Config {
             .map(|job| (job.job_name.clone(), "main config file".to_owned()))
             .collect();
         for pattern in &self.scrape_config_files {
-            let paths = glob(pattern).map_err(|source| ConfigError::Pattern {
+            let paths = yaml::glob(pattern).map_err(|source| ConfigError::Pattern {
                 pattern: pattern.clone(),
                 source,
             })?;

@@ -5,13 +5,13 @@
 //! applied here: a configuration that does not load leaves everything as it was.
 
 mod expand;
-mod glob;
 mod global;
 mod load;
 mod not_built_in;
 mod storage;
 mod unserved;
 mod watch;
+pub(crate) mod web;
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +21,6 @@ use scraper::ScrapeConfig;
 use serde::Serialize;
 use yaml::{Document, Section, Value, YamlError};
 
-pub(crate) use glob::{BadPattern, glob};
 pub(crate) use global::{GlobalConfig, RuntimeConfig};
 pub(crate) use load::{ConfigError, LoadOptions, Loaded, Warning, load_default, load_file, read_file};
 pub(crate) use storage::StorageConfig;

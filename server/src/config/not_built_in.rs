@@ -15,7 +15,8 @@ pub(super) fn all(error: YamlError, path: &Path, document: &Document) -> Vec<Yam
         return vec![error];
     }
     for file in named_files(path, document, "scrape_config_files") {
-        let document = std::fs::read(&file).and_then(yaml::text_of)
+        let document = std::fs::read(&file)
+            .and_then(yaml::text_of)
             .ok()
             .and_then(|text| yaml::parse(&file.to_string_lossy(), &text).ok());
         found.extend(document.iter().flat_map(in_document));

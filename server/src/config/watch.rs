@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use yaml::{Document, FromYaml, Value};
 
-use super::glob::glob;
 use super::load::{folder_of, join};
 
 /// Sections that name files whose contents are part of the configuration. Compat: as in the reference, files of discovery
@@ -43,7 +42,7 @@ pub(super) fn named_files(path: &Path, document: &Document, key: &'static str) -
     let patterns = patterns.unwrap_or_default();
     let files = patterns
         .iter()
-        .map(|pattern| glob(&join(folder_of(path), pattern)).unwrap_or_default());
+        .map(|pattern| yaml::glob(&join(folder_of(path), pattern)).unwrap_or_default());
     files.flatten().collect()
 }
 

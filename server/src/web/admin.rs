@@ -9,7 +9,7 @@ use model::storage::{StorageError, TimeRange};
 use serde_json::json;
 
 use super::answer::{ApiError, ErrorType, blocking, success_json};
-use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params};
+use super::params::{MAX_TIME_MS, MIN_TIME_MS, Params, Quoted};
 use super::state::AdminState;
 
 fn enabled(state: &AdminState) -> Result<(), ApiError> {
@@ -69,12 +69,14 @@ pub(crate) async fn clean_tombstones(State(state): State<Arc<AdminState>>) -> Re
 pub(crate) async fn snapshot(State(state): State<Arc<AdminState>>, params: Params) -> Response {
     let result = async {
         enabled(&state)?;
-        let skip_head = match params.get("skip_head") {
-            "" | "false" | "0" | "f" | "F" | "FALSE" | "False" => false,
-            "true" | "1" | "t" | "T" | "TRUE" | "True" => true,
-            text => {
+        let text = params.get("skip_head");
+        let skip_head = match model::go::parse_bool(text) {
+            Some(skip) => skip,
+            None if text.is_empty() => false,
+            None => {
+                let text = Quoted(text);
                 let what =
-                    format!("unable to parse boolean: strconv.ParseBool: parsing {text:?}: invalid syntax");
+                    format!("unable to parse boolean: strconv.ParseBool: parsing {text}: invalid syntax");
                 return Err(ApiError::parameter("skip_head", what));
             }
         };

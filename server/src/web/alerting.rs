@@ -119,11 +119,13 @@ impl<'p> Filter<'p> {
 }
 
 fn exclude_alerts(text: &str) -> Result<bool, ApiError> {
+    if text.is_empty() {
+        return Ok(false);
+    }
     // Compat: in any letters, unlike other switches (api: `rules?exclude_alerts=tRuE`).
-    match text.to_lowercase().as_str() {
-        "" | "0" | "f" | "false" => Ok(false),
-        "1" | "t" | "true" => Ok(true),
-        text => {
+    match model::go::parse_bool(&text.to_lowercase()) {
+        Some(exclude) => Ok(exclude),
+        None => {
             let what = format!(
                 "error converting exclude_alerts: strconv.ParseBool: parsing {}: invalid syntax",
                 Quoted(text)

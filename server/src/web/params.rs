@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
+pub(crate) use model::go::Quoted;
 use model::matcher::Matcher;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -275,15 +276,6 @@ impl ApiError {
             ErrorType::BadData,
             format_args!("error parsing form values: {error}"),
         )
-    }
-}
-
-/// A text in Go's quotes.
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
-
-impl std::fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        model::labels::write_quoted(f, self.0)
     }
 }
 

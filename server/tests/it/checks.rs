@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::{conformance, narthex};
+use crate::harness::narthex;
 
 /// Exit code, standard output and standard error of a command.
 fn run(folder: &Path, args: &[&str], stdin: &[u8]) -> (Option<i32>, String, String) {
@@ -113,8 +113,9 @@ fn files_in_utf16_are_read_and_bytes_that_are_no_text_have_a_place() {
 /// What the reference's tool says of bodies that a scrape would forgive.
 #[test]
 fn metrics_are_judged_as_strictly_as_by_the_reference() {
-    let Some(folder) = conformance() else { return };
-    let folder = folder.join("reports/check-metrics");
+    let Some(folder) = testkit::conformance("reports/check-metrics") else {
+        return;
+    };
     let expected = std::fs::read_to_string(folder.join("expected.txt")).expect("the reference's words");
     let mut said = String::new();
     let mut files: Vec<_> = std::fs::read_dir(&folder)
@@ -130,4 +131,59 @@ fn metrics_are_judged_as_strictly_as_by_the_reference() {
         said.push_str(&format!("== {name}\n{out}{err}rc={}\n", code.expect("code")));
     }
     assert_eq!(said, expected);
+}
+
+#[test]
+fn web_configurations_are_checked_and_what_is_not_served_keeps_the_server_from_starting() {
+    let folder = tempfile::tempdir().expect("folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("write");
+    write("empty.yml", "");
+    write(
+        "users.yml",
+        "basic_auth_users: {a: $2y$10$qRTBuFoULoYNA7AQ/F3ck.trZBPyjV64.oA4ZsSBCIWvXuvQlQTuu}\n",
+    );
+    write("wrong.yml", "tls_server_config:\n  cert_filse: a\n");
+    write(
+        "missing.yml",
+        "tls_server_config: {cert_file: a.pem, key_file: a.key}\n",
+    );
+    let files = [
+        "check",
+        "web-config",
+        "empty.yml",
+        "users.yml",
+        "wrong.yml",
+        "missing.yml",
+    ];
+    let (code, _, err) = run(folder.path(), &files, b"");
+    assert_eq!(code, Some(1));
+    for line in [
+        "empty.yml SUCCESS",
+        "users.yml SUCCESS",
+        "wrong.yml FAILED: wrong.yml:2:3: field cert_filse not found in tls_server_config (did you mean `cert_file`?)",
+        "  = help: did you mean `cert_file`?",
+        "missing.yml FAILED: failed to read cert_file (a.pem): No such file or directory (os error 2)",
+    ] {
+        assert_eq!(
+            err.lines().filter(|said| *said == line).count(),
+            1,
+            "{line}\n{err}"
+        );
+    }
+    assert_eq!(run(folder.path(), &files[..4], b"").0, Some(0));
+    let (code, _, err) = run(folder.path(), &["--web.config.file=users.yml"], b"");
+    assert_eq!(code, Some(1));
+    let last = err.lines().last().expect("line");
+    assert_eq!(
+        last,
+        "narthex: --web.config.file: users.yml: basic_auth_users is not served by this version"
+    );
+}
+
+#[tokio::test]
+async fn an_empty_web_configuration_asks_for_nothing() {
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(folder.path().join("web.yml"), "# nothing\n").expect("write");
+    let server = crate::harness::Server::start(folder.path(), "", &["--web.config.file=web.yml"]).await;
+    assert_eq!(server.get("/-/healthy").await.0, 200);
 }

@@ -264,16 +264,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let span = Span::of(&apis[0]).await?;
 
-    let mut head = vec!["query".to_owned()];
-    head.extend(servers.iter().map(|(name, _)| format!("{name}, ms")));
-    head.extend(
-        servers
-            .iter()
-            .skip(1)
-            .map(|(name, _)| format!("{name}, times faster")),
-    );
-    head.extend(["aim", "entries", "answers"].map(str::to_owned));
-    let mut table = Table::new(head);
+    let mut table = Table::new(head(&servers));
     let mut notes = String::new();
     let mut lines = Vec::new();
     let mut bars = Vec::new();
@@ -349,6 +340,16 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         &json,
         &format!("{about}\n\n{}\n{notes}", table.render()),
     )
+}
+
+/// The table's first line.
+fn head(servers: &[(&str, &String)]) -> Vec<String> {
+    let mut head = vec!["query".to_owned()];
+    head.extend(servers.iter().map(|(name, _)| format!("{name}, ms")));
+    let others = servers.iter().skip(1);
+    head.extend(others.map(|(name, _)| format!("{name}, times faster")));
+    head.extend(["aim", "entries", "answers"].map(str::to_owned));
+    head
 }
 
 /// Asks each server in turn, run after run, so that all see the same moods of the machine. The first answers are kept

@@ -14,7 +14,7 @@ use scraper::ScrapeConfig;
 use super::rules::{check_file, lint_options};
 use super::{Tally, files, files_arg, rule_format, switch, text, word};
 use crate::cli::render::{color, err, out};
-use crate::config::{BadPattern, Config, ConfigError, LoadOptions, glob, read_file};
+use crate::config::{Config, ConfigError, LoadOptions, read_file};
 
 /// What is checked, and how.
 pub(crate) struct ConfigArgs {
@@ -89,7 +89,7 @@ pub(super) enum CheckError {
     #[error("error loading scrape configs: {0}")]
     Jobs(ConfigError),
     #[error("{0:?}: {1}")]
-    Pattern(String, BadPattern),
+    Pattern(String, yaml::GlobError),
     #[error("{0:?} does not point to an existing file")]
     NoRuleFile(String),
     #[error("error checking {what} {path:?}: {source}")]
@@ -234,7 +234,7 @@ fn check(file: &Path, args: &ConfigArgs) -> Result<Found, CheckError> {
 fn rule_files(config: &Config) -> Result<Vec<PathBuf>, CheckError> {
     let mut all = Vec::new();
     for pattern in &config.rule_files {
-        let paths = glob(pattern).map_err(|error| CheckError::Pattern(pattern.clone(), error))?;
+        let paths = yaml::glob(pattern).map_err(|error| CheckError::Pattern(pattern.clone(), error))?;
         if paths.is_empty() && !pattern.contains('*') {
             return Err(CheckError::NoRuleFile(pattern.clone()));
         }

@@ -5,6 +5,7 @@ mod metrics;
 mod rules;
 mod server;
 mod targets;
+mod web_config;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub(crate) use metrics::{MetricsArgs, metrics};
 pub(crate) use rules::{RulesArgs, rules};
 pub(crate) use server::{ServerArgs, server};
 pub(crate) use targets::{DiscoveryArgs, discovery};
+pub(crate) use web_config::{WebConfigArgs, web_config};
 
 /// Something is wrong.
 pub(super) const FAILURE: u8 = 1;
@@ -46,6 +48,7 @@ pub(crate) fn command() -> Command {
         .subcommand(metrics::command())
         .subcommands(server::commands())
         .subcommand(targets::command())
+        .subcommand(web_config::command())
 }
 
 /// What a command line asks for.
@@ -55,6 +58,7 @@ pub(crate) fn action(matches: &ArgMatches) -> Action {
         Some(("rules", matches)) => Action::CheckRules(RulesArgs::new(matches)),
         Some(("metrics", matches)) => Action::CheckMetrics(MetricsArgs::new(matches)),
         Some(("service-discovery", matches)) => Action::CheckDiscovery(DiscoveryArgs::new(matches)),
+        Some(("web-config", matches)) => Action::CheckWebConfig(WebConfigArgs::new(matches)),
         Some((name, matches)) => Action::CheckServer(ServerArgs::new(name, matches)),
         None => unreachable!("clap requires a subcommand"),
     }

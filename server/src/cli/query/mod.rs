@@ -68,31 +68,8 @@ pub(crate) enum ArgError {
 
 /// The command and its subcommands.
 pub(crate) fn command() -> Command {
-    let server = || {
-        Arg::new("server")
-            .value_name("SERVER")
-            .help("URL of the server")
-            .required(true)
-    };
-    let flag = |name: &'static str, value: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .value_name(value)
-            .help(help)
-            .allow_hyphen_values(true)
-    };
-    let header = || flag("header", "NAME=VALUE", "Further header of the request").action(ArgAction::Append);
     let matcher =
         || flag("match", "SELECTOR", "Series selector; may be given several times").action(ArgAction::Append);
-    let start = || flag("start", "TIME", "Start: RFC 3339 or seconds since 1970");
-    let end = || flag("end", "TIME", "End: RFC 3339 or seconds since 1970");
-    let expr = || {
-        Arg::new("expr")
-            .value_name("EXPR")
-            .help("PromQL")
-            .required(true)
-            .allow_hyphen_values(true)
-    };
     Command::new("query")
         .about("Ask a running server")
         .subcommand_required(true)
@@ -109,48 +86,15 @@ pub(crate) fn command() -> Command {
             Command::new("instant")
                 .about("Ask for the value at one time")
                 .args([server(), expr(), header()])
-                .arg(flag(
-                    "time",
-                    "TIME",
-                    "When: RFC 3339 or seconds since 1970; now by default",
-                )),
+                .arg(time()),
         )
         .subcommand(
             Command::new("range")
                 .about("Ask for the values over a range of time")
                 .args([server(), expr(), header(), start(), end()])
-                .arg(flag(
-                    "step",
-                    "DURATION",
-                    "Time between two values; a 250th of the range by default",
-                )),
+                .arg(step()),
         )
-        .subcommand(
-            Command::new("explain")
-                .about("Show how a query is executed, and what each of its parts takes")
-                .long_about(
-                    "Executes the query and shows its plan as a tree: for each operator the series and samples that go \
-                     in and out, the memory that was held, and time. Asks about a range where --start is given, else \
-                     about one time.",
-                )
-                .args([server(), expr(), header(), start(), end()])
-                .arg(flag(
-                    "time",
-                    "TIME",
-                    "When: RFC 3339 or seconds since 1970; now by default",
-                ))
-                .arg(flag(
-                    "step",
-                    "DURATION",
-                    "Time between two values; a 250th of the range by default",
-                ))
-                .arg(
-                    Arg::new("plan")
-                        .long("plan")
-                        .help("Only show the plan, without executing it")
-                        .action(ArgAction::SetTrue),
-                ),
-        )
+        .subcommand(explain_command())
         .subcommand(Command::new("series").about("Ask which series there are").args([
             server(),
             matcher().required(true),
@@ -169,6 +113,71 @@ pub(crate) fn command() -> Command {
                 )
                 .args([matcher(), start(), end()]),
         )
+}
+
+fn explain_command() -> Command {
+    let plan = Arg::new("plan")
+        .long("plan")
+        .help("Only show the plan, without executing it")
+        .action(ArgAction::SetTrue);
+    Command::new("explain")
+        .about("Show how a query is executed, and what each of its parts takes")
+        .long_about(
+            "Executes the query and shows its plan as a tree: for each operator the series and samples that go in and \
+             out, the memory that was held, and time. Asks about a range where --start is given, else about one time.",
+        )
+        .args([server(), expr(), header(), start(), end(), time(), step(), plan])
+}
+
+fn flag(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name(value)
+        .help(help)
+        .allow_hyphen_values(true)
+}
+
+fn server() -> Arg {
+    Arg::new("server")
+        .value_name("SERVER")
+        .help("URL of the server")
+        .required(true)
+}
+
+fn expr() -> Arg {
+    Arg::new("expr")
+        .value_name("EXPR")
+        .help("PromQL")
+        .required(true)
+        .allow_hyphen_values(true)
+}
+
+fn header() -> Arg {
+    flag("header", "NAME=VALUE", "Further header of the request").action(ArgAction::Append)
+}
+
+fn start() -> Arg {
+    flag("start", "TIME", "Start: RFC 3339 or seconds since 1970")
+}
+
+fn end() -> Arg {
+    flag("end", "TIME", "End: RFC 3339 or seconds since 1970")
+}
+
+fn time() -> Arg {
+    flag(
+        "time",
+        "TIME",
+        "When: RFC 3339 or seconds since 1970; now by default",
+    )
+}
+
+fn step() -> Arg {
+    flag(
+        "step",
+        "DURATION",
+        "Time between two values; a 250th of the range by default",
+    )
 }
 
 /// What a command line asks.

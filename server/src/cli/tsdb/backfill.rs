@@ -47,7 +47,7 @@ pub(crate) struct BackfillArgs {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum BackfillError {
-    /// A time or duration on the command line is none.
+    /// A time or duration on the command line cannot be read.
     #[error(transparent)]
     Arg(#[from] ArgError),
     /// The past ends before it begins.
@@ -183,10 +183,12 @@ fn read_rules(args: &BackfillArgs) -> Result<Vec<Recorded>, TsdbError> {
     let mut found = Vec::new();
     for path in &args.files {
         let name = path.to_string_lossy().into_owned();
-        let text = std::fs::read(path).and_then(yaml::text_of).map_err(|source| BackfillError::Read {
-            path: path.clone(),
-            source,
-        })?;
+        let text = std::fs::read(path)
+            .and_then(yaml::text_of)
+            .map_err(|source| BackfillError::Read {
+                path: path.clone(),
+                source,
+            })?;
         let file = rules::format::read(&name, &text, &options).map_err(|errors| {
             let first = errors.into_iter().next();
             first.map_or(BackfillError::Order, |first| BackfillError::Format {

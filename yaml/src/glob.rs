@@ -1,25 +1,49 @@
 //! Which files a path pattern names.
 //!
-//! The rules are those of Go's `filepath.Glob`, which differ from a shell's: `*` matches a leading dot too, errors in
-//! reading folders count as no match, and what is found comes sorted.
+//! The rules are those of Go's `filepath.Glob`, which differ from a shell's: `*` matches a leading dot too, braces mean
+//! themselves, and what is found comes sorted. Unlike there, a folder that exists and cannot be read is an error: what is
+//! in it would be missed without a word.
 
 use std::path::{Path, PathBuf};
 
 /// A pattern that is none: a `[` without its end, or a backslash at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error in pattern")]
-pub(crate) struct BadPattern;
+struct BadPattern;
+
+/// Why a pattern names no files.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GlobError {
+    /// It is malformed.
+    #[error("syntax error in pattern")]
+    Pattern,
+    /// A folder on the way cannot be read.
+    #[error("{}: {source}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl From<BadPattern> for GlobError {
+    fn from(_: BadPattern) -> Self {
+        GlobError::Pattern
+    }
+}
 
 /// Paths that `pattern` names now. A pattern without special characters names the path if it exists.
 ///
 /// # Errors
-/// When the pattern is malformed.
-pub(crate) fn glob(pattern: &str) -> Result<Vec<PathBuf>, BadPattern> {
+/// When the pattern is malformed, or a folder cannot be read.
+pub fn glob(pattern: &str) -> Result<Vec<PathBuf>, GlobError> {
     matches(pattern, "")?;
     expand(Path::new(pattern))
 }
 
-fn expand(pattern: &Path) -> Result<Vec<PathBuf>, BadPattern> {
+fn expand(pattern: &Path) -> Result<Vec<PathBuf>, GlobError> {
     let text = pattern.to_string_lossy();
     if !has_meta(&text) {
         return Ok(if pattern.symlink_metadata().is_ok() {
@@ -46,7 +70,7 @@ fn expand(pattern: &Path) -> Result<Vec<PathBuf>, BadPattern> {
             &folder
         };
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(listed).into_iter().flatten().flatten() {
+        for entry in entries(listed)? {
             if matches(&name, &entry.file_name().to_string_lossy())? {
                 found.push(folder.join(entry.file_name()));
             }
@@ -55,6 +79,19 @@ fn expand(pattern: &Path) -> Result<Vec<PathBuf>, BadPattern> {
         paths.append(&mut found);
     }
     Ok(paths)
+}
+
+/// What a folder holds; nothing where there is no folder.
+fn entries(folder: &Path) -> Result<Vec<std::fs::DirEntry>, GlobError> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let read = std::fs::read_dir(folder).and_then(Iterator::collect);
+    match read {
+        Err(source) if !matches!(source.kind(), NotFound | NotADirectory) => Err(GlobError::Folder {
+            path: folder.to_owned(),
+            source,
+        }),
+        read => Ok(read.unwrap_or_default()),
+    }
 }
 
 fn has_meta(text: &str) -> bool {

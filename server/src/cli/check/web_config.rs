@@ -1,0 +1,51 @@
+//! `check web-config`: files for `--web.config.file`, and the certificates that they name.
+
+use std::path::PathBuf;
+
+use clap::{ArgMatches, Command};
+
+use super::{FAILURE, files, files_arg};
+use crate::cli::render::{color, err};
+use crate::config::web::{WebConfig, WebConfigError, tls};
+
+pub(super) fn command() -> Command {
+    Command::new("web-config")
+        .about("Check web configuration files: TLS, users, headers")
+        .arg(files_arg("Web configuration files").required(true))
+}
+
+/// Which files.
+pub(crate) struct WebConfigArgs {
+    files: Vec<PathBuf>,
+}
+
+impl WebConfigArgs {
+    pub(super) fn new(matches: &ArgMatches) -> Self {
+        WebConfigArgs {
+            files: files(matches),
+        }
+    }
+}
+
+/// Checks; the exit code.
+pub(crate) fn web_config(args: &WebConfigArgs) -> u8 {
+    let mut code = 0;
+    for file in &args.files {
+        let checked = WebConfig::load(file).and_then(|config| {
+            // What it names is read as for serving.
+            config.tls.as_ref().map(tls::server).transpose()?;
+            Ok::<_, WebConfigError>(())
+        });
+        match checked {
+            Ok(()) => err(format_args!("{} SUCCESS", file.display())),
+            Err(error) => {
+                err(format_args!("{} FAILED: {error}", file.display()));
+                if let Some(place) = error.render(color()) {
+                    err(place);
+                }
+                code = FAILURE;
+            }
+        }
+    }
+    code
+}
