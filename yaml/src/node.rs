@@ -1,12 +1,23 @@
 //! A YAML document as a tree that remembers where everything stands.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
+use model::stack::{deep, with_bytes};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Spanned;
 
 use crate::error::YamlError;
+
+/// Deepest nesting of lists and mappings; configurations have some ten levels.
+const NESTING_MAX: usize = 100;
+
+/// Marks that open a collection and are open at a time, beyond which a text is not even handed to the reader. Texts in
+/// quotes are not told apart, hence more than [`NESTING_MAX`].
+const MARKS_OPEN_MAX: usize = 1000;
+/// Stack for the reader: what it takes for that many.
+const READER_STACK_BYTES: usize = 64 << 20;
 
 /// Where a node stands in its file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -218,12 +229,78 @@ pub fn parse_all(path: &str, text: &str) -> Result<Vec<Document>, YamlError> {
         legacy_octal_numbers: true,
         non_finite_float_policy: serde_yaml::NonFiniteFloatPolicy::PassThrough,
     };
-    let raw: Vec<Spanned<Raw>> = serde_yaml::from_multiple_with_options(text, options)
-        .map_err(|error| YamlError::from_reader(path, &shared, &error))?;
+    if let Some(offset) = too_deep(text) {
+        return Err(nested_too_deep(path, &shared, offset));
+    }
+    // The reader recurses, too.
+    let raw: Vec<Spanned<Raw>> = with_bytes(READER_STACK_BYTES, || {
+        serde_yaml::from_multiple_with_options(text, options)
+    })
+    .map_err(|error| YamlError::from_reader(path, &shared, &error))?;
     Ok(raw
         .into_iter()
         .map(|root| Document::new(path, shared.clone(), to_node(root, text), false))
         .collect())
+}
+
+/// Where a text opens more collections than the reader could bear: brackets and braces within each other, lines that are
+/// indented more and more, or dashes and question marks behind each other.
+fn too_deep(text: &str) -> Option<usize> {
+    let (mut flow, mut offset) = (0_usize, 0);
+    let mut indents: Vec<usize> = Vec::new();
+    for line in text.split_inclusive('\n') {
+        let content = line.trim_start_matches(' ');
+        let indent = line.len() - content.len();
+        if !content.trim().is_empty() {
+            while indents.last().is_some_and(|last| *last >= indent) {
+                indents.pop();
+            }
+            indents.push(indent);
+        }
+        let mut rest = content;
+        let mut marks = 0;
+        while let Some(behind) = ["- ", "? "].iter().find_map(|mark| rest.strip_prefix(mark)) {
+            rest = behind.trim_start_matches(' ');
+            marks += 1;
+        }
+        for (at, byte) in line.bytes().enumerate() {
+            match byte {
+                b'[' | b'{' => flow += 1,
+                b']' | b'}' => flow = flow.saturating_sub(1),
+                _ => continue,
+            }
+            if flow > MARKS_OPEN_MAX {
+                return Some(offset + at);
+            }
+        }
+        if marks + indents.len() > MARKS_OPEN_MAX {
+            return Some(offset + indent);
+        }
+        offset += line.len();
+    }
+    None
+}
+
+fn nested_too_deep(path: &str, text: &Arc<str>, offset: usize) -> YamlError {
+    let before = &text[..offset];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let position = Position {
+        line: 1 + before.matches('\n').count() as u32,
+        column: 1 + before[line_start..].chars().count() as u32,
+        offset,
+        bytes: 1,
+    };
+    let document = Document {
+        path: path.to_owned(),
+        is_json: false,
+        text: text.clone(),
+        root: Node {
+            kind: NodeKind::Sequence(Vec::new()),
+            position,
+        },
+    };
+    let message = format!("lists and mappings are nested more than {NESTING_MAX} levels deep");
+    YamlError::new(&document, position, message)
 }
 
 /// What the YAML reader gives before positions and texts are looked up.
@@ -270,9 +347,37 @@ fn to_node(raw: Spanned<Raw>, text: &str) -> Node {
     Node { kind, position }
 }
 
+thread_local! {
+    /// Collections around the one that is being read: values of lists and mappings are read by way of types that cannot
+    /// hand it on.
+    static NESTING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One more collection, until it is dropped.
+struct Nested;
+
+impl Nested {
+    fn begin<E: serde::de::Error>() -> Result<Self, E> {
+        let nesting = NESTING.get();
+        if nesting == NESTING_MAX {
+            return Err(E::custom(format_args!(
+                "lists and mappings are nested more than {NESTING_MAX} levels deep"
+            )));
+        }
+        NESTING.set(nesting + 1);
+        Ok(Nested)
+    }
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        NESTING.set(NESTING.get() - 1);
+    }
+}
+
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
+        deep(|| deserializer.deserialize_any(RawVisitor))
     }
 }
 
@@ -317,6 +422,7 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let _nested = Nested::begin()?;
         let mut items = Vec::new();
         while let Some(item) = access.next_element()? {
             items.push(item);
@@ -325,6 +431,7 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let _nested = Nested::begin()?;
         let mut pairs = Vec::new();
         while let Some(pair) = access.next_entry()? {
             pairs.push(pair);

@@ -292,3 +292,46 @@ fn a_misspelt_action_is_guessed() {
         "{error}"
     );
 }
+
+/// Whatever a file nests, and however deep, it is read or refused on the stack of a thread that a server starts.
+#[test]
+fn nesting_is_bounded() {
+    const STACK_BYTES: usize = 1 << 20;
+    let work = || {
+        for many in [99, 1_000, 200_000] {
+            let indented: String = (0..many.min(2_000))
+                .map(|level| format!("{}a:\n", " ".repeat(level)))
+                .collect();
+            for (what, text) in [
+                (
+                    "lists",
+                    format!("a: {}{}\n", "[".repeat(many - 1), "]".repeat(many - 1)),
+                ),
+                (
+                    "mappings",
+                    format!("{}1{}\n", "{a: ".repeat(many), "}".repeat(many)),
+                ),
+                ("dashes", format!("{}x\n", "- ".repeat(many))),
+                ("questions", format!("{}x\n", "? ".repeat(many))),
+                ("lines", indented),
+                ("open lists", "[".repeat(many)),
+                ("open mappings", "{a: ".repeat(many)),
+            ] {
+                let read = narthex_yaml::parse("deep.yml", &text);
+                let closed = !what.starts_with("open");
+                if many < 100 && closed {
+                    read.unwrap_or_else(|error| panic!("{what}: {error}"));
+                } else if let Err(error) = read {
+                    assert!(
+                        !closed || error.to_string().contains("deep") || error.to_string().contains("limit"),
+                        "{what}: {error}"
+                    );
+                } else {
+                    panic!("{what}: {many} levels are read");
+                }
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work);
+    thread.expect("a thread").join().expect("no overflow");
+}
