@@ -4,7 +4,8 @@
 const LETTERS_MAX: usize = 128;
 
 /// The known word that is nearest to `word`, if it is near enough to have been meant: one change in three letters is a
-/// slip, more is another word. Of several equally near ones the first in alphabetical order.
+/// slip, more is another word. Of several equally near ones one that goes on where `word` ends, then the first in
+/// alphabetical order.
 ///
 /// ```
 /// use narthex_model::nearest::nearest;
@@ -19,10 +20,10 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
     let changes_max = (letters / 3).max(1);
     known
         .into_iter()
-        .map(|known| (distance(word, known), known))
-        .filter(|(changes, _)| *changes <= changes_max)
+        .map(|known| (distance(word, known), !known.starts_with(word), known))
+        .filter(|(changes, ..)| *changes <= changes_max)
         .min()
-        .map(|(_, known)| known)
+        .map(|(.., known)| known)
 }
 
 /// Levenshtein's distance, with a transposition of neighbours as one change.
@@ -52,7 +53,7 @@ mod tests {
 
     #[test]
     fn slips_are_recognised_and_other_words_are_not() {
-        let known = ["rate", "irate", "replace", "sum", "storage.tsdb.path"];
+        let known = ["rad", "rate", "irate", "replace", "sum", "storage.tsdb.path"];
         for (word, meant) in [
             ("rat", Some("rate")),
             ("reate", Some("rate")),

@@ -172,7 +172,9 @@ mod tests {
 
     #[test]
     fn slips_are_recognised() {
-        assert_eq!(nearest("rtae"), None);
+        assert_eq!(nearest("rtae"), Some("rate"));
+        // `rad` is as near, but no beginning of it was written.
+        assert_eq!(nearest("rat"), Some("rate"));
         assert_eq!(nearest("ratee"), Some("rate"));
         assert_eq!(nearest("sum_over_tim"), Some("sum_over_time"));
         assert_eq!(nearest("histogram_quantle"), Some("histogram_quantile"));

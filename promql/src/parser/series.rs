@@ -23,7 +23,9 @@ use super::{ParseOptions, Parser, Step, literal, run};
 use crate::ast::Span;
 
 /// Most values that one series may be written to have.
-pub const SEQUENCE_VALUES_MAX: usize = 1_000_000;
+pub const SEQUENCE_VALUES_MAX: usize = 20_000_000;
+/// Most histograms among them: each takes some hundred bytes.
+const SEQUENCE_HISTOGRAMS_MAX: usize = 1_000_000;
 
 /// One place of a sequence of values.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,8 +137,12 @@ struct Described {
 impl Item {
     fn expand(self, values: &mut Vec<SequenceValue>) -> Result<(), Problem> {
         let (Item::Omitted { times } | Item::Float { times, .. } | Item::Histogram { times, .. }) = self;
-        if times > SEQUENCE_VALUES_MAX - values.len().min(SEQUENCE_VALUES_MAX) {
-            return Err(Problem::TooManyValues(SEQUENCE_VALUES_MAX));
+        let most = match self {
+            Item::Histogram { .. } => SEQUENCE_HISTOGRAMS_MAX,
+            _ => SEQUENCE_VALUES_MAX,
+        };
+        if times > most.saturating_sub(values.len()) {
+            return Err(Problem::TooManyValues(most));
         }
         match self {
             Item::Omitted { times } => values.extend((0..times).map(|_| SequenceValue::Omitted)),
@@ -506,8 +512,12 @@ mod tests {
                 "1:5: parse error: unexpected identifier \"b\" in label set, expected string",
             ),
             (
-                "m 1x1000000",
-                "1:3: parse error: more than 1000000 values in a series",
+                "m 1x20000000",
+                "1:3: parse error: more than 20000000 values in a series",
+            ),
+            (
+                "m _x1 {{}}x999999",
+                "1:7: parse error: more than 1000000 values in a series",
             ),
             (
                 "m {{sum:1 sum:2}}",

@@ -1,6 +1,6 @@
 //! Runs the tests of a file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -156,9 +156,12 @@ impl<'t> Bench<'t> {
             metrics: Arc::new(metrics),
             options: AlertOptions::default(),
         };
-        let mut inputs = Vec::new();
+        let mut inputs = BTreeMap::new();
         for (series, values) in &test.input {
-            inputs.extend(input(&store, series, values)?);
+            if let Some(input) = input(&store, series, values)? {
+                // Compat: of several inputs of one series the last counts, an empty one too (`dup-input-series`).
+                inputs.insert(input.series, input);
+            }
         }
         Ok(Bench {
             file,
@@ -167,7 +170,7 @@ impl<'t> Bench<'t> {
             engine,
             environment,
             groups,
-            inputs,
+            inputs: inputs.into_values().collect(),
         })
     }
 

@@ -61,6 +61,13 @@ fn own_tests_pass() {
 
 /// `fails.txt` has what `fails.yml` says; `UPDATE_EXPECT=1` rewrites it.
 #[test]
+fn inputs_may_be_repeated_and_long() {
+    let report = own("inputs.yml");
+    assert!(report.is_success(), "{}", report.stderr());
+    assert_eq!(report.tests.len(), 2);
+}
+
+#[test]
 fn own_tests_fail() {
     let report = own("fails.yml");
     let folder = crate::testdata().join("unit");
