@@ -1,8 +1,8 @@
 //! A group of rules and one evaluation of it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use model::alert::{Alert, AlertSink};
@@ -12,9 +12,11 @@ use model::storage::{Appender, Queryable};
 use parking_lot::Mutex;
 use promql::value::{Sample, SampleValue};
 use template::Value;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::append::{self, Written};
+use crate::depend::batches;
 use crate::error::EvalError;
 use crate::expand::Context;
 use crate::instrument::{GroupMetrics, RuleMetrics};
@@ -42,6 +44,8 @@ pub struct Environment {
     pub metrics: Arc<RuleMetrics>,
     /// `--rules.alert.*`
     pub options: AlertOptions,
+    /// Rules of all groups that may be evaluated beside others of their group; none where rules go one after the other.
+    pub concurrent_evaluations: Option<Arc<Semaphore>>,
 }
 
 /// The flags `--rules.alert.*`, in milliseconds.
@@ -158,6 +162,8 @@ pub(crate) struct Group {
     /// The latest time of evaluation so far. Before it, which is where a clock that was set back leads, storage refuses
     /// results: that is told once by whoever watches the clock, not at each evaluation.
     newest_ns: AtomicI64,
+    /// Rules that may be evaluated beside each other, once somebody has asked; none where they may not.
+    batches: OnceLock<Option<Vec<Vec<usize>>>>,
 }
 
 impl Group {
@@ -189,6 +195,7 @@ impl Group {
             metrics,
             clock: Mutex::default(),
             newest_ns: AtomicI64::new(i64::MIN),
+            batches: OnceLock::new(),
         }
     }
 
@@ -241,19 +248,34 @@ impl Group {
         *self.stale.lock() = stale;
     }
 
-    /// Evaluates all rules at `at_ns`, one after the other, so that a rule sees what the ones before it gave.
+    /// Evaluates all rules at `at_ns`, so that a rule sees what the ones before it gave: one after the other, or those
+    /// beside each other that do not look at each other.
     pub(crate) fn evaluate(&self, at_ns: i64, environment: &Environment, stop: &CancellationToken) {
         let started = Instant::now();
         let started_at_ns = environment.now_ns();
         self.metrics.iterations.inc();
-        let (mut samples, mut rule_time) = (0, Duration::ZERO);
-        for running in &self.rules {
-            if stop.is_cancelled() {
-                return;
+        let batches = environment.concurrent_evaluations.as_ref().and_then(|turns| {
+            let rules = self.rules.iter().map(|running| &running.rule);
+            Some((turns, self.batches.get_or_init(|| batches(rules)).as_ref()?))
+        });
+        let samples = match batches {
+            Some((turns, batches)) => self.evaluate_batches(batches, turns, at_ns, environment, stop),
+            None => {
+                let rules = self.rules.iter();
+                rules
+                    .take_while(|_| !stop.is_cancelled())
+                    .map(|running| self.evaluate_rule(running, at_ns, environment))
+                    .sum()
             }
-            samples += self.evaluate_rule(running, at_ns, environment);
-            rule_time += running.status.lock().duration;
+        };
+        if stop.is_cancelled() {
+            return;
         }
+        let rule_time: Duration = self
+            .rules
+            .iter()
+            .map(|running| running.status.lock().duration)
+            .sum();
         self.newest_ns.fetch_max(at_ns, Ordering::Relaxed);
         self.metrics.last_samples.set(samples as f64);
         self.mark_stale(at_ns, environment);
@@ -272,6 +294,47 @@ impl Group {
             duration,
             evaluated_at_ns: Some(started_at_ns),
         };
+    }
+
+    /// Evaluates the rules of a batch beside each other as far as there are turns, and the rest here.
+    fn evaluate_batches(
+        &self,
+        batches: &[Vec<usize>],
+        turns: &Semaphore,
+        at_ns: i64,
+        environment: &Environment,
+        stop: &CancellationToken,
+    ) -> usize {
+        let samples = AtomicUsize::new(0);
+        let evaluate = |running: &RunningRule| {
+            let count = self.evaluate_rule(running, at_ns, environment);
+            samples.fetch_add(count, Ordering::Relaxed);
+        };
+        for batch in batches {
+            std::thread::scope(|scope| {
+                // The last has nobody to be beside of but those that have begun.
+                let last = batch.len().saturating_sub(1);
+                for (number, index) in batch.iter().enumerate() {
+                    if stop.is_cancelled() {
+                        return;
+                    }
+                    let running = &self.rules[*index];
+                    let turn = (number < last).then(|| turns.try_acquire().ok()).flatten();
+                    let beside = turn.and_then(|turn| {
+                        let work = move || {
+                            evaluate(running);
+                            drop(turn);
+                        };
+                        let thread = std::thread::Builder::new().name("rule".to_owned());
+                        thread.spawn_scoped(scope, work).ok()
+                    });
+                    if beside.is_none() {
+                        evaluate(running);
+                    }
+                }
+            });
+        }
+        samples.into_inner()
     }
 
     /// Evaluates one rule; gives the number of samples that it produced.

@@ -23,6 +23,7 @@
 
 mod append;
 pub mod check;
+mod depend;
 mod error;
 mod expand;
 pub mod format;

@@ -11,7 +11,7 @@ use model::storage::{Appender, Queryable};
 use parking_lot::Mutex;
 use promql::engine::{CancelHandle, Engine, EngineOptions};
 use supervise::Supervisor;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::flags::FlagValues;
@@ -96,6 +96,10 @@ impl Rooms {
                 clock: clock.clone(),
                 metrics: Arc::new(rules::RuleMetrics::new(&registry)),
                 options: alert_options(options),
+                concurrent_evaluations: options
+                    .rules
+                    .concurrent_evaluations
+                    .map(|max| Arc::new(Semaphore::new(max))),
             },
             rules::Threads::own(options.query.concurrency).map_err(RoomError::Threads)?,
             false,
@@ -165,6 +169,7 @@ impl Rooms {
                 config,
                 flags: self.flags,
                 features: options.features.promql,
+                concurrent_rules: options.features.concurrent_rules,
                 lifecycle_enabled: options.lifecycle,
                 admin_enabled: options.admin,
                 db: self.db.clone(),

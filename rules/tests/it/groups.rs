@@ -1,8 +1,8 @@
 //! What groups write, send and tell.
 
 use model::sample::is_stale_nan;
-use narthex_rules::Health;
 use narthex_rules::state::AlertState;
+use narthex_rules::{Health, Threads};
 
 use crate::world::{START_MS, World};
 
@@ -369,4 +369,29 @@ async fn empty_labels_take_labels_away() {
         alert.labels.to_string(),
         r#"{a="1", alertname="A", b="x", zone="z"}"#
     );
+}
+
+/// Rules that do not look at each other wait for each other here, so they are under way at the same time; the one that
+/// looks at both comes behind them, and one that panics beside others dies alone.
+#[tokio::test(start_paused = true)]
+async fn rules_that_do_not_look_at_each_other_go_beside_each_other() {
+    let world = World::on(Threads::current(), 1);
+    let text = "groups:\n- name: g\n  rules:\n  - record: one\n    expr: meet1\n  - record: two\n    expr: meet2\n  - record: bad\n    \
+                expr: panics\n  - record: three\n    expr: one + two\n";
+    for expr in ["meet1", "meet2", "one + two"] {
+        world.queries.set(expr, &[(&[("job", "a")], 1.0)]);
+    }
+    world.load(text).await.unwrap();
+    world.wait(25).await;
+    let rules = world.group().rules;
+    let health: Vec<Health> = rules.iter().map(|rule| rule.health).collect();
+    assert_eq!(health, [Health::Good, Health::Good, Health::Bad, Health::Good]);
+    let order = world.queries.order();
+    let at = |expr: &str| order.iter().position(|asked| asked == expr).unwrap();
+    assert!(
+        at("one + two") > at("meet1") && at("one + two") > at("meet2"),
+        "{order:?}"
+    );
+    let rounds = world.queries.asked("one + two").len();
+    assert!(rounds >= 2 && order.len() == rounds * 4, "{order:?}");
 }

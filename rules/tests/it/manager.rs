@@ -203,7 +203,7 @@ fn rules_have_threads_of_their_own() {
     runtime.block_on(async {
         let (let_go, held) = std::sync::mpsc::channel::<()>();
         let holding = tokio::task::spawn_blocking(move || held.recv());
-        let world = World::on(Threads::own(1).unwrap());
+        let world = World::on(Threads::own(1).unwrap(), 0);
         let text = "groups:\n- name: g\n  interval: 20ms\n  rules: [{record: r, expr: up}]\n";
         world.load(text).await.unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(60);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use metrics::{Format, Registry};
@@ -16,6 +16,7 @@ use narthex_rules::{
 use promql::ast::Expr;
 use promql::value::{Sample, SampleValue};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 use crate::store::Store;
 
@@ -30,6 +31,8 @@ pub(crate) type Vector = Vec<(Labels, f64)>;
 pub(crate) struct Queries {
     answers: Arc<Mutex<HashMap<String, Option<Vector>>>>,
     asked: Arc<Mutex<Vec<(String, i64)>>>,
+    /// Queries that wait for another one, and those that have met one.
+    meeting: Arc<(Mutex<u32>, Condvar)>,
 }
 
 impl Queries {
@@ -45,6 +48,25 @@ impl Queries {
 
     pub(crate) fn fail(&self, expr: &str) {
         self.answers.lock().unwrap().insert(expr.to_owned(), None);
+    }
+
+    /// Waits until another query is here as well.
+    fn meet(&self) {
+        let (here, changed) = &*self.meeting;
+        let mut here = here.lock().unwrap();
+        *here += 1;
+        changed.notify_all();
+        let goal = here.next_multiple_of(2);
+        let (_here, waited) = changed
+            .wait_timeout_while(here, Duration::from_secs(60), |here| *here < goal)
+            .unwrap();
+        assert!(!waited.timed_out(), "nobody came");
+    }
+
+    /// What was asked for, in order.
+    pub(crate) fn order(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().map(|(text, _)| text.clone()).collect()
     }
 
     /// Times at which `expr` was asked for.
@@ -66,6 +88,9 @@ impl QuerySource for Queries {
     fn query_text(&self, text: &str, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
         self.asked.lock().unwrap().push((text.to_owned(), at_ms));
         assert!(text != "panics", "as prepared");
+        if text.starts_with("meet") {
+            self.meet();
+        }
         let answer = self
             .answers
             .lock()
@@ -159,14 +184,14 @@ pub(crate) struct World {
 impl World {
     /// A world whose manager has started.
     pub(crate) fn new() -> Self {
-        World::on(Threads::current())
+        World::on(Threads::current(), 0)
     }
 
-    /// A world whose rules run on `threads`.
-    pub(crate) fn on(threads: Threads) -> Self {
+    /// A world whose rules run on `threads`, so many beside others of their group.
+    pub(crate) fn on(threads: Threads, concurrent: usize) -> Self {
         let (queries, store, sent, registry) = Default::default();
         let clock = Arc::new(RuntimeClock::new());
-        let manager = manager(&queries, &store, &sent, &registry, &clock, threads);
+        let manager = manager(&queries, &store, &sent, &registry, &clock, threads, concurrent);
         World {
             queries,
             store,
@@ -190,6 +215,7 @@ impl World {
             &self.registry,
             &self.clock,
             Threads::current(),
+            0,
         );
     }
 
@@ -252,6 +278,7 @@ fn manager(
     registry: &Registry,
     clock: &Arc<RuntimeClock>,
     threads: Threads,
+    concurrent: usize,
 ) -> Manager {
     let environment = Environment {
         source: Arc::new(queries.clone()),
@@ -261,6 +288,7 @@ fn manager(
         clock: clock.clone(),
         metrics: Arc::new(RuleMetrics::new(registry)),
         options: AlertOptions::default(),
+        concurrent_evaluations: (concurrent > 0).then(|| Arc::new(Semaphore::new(concurrent))),
     };
     let manager = Manager::new(environment, threads, false);
     manager.start();

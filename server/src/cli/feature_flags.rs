@@ -13,6 +13,8 @@ pub(crate) struct FeatureFlags {
     pub(crate) xor2_floats: bool,
     /// `extra_scrape_metrics` is on where the configuration does not name it.
     pub(crate) extra_scrape_metrics: bool,
+    /// Rules of a group that do not look at each other are evaluated beside each other.
+    pub(crate) concurrent_rules: bool,
     /// As `--config.auto-reload`.
     pub(crate) auto_reload: bool,
     /// Names without an effect, and why.
@@ -46,6 +48,7 @@ impl FeatureFlags {
             "xor2-encoding" => &mut self.xor2_floats,
             "extra-scrape-metrics" => &mut self.extra_scrape_metrics,
             "auto-reload-config" => &mut self.auto_reload,
+            "concurrent-rule-eval" => &mut self.concurrent_rules,
             name => {
                 match without_effect(name) {
                     Some(why) => self.without_effect.push((name.to_owned(), why)),
@@ -75,7 +78,6 @@ fn without_effect(name: &str) -> Option<&'static str> {
         "auto-gomaxprocs" | "auto-gomemlimit" => "there is no Go runtime to steer",
         "old-ui" => "there is one page only",
         "delayed-compaction" => "a block is written as soon as the head is full",
-        "concurrent-rule-eval" => "the rules of a group are evaluated one after the other",
         "search-api" => "the search API is not in this version",
         "otlp-deltatocumulative" | "otlp-native-delta-ingestion" => {
             "the OTLP receiver is not in this version"

@@ -113,7 +113,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "rules.alert.for-outage-tolerance", Duration("1h"), Served, "Longest outage after which the `for` state of alerts is restored.";
     "rules.alert.for-grace-period", Duration("10m"), Served, "Shortest time between a restart and a restored alert's firing, for alerts with a longer `for`.";
     "rules.alert.resend-delay", Duration("1m"), Served, "Shortest time before an alert is sent again.";
-    "rules.max-concurrent-evals", Number("4"), Accepted("the rules of a group are evaluated one after the other"), "Most independent rules evaluated at the same time.";
+    "rules.max-concurrent-evals", Number("4"), Served, "Most rules evaluated beside others of their group under --enable-feature=concurrent-rule-eval.";
     "scrape.adjust-timestamps", Switch(true), Served, "Move timestamps of scrapes by up to the tolerance, so that they lie at even distances and compress better.";
     "scrape.timestamp-tolerance", Duration("2ms"), Served, "How far timestamps of scrapes may be moved.";
     "scrape.discovery-reload-interval", Duration("5s"), Served, "Shortest time between two changes of the targets.";

@@ -123,6 +123,8 @@ pub(crate) struct RuleOptions {
     pub(crate) outage_tolerance: Duration,
     pub(crate) grace_period: Duration,
     pub(crate) resend_delay: Duration,
+    /// Rules evaluated beside others of their group; none without the feature.
+    pub(crate) concurrent_evaluations: Option<usize>,
 }
 
 /// Flags of queries.
@@ -176,6 +178,8 @@ impl ServeOptions {
             path => path.trim_matches('/').to_owned(),
         };
         let auto_reload = read.switch("config.auto-reload") || features.auto_reload;
+        let concurrent_evaluations = read.number("rules.max-concurrent-evals");
+        let concurrent_evaluations = features.concurrent_rules.then_some(concurrent_evaluations);
         let memory = QueryMemory::new(
             read.memory("query.max-memory"),
             read.memory("query.max-total-memory"),
@@ -208,6 +212,7 @@ impl ServeOptions {
                 outage_tolerance: read.duration("rules.alert.for-outage-tolerance"),
                 grace_period: read.duration("rules.alert.for-grace-period"),
                 resend_delay: read.duration("rules.alert.resend-delay"),
+                concurrent_evaluations,
             },
             adjust_timestamps: read
                 .switch("scrape.adjust-timestamps")

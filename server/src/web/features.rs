@@ -115,7 +115,7 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
         "promql": phrases,
         "promql_functions": functions,
         "promql_operators": operators,
-        "rules": { "concurrent_rule_eval": false, "keep_firing_for": true, "query_offset": true },
+        "rules": { "concurrent_rule_eval": state.concurrent_rules, "keep_firing_for": true, "query_offset": true },
         "service_discovery_providers": { "file": true, "static": true },
         "tsdb": { "isolation": true, "native_histograms": true },
         "ui": { "ui_v2": false, "ui_v3": false },

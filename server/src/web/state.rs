@@ -73,6 +73,7 @@ pub(crate) struct StatusState {
     pub(crate) config: Arc<ArcSwap<ConfigStatus>>,
     pub(crate) flags: FlagValues,
     pub(crate) features: promql::engine::Features,
+    pub(crate) concurrent_rules: bool,
     pub(crate) lifecycle_enabled: bool,
     pub(crate) admin_enabled: bool,
     pub(crate) db: Arc<tsdb::db::Db>,

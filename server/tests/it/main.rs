@@ -13,6 +13,7 @@ mod golden;
 mod harness;
 mod http;
 mod limits;
+mod reload;
 mod restart;
 mod swap;
 mod tools;
