@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::labels::LabelsBuilder;
@@ -20,6 +21,26 @@ const DEFAULT_REFRESH_INTERVAL: yaml::Duration = yaml::Duration::from_ms(5 * 60_
 const SETTLE: Duration = Duration::from_millis(50);
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// Files that could not be read, over all mechanisms.
+static READ_ERRORS: AtomicU64 = AtomicU64::new(0);
+/// Folders that could not be watched.
+static WATCH_ERRORS: AtomicU64 = AtomicU64::new(0);
+
+/// Registers what is counted of files.
+pub(crate) fn register_metrics(registry: &metrics::Registry) {
+    let read = |count: &'static AtomicU64| move || count.load(Ordering::Relaxed) as f64;
+    registry.counter_fn(
+        "prometheus_sd_file_read_errors_total",
+        "The number of File-SD read errors.",
+        read(&READ_ERRORS),
+    );
+    registry.counter_fn(
+        "prometheus_sd_file_watcher_errors_total",
+        "The number of File-SD errors caused by filesystem watch failures.",
+        read(&WATCH_ERRORS),
+    );
+}
 
 /// Which files, and how often they are read again even when no change was seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -215,7 +236,10 @@ fn refresh_known(
                 groups.append(&mut found);
             }
             // What the file said before stays.
-            Err(error) => tracing::error!(%error, "Error reading file"),
+            Err(error) => {
+                READ_ERRORS.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "Error reading file");
+            }
         }
     }
     let vanished: Vec<PathBuf> = known
@@ -251,6 +275,7 @@ fn watch(config: &FileConfig, changed: mpsc::Sender<()>) -> Option<RecommendedWa
         .ok()?;
     for folder in config.folders() {
         if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+            WATCH_ERRORS.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(%error, folder = %folder.display(), "Error adding file watch");
         }
     }

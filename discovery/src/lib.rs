@@ -23,6 +23,29 @@ pub use file::{FileConfig, FileError, read_groups};
 pub use manager::{Manager, Snapshot};
 pub use static_groups::StaticConfig;
 
+/// Registers what is counted of all mechanisms, and how many targets are found for each job. `found` are the pictures of
+/// the managers, by what they are for: `scrape`, `notify`.
+pub fn register_metrics(
+    registry: &metrics::Registry,
+    found: Vec<(&'static str, tokio::sync::watch::Receiver<Snapshot>)>,
+) {
+    file::register_metrics(registry);
+    registry.collect(move |collected| {
+        let family = collected.family(
+            "prometheus_sd_discovered_targets",
+            metrics::Kind::Gauge,
+            "Current number of discovered targets.",
+        );
+        for (name, snapshot) in &found {
+            let snapshot = snapshot.borrow().clone();
+            for (job, groups) in snapshot.iter() {
+                let targets: usize = groups.iter().map(|group| group.targets.len()).sum();
+                family.sample(&[("config", job), ("name", name)], targets as f64);
+            }
+        }
+    });
+}
+
 /// Targets that were found together and share labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetGroup {

@@ -1,6 +1,7 @@
 //! Templates in labels and annotations of alerts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::labels::Labels;
 use promql::value::SampleValue;
@@ -8,6 +9,25 @@ use template::alert::{AlertData, FUNCTIONS, PREFIX};
 use template::{CallError, Dialect, Host, ParseError, QuerySample, TemplateSet, Value};
 
 use crate::source::{Asker, QuerySource};
+
+/// Templates that were expanded, and those that could not be.
+static EXPANSIONS: AtomicU64 = AtomicU64::new(0);
+static FAILURES: AtomicU64 = AtomicU64::new(0);
+
+/// Registers what is counted of templates.
+pub(crate) fn register_metrics(registry: &metrics::Registry) {
+    let read = |count: &'static AtomicU64| move || count.load(Ordering::Relaxed) as f64;
+    registry.counter_fn(
+        "prometheus_template_text_expansions_total",
+        "The total number of template text expansions.",
+        read(&EXPANSIONS),
+    );
+    registry.counter_fn(
+        "prometheus_template_text_expansion_failures_total",
+        "The total number of template text expansion failures.",
+        read(&FAILURES),
+    );
+}
 
 /// A label's or annotation's text, ready to be expanded any number of times.
 pub(crate) struct Template {
@@ -47,9 +67,11 @@ impl Template {
         let Some(Parsed { name, set }) = &self.parsed else {
             return self.text.clone();
         };
+        EXPANSIONS.fetch_add(1, Ordering::Relaxed);
         match set.execute(name, data.clone(), host) {
             Ok(text) => text,
             Err(error) => {
+                FAILURES.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(alert = %name, %error, "Expanding alert template failed");
                 format!("<error expanding template: error executing template {name}: {error}>")
             }

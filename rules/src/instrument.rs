@@ -41,6 +41,7 @@ pub(crate) struct GroupMetrics {
 impl RuleMetrics {
     /// Registers them.
     pub fn new(registry: &Registry) -> Self {
+        crate::expand::register_metrics(registry);
         let buckets: &[f64] = &[0.01, 0.1, 1.0, 10.0];
         let group: &[&str] = &["rule_group"];
         let counter = |name: &str, help: &str| registry.counter_vec(name, help, group);

@@ -145,6 +145,8 @@ impl Pool {
         metrics.sync_length.with(&job).observe(length);
         metrics.sync_length_histogram.with(&job).observe(length);
         metrics.pool_syncs.with(&job).inc();
+        // Compat: it counts from the first sync on, failed or not (reports/self-metrics).
+        metrics.sync_failed.with(&job);
         ended
     }
 

@@ -12,6 +12,7 @@ use crate::web::state::{AlertingState, QueryState, Site, StartState, StatusState
 
 /// Registers them; values are read when somebody scrapes us.
 pub(crate) fn register(registry: &Registry, site: &Site) {
+    site.query.queries.register_metrics(registry);
     // The registry is a part of the site: it must not hold it.
     let (query, alerting) = (Arc::downgrade(&site.query), Arc::downgrade(&site.alerting));
     let (status, start) = (Arc::downgrade(&site.status), Arc::downgrade(&site.start));

@@ -21,11 +21,11 @@ use crate::queries::{Queries, RuleQueries};
 use crate::reload::{self, ConfigStatus, EncodingError, ReloadRequest, Reloader};
 use crate::storage::{self, StoreError};
 use crate::version::USER_AGENT;
-use crate::web::FederationMetrics;
 use crate::web::state::{
     AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
     StatusState, TargetState,
 };
+use crate::web::{AskedMetrics, FederationMetrics};
 
 /// Why a room cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -281,6 +281,7 @@ fn page_state(options: &ServeOptions, external_url: &url::Url, registry: &metric
         },
         external_path: external_url.path().trim_end_matches('/').to_owned(),
         metrics: registry.clone(),
+        asked: AskedMetrics::new(registry),
     }
 }
 

@@ -205,6 +205,18 @@ impl Server {
         let rule_queries = rooms.rule_queries.clone();
         let site = rooms.site(&options, status, reload);
         instrument::register(&site.pages.metrics, &site);
+        let registry = &site.pages.metrics;
+        let found = [
+            ("scrape", reloader.scrape_discovery.lock().subscribe()),
+            ("notify", reloader.notify_discovery.lock().subscribe()),
+        ];
+        discovery::register_metrics(registry, found.into());
+        registry
+            .gauge(
+                "prometheus_notifications_queue_capacity",
+                "The capacity of the alert notifications queue.",
+            )
+            .set(options.queue_capacity as f64);
         Ok(Server {
             options,
             own_address,

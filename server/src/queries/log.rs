@@ -89,20 +89,22 @@ impl QueryLog {
         self.0.load().is_some()
     }
 
-    /// Adds a line. A log that cannot be written does not disturb queries.
+    /// Adds a line; false when it could not be written, which does not disturb queries.
     pub(super) fn write(
         &self,
         question: &Question<'_>,
         result: &Result<QueryOutput, QueryError>,
         times: &QueryTimes,
-    ) {
+    ) -> bool {
         if let Some(log) = &*self.0.load() {
             let mut line = line(question, result, times, Timestamp::now());
             line.push('\n');
             if let Err(error) = log.0.lock().write_all(line.as_bytes()) {
                 tracing::debug!(%error, "A query is not logged");
+                return false;
             }
         }
+        true
     }
 }
 

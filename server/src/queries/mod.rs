@@ -4,6 +4,7 @@
 //! behind dashboards.
 
 mod active;
+mod instrument;
 mod log;
 mod rules;
 mod stats;
@@ -13,7 +14,7 @@ pub(crate) use rules::RuleQueries;
 pub(crate) use stats::{QueryTimes, StatsJson};
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use model::storage::Queryable;
@@ -22,6 +23,7 @@ use promql::engine::{Engine, EvalTime, QueryError, QueryOptions, QueryOutput};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use active::{ActiveEntry, ActiveQueries};
+use instrument::QueryMetrics;
 
 /// What a query was doing when its time was over before it began.
 const QUEUE: &str = "query queue";
@@ -33,6 +35,8 @@ pub(crate) struct Queries {
     pub(crate) log: QueryLog,
     lanes: [Lane; 2],
     active: Arc<ActiveQueries>,
+    /// Set when metrics are registered.
+    metrics: OnceLock<QueryMetrics>,
 }
 
 /// Slots for one kind of query.
@@ -98,7 +102,14 @@ impl Queries {
             log: QueryLog::default(),
             lanes: [lane(), lane()],
             active: Arc::new(ActiveQueries::open(data, 2 * concurrency)),
+            metrics: OnceLock::new(),
         }
+    }
+
+    /// Registers what is counted of queries.
+    pub(crate) fn register_metrics(&self, registry: &metrics::Registry) {
+        // Registering twice keeps the first handles.
+        let _ = self.metrics.set(QueryMetrics::new(registry));
     }
 
     /// Most requests at a time.
@@ -173,7 +184,13 @@ impl Queries {
             waited: turn.waited,
             total: turn.waited + begin.elapsed(),
         };
-        self.log.write(&question, &result, &times);
+        let logged = self.log.write(&question, &result, &times);
+        if let Some(metrics) = self.metrics.get() {
+            if let Ok(output) = &result {
+                metrics.observe(&output.stats, &times);
+            }
+            metrics.log_failures.add_count(u64::from(!logged));
+        }
         result
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use metrics::{Kind, Value};
+use metrics::{Counter, Gauge, Kind, Value};
 
 use super::answer::blocking;
 use super::families::{ClassicHistogram, Encoding, Family, FamilyKind, Format, Metric, MetricValue};
@@ -20,6 +20,8 @@ pub(super) async fn metrics(State(state): State<Arc<PageState>>, headers: Header
         .unwrap_or("");
     let format = Format::negotiate(accept);
     let registry = state.metrics.clone();
+    state.asked.in_flight.add(1.0);
+    let _asked = InFlight(state.asked.in_flight.clone());
     let body = blocking(move || {
         // Names are ours: none needs escaping.
         if format.encoding == Encoding::Text {
@@ -37,9 +39,48 @@ pub(super) async fn metrics(State(state): State<Arc<PageState>>, headers: Header
         });
         Ok(body)
     });
-    match body.await {
+    let answer = match body.await {
         Ok(body) => ([(CONTENT_TYPE, format.content_type())], body).into_response(),
         Err(error) => error.into_response(),
+    };
+    state.asked.requests.with(&[answer.status().as_str()]).inc();
+    answer
+}
+
+/// What is counted of these answers.
+pub(crate) struct AskedMetrics {
+    in_flight: Gauge,
+    requests: metrics::Family<Counter>,
+}
+
+impl AskedMetrics {
+    /// Registers them.
+    pub(crate) fn new(registry: &metrics::Registry) -> Self {
+        let requests = registry.counter_vec(
+            "promhttp_metric_handler_requests_total",
+            "Total number of scrapes by HTTP status code.",
+            &["code"],
+        );
+        // Compat: these count from the start.
+        for code in ["200", "500", "503"] {
+            requests.with(&[code]);
+        }
+        AskedMetrics {
+            in_flight: registry.gauge(
+                "promhttp_metric_handler_requests_in_flight",
+                "Current number of scrapes being served.",
+            ),
+            requests,
+        }
+    }
+}
+
+/// An answer that is being made.
+struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.add(-1.0);
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) use cors::Cors;
 pub(crate) use cross_site::Trust;
 pub(crate) use federate::FederationMetrics;
 use http_metrics::HttpMetrics;
+pub(crate) use metrics_page::AskedMetrics;
 use paths::Paths;
 use state::Site;
 pub(crate) use status::OWN_VERSION;

@@ -11,7 +11,7 @@ use supervise::Supervisor;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::FederationMetrics;
+use super::{AskedMetrics, FederationMetrics};
 use crate::cli::flags::FlagValues;
 use crate::queries::Queries;
 use crate::reload::{ConfigStatus, ReloadRequest};
@@ -117,6 +117,7 @@ pub(crate) struct PageState {
     /// The same as the outside knows it, where something in front of this server changes it.
     pub(crate) external_path: String,
     pub(crate) metrics: metrics::Registry,
+    pub(crate) asked: AskedMetrics,
 }
 
 macro_rules! areas {

@@ -499,3 +499,96 @@ async fn the_newest_samples_are_federated() {
         assert!(!answer.bytes().await.expect("a body").is_empty());
     }
 }
+
+/// Metrics of the reference that stand for nothing here: its language's runtime, its ways of sending and receiving, mechanisms
+/// and parts that are not there.
+const NOT_OURS: [&str; 34] = [
+    "go_",
+    "net_conntrack_",
+    "prometheus_api_notification_",
+    "prometheus_notifications_latency_",
+    "prometheus_remote_",
+    "prometheus_sd_azure_",
+    "prometheus_sd_consul_",
+    "prometheus_sd_dns_",
+    "prometheus_sd_failed_configs",
+    "prometheus_sd_file_scan_duration_seconds",
+    "prometheus_sd_http_",
+    "prometheus_sd_kubernetes_",
+    "prometheus_sd_kuma_",
+    "prometheus_sd_last_update_timestamp_seconds",
+    "prometheus_sd_linode_",
+    "prometheus_sd_nomad_",
+    "prometheus_sd_received_updates_total",
+    "prometheus_sd_updates_",
+    "prometheus_target_scrape_pool_symboltable_items",
+    "prometheus_treecache_",
+    "prometheus_tsdb_clean_start",
+    "prometheus_tsdb_compaction_populating_block",
+    "prometheus_tsdb_compactions_skipped_total",
+    "prometheus_tsdb_head_appenders_created_total",
+    "prometheus_tsdb_head_native_histogram_buckets",
+    "prometheus_tsdb_head_series_not_found_total",
+    "prometheus_tsdb_mmap_chunks_total",
+    "prometheus_tsdb_sample_ooo_delta",
+    "prometheus_tsdb_selected_series_",
+    "prometheus_tsdb_snapshot_replay_error_total",
+    "prometheus_tsdb_symbol_table_size_bytes",
+    "prometheus_tsdb_vertical_compactions_total",
+    "prometheus_tsdb_wal_completed_pages_total",
+    "prometheus_tsdb_wal_",
+];
+
+#[tokio::test]
+async fn what_is_counted_has_the_references_names_types_and_labels() {
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(
+        folder.path().join("r.yml"),
+        "groups: [{name: g, rules: [{record: 'j:up', expr: up}]}]",
+    )
+    .expect("rules");
+    // A port that nobody listens on: what is counted of destinations and groups is there once they are configured.
+    let config = format!(
+        "{CONFIG}rule_files: [r.yml]\nalerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:1']}}]}}]}}\n"
+    );
+    let server = Server::start(folder.path(), &config, &[]).await;
+    server.wait_for("j:up", |found| !found.is_empty()).await;
+    let (_, text) = server.get("/metrics").await;
+    for name in [
+        "prometheus_sd_discovered_targets{config=\"self\",name=\"scrape\"} 1",
+        "prometheus_target_sync_failed_total{scrape_job=\"self\"} 0",
+        "prometheus_notifications_queue_capacity 10000",
+        "prometheus_template_text_expansion_failures_total 0",
+        "prometheus_tsdb_checkpoint_deletions_failed_total 0",
+        "prometheus_tsdb_wal_truncations_failed_total 0",
+        "prometheus_engine_query_duration_seconds_sum{slice=\"inner_eval\"}",
+        "prometheus_http_requests_total{code=\"200\",handler=\"/api/v1/label/:name/values\"} 0",
+        "prometheus_sd_file_read_errors_total 0",
+        "prometheus_tsdb_compaction_chunk_samples_sum",
+        "prometheus_build_info{branch=\"narthex-",
+        "promhttp_metric_handler_requests_in_flight 1",
+    ] {
+        assert!(text.contains(&format!("\n{name}")), "{name}");
+    }
+    let Some(reference) = testkit::conformance("api/self-metrics.jsonl") else {
+        return;
+    };
+    let types: std::collections::BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+    for line in std::fs::read_to_string(reference)
+        .expect("conformance data")
+        .lines()
+    {
+        let metric: Value = serde_json::from_str(line).expect("JSON");
+        let name = metric["name"].as_str().expect("a name");
+        match types.get(name) {
+            Some(kind) => assert_eq!(*kind, metric["type"], "{name}"),
+            None => assert!(
+                NOT_OURS.iter().any(|begin| name.starts_with(begin)),
+                "{name} is missing"
+            ),
+        }
+    }
+}

@@ -28,3 +28,4 @@ pub use reader::Block;
 pub use segments::{CHUNKS_DIR, ChunkMeta, SEGMENT_BYTES_MAX, SegmentWriter, Segments};
 pub use tombstones::{TOMBSTONES_FILE, Tombstones};
 pub use writer::{BlockChunk, BlockWriter, TEMPORARY_SUFFIX};
+pub(crate) use writer::{CHUNK_SIZES, ChunkSizes};

@@ -1,8 +1,9 @@
 //! Writes a block: under a temporary name, made durable, then renamed.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use metrics::Histogram;
 use model::columns::Columns;
 use model::labels::Labels;
 use model::storage::StorageError;
@@ -25,6 +26,16 @@ pub struct BlockChunk<'a> {
     /// The chunk.
     pub data: ChunkData<'a>,
 }
+
+/// How large the chunks of new blocks are.
+pub(crate) struct ChunkSizes {
+    pub(crate) samples: Histogram,
+    pub(crate) bytes: Histogram,
+    pub(crate) seconds: Histogram,
+}
+
+/// Where sizes are told, once somebody wants to know. One for the process: blocks are written far below whoever counts.
+pub(crate) static CHUNK_SIZES: OnceLock<ChunkSizes> = OnceLock::new();
 
 /// Writes a block. Dropped before [`BlockWriter::finish`], it removes what it has written.
 pub struct BlockWriter {
@@ -139,6 +150,13 @@ impl BlockWriter {
             let encoding = Encoding::from_byte(chunk.data.encoding).map_err(refuse)?;
             let samples = u64::from(encoding.samples(chunk.data.bytes).map_err(refuse)?);
             stats.num_samples += samples;
+            if let Some(sizes) = CHUNK_SIZES.get() {
+                sizes.samples.observe(samples as f64);
+                sizes.bytes.observe(chunk.data.bytes.len() as f64);
+                sizes
+                    .seconds
+                    .observe((chunk.max_ms - chunk.min_ms) as f64 / 1000.0);
+            }
             if encoding.is_histogram() {
                 stats.num_histogram_samples += samples;
             } else {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use metrics::{Collected, Histogram, Kind, Registry, Summary, exponential_buckets};
 
 use super::{Db, Shared};
+use crate::block::{CHUNK_SIZES, ChunkSizes};
 use crate::head::ByType;
 use crate::wal::Wal;
 
@@ -63,7 +64,25 @@ impl Db {
                 &[],
             ),
         };
+        let sizes = ChunkSizes {
+            samples: registry.histogram(
+                &name("compaction_chunk_samples"),
+                "Samples of the chunks that blocks are written with.",
+                &exponential_buckets(4.0, 1.5, 12),
+            ),
+            bytes: registry.histogram(
+                &name("compaction_chunk_size_bytes"),
+                "Bytes of the chunks that blocks are written with.",
+                &exponential_buckets(32.0, 1.5, 12),
+            ),
+            seconds: registry.histogram(
+                &name("compaction_chunk_range_seconds"),
+                "Time ranges of the chunks that blocks are written with.",
+                &exponential_buckets(100.0, 4.0, 10),
+            ),
+        };
         // Registering twice keeps the first handles.
+        let _ = CHUNK_SIZES.set(sizes);
         let _ = self.shared.durations.set(durations);
         let replay_seconds = self.replay_report().duration.as_secs_f64();
         let corruptions = self.replay_report().damages.len() as f64;
@@ -351,6 +370,29 @@ fn logs(shared: &Shared, out: &mut Out<'_>) {
         "checkpoint_creations_failed_total",
         "Checkpoints that failed.",
         &counters.checkpoints_failed,
+    );
+    let load = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+    let (written, unwritten) = (load(&counters.checkpoints), load(&counters.checkpoints_failed));
+    let unremoved = load(&counters.checkpoint_removals_failed);
+    out.counter(
+        "wal_truncations_total",
+        "Times that the write-ahead log was to become shorter.",
+        written + unwritten,
+    );
+    out.counter(
+        "wal_truncations_failed_total",
+        "Times that it could not.",
+        unwritten + unremoved,
+    );
+    out.counter(
+        "checkpoint_deletions_total",
+        "Times that superseded checkpoints were to be removed.",
+        written,
+    );
+    out.counter(
+        "checkpoint_deletions_failed_total",
+        "Times that they could not.",
+        unremoved,
     );
 }
 

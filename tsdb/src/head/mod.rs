@@ -181,6 +181,8 @@ pub struct HeadCounters {
     pub checkpoints: AtomicU64,
     /// Checkpoints that failed.
     pub checkpoints_failed: AtomicU64,
+    /// Checkpoints whose superseded files could not be removed.
+    pub checkpoint_removals_failed: AtomicU64,
     /// Damaged chunks that were read from the logs again.
     pub chunks_healed: AtomicU64,
     /// Damaged chunks that the logs had nothing of.

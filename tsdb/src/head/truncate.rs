@@ -13,7 +13,8 @@ use super::pages::{PAGE_SERIES, page_of};
 use crate::columns::add_range;
 use crate::select::select;
 use crate::wal::{
-    CheckpointStats, Compressor, TombstoneEntry, encode_tombstones, segments, write_checkpoint,
+    CheckpointStats, Compressor, TombstoneEntry, encode_tombstones, remove_superseded, segments,
+    write_checkpoint,
 };
 use files::Result;
 
@@ -201,7 +202,13 @@ impl Head {
                 self.counters.checkpoints_failed.fetch_add(1, Ordering::Relaxed);
             }
         }
-        written.map(Some)
+        let stats = written?;
+        remove_superseded(&*self.files, &self.wal, upto).inspect_err(|_| {
+            self.counters
+                .checkpoint_removals_failed
+                .fetch_add(1, Ordering::Relaxed);
+        })?;
+        Ok(Some(stats))
     }
 
     /// Marks the samples in `min_ms..=max_ms` of the series that satisfy all matchers as deleted; returns how many

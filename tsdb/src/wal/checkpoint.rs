@@ -105,14 +105,22 @@ pub fn write_checkpoint(
     files.sync_dir(&temporary)?;
     files.rename(&temporary, &checkpoint_path(dir, last))?;
     files.sync_dir(dir)?;
-    // From here on the old files are superfluous; a crash in between leaves some, and the next checkpoint removes them.
+    Ok(stats)
+}
+
+/// Removes the segments and the older checkpoints that checkpoint `last` stands for. What a crash leaves of them, the
+/// next one removes.
+///
+/// # Errors
+/// When the disk refuses: the files are superfluous all the same.
+pub fn remove_superseded(files: &dyn Files, wal: &Wal, last: u64) -> Result<()> {
     wal.remove_before(last + 1)?;
-    for old in checkpoints(&**files, dir)? {
+    for old in checkpoints(files, wal.dir())? {
         if old < last {
-            files.remove_dir_all(&checkpoint_path(dir, old))?;
+            files.remove_dir_all(&checkpoint_path(wal.dir(), old))?;
         }
     }
-    Ok(stats)
+    Ok(())
 }
 
 /// Removes what crashed checkpoints left.

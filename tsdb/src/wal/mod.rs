@@ -29,7 +29,9 @@ use output::Output;
 use page::{PAGE_BYTES, frame, framed_len};
 
 pub(crate) use checkpoint::log_sources;
-pub use checkpoint::{CheckpointStats, checkpoint_path, last_checkpoint, write_checkpoint};
+pub use checkpoint::{
+    CheckpointStats, checkpoint_path, last_checkpoint, remove_superseded, write_checkpoint,
+};
 pub(crate) use page::Compressor;
 pub use page::{Compression, Damage, SegmentReader};
 pub use record::*;

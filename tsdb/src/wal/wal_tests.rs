@@ -191,6 +191,7 @@ fn a_checkpoint_keeps_what_is_asked_and_survives_a_crash_at_every_call() {
     let write = |files: &MemFiles, wal: &Wal| {
         let files: Arc<dyn Files> = Arc::new(files.clone());
         write_checkpoint(&files, wal, 0, 20, |series| series != 3)
+            .and_then(|stats| remove_superseded(&*files, wal, 0).map(|()| stats))
     };
     let (before, after) = (
         (vec![1, 2, 3], vec![10, 20, 30, 5, 6, 25, 40]),
