@@ -138,7 +138,7 @@ struct Found<'d> {
     other: Option<Position>,
     located: bool,
     mark: Position,
-    problem: RuleProblem,
+    problem: Box<RuleProblem>,
 }
 
 impl<'d> Found<'d> {
@@ -148,7 +148,7 @@ impl<'d> Found<'d> {
             other: None,
             located: true,
             mark: part.node.position,
-            problem,
+            problem: Box::new(problem),
         }
     }
 
@@ -337,7 +337,7 @@ impl Reader<'_> {
             group: group.to_owned(),
             rule: number,
             name: name.clone(),
-            problem: Box::new(found.problem),
+            problem: found.problem,
         });
         self.errors.extend(errors);
         Some(Rule {
