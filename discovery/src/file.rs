@@ -1,46 +1,40 @@
 //! `file_sd_configs`: targets listed in YAML or JSON files that somebody else writes.
 
+mod hub;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime};
 
-use model::labels::LabelsBuilder;
-use notify_watch::{RecommendedWatcher, RecursiveMode, Watcher};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use metrics::{Counter, Family, Gauge, Summary};
 use serde::Serialize;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-use yaml::{Value, YamlError};
+use tokio::sync::{Semaphore, oneshot};
+use xxhash_rust::xxh3::xxh3_128;
+use yaml::{Section, YamlError};
 
-use crate::TargetGroup;
-use crate::manager::Updates;
-use crate::static_groups::StaticConfig;
+use crate::mechanism::Discovery;
+use crate::metrics::{Metrics, QUANTILES};
+use crate::prepare::{Context, PrepareError, Runner, Watch};
+use crate::runner::INTERVAL_MIN;
+use crate::{TargetGroup, Updates, target_list};
 
 const DEFAULT_REFRESH_INTERVAL: yaml::Duration = yaml::Duration::from_ms(5 * 60_000);
 /// Writers touch a file several times in a row; one look is enough.
 const SETTLE: Duration = Duration::from_millis(50);
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 512 << 20;
+/// Readers at the same time. A disk that does not answer holds no more threads than these.
+const READERS_MAX: usize = 64;
+/// Added to each target.
+const PATH_LABEL: &str = "__meta_filepath";
 
-/// Files that could not be read, over all mechanisms.
-static READ_ERRORS: AtomicU64 = AtomicU64::new(0);
-/// Folders that could not be watched.
-static WATCH_ERRORS: AtomicU64 = AtomicU64::new(0);
-
-/// Registers what is counted of files.
-pub(crate) fn register_metrics(registry: &metrics::Registry) {
-    let read = |count: &'static AtomicU64| move || count.load(Ordering::Relaxed) as f64;
-    registry.counter_fn(
-        "prometheus_sd_file_read_errors_total",
-        "The number of File-SD read errors.",
-        read(&READ_ERRORS),
-    );
-    registry.counter_fn(
-        "prometheus_sd_file_watcher_errors_total",
-        "The number of File-SD errors caused by filesystem watch failures.",
-        read(&WATCH_ERRORS),
-    );
-}
+static READERS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(READERS_MAX)));
 
 /// Which files, and how often they are read again even when no change was seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,6 +57,12 @@ pub enum FileError {
         /// Why not.
         source: std::io::Error,
     },
+    /// It is a folder, a pipe, a device: reading it may never end.
+    #[error("{}: not a regular file", path.display())]
+    NotRegular {
+        /// What.
+        path: PathBuf,
+    },
     /// It is longer than any list of targets.
     #[error("{}: {bytes} bytes are too many", path.display())]
     TooLarge {
@@ -76,31 +76,28 @@ pub enum FileError {
     Content(#[from] YamlError),
 }
 
-impl FileConfig {
-    /// Reads one entry of `file_sd_configs`.
-    ///
-    /// # Errors
-    /// When there is no path, or one that is neither `.json` nor `.yml`.
-    pub fn read(value: Value<'_>) -> Result<Self, YamlError> {
-        let mut section = value.section("file_sd_configs")?;
+impl Discovery for FileConfig {
+    const KEY: &'static str = "file_sd_configs";
+    const NAME: &'static str = "file";
+    const HELP: &'static str = "target groups in YAML and JSON files";
+
+    fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
         let files: Vec<String> = section.get_or("files", Vec::new())?;
         if files.is_empty() {
             return Err(section.error("file service discovery config must contain at least one path name"));
         }
-        if let Some(bad) = files.iter().find(|path| !is_valid_path(path)) {
-            let message = format!("path name {bad:?} is not valid for file discovery");
+        if let Some(at) = files.iter().position(|path| !is_valid_path(path)) {
+            let message = format!("path name {:?} is not valid for file discovery", files[at]);
             let help = "end it in .json, .yml or .yaml; only the last part may hold a `*`, and only one";
-            return Err(section.error_at("files", message).with_help(help));
+            return Err(section.error_at_item("files", at, message).with_help(help));
         }
-        let refresh_interval = section.get_or("refresh_interval", DEFAULT_REFRESH_INTERVAL)?;
-        section.finish()?;
         Ok(FileConfig {
             files,
-            refresh_interval,
+            refresh_interval: section.get_or("refresh_interval", DEFAULT_REFRESH_INTERVAL)?,
         })
     }
 
-    pub(crate) fn resolve_paths(&mut self, folder: &Path) {
+    fn resolve_paths(&mut self, folder: &Path) {
         for file in &mut self.files {
             if Path::new(file).is_relative() {
                 *file = folder.join(&*file).to_string_lossy().into_owned();
@@ -108,7 +105,21 @@ impl FileConfig {
         }
     }
 
-    /// Files that the patterns name now, and an error for each pattern that cannot be followed.
+    fn register(metrics: &Metrics) {
+        FileMetrics::new(metrics);
+    }
+
+    fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
+        Ok(Runner::watch(FileWatch {
+            config: self.clone(),
+            metrics: FileMetrics::new(&context.metrics),
+            known: BTreeMap::new(),
+        }))
+    }
+}
+
+impl FileConfig {
+    /// Files that the patterns name now.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.files
             .iter()
@@ -116,12 +127,13 @@ impl FileConfig {
             .collect()
     }
 
-    /// Folders that are watched: those that the patterns' last parts stand in.
-    fn folders(&self) -> BTreeSet<PathBuf> {
-        self.files
-            .iter()
-            .map(|pattern| folder_of(Path::new(pattern)))
-            .collect()
+    /// Patterns whose names are watched for, by the folders that their last parts stand in.
+    fn watched(&self) -> BTreeMap<PathBuf, Vec<PathBuf>> {
+        let mut names: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+        for pattern in self.files.iter().map(PathBuf::from) {
+            names.entry(folder_of(&pattern)).or_default().push(pattern);
+        }
+        names
     }
 }
 
@@ -148,138 +160,246 @@ fn is_valid_path(path: &str) -> bool {
 /// # Errors
 /// When the file cannot be read, or is no list of groups.
 pub fn read_groups(path: &Path) -> Result<Vec<TargetGroup>, FileError> {
-    let read_error = |error| FileError::Read {
+    parse_groups(path, read_bytes(path)?.0)
+}
+
+/// The bytes of a regular file, and when it was last changed. Never waits for a writer: opening a pipe that nobody
+/// writes to would hold the reader for ever.
+fn read_bytes(path: &Path) -> Result<(Vec<u8>, Option<SystemTime>), FileError> {
+    let failed = |source| FileError::Read {
         path: path.to_owned(),
-        source: error,
+        source,
     };
-    let bytes = std::fs::metadata(path).map_err(read_error)?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(FileError::TooLarge {
+    let file = File::options()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        .open(path)
+        .map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(FileError::NotRegular {
             path: path.to_owned(),
-            bytes,
         });
     }
-    let text = std::fs::read(path).and_then(yaml::text_of).map_err(read_error)?;
-    Ok(parse_groups(path, &text)?)
-}
-
-/// The groups of a target file; JSON is YAML, so one reader serves both.
-///
-/// # Errors
-/// When the text is not a list of groups.
-pub(crate) fn parse_groups(path: &Path, text: &str) -> Result<Vec<TargetGroup>, YamlError> {
-    let name = path.to_string_lossy();
-    let document = yaml::parse(&name, text)?;
-    let mut groups = Vec::new();
-    for (index, value) in document.root().sequence()?.into_iter().enumerate() {
-        if value.is_null() {
-            return Err(value.error("nil target group item found"));
-        }
-        let mut group = StaticConfig::read(value)?.group(source(path, index));
-        let mut labels: LabelsBuilder = group.labels.to_builder();
-        group.labels = labels.set("__meta_filepath", &name).build();
-        groups.push(group);
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+            bytes: metadata.len(),
+        });
     }
-    Ok(groups)
+    Ok((bytes, metadata.modified().ok()))
 }
 
-fn source(path: &Path, index: usize) -> String {
-    format!("{}:{index}", path.display())
+/// The groups of a target file, by its ending.
+fn parse_groups(path: &Path, bytes: Vec<u8>) -> Result<Vec<TargetGroup>, FileError> {
+    let name = path.to_string_lossy();
+    let is_json = path
+        .extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case("json"));
+    let document = if is_json {
+        yaml::parse_json(&name, &bytes)?
+    } else {
+        let text = yaml::text_of(bytes).map_err(|source| FileError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        yaml::parse(&name, &text)?
+    };
+    Ok(target_list::read(&document, &name, PATH_LABEL)?)
 }
 
-/// Runs until `stop`: reads the files now, at each change, and every `refresh_interval`.
-pub(crate) async fn run(config: FileConfig, updates: Updates, stop: CancellationToken) {
-    let (changed, mut changes) = mpsc::channel(1);
-    let _watcher = watch(&config, changed);
-    let mut refresh = tokio::time::interval(config.refresh_interval.as_std().max(Duration::from_millis(1)));
-    refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // Number of groups that each file had when it was last read well.
-    let mut known: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = refresh.tick() => {}
-            change = changes.recv() => {
-                if change.is_none() {
-                    // No watcher: from here on only the interval counts.
-                    refresh.tick().await;
-                } else {
+#[derive(Clone, Debug)]
+struct FileMetrics {
+    read_errors: Counter,
+    watcher_errors: Counter,
+    scan_seconds: Summary,
+    mtime_seconds: Family<Gauge>,
+}
+
+impl FileMetrics {
+    fn new(metrics: &Metrics) -> Self {
+        let registry = metrics.registry();
+        FileMetrics {
+            read_errors: registry.counter(
+                "prometheus_sd_file_read_errors_total",
+                "The number of File-SD read errors.",
+            ),
+            watcher_errors: registry.counter(
+                "prometheus_sd_file_watcher_errors_total",
+                "The number of File-SD errors caused by filesystem watch failures.",
+            ),
+            scan_seconds: registry.summary(
+                "prometheus_sd_file_scan_duration_seconds",
+                "The duration of the File-SD scan in seconds.",
+                &QUANTILES,
+            ),
+            mtime_seconds: registry.gauge_vec(
+                "prometheus_sd_file_mtime_seconds",
+                "Timestamp (mtime) of files read by FileSD. Timestamp is set at read time.",
+                &["filename"],
+            ),
+        }
+    }
+}
+
+/// What is known of a file.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// Groups that it had when it was last read well.
+    groups: usize,
+    /// Its bytes then: what has not changed is not parsed again.
+    hash: Option<u128>,
+}
+
+struct FileWatch {
+    config: FileConfig,
+    metrics: FileMetrics,
+    known: BTreeMap<PathBuf, Known>,
+}
+
+impl Watch for FileWatch {
+    fn run<'w>(&'w mut self, updates: &'w Updates) -> BoxFuture<'w, ()> {
+        self.follow(updates).boxed()
+    }
+}
+
+/// One file as a look finds it: `None` where it holds the same bytes as before.
+struct Look {
+    path: PathBuf,
+    found: Result<Option<(Vec<TargetGroup>, u128)>, FileError>,
+    modified: Option<SystemTime>,
+}
+
+impl FileWatch {
+    /// Reads the files now, at each change, and every `refresh_interval`.
+    async fn follow(&mut self, updates: &Updates) {
+        let mut changes = hub::watch(self.config.watched(), &self.metrics.watcher_errors);
+        let interval = self.config.refresh_interval.as_std().max(INTERVAL_MIN);
+        loop {
+            let start = Instant::now();
+            let looks = self.look().await;
+            self.metrics.scan_seconds.observe(start.elapsed().as_secs_f64());
+            match looks {
+                Some(looks) => updates.send(self.take(looks, updates)),
+                None => self.metrics.read_errors.inc(),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                () = changes.changed() => {
                     tokio::time::sleep(SETTLE).await;
-                    while changes.try_recv().is_ok() {}
+                    changes.forget();
                 }
             }
         }
-        let paths = config.paths();
-        let read = tokio::task::spawn_blocking(move || {
-            paths
-                .into_iter()
-                .map(|path| (read_groups(&path), path))
-                .collect::<Vec<_>>()
-        });
-        let Ok(files) = read.await else { return };
-        updates.send(refresh_known(&mut known, files));
     }
-}
 
-/// What has changed: the groups of all readable files, and empty groups for what is gone.
-fn refresh_known(
-    known: &mut BTreeMap<PathBuf, usize>,
-    files: Vec<(Result<Vec<TargetGroup>, FileError>, PathBuf)>,
-) -> Vec<TargetGroup> {
-    let mut groups = Vec::new();
-    let present: BTreeSet<PathBuf> = files.iter().map(|(_, path)| path.clone()).collect();
-    for (read, path) in files {
-        match read {
-            Ok(mut found) => {
-                let before = known.insert(path.clone(), found.len()).unwrap_or(0);
-                groups.extend((found.len()..before).map(|index| gone(&path, index)));
-                groups.append(&mut found);
-            }
-            // What the file said before stays.
+    /// Reads on a thread of its own, unless too many do: a disk that does not answer holds neither the pool's threads nor the program's end.
+    async fn look(&self) -> Option<Vec<Look>> {
+        let (config, known) = (self.config.clone(), self.known.clone());
+        let turn = READERS.clone().acquire_owned().await.ok()?;
+        let (give, take) = oneshot::channel();
+        let reading = std::thread::Builder::new()
+            .name("file-sd".to_owned())
+            .spawn(move || {
+                let looks: Vec<Look> = config
+                    .paths()
+                    .into_iter()
+                    .map(|path| look_at(path, &known))
+                    .collect();
+                // Whoever asked may have been stopped.
+                let _ = give.send(looks);
+                drop(turn);
+            });
+        match reading {
+            // A reader that panicked says nothing, and what was found before stays.
+            Ok(_) => take.await.ok(),
             Err(error) => {
-                READ_ERRORS.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(%error, "Error reading file");
+                tracing::error!(%error, "Error reading files");
+                None
             }
         }
     }
-    let vanished: Vec<PathBuf> = known
-        .keys()
-        .filter(|path| !present.contains(*path))
-        .cloned()
-        .collect();
-    for path in vanished {
-        let count = known.remove(&path).unwrap_or(0);
-        groups.extend((0..count).map(|index| gone(&path, index)));
+
+    /// What has changed: the groups of all readable files, and empty groups for what is gone.
+    fn take(&mut self, looks: Vec<Look>, updates: &Updates) -> Vec<TargetGroup> {
+        let mut groups = Vec::new();
+        let present: BTreeSet<PathBuf> = looks.iter().map(|look| look.path.clone()).collect();
+        for Look {
+            path,
+            found,
+            modified,
+        } in looks
+        {
+            let name = path.to_string_lossy().into_owned();
+            if let Some(modified) = modified {
+                let since = modified
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .unwrap_or_default();
+                self.metrics.mtime_seconds.with(&[&name]).set(since.as_secs_f64());
+            }
+            match found {
+                Ok(None) => {}
+                Ok(Some((mut new, hash))) => {
+                    let known = self.known.entry(path).or_default();
+                    groups.extend((new.len()..known.groups).map(|index| gone(&name, index)));
+                    known.groups = new.len();
+                    known.hash = Some(hash);
+                    groups.append(&mut new);
+                }
+                // What the file said before stays.
+                Err(error) => {
+                    self.metrics.read_errors.inc();
+                    tracing::error!(%error, config = &*updates.job, "Error reading file");
+                }
+            }
+        }
+        let metrics = &self.metrics;
+        self.known.retain(|path, known| {
+            let stays = present.contains(path);
+            if !stays {
+                let name = path.to_string_lossy();
+                groups.extend((0..known.groups).map(|index| gone(&name, index)));
+                metrics.mtime_seconds.remove(&[&name]);
+            }
+            stays
+        });
+        groups
     }
-    groups
 }
 
-fn gone(path: &Path, index: usize) -> TargetGroup {
+fn look_at(path: PathBuf, known: &BTreeMap<PathBuf, Known>) -> Look {
+    match read_bytes(&path) {
+        Err(error) => Look {
+            path,
+            found: Err(error),
+            modified: None,
+        },
+        Ok((bytes, modified)) => {
+            let hash = xxh3_128(&bytes);
+            let is_same = known.get(&path).is_some_and(|known| known.hash == Some(hash));
+            let found = if is_same {
+                Ok(None)
+            } else {
+                parse_groups(&path, bytes).map(|groups| Some((groups, hash)))
+            };
+            Look {
+                path,
+                found,
+                modified,
+            }
+        }
+    }
+}
+
+fn gone(path: &str, index: usize) -> TargetGroup {
     TargetGroup {
-        source: source(path, index),
+        source: target_list::source(path, index),
         ..TargetGroup::default()
     }
-}
-
-/// Watches the folders, not the files: editors and orchestrators replace files by renaming.
-fn watch(config: &FileConfig, changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-    let on_event = move |event: notify_watch::Result<notify_watch::Event>| {
-        // Reading a file is an event too, and would go round in circles.
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            // A full channel means that a look is due anyway.
-            let _ = changed.try_send(());
-        }
-    };
-    let mut watcher = notify_watch::recommended_watcher(on_event)
-        .inspect_err(|error| tracing::error!(%error, "Error adding file watcher; changes are seen at each refresh only"))
-        .ok()?;
-    for folder in config.folders() {
-        if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
-            WATCH_ERRORS.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%error, folder = %folder.display(), "Error adding file watch");
-        }
-    }
-    Some(watcher)
 }
 
 #[cfg(test)]
@@ -296,10 +416,14 @@ mod tests {
         }
     }
 
+    fn parse(path: &str, text: &str) -> Result<Vec<TargetGroup>, FileError> {
+        parse_groups(Path::new(path), text.into())
+    }
+
     #[test]
-    fn json_is_read_like_yaml() {
-        let text = r#"[{"targets": ["a:1", "b:2"], "labels": {"env": "x"}}, {"targets": []}]"#;
-        let groups = parse_groups(Path::new("t.json"), text).expect("valid");
+    fn groups_carry_their_path() {
+        let text = r#"[{"targets": ["a:1", "b:2"], "labels": {"env": "x", "gone": null}}, {"targets": []}]"#;
+        let groups = parse("t.json", text).expect("valid");
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].source, "t.json:0");
         assert_eq!(groups[0].targets[1].value("__address__"), "b:2");
@@ -310,9 +434,27 @@ mod tests {
     }
 
     #[test]
+    fn json_is_not_yaml() {
+        for bad in [
+            "",
+            "\n",
+            "- targets: [a]",
+            r#"[{"targets":["a",]}]"#,
+            r#"[{"labels":{"a":1}}]"#,
+            "[null]",
+        ] {
+            parse("t.json", bad).expect_err(bad);
+        }
+        assert!(parse("t.json", "null").expect("an empty list").is_empty());
+        assert!(parse("t.yml", "").expect("an empty list").is_empty());
+        let groups = parse("t.JSON", r#"[{"Targets":["a:1"],"Labels":{"a":"b","a":"c"}}]"#).expect("valid");
+        assert_eq!(groups[0].targets[0].value("__address__"), "a:1");
+        assert_eq!(groups[0].labels.value("a"), "c");
+    }
+
+    #[test]
     fn unknown_keys_are_refused_with_their_place() {
-        let error =
-            parse_groups(Path::new("t.yml"), "- targets: [a]\n  lables: {x: y}\n").expect_err("misspelt");
+        let error = parse("t.yml", "- targets: [a]\n  lables: {x: y}\n").expect_err("misspelt");
         assert_eq!(
             error.to_string(),
             "t.yml:2:3: field lables not found in a target group (did you mean `labels`?)"
@@ -329,7 +471,7 @@ mod tests {
             ),
             (format!("- targets: [{long}]\n"), "1:12: label \"__address__\""),
         ] {
-            let error = parse_groups(Path::new("t.yml"), &text).expect_err("too long");
+            let error = parse("t.yml", &text).expect_err("too long");
             assert_eq!(
                 error.to_string(),
                 format!(
@@ -340,32 +482,24 @@ mod tests {
     }
 
     #[test]
-    fn vanished_groups_are_taken_back() {
-        let mut known = BTreeMap::new();
-        let path = PathBuf::from("a.yml");
-        let two = parse_groups(&path, "- targets: [a]\n- targets: [b]\n").expect("valid");
-        let one = parse_groups(&path, "- targets: [a]\n").expect("valid");
-        assert_eq!(refresh_known(&mut known, vec![(Ok(two), path.clone())]).len(), 2);
-        let groups = refresh_known(&mut known, vec![(Ok(one), path.clone())]);
-        assert_eq!(
-            groups[0],
-            TargetGroup {
-                source: "a.yml:1".into(),
-                ..TargetGroup::default()
-            }
-        );
-        let broken = FileError::Read {
-            path: path.clone(),
-            source: std::io::Error::other("x"),
-        };
-        assert!(refresh_known(&mut known, vec![(Err(broken), path)]).is_empty());
-        let groups = refresh_known(&mut known, Vec::new());
-        assert_eq!(
-            groups,
-            [TargetGroup {
-                source: "a.yml:0".into(),
-                ..TargetGroup::default()
-            }]
-        );
+    fn only_regular_files_are_read() {
+        let folder = tempfile::tempdir().expect("folder");
+        let pipe = folder.path().join("pipe.json");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .expect("pipe");
+        let sub = folder.path().join("folder.yml");
+        std::fs::create_dir(&sub).expect("folder");
+        let link = folder.path().join("link.json");
+        std::os::unix::fs::symlink(&pipe, &link).expect("link");
+        for path in [&pipe, &sub, &link] {
+            let error = read_groups(path).expect_err("not regular");
+            assert!(matches!(error, FileError::NotRegular { .. }), "{error}");
+        }
     }
 }

@@ -2,345 +2,477 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Groups, Mechanism, TargetGroup, file};
+use crate::mechanism::{Mechanism, Mechanisms};
+use crate::metrics::Metrics;
+use crate::prepare::{Context, PrepareError, Runner};
+use crate::runner::{self, Updates};
+use crate::{Groups, TargetGroup};
 
-/// Changes are collected for this long, so that many that come together are published once.
-const COLLECTED_FOR: Duration = Duration::from_millis(100);
-
-/// All groups of all jobs.
+/// All groups of all jobs. A job's list is the same one until something of the job changes.
 pub type Snapshot = Arc<BTreeMap<String, Groups>>;
+
+/// The manager of the scrape jobs, in metrics.
+pub const SCRAPE: &str = "scrape";
+/// The manager of the Alertmanagers, in metrics.
+pub const NOTIFY: &str = "notify";
+
+/// Changes that come this close together are published together.
+const COLLECT: Duration = Duration::from_millis(50);
+/// Shortest time between two publications. The reference waits 5 s: its consumers look at everything each time, ours at
+/// the jobs that changed.
+const PUBLISH_GAP: Duration = Duration::from_secs(1);
+
+/// A mechanism could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("job {job:?}: {mechanism}: {source}")]
+pub struct JobError {
+    /// Whose.
+    pub job: String,
+    /// Which: the key of its list.
+    pub mechanism: &'static str,
+    /// Why not.
+    pub source: PrepareError,
+}
 
 /// Runs mechanisms. Dropping it stops them.
 #[derive(Debug)]
 pub struct Manager {
     shared: Arc<Shared>,
-    jobs: BTreeMap<String, Vec<Runner>>,
+    context: Context,
+    running: Running,
+    publisher: Option<Stop>,
 }
+
+/// What runs, by what it is: jobs with the same settings share one.
+type Running = HashMap<String, Vec<Provider>>;
 
 /// A mechanism that is running.
 #[derive(Debug)]
-struct Runner {
+struct Provider {
     mechanism: Mechanism,
     id: u64,
-    stop: CancellationToken,
+    /// It could not be built, and is tried again by the next reload.
+    failed: bool,
+    _stop: Stop,
 }
 
-impl Drop for Runner {
+/// Stops a task when dropped.
+#[derive(Debug)]
+struct Stop(CancellationToken);
+
+impl Drop for Stop {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.0.cancel();
     }
 }
 
+/// A configuration whose clients are built, to be put in force by [`Manager::apply`].
+#[derive(Default)]
+pub struct Prepared {
+    jobs: BTreeMap<String, Job>,
+    /// Mechanisms that do not run yet, by what they are.
+    new: HashMap<String, Vec<New>>,
+}
+
+struct Job {
+    statics: Vec<Arc<TargetGroup>>,
+    mechanisms: Vec<Mechanism>,
+}
+
+struct New {
+    mechanism: Mechanism,
+    /// The first job that has it.
+    job: Arc<str>,
+    runner: Option<Runner>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared")
+            .field("jobs", &self.jobs.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What mechanisms report to.
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
+    /// Which manager this is, in metrics.
+    name: &'static str,
+    pub(crate) metrics: Metrics,
     state: Mutex<State>,
+    changed: Notify,
     published: watch::Sender<Snapshot>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// What has been found, by job, by mechanism.
-    found: BTreeMap<String, BTreeMap<u64, Found>>,
-    /// Jobs with changes that are not published yet.
+    found: HashMap<u64, Found>,
+    jobs: BTreeMap<String, Sources>,
+    /// Jobs that differ from what was published.
     dirty: BTreeSet<String>,
-    /// Somebody will publish them.
-    scheduled: bool,
 }
 
-/// Groups of one mechanism, in the order in which their sources were first seen.
+/// Where a job's groups come from.
+#[derive(Debug, Default)]
+struct Sources {
+    statics: Vec<Arc<TargetGroup>>,
+    providers: Vec<u64>,
+}
+
+/// Groups of one mechanism by source, in the order in which they were first seen.
 #[derive(Debug, Default)]
 struct Found {
-    groups: BTreeMap<u64, Arc<TargetGroup>>,
-    by_source: HashMap<String, u64>,
-    next: u64,
+    /// Who wants them.
+    jobs: Vec<String>,
+    /// `None` where a group was taken back; the list is packed once half of it is.
+    groups: Vec<Option<Arc<TargetGroup>>>,
+    places: HashMap<String, usize>,
 }
 
 impl Found {
-    /// Takes a group over; gives whether anything has changed.
-    fn take(&mut self, group: TargetGroup) -> bool {
-        let place = self.by_source.get(&group.source).copied();
-        match (place, group.targets.is_empty()) {
-            (Some(place), true) => {
-                self.by_source.remove(&group.source);
-                self.groups.remove(&place);
-            }
-            (Some(place), false) if self.groups.get(&place).is_some_and(|known| **known == group) => {
-                return false;
-            }
-            (Some(place), false) => drop(self.groups.insert(place, Arc::new(group))),
-            (None, true) => return false,
-            (None, false) => {
-                self.by_source.insert(group.source.clone(), self.next);
-                self.groups.insert(self.next, Arc::new(group));
-                self.next += 1;
-            }
-        }
-        true
-    }
-}
-
-/// A mechanism's way to report. Reports after the mechanism was stopped are dropped.
-#[derive(Clone, Debug)]
-pub(crate) struct Updates {
-    shared: Arc<Shared>,
-    job: String,
-    id: u64,
-}
-
-impl Updates {
-    /// Reports groups; those with the source of an earlier one replace it, those without targets take it back. Must be
-    /// called inside a runtime.
-    pub(crate) fn send(&self, groups: Vec<TargetGroup>) {
-        let mut state = self.shared.state.lock();
-        let Some(mine) = state
-            .found
-            .get_mut(&self.job)
-            .and_then(|job| job.get_mut(&self.id))
-        else {
-            return;
-        };
+    /// Takes a report in; says whether anything has changed.
+    fn update(&mut self, groups: Vec<TargetGroup>, is_whole: bool) -> bool {
         let mut changed = false;
+        if is_whole {
+            let kept: BTreeSet<&str> = groups.iter().map(|group| &*group.source).collect();
+            let gone: Vec<String> = self
+                .places
+                .keys()
+                .filter(|source| !kept.contains(&***source))
+                .cloned()
+                .collect();
+            changed |= !gone.is_empty();
+            for source in gone {
+                self.remove(&source);
+            }
+        }
         for group in groups {
-            changed |= mine.take(group);
+            if group.targets.is_empty() {
+                changed |= self.remove(&group.source);
+                continue;
+            }
+            match self.places.get(&group.source) {
+                Some(at) if self.groups[*at].as_deref() == Some(&group) => {}
+                Some(at) => {
+                    self.groups[*at] = Some(Arc::new(group));
+                    changed = true;
+                }
+                None => {
+                    self.places.insert(group.source.clone(), self.groups.len());
+                    self.groups.push(Some(Arc::new(group)));
+                    changed = true;
+                }
+            }
         }
-        if changed {
-            state.dirty.insert(self.job.clone());
-            self.shared.schedule(&mut state);
+        if self.groups.len() > 2 * self.places.len() {
+            self.groups.retain(Option::is_some);
+            let named = self.groups.iter().flatten().enumerate();
+            self.places = named.map(|(at, group)| (group.source.clone(), at)).collect();
         }
+        changed
+    }
+
+    fn remove(&mut self, source: &str) -> bool {
+        let place = self.places.remove(source);
+        place.is_some_and(|at| self.groups[at].take().is_some())
     }
 }
 
 impl Shared {
-    /// Publishes what is dirty a little later, together with what becomes so until then.
-    fn schedule(self: &Arc<Self>, state: &mut State) {
-        if std::mem::replace(&mut state.scheduled, true) {
+    /// Takes a mechanism's report in.
+    pub(crate) fn update(&self, provider: u64, groups: Vec<TargetGroup>, is_whole: bool) {
+        let mut state = self.state.lock();
+        let State { found, dirty, .. } = &mut *state;
+        let Some(mine) = found.get_mut(&provider) else {
             return;
+        };
+        self.metrics.received_updates.with(&[self.name]).inc();
+        if mine.update(groups, is_whole) {
+            dirty.extend(mine.jobs.iter().cloned());
+            drop(state);
+            self.changed.notify_one();
         }
-        let shared = Arc::clone(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(COLLECTED_FOR).await;
-            let mut state = shared.state.lock();
-            state.scheduled = false;
-            shared.publish(&mut state);
-        });
     }
 
-    /// Publishes the jobs that are dirty; the others keep their lists. Done under the lock, so that pictures leave in the
-    /// order in which they were taken.
-    fn publish(&self, state: &mut State) {
+    /// Publishes the jobs that have changed.
+    fn publish(&self) {
+        let mut state = self.state.lock();
         let dirty = std::mem::take(&mut state.dirty);
-        if dirty.is_empty() {
-            return;
-        }
-        self.published.send_modify(|snapshot| {
-            let snapshot = Arc::make_mut(snapshot);
-            for job in dirty {
-                match state.found.get(&job) {
-                    Some(mechanisms) => {
-                        let groups = mechanisms.values().flat_map(|found| found.groups.values());
-                        let groups = groups.cloned().collect();
-                        snapshot.insert(job, groups);
-                    }
-                    None => drop(snapshot.remove(&job)),
-                }
+        let mut all = BTreeMap::clone(&self.published.borrow());
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        for job in dirty {
+            let Some(sources) = state.jobs.get(&job) else {
+                all.remove(&job);
+                self.metrics.forget(self.name, &job);
+                continue;
+            };
+            let mut groups = sources.statics.clone();
+            for provider in &sources.providers {
+                let found = state.found.get(provider);
+                groups.extend(
+                    found
+                        .into_iter()
+                        .flat_map(|found| found.groups.iter().flatten().cloned()),
+                );
             }
-        });
+            let targets: usize = groups.iter().map(|group| group.targets.len()).sum();
+            self.metrics
+                .discovered_targets
+                .with(&[self.name, &job])
+                .set(targets as f64);
+            self.metrics
+                .last_update
+                .with(&[self.name, &job])
+                .set(now.as_secs_f64());
+            all.insert(job, groups.into());
+        }
+        self.metrics.sent_updates.with(&[self.name]).inc();
+        // Sent under the lock, so that pictures leave in the order in which they were taken.
+        self.published.send_replace(Arc::new(all));
     }
 }
 
-impl Default for Manager {
-    fn default() -> Self {
-        Manager::new()
+/// Publishes what has changed, at its pace, until `stop`.
+async fn publish_changes(shared: Arc<Shared>, stop: CancellationToken) {
+    let delayed = shared.metrics.delayed_updates.with(&[shared.name]);
+    let publishing = async {
+        loop {
+            shared.changed.notified().await;
+            tokio::time::sleep(COLLECT).await;
+            shared.publish();
+            tokio::time::sleep(PUBLISH_GAP).await;
+            if !shared.state.lock().dirty.is_empty() {
+                delayed.inc();
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = publishing => {}
     }
 }
 
 impl Manager {
-    /// A manager without jobs.
-    pub fn new() -> Self {
+    /// A manager without jobs; `name` is [`SCRAPE`] or [`NOTIFY`].
+    pub fn new(name: &'static str, context: Context) -> Self {
+        let metrics = context.metrics.clone();
+        metrics.failed_configs.with(&[name]).set(0.0);
+        let _ = (
+            metrics.received_updates.with(&[name]),
+            metrics.sent_updates.with(&[name]),
+            metrics.delayed_updates.with(&[name]),
+        );
         let shared = Arc::new(Shared {
+            name,
+            metrics,
             state: Mutex::default(),
+            changed: Notify::new(),
             published: watch::Sender::new(Snapshot::default()),
         });
         Manager {
             shared,
-            jobs: BTreeMap::new(),
+            context,
+            running: Running::new(),
+            publisher: None,
         }
     }
 
-    /// What has been found; changes with every update. A job that is configured is there even without groups.
+    /// What has been found; changes with every publication. A job that is configured is there even without groups.
     pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
         self.shared.published.subscribe()
     }
 
-    /// Makes the running mechanisms those of `jobs`. Unchanged ones go on and keep what they have found. Must be called
-    /// inside a runtime.
-    pub fn apply(&mut self, jobs: BTreeMap<String, Vec<Mechanism>>) {
-        let mut before = std::mem::take(&mut self.jobs);
-        for (job, mechanisms) in jobs {
-            let mut kept = before.remove(&job);
-            let is_new = kept.is_none();
-            let kept_before = kept.as_ref().map_or(0, Vec::len);
-            let mut started = false;
-            let runners = mechanisms.into_iter().map(|mechanism| {
-                let known = kept.as_mut().and_then(|kept| {
-                    let at = kept.iter().position(|runner| runner.mechanism == mechanism)?;
-                    Some(kept.swap_remove(at))
+    /// Builds the clients of all mechanisms that do not run yet, and changes nothing.
+    ///
+    /// # Errors
+    /// When settings do not hold: a certificate that cannot be read.
+    pub fn prepare(&self, jobs: BTreeMap<String, Mechanisms>) -> Result<Prepared, JobError> {
+        let mut prepared = Prepared::default();
+        for (name, mechanisms) in jobs {
+            let shared_name: Arc<str> = Arc::from(&*name);
+            for mechanism in &mechanisms.others {
+                let identity = identity(mechanism);
+                if running(&self.running, &identity, mechanism).is_some_and(|provider| !provider.failed) {
+                    continue;
+                }
+                let new = prepared.new.entry(identity).or_default();
+                if new.iter().any(|new| new.mechanism == *mechanism) {
+                    continue;
+                }
+                let runner = match mechanism.prepare(&self.context) {
+                    Ok(runner) => Some(runner),
+                    Err(source @ PrepareError::Settings(_)) => {
+                        return Err(JobError {
+                            job: name,
+                            mechanism: mechanism.key(),
+                            source,
+                        });
+                    }
+                    Err(PrepareError::Unavailable(error)) => {
+                        tracing::error!(config = name, discovery = mechanism.name(), %error, "Cannot create service discovery");
+                        None
+                    }
+                };
+                new.push(New {
+                    mechanism: mechanism.clone(),
+                    job: shared_name.clone(),
+                    runner,
                 });
-                known.unwrap_or_else(|| {
-                    started = true;
-                    self.start(&job, mechanism)
-                })
-            });
-            let runners: Vec<Runner> = runners.collect();
-            if is_new || started || kept_before != runners.len() {
-                let mut state = self.shared.state.lock();
-                let mine = state.found.entry(job.clone()).or_default();
-                mine.retain(|id, _| runners.iter().any(|runner| runner.id == *id));
-                state.dirty.insert(job.clone());
             }
-            self.jobs.insert(job, runners);
+            let statics = mechanisms.static_configs.iter().enumerate();
+            let statics = statics
+                .map(|(index, group)| Arc::new(group.group(index.to_string())))
+                .collect();
+            let job = Job {
+                statics,
+                mechanisms: mechanisms.others,
+            };
+            prepared.jobs.insert(name, job);
         }
-        let mut state = self.shared.state.lock();
-        for job in before.into_keys() {
-            state.found.remove(&job);
-            state.dirty.insert(job);
-        }
-        self.shared.publish(&mut state);
+        Ok(prepared)
     }
 
-    fn start(&self, job: &str, mechanism: Mechanism) -> Runner {
-        static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let id = NEXT_ID.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let stop = CancellationToken::new();
-        let mut found = Found::default();
-        if let Mechanism::Static(groups) = &mechanism {
-            for (index, group) in groups.iter().enumerate() {
-                found.take(group.group(index.to_string()));
+    /// Makes the running mechanisms those of `prepared`. Unchanged ones go on and keep what they have found. Must be
+    /// called inside a runtime.
+    pub fn apply(&mut self, prepared: Prepared) {
+        let Prepared { jobs, mut new } = prepared;
+        let mut before = std::mem::take(&mut self.running);
+        let mut starting = Vec::new();
+        let mut wanted: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        let mut sources = BTreeMap::new();
+        for (name, job) in jobs {
+            let mut providers: Vec<u64> = Vec::new();
+            for mechanism in job.mechanisms {
+                let identity = identity(&mechanism);
+                let id = self.provider(&identity, mechanism, &mut before, &mut new, &mut starting);
+                // Naming the same mechanism twice in a job finds nothing more.
+                if let Some(id) = id
+                    && !providers.contains(&id)
+                {
+                    providers.push(id);
+                    wanted.entry(id).or_default().push(name.clone());
+                }
             }
+            let statics = job.statics;
+            sources.insert(name, Sources { statics, providers });
         }
-        let mut state = self.shared.state.lock();
-        state.found.entry(job.to_owned()).or_default().insert(id, found);
-        drop(state);
-        if let Mechanism::File(config) = &mechanism {
+        drop(before);
+        let failed = self
+            .running
+            .values()
+            .flatten()
+            .filter(|provider| provider.failed)
+            .count();
+        self.shared
+            .metrics
+            .failed_configs
+            .with(&[self.shared.name])
+            .set(failed as f64);
+        self.take_over(sources, wanted);
+        for (runner, updates, stop) in starting {
+            tokio::spawn(runner::run(runner, updates, stop));
+        }
+        self.publisher.get_or_insert_with(|| {
+            let (stop, shared) = (CancellationToken::new(), self.shared.clone());
+            let ends = stop.clone();
+            let publish = move || publish_changes(shared.clone(), ends.clone());
+            self.shared
+                .metrics
+                .supervisor
+                .spawn("discovery publisher", &stop, publish);
+            Stop(stop)
+        });
+    }
+
+    /// The mechanism that runs, goes on running, or is about to start.
+    fn provider(
+        &mut self,
+        identity: &str,
+        mechanism: Mechanism,
+        before: &mut Running,
+        new: &mut HashMap<String, Vec<New>>,
+        starting: &mut Vec<(Runner, Updates, CancellationToken)>,
+    ) -> Option<u64> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        if let Some(provider) = running(&self.running, identity, &mechanism) {
+            return Some(provider.id);
+        }
+        if let Some(list) = before.get_mut(identity)
+            && let Some(at) = list
+                .iter()
+                .position(|old| old.mechanism == mechanism && !old.failed)
+        {
+            let kept = list.swap_remove(at);
+            let id = kept.id;
+            self.running.entry(identity.to_owned()).or_default().push(kept);
+            return Some(id);
+        }
+        let list = new.get_mut(identity)?;
+        let at = list.iter().position(|new| new.mechanism == mechanism)?;
+        let made = list.swap_remove(at);
+        let (id, stop) = (NEXT_ID.fetch_add(1, Ordering::Relaxed), CancellationToken::new());
+        let failed = made.runner.is_none();
+        if let Some(runner) = made.runner {
             let updates = Updates {
                 shared: self.shared.clone(),
-                job: job.to_owned(),
-                id,
+                provider: id,
+                mechanism: mechanism.name(),
+                job: made.job,
+                failing: Arc::default(),
             };
-            tokio::spawn(file::run(config.clone(), updates, stop.clone()));
+            starting.push((runner, updates, stop.clone()));
         }
-        Runner { mechanism, id, stop }
+        self.running
+            .entry(identity.to_owned())
+            .or_default()
+            .push(Provider {
+                mechanism,
+                id,
+                failed,
+                _stop: Stop(stop),
+            });
+        Some(id)
+    }
+
+    /// Puts jobs and their sources in force, and publishes.
+    fn take_over(&self, sources: BTreeMap<String, Sources>, mut wanted: BTreeMap<u64, Vec<String>>) {
+        let mut state = self.shared.state.lock();
+        state.found.retain(|id, _| wanted.contains_key(id));
+        while let Some((id, jobs)) = wanted.pop_first() {
+            state.found.entry(id).or_default().jobs = jobs;
+        }
+        let before = std::mem::replace(&mut state.jobs, sources);
+        let State { jobs, dirty, .. } = &mut *state;
+        dirty.extend(before.keys().filter(|job| !jobs.contains_key(*job)).cloned());
+        let is_new = |(job, now): &(&String, &Sources)| {
+            before
+                .get(*job)
+                .is_none_or(|old| old.providers != now.providers || old.statics != now.statics)
+        };
+        dirty.extend(jobs.iter().filter(is_new).map(|(job, _)| job.clone()));
+        drop(state);
+        self.shared.publish();
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{FileConfig, StaticConfig};
+/// What a mechanism is, as a text to find its equals by. Secrets print alike, so that equality has the last word.
+fn identity(mechanism: &Mechanism) -> String {
+    format!("{mechanism:?}")
+}
 
-    fn fixed(target: &str) -> Mechanism {
-        Mechanism::Static(vec![StaticConfig {
-            targets: vec![target.into()],
-            ..StaticConfig::default()
-        }])
-    }
-
-    fn addresses(snapshot: &Snapshot, job: &str) -> Vec<String> {
-        let groups = &snapshot[job];
-        groups
-            .iter()
-            .flat_map(|g| &g.targets)
-            .map(|t| t.value("__address__").to_owned())
-            .collect()
-    }
-
-    #[tokio::test]
-    async fn jobs_come_change_and_go() {
-        let mut manager = Manager::new();
-        let seen = manager.subscribe();
-        manager.apply(BTreeMap::from([
-            ("a".into(), vec![fixed("x:1")]),
-            ("b".into(), vec![]),
-        ]));
-        assert_eq!(addresses(&seen.borrow(), "a"), ["x:1"]);
-        assert!(addresses(&seen.borrow(), "b").is_empty());
-        manager.apply(BTreeMap::from([("a".into(), vec![fixed("x:2")])]));
-        assert_eq!(addresses(&seen.borrow(), "a"), ["x:2"]);
-        assert!(!seen.borrow().contains_key("b"));
-    }
-
-    /// What a picture costs must not depend on the jobs that have not changed, nor on how often the others have.
-    #[tokio::test(start_paused = true)]
-    async fn jobs_are_published_by_themselves_and_together() {
-        let mut manager = Manager::new();
-        manager.apply(BTreeMap::from([
-            ("a".into(), vec![fixed("x:1")]),
-            ("b".into(), vec![fixed("x:2"), fixed("x:3")]),
-        ]));
-        let mut seen = manager.subscribe();
-        let before = seen.borrow_and_update().clone();
-        let id = manager.jobs["b"][0].id;
-        let updates = Updates {
-            shared: manager.shared.clone(),
-            job: "b".into(),
-            id,
-        };
-        let group = |source: &str, target: &str| TargetGroup {
-            source: source.into(),
-            targets: vec![model::labels::Labels::from_pairs([("__address__", target)])],
-            ..TargetGroup::default()
-        };
-        for number in 0..1000 {
-            updates.send(vec![group("more", &format!("y:{number}"))]);
-        }
-        assert!(!seen.has_changed().expect("manager lives"), "collected");
-        tokio::time::sleep(2 * COLLECTED_FOR).await;
-        let now = seen.borrow_and_update().clone();
-        assert_eq!(addresses(&now, "b"), ["x:2", "y:999", "x:3"]);
-        assert!(
-            Arc::ptr_eq(&before["a"], &now["a"]),
-            "nothing about it has changed"
-        );
-        // The same again is no change.
-        updates.send(vec![group("more", "y:999")]);
-        tokio::time::sleep(2 * COLLECTED_FOR).await;
-        assert!(!seen.has_changed().expect("manager lives"));
-        updates.send(vec![TargetGroup {
-            source: "0".into(),
-            ..TargetGroup::default()
-        }]);
-        tokio::time::sleep(2 * COLLECTED_FOR).await;
-        assert_eq!(addresses(&seen.borrow_and_update(), "b"), ["y:999", "x:3"]);
-    }
-
-    #[tokio::test]
-    async fn files_are_followed() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let path = folder.path().join("targets.yml");
-        std::fs::write(&path, "- targets: [a:1]\n").expect("write");
-        let config = FileConfig {
-            files: vec![folder.path().join("*.yml").to_string_lossy().into_owned()],
-            refresh_interval: yaml::Duration::from_ms(3_600_000),
-        };
-        let mut manager = Manager::new();
-        let mut seen = manager.subscribe();
-        manager.apply(BTreeMap::from([("a".into(), vec![Mechanism::File(config)])]));
-        let mut wait_for = async |expected: &[&str]| {
-            seen.wait_for(|s| s.contains_key("a") && addresses(s, "a") == expected)
-                .await
-                .expect("manager lives");
-        };
-        wait_for(&["a:1"]).await;
-        std::fs::write(folder.path().join("new.tmp"), "- targets: [a:1, a:2]\n").expect("write");
-        std::fs::rename(folder.path().join("new.tmp"), &path).expect("rename");
-        wait_for(&["a:1", "a:2"]).await;
-        std::fs::remove_file(&path).expect("remove");
-        wait_for(&[]).await;
-    }
+fn running<'r>(running: &'r Running, identity: &str, mechanism: &Mechanism) -> Option<&'r Provider> {
+    running
+        .get(identity)?
+        .iter()
+        .find(|provider| provider.mechanism == *mechanism)
 }

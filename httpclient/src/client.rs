@@ -9,7 +9,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 
 use crate::config::HttpClientConfig;
-use crate::connect::{Resolve, SystemResolver};
+use crate::connect::Surroundings;
 use crate::error::HttpClientError;
 use crate::files::{SecretFile, Source};
 use crate::oauth2::TokenSource;
@@ -51,17 +51,17 @@ impl HttpClient {
     /// # Errors
     /// When a file cannot be read or holds no certificate, or a header or proxy cannot be used.
     pub fn new(config: &HttpClientConfig, user_agent: &str) -> Result<Self, HttpClientError> {
-        HttpClient::with_resolver(config, user_agent, Arc::new(SystemResolver))
+        HttpClient::within(config, user_agent, Surroundings::default())
     }
 
-    /// As [`HttpClient::new`], with another way from names to addresses.
+    /// As [`HttpClient::new`], with another way from names to addresses or other roots than the machine's.
     ///
     /// # Errors
     /// As [`HttpClient::new`].
-    pub fn with_resolver(
+    pub fn within(
         config: &HttpClientConfig,
         user_agent: &str,
-        resolver: Arc<dyn Resolve>,
+        surroundings: Surroundings,
     ) -> Result<Self, HttpClientError> {
         let transport = Transport::new(
             &config.tls_config,
@@ -69,12 +69,12 @@ impl HttpClient {
             config.enable_http2,
             config.follow_redirects,
             user_agent,
-            resolver.clone(),
+            &surroundings,
         )?;
         Ok(HttpClient {
             shared: Arc::new(Shared {
                 transport,
-                credentials: Credentials::new(config, user_agent, resolver)?,
+                credentials: Credentials::new(config, user_agent, &surroundings)?,
                 headers: configured_headers(config)?,
             }),
         })
@@ -148,7 +148,7 @@ impl Credentials {
     fn new(
         config: &HttpClientConfig,
         user_agent: &str,
-        resolver: Arc<dyn Resolve>,
+        surroundings: &Surroundings,
     ) -> Result<Option<Self>, HttpClientError> {
         if let Some(basic) = &config.basic_auth {
             return Ok(Some(Credentials::Basic {
@@ -170,7 +170,7 @@ impl Credentials {
                 ),
             }));
         }
-        let source = |oauth2| TokenSource::new(oauth2, user_agent, resolver);
+        let source = |oauth2| TokenSource::new(oauth2, user_agent, surroundings);
         Ok(config
             .oauth2
             .as_ref()

@@ -13,8 +13,8 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::net::sockopt;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tower::Service as _;
@@ -67,6 +67,24 @@ impl Resolve for SystemResolver {
             let _turn = LOOKUPS.acquire().await.map_err(io::Error::other)?;
             Ok(tokio::net::lookup_host((host, port)).await?.collect())
         })
+    }
+}
+
+/// What a client finds around it: the machine's, unless a test has its own.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// From names to addresses.
+    pub resolver: Arc<dyn Resolve>,
+    /// Whom to trust where the settings name nobody; `None` are the machine's roots.
+    pub roots: Option<Arc<RootCertStore>>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Surroundings {
+            resolver: Arc::new(SystemResolver),
+            roots: None,
+        }
     }
 }
 

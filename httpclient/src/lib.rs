@@ -46,7 +46,7 @@ pub use client::HttpClient;
 pub use config::{
     Authorization, BasicAuth, HeaderValues, HttpClientConfig, OAuth2, ProxyConfig, TlsConfig, TlsVersion,
 };
-pub use connect::{Resolve, Resolving, SystemResolver};
+pub use connect::{Resolve, Resolving, Surroundings, SystemResolver};
 pub use error::HttpClientError;
 pub use request::{Request, Response};
 pub use transport::REDIRECTS_MAX;

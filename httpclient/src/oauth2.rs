@@ -14,7 +14,7 @@ use url::Url;
 use url::form_urlencoded;
 
 use crate::config::OAuth2;
-use crate::connect::Resolve;
+use crate::connect::Surroundings;
 use crate::error::HttpClientError;
 use crate::files::Source;
 use crate::request::Request;
@@ -65,7 +65,7 @@ impl TokenSource {
     pub(crate) fn new(
         oauth2: &OAuth2,
         user_agent: &str,
-        resolver: Arc<dyn Resolve>,
+        surroundings: &Surroundings,
     ) -> Result<Self, HttpClientError> {
         Ok(TokenSource {
             secret: Source::new(
@@ -80,7 +80,7 @@ impl TokenSource {
                     true,
                     true,
                     user_agent,
-                    resolver,
+                    surroundings,
                 )?,
                 oauth2: oauth2.clone(),
                 in_form: AtomicBool::new(false),

@@ -29,8 +29,16 @@ static MACHINE_ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
 
 /// What clients without TLS settings use, without and with HTTP/2.
 static PLAIN: [LazyLock<Option<Arc<ClientConfig>>>; 2] = [
-    LazyLock::new(|| client_config(&TlsConfig::default(), false).ok().map(Arc::new)),
-    LazyLock::new(|| client_config(&TlsConfig::default(), true).ok().map(Arc::new)),
+    LazyLock::new(|| {
+        client_config(&TlsConfig::default(), false, &MACHINE_ROOTS)
+            .ok()
+            .map(Arc::new)
+    }),
+    LazyLock::new(|| {
+        client_config(&TlsConfig::default(), true, &MACHINE_ROOTS)
+            .ok()
+            .map(Arc::new)
+    }),
 ];
 
 /// TLS settings and what was made of them.
@@ -39,6 +47,8 @@ pub(crate) struct TlsSource {
     settings: TlsConfig,
     http2: bool,
     files: Vec<PathBuf>,
+    /// Other roots than the machine's.
+    roots: Option<Arc<RootCertStore>>,
     /// `None` where nothing was set.
     made: Mutex<Option<Made>>,
 }
@@ -51,20 +61,25 @@ struct Made {
 
 impl TlsSource {
     /// Reads what the settings name.
-    pub(crate) fn new(settings: &TlsConfig, http2: bool) -> Result<Self, HttpClientError> {
+    pub(crate) fn new(
+        settings: &TlsConfig,
+        http2: bool,
+        roots: Option<&Arc<RootCertStore>>,
+    ) -> Result<Self, HttpClientError> {
         let files: Vec<PathBuf> = settings.files().into_iter().map(Path::to_owned).collect();
-        let made = if settings.is_default() {
+        let made = if settings.is_default() && roots.is_none() {
             None
         } else {
             Some(Made {
                 from: Fingerprint::of(&files),
-                config: Arc::new(client_config(settings, http2)?),
+                config: Arc::new(client_config(settings, http2, roots.unwrap_or(&MACHINE_ROOTS))?),
             })
         };
         Ok(TlsSource {
             settings: settings.clone(),
             http2,
             files,
+            roots: roots.cloned(),
             made: Mutex::new(made),
         })
     }
@@ -103,7 +118,8 @@ impl TlsSource {
                 _ => return Ok(false),
             }
         }
-        let config = Arc::new(client_config(&self.settings, self.http2)?);
+        let roots = self.roots.as_ref().unwrap_or(&MACHINE_ROOTS);
+        let config = Arc::new(client_config(&self.settings, self.http2, roots)?);
         if let Some(made) = self.made.lock().as_mut() {
             made.config = config;
         }
@@ -112,7 +128,11 @@ impl TlsSource {
 }
 
 /// Builds the client side of TLS. Files are read here.
-fn client_config(tls: &TlsConfig, http2: bool) -> Result<ClientConfig, HttpClientError> {
+fn client_config(
+    tls: &TlsConfig,
+    http2: bool,
+    machine: &Arc<RootCertStore>,
+) -> Result<ClientConfig, HttpClientError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions(tls))
@@ -125,7 +145,7 @@ fn client_config(tls: &TlsConfig, http2: bool) -> Result<ClientConfig, HttpClien
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots(tls)?, provider)
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots(tls, machine)?, provider)
             .build()
             .map_err(|error| HttpClientError::Certificate {
                 what: "CA cert",
@@ -173,9 +193,9 @@ fn versions(tls: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
     .collect()
 }
 
-fn roots(tls: &TlsConfig) -> Result<Arc<RootCertStore>, HttpClientError> {
+fn roots(tls: &TlsConfig, machine: &Arc<RootCertStore>) -> Result<Arc<RootCertStore>, HttpClientError> {
     let Some(pem) = pem(&tls.ca, &tls.ca_file, "CA cert")? else {
-        return Ok(MACHINE_ROOTS.clone());
+        return Ok(machine.clone());
     };
     let mut store = RootCertStore::empty();
     for certificate in certificates(&pem, "CA cert")? {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{ProxyConfig, TlsConfig};
-use crate::connect::{Connector, Resolve};
+use crate::connect::{Connector, Surroundings};
 use crate::error::HttpClientError;
 use crate::pool::{Connection, Lease, Outgoing, Pool, keep_shared};
 use crate::proxy::{Proxies, basic_auth};
@@ -45,14 +45,14 @@ impl Transport {
         http2: bool,
         follow_redirects: bool,
         user_agent: &str,
-        resolver: Arc<dyn Resolve>,
+        surroundings: &Surroundings,
     ) -> Result<Self, HttpClientError> {
         Ok(Transport {
             pool: Arc::default(),
             connector: Arc::new(Connector {
-                resolver,
+                resolver: surroundings.resolver.clone(),
                 proxies: Proxies::new(proxy)?,
-                tls: TlsSource::new(tls, http2)?,
+                tls: TlsSource::new(tls, http2, surroundings.roots.as_ref())?,
             }),
             follow_redirects,
             user_agent: HeaderValue::try_from(user_agent)

@@ -141,14 +141,7 @@ impl AlertmanagerConfig {
         };
         // Without rules that could repair it, an address that is none is an error at once.
         if config.relabel_configs.is_empty() {
-            let targets = config
-                .discovery
-                .static_configs
-                .iter()
-                .flat_map(|group| &group.targets);
-            if let Some(bad) = targets.into_iter().find(|target| target.contains('/')) {
-                return Err(section.error_at("static_configs", format!("{bad:?} is not a valid hostname")));
-            }
+            Mechanisms::check_addresses(&section)?;
         }
         section.finish()?;
         Ok(config)

@@ -50,10 +50,13 @@ fn configure(notifier: &Notifier, text: &str) {
     notifier.apply(notifier.prepare(&config, &labels).expect("clients"));
     let mut jobs = BTreeMap::new();
     for (index, am) in config.alertmanagers.iter().enumerate() {
-        jobs.insert(discovery_key(index), am.discovery.list());
+        jobs.insert(discovery_key(index), am.discovery.clone());
     }
-    let mut discovery = discovery::Manager::new();
-    discovery.apply(jobs);
+    let metrics = discovery::Metrics::new(&metrics::Registry::new());
+    let context = discovery::Context::new("Narthex/test", metrics);
+    let mut discovery = discovery::Manager::new(discovery::NOTIFY, context);
+    let prepared = discovery.prepare(jobs).expect("prepared");
+    discovery.apply(prepared);
     notifier.update(&discovery.subscribe().borrow());
 }
 

@@ -313,10 +313,10 @@ impl Reader<'_> {
             });
         }
         let expr = match set(&raw.expr) {
-            None => Err(Found::at(place(&raw.expr), RuleProblem::NoExpr)),
+            None => Err(Box::new(Found::at(place(&raw.expr), RuleProblem::NoExpr))),
             Some(text) => self.expr(&text, place(&raw.expr)),
         };
-        let expr = expr.map_err(|problem| found.push(problem)).ok();
+        let expr = expr.map_err(|problem| found.push(*problem)).ok();
         if let Some(record) = &record {
             let problems = self.recording_problems(record, &raw).into_iter();
             found.extend(problems.map(|problem| Found::at(place(&raw.record), problem)));
@@ -356,16 +356,16 @@ impl Reader<'_> {
     }
 
     /// The expression `text`, which stands at `value`; what is wrong with it is marked within it.
-    fn expr<'d>(&self, text: &str, value: Value<'d>) -> Result<Expr, Found<'d>> {
+    fn expr<'d>(&self, text: &str, value: Value<'d>) -> Result<Expr, Box<Found<'d>>> {
         parse(text, &self.options.parse).map_err(|error| {
             let span = error.diagnostics().next().map(|diagnostic| diagnostic.span);
             let mark = span.map_or(value.node.position, |span| {
                 value.place_in_text(span.start as usize, span.end as usize)
             });
-            Found {
+            Box::new(Found {
                 mark,
                 ..Found::at(value, RuleProblem::Expr(error))
-            }
+            })
         })
     }
 

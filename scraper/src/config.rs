@@ -367,20 +367,7 @@ impl ScrapeConfig {
         if !self.relabel_configs.is_empty() {
             return Ok(());
         }
-        let targets = self
-            .discovery
-            .static_configs
-            .iter()
-            .flat_map(|group| &group.targets);
-        match targets.into_iter().find(|address| address.contains('/')) {
-            Some(address) => Err(section
-                .error_at(
-                    "static_configs",
-                    format_args!("{address:?} is not a valid hostname"),
-                )
-                .with_help("write host:port; scheme and metrics_path have settings of their own")),
-            None => Ok(()),
-        }
+        Mechanisms::check_addresses(section)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Putting a configuration in force: everything is built aside first, and only then exchanged.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -44,6 +43,9 @@ pub(crate) enum ReloadError {
     /// A mistake of ours on the way.
     #[error(transparent)]
     Panicked(#[from] supervise::Panicked),
+    /// A mechanism of discovery cannot be built.
+    #[error(transparent)]
+    Discovery(#[from] discovery::JobError),
     /// A scrape pool cannot be built.
     #[error("{0}")]
     Scrape(#[from] scraper::PrepareError),
@@ -143,8 +145,9 @@ impl Reloader {
         // All that can fail comes first, and changes nothing.
         let found_by = jobs
             .iter()
-            .map(|job| (job.job_name.clone(), job.discovery.list()))
+            .map(|job| (job.job_name.clone(), job.discovery.clone()))
             .collect();
+        let scrape_discovery = self.scrape_discovery.lock().prepare(found_by)?;
         let scrapes = self.scraper.prepare(jobs, &labels)?;
         let log_path = &config.global.query_log_file;
         let query_log = QueryLog::open(log_path).map_err(|source| ReloadError::QueryLog {
@@ -156,6 +159,11 @@ impl Reloader {
             .notifier
             .prepare(&config.alerting, &labels)
             .map_err(ReloadError::Notifier)?;
+        let alertmanagers = config.alerting.alertmanagers.iter().enumerate();
+        let found_by = alertmanagers
+            .map(|(index, am)| (notify::discovery_key(index), am.discovery.clone()))
+            .collect();
+        let notify_discovery = self.notify_discovery.lock().prepare(found_by)?;
         let rules = self.rules.prepare(self.rule_settings(&config)).await?;
         // From here on nothing fails.
         self.rules.apply(rules).await;
@@ -165,12 +173,8 @@ impl Reloader {
         self.apply_storage(&config, xor2_floats);
         self.subquery_step_ms
             .store(config.global.evaluation_interval.as_ms(), Ordering::Relaxed);
-        self.scrape_discovery.lock().apply(found_by);
-        let alertmanagers = config.alerting.alertmanagers.iter().enumerate();
-        let found_by: BTreeMap<_, _> = alertmanagers
-            .map(|(index, am)| (notify::discovery_key(index), am.discovery.list()))
-            .collect();
-        self.notify_discovery.lock().apply(found_by);
+        self.scrape_discovery.lock().apply(scrape_discovery);
+        self.notify_discovery.lock().apply(notify_discovery);
         for section in config.unserved() {
             tracing::warn!(
                 section,

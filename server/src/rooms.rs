@@ -124,6 +124,7 @@ impl Rooms {
 
     /// What puts configurations in force.
     pub(crate) fn reloader(&self, options: &ServeOptions, own_address: &str) -> Reloader {
+        let discovering = discovery::Context::new(USER_AGENT, discovery::Metrics::new(&self.registry));
         Reloader {
             config_file: options.config_file.clone(),
             own_address: own_address.to_owned(),
@@ -131,8 +132,8 @@ impl Rooms {
             scraper: self.scraper.clone(),
             rules: self.rules.clone(),
             notifier: self.notifier.clone(),
-            scrape_discovery: Mutex::default(),
-            notify_discovery: Mutex::default(),
+            scrape_discovery: Mutex::new(discovery::Manager::new(discovery::SCRAPE, discovering.clone())),
+            notify_discovery: Mutex::new(discovery::Manager::new(discovery::NOTIFY, discovering)),
             storage: options.storage.clone(),
             features: options.features.clone(),
             rule_format: rules::format::FormatOptions {

@@ -206,11 +206,6 @@ impl Server {
         let site = rooms.site(&options, status, reload);
         instrument::register(&site.pages.metrics, &site);
         let registry = &site.pages.metrics;
-        let found = [
-            ("scrape", reloader.scrape_discovery.lock().subscribe()),
-            ("notify", reloader.notify_discovery.lock().subscribe()),
-        ];
-        discovery::register_metrics(registry, found.into());
         registry
             .gauge(
                 "prometheus_notifications_queue_capacity",

@@ -43,6 +43,12 @@ pub fn glob(pattern: &str) -> Result<Vec<PathBuf>, GlobError> {
     expand(Path::new(pattern))
 }
 
+/// Whether a file's name is one that the last part of a path pattern stands for; a malformed pattern stands for none.
+pub fn glob_name(pattern: &Path, name: &str) -> bool {
+    let last = pattern.file_name().map(std::ffi::OsStr::to_string_lossy);
+    last.is_some_and(|last| matches(&last, name).unwrap_or(false))
+}
+
 fn expand(pattern: &Path) -> Result<Vec<PathBuf>, GlobError> {
     let text = pattern.to_string_lossy();
     if !has_meta(&text) {

@@ -36,7 +36,7 @@ mod section;
 pub use convert::{Bytes, Duration, FromYaml, Secret};
 pub use encoding::text_of;
 pub use error::{YamlError, mark};
-pub use glob::{GlobError, glob};
+pub use glob::{GlobError, glob, glob_name};
 pub use json::parse_json;
 pub use node::{Document, Node, NodeKind, Position, Scalar, ScalarKind, Value, parse, parse_all};
 

@@ -148,6 +148,19 @@ impl<'d> Value<'d> {
         }
     }
 
+    /// The value of a mapping's key.
+    pub fn entry(&self, key: &str) -> Option<Value<'d>> {
+        let NodeKind::Mapping(pairs) = &self.node.kind else {
+            return None;
+        };
+        let is_key = |node: &Node| matches!(&node.kind, NodeKind::Scalar(scalar) if scalar.text == key);
+        let (_, node) = pairs.iter().find(|(name, _)| is_key(name))?;
+        Some(Value {
+            document: self.document,
+            node,
+        })
+    }
+
     /// Elements of a list; none for null.
     ///
     /// # Errors

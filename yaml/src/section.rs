@@ -93,6 +93,11 @@ impl<'d> Section<'d> {
         found
     }
 
+    /// The value of `key` without taking it: for checks that look twice.
+    pub fn peek(&self, key: &str) -> Option<Value<'d>> {
+        self.value.entry(key)
+    }
+
     /// Reads `key`; `None` where it is absent or null.
     ///
     /// # Errors
@@ -145,6 +150,15 @@ impl<'d> Section<'d> {
                 }
             })
             .error(message)
+    }
+
+    /// An error about one element of the list at `key`.
+    pub fn error_at_item(&self, key: &str, index: usize, message: impl fmt::Display) -> YamlError {
+        let items = self.peek(key).and_then(|list| list.sequence().ok());
+        match items.as_ref().and_then(|items| items.get(index)) {
+            Some(item) => item.error(message),
+            None => self.error_at(key, message),
+        }
     }
 
     /// An error about the section as a whole.

@@ -154,8 +154,11 @@ async fn http2_shares_a_connection_and_names_lead_where_a_test_wants() {
         }
     })
     .await;
-    let resolver = Arc::new(Everywhere(server.address()));
-    let client = narthex_httpclient::HttpClient::with_resolver(&settings(&ca, ""), "Narthex/test", resolver)
+    let surroundings = narthex_httpclient::Surroundings {
+        resolver: Arc::new(Everywhere(server.address())),
+        roots: None,
+    };
+    let client = narthex_httpclient::HttpClient::within(&settings(&ca, ""), "Narthex/test", surroundings)
         .expect("client");
     for _ in 0..5 {
         let response = client

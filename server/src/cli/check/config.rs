@@ -282,7 +282,7 @@ pub(super) fn groups(
     let mut groups: Vec<TargetGroup> = listed
         .map(|(index, group)| group.group(index.to_string()))
         .collect();
-    for file_sd in mechanisms.file_sd_configs.iter().filter(|_| !syntax_only) {
+    for file_sd in mechanisms.file_configs().filter(|_| !syntax_only) {
         for pattern in &file_sd.files {
             let one = FileConfig {
                 files: vec![pattern.clone()],

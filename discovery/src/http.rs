@@ -1,0 +1,159 @@
+//! `http_sd_configs`: a list of target groups that an HTTP server gives.
+
+use std::path::Path;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use httpclient::{HttpClient, HttpClientConfig, Request};
+use metrics::Counter;
+use serde::Serialize;
+use url::Url;
+use yaml::{Section, YamlError};
+
+use crate::mechanism::Discovery;
+use crate::metrics::Metrics;
+use crate::prepare::{BODY_BYTES_MAX, Context, DiscoveryError, Poll, PrepareError, Runner, send};
+use crate::{TargetGroup, target_list};
+
+const DEFAULT_REFRESH_INTERVAL: yaml::Duration = yaml::Duration::from_ms(60_000);
+/// Added to each target.
+const URL_LABEL: &str = "__meta_url";
+
+/// Where to ask, and how often.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HttpConfig {
+    /// Credentials, TLS, proxies.
+    #[serde(flatten)]
+    pub http: HttpClientConfig,
+    /// How often to ask; also the longest wait for an answer.
+    pub refresh_interval: yaml::Duration,
+    /// Whom.
+    pub url: String,
+}
+
+impl Discovery for HttpConfig {
+    const KEY: &'static str = "http_sd_configs";
+    const NAME: &'static str = "http";
+    const HELP: &'static str = "target groups as JSON from an HTTP server";
+
+    fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
+        let url: String = section.get_or("url", String::new())?;
+        if url.is_empty() {
+            return Err(section.error_at("url", "URL is missing"));
+        }
+        let parsed = Url::parse(&url);
+        match &parsed {
+            Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => {
+                return Err(section.error_at("url", "URL scheme must be 'http' or 'https'"));
+            }
+            Ok(parsed) if parsed.host_str().is_some_and(|host| !host.is_empty()) => {}
+            Ok(_) | Err(url::ParseError::EmptyHost) => {
+                return Err(section.error_at("url", "host is missing in URL"));
+            }
+            Err(url::ParseError::RelativeUrlWithoutBase) => {
+                return Err(section.error_at("url", "URL scheme must be 'http' or 'https'"));
+            }
+            Err(error) => return Err(section.error_at("url", format_args!("parse {url:?}: {error}"))),
+        }
+        Ok(HttpConfig {
+            url,
+            refresh_interval: section.get_or("refresh_interval", DEFAULT_REFRESH_INTERVAL)?,
+            http: HttpClientConfig::read(section)?,
+        })
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) {
+        self.http.resolve_paths(folder);
+    }
+
+    fn files(&self) -> Vec<&Path> {
+        self.http.files()
+    }
+
+    fn register(metrics: &Metrics) {
+        failures(metrics);
+    }
+
+    fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
+        let url = Url::parse(&self.url).map_err(|error| PrepareError::Unavailable(error.into()))?;
+        let interval = self.refresh_interval.as_std();
+        let request = Request::get(url)
+            .header("accept", "application/json")
+            .header(
+                "x-prometheus-refresh-interval-seconds",
+                model::float::format_float(interval.as_secs_f64()),
+            )
+            .timeout(interval.max(crate::runner::INTERVAL_MIN));
+        let poll = HttpPoll {
+            client: context.client(&self.http)?,
+            request,
+            url: self.url.clone(),
+            failures: failures(&context.metrics),
+        };
+        Ok(Runner::poll(self.refresh_interval, poll))
+    }
+}
+
+fn failures(metrics: &Metrics) -> Counter {
+    metrics.registry().counter(
+        "prometheus_sd_http_failures_total",
+        "Number of HTTP service discovery refresh failures.",
+    )
+}
+
+struct HttpPoll {
+    client: HttpClient,
+    request: Request,
+    /// As it was written: what sources and labels carry.
+    url: String,
+    failures: Counter,
+}
+
+impl Poll for HttpPoll {
+    fn refresh(&mut self) -> BoxFuture<'_, Result<Vec<TargetGroup>, DiscoveryError>> {
+        async {
+            let groups = self.ask().await;
+            if groups.is_err() {
+                self.failures.inc();
+            }
+            groups
+        }
+        .boxed()
+    }
+}
+
+impl HttpPoll {
+    async fn ask(&self) -> Result<Vec<TargetGroup>, DiscoveryError> {
+        let answer = send(&self.client, &self.request).await?;
+        if answer.status() != ::http::StatusCode::OK {
+            return Err(crate::prepare::bad_status(answer).await);
+        }
+        let content_type = answer.header("content-type").to_owned();
+        if !is_json(&content_type) {
+            let detail = format!("unsupported content type {content_type:?}");
+            return Err(DiscoveryError::content(&self.url, detail));
+        }
+        let body = answer
+            .bytes(BODY_BYTES_MAX)
+            .await
+            .map_err(|source| DiscoveryError::Http {
+                url: self.url.clone(),
+                source,
+            })?;
+        let document = yaml::parse_json(&self.url, &body).map_err(|e| DiscoveryError::Other(e.into()))?;
+        target_list::read(&document, &self.url, URL_LABEL).map_err(|e| DiscoveryError::Other(e.into()))
+    }
+}
+
+/// Compat: JSON, and if it says a character set, UTF-8 (conformance `discovery/http/content-types`).
+fn is_json(content_type: &str) -> bool {
+    let lower = content_type.trim().to_ascii_lowercase();
+    let Some(rest) = lower.strip_prefix("application/json") else {
+        return false;
+    };
+    let Some(parameter) = rest.strip_prefix(';') else {
+        return rest.is_empty();
+    };
+    let value = parameter.trim_start().strip_prefix("charset=");
+    value.is_some_and(|value| matches!(value, "utf-8" | "\"utf-8\""))
+}

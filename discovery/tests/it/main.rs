@@ -1,0 +1,6 @@
+//! Discovery as a whole: the manager, files on a disk, and recorded exchanges of every mechanism.
+
+mod jobs;
+mod replay;
+mod replay_server;
+mod settings;

@@ -1,0 +1,68 @@
+//! Verdicts on configurations of the mechanisms that are built in (conformance `discovery/verdicts.jsonl`).
+
+use narthex_discovery::{KINDS, Mechanisms};
+use serde_json::Value;
+
+fn read(text: &str) -> Result<Vec<Mechanisms>, yaml::YamlError> {
+    let document = yaml::parse("prometheus.yml", text)?;
+    let mut root = document.root().section("the configuration")?;
+    root.list("scrape_configs", |value| {
+        let mut job = value.section("a scrape config")?;
+        let _ = job.value("job_name");
+        let mechanisms = Mechanisms::read(&mut job)?;
+        job.finish()?;
+        Ok(mechanisms)
+    })
+}
+
+#[test]
+fn verdicts_are_the_references() {
+    let Some(path) = testkit::conformance("discovery/verdicts.jsonl") else {
+        return;
+    };
+    let mut judged = 0;
+    for line in std::fs::read_to_string(path).expect("verdicts").lines() {
+        let verdict: Value = serde_json::from_str(line).expect("JSON");
+        let mechanism = verdict["mechanism"].as_str().expect("mechanism");
+        if !KINDS.iter().any(|kind| kind.name == mechanism) {
+            continue;
+        }
+        judged += 1;
+        let text = verdict["config"].as_str().expect("configuration");
+        let result = read(text);
+        let is_good = verdict["exit"] == 0;
+        assert_eq!(
+            result.is_ok(),
+            is_good,
+            "{mechanism}/{}: {:?}\nreference: {} {}\n{text}",
+            verdict["name"],
+            result.err(),
+            verdict["stdout"],
+            verdict["stderr"]
+        );
+    }
+    assert!(judged > 0);
+}
+
+#[test]
+fn a_bad_target_among_four_is_named_at_its_place() {
+    let text = "static_configs:\n- targets: ['a:1', 'b:1']\n- targets: ['c:1', 'http://d/']\n";
+    let document = yaml::parse("f.yml", text).expect("valid");
+    let mut section = document.root().section("job").expect("mapping");
+    Mechanisms::read(&mut section).expect("valid");
+    let error = Mechanisms::check_addresses(&section).expect_err("a URL");
+    assert_eq!(
+        (error.position().line, error.position().column),
+        (3, 20),
+        "{error}"
+    );
+}
+
+#[test]
+fn kinds_that_are_not_built_in_are_named_with_those_that_are() {
+    let error = read("scrape_configs: [{job_name: a, azure_sd_configs: [{}]}]").expect_err("not built in");
+    assert!(
+        error.to_string().contains("file_sd_configs, http_sd_configs"),
+        "{error}"
+    );
+}
