@@ -19,7 +19,8 @@ use super::segments::{Content, Event, ReadAhead, Record};
 use super::shards::{Sample, Shards, Unknown, Value};
 use super::{Found, LogDamage, ReplayReport};
 use crate::columns::add_range;
-use crate::head::{Head, REFERENCE_MAX};
+use crate::head::Head;
+use crate::head::creation::REFERENCE_MAX;
 use crate::wal::{
     ExemplarEntry, FloatEntry, HistogramEntry, RecordError, RecordType, TombstoneEntry, decode_exemplars,
     decode_forgotten, decode_markers, decode_metadata, decode_tombstones,
