@@ -171,18 +171,22 @@ impl<'a> BodyReader<'a> {
         self.kind = MetricType::Unknown;
         loop {
             if let Some((line, series)) = self.expected(&mut parser)? {
-                self.float(line, &series)?;
+                self.float(line, &series)
+                    .map_err(|error| self.in_line(error, body, series.text))?;
                 continue;
             }
             let Some(entry) = parser.next()? else { break };
             match entry {
                 Entry::Series(series) => {
                     let line = self.locate(series.text);
-                    self.float(line, &series)?;
+                    self.float(line, &series)
+                        .map_err(|error| self.in_line(error, body, series.text))?;
                 }
                 Entry::Histogram(series) => {
                     let line = self.locate(series.text);
-                    self.histogram(line, series)?;
+                    let text = series.text;
+                    self.histogram(line, series)
+                        .map_err(|error| self.in_line(error, body, text))?;
                 }
                 Entry::Type { name, kind } => {
                     self.kind = kind;
@@ -200,6 +204,14 @@ impl<'a> BodyReader<'a> {
             return Err(SampleError::BucketLimit.into());
         }
         Ok(())
+    }
+
+    #[cold]
+    fn in_line(&self, error: ScrapeError, body: &[u8], text: &[u8]) -> ScrapeError {
+        match self.format {
+            Format::Protobuf => error,
+            Format::Text | Format::OpenMetrics => error.in_line(body, text),
+        }
     }
 
     /// Reads the next line if it is the one that the last scrape had here, or the one after it.

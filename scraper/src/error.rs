@@ -24,6 +24,14 @@ pub enum ScrapeError {
     /// A sample cannot be stored.
     #[error(transparent)]
     Sample(#[from] SampleError),
+    /// A series in the body has labels that cannot be stored.
+    #[error("line {line}: {source}")]
+    Line {
+        /// Line of the body, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: SampleError,
+    },
     /// The job has more targets than `target_limit` allows.
     #[error("target_limit exceeded (number of targets: {targets}, limit: {limit})")]
     TargetLimit {
@@ -38,6 +46,25 @@ pub enum ScrapeError {
 }
 
 impl ScrapeError {
+    /// The same of a series that stands as `text` in `body`: names the line where the fault is in the body itself.
+    #[cold]
+    pub(crate) fn in_line(self, body: &[u8], text: &[u8]) -> Self {
+        match self {
+            ScrapeError::Sample(source @ (SampleError::RepeatedLabel { .. } | SampleError::Labels(_))) => {
+                // Texts of protobuf and of converted histograms stand in no line.
+                let at = (text.as_ptr() as usize).checked_sub(body.as_ptr() as usize);
+                match at.and_then(|at| body.get(..at)) {
+                    Some(before) => ScrapeError::Line {
+                        line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
+                        source,
+                    },
+                    None => ScrapeError::Sample(source),
+                }
+            }
+            error => error,
+        }
+    }
+
     /// Whether the body was too large.
     pub(crate) fn is_body_limit(&self) -> bool {
         matches!(

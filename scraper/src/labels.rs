@@ -40,6 +40,10 @@ impl LabelRules<'_> {
         for (name, value) in exposed {
             builder.set(name, value);
         }
+        let repeated = repeated(exposed);
+        for name in &repeated {
+            builder.set(name, first_of(exposed, name));
+        }
         if self.honor_labels {
             for (name, value) in self.target {
                 // Compat: an empty value in the body counts as a label that is there
@@ -54,14 +58,26 @@ impl LabelRules<'_> {
         if !relabel::apply(self.relabel, &mut builder) || builder.is_empty() {
             return Ok(None);
         }
-        if let Some(name) = repeated(exposed) {
-            return Err(SampleError::RepeatedLabel {
-                name: name.to_owned(),
-            });
-        }
         let labels = builder.try_build()?;
         self.check(&labels)?;
+        if let Some(name) = repeated.iter().find(|name| self.is_left(exposed, name, &labels)) {
+            let name = (*name).to_owned();
+            return Err(SampleError::RepeatedLabel { name });
+        }
         Ok(Some(labels))
+    }
+
+    /// Whether a label that the body repeats is still as the body has it: neither the target nor relabelling has put
+    /// another in its place.
+    ///
+    /// Compat: storage refuses what is left of it, not the parser (what_relabelling_makes_of_a_repeated_label).
+    fn is_left(&self, exposed: &[(String, String)], name: &str, labels: &Labels) -> bool {
+        let of_target = !self.honor_labels && self.target.get(name).is_some();
+        let value = labels.get(name);
+        !of_target
+            && exposed
+                .iter()
+                .any(|(n, v)| n == name && Some(v.as_str()) == value)
     }
 
     /// Sets the target's labels; those of the body that they displace get another name.
@@ -146,13 +162,24 @@ pub(crate) fn report_labels(metric: &str, target: &Labels) -> Labels {
     builder.build()
 }
 
-fn repeated(exposed: &[(String, String)]) -> Option<&str> {
+/// Names that stand in the body more than once.
+fn repeated(exposed: &[(String, String)]) -> Vec<&str> {
     let mut names: Vec<&str> = exposed.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    names
+    let mut repeated: Vec<&str> = names
         .windows(2)
-        .find(|pair| pair[0] == pair[1])
+        .filter(|pair| pair[0] == pair[1])
         .map(|pair| pair[0])
+        .collect();
+    repeated.dedup();
+    repeated
+}
+
+/// What a repeated label counts as: its first value, or none where one of its values is empty.
+fn first_of<'e>(exposed: &'e [(String, String)], name: &str) -> &'e str {
+    let values = || exposed.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    let has_empty = values().any(str::is_empty);
+    values().next().filter(|_| !has_empty).unwrap_or("")
 }
 
 fn shortened(text: &str) -> String {
@@ -162,6 +189,7 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::relabel::{RelabelAction, RelabelConfig};
 
     fn rules(target: &Labels, honor_labels: bool) -> LabelRules<'_> {
         LabelRules {
@@ -235,5 +263,35 @@ mod tests {
             error(&rules, &[("__name__", "m"), ("a", "12345")]),
             r#"label_value_length_limit exceeded (metric: m, label name: a, value: "12345", length: 5, limit: 4)"#
         );
+    }
+
+    #[test]
+    fn what_relabelling_makes_of_a_repeated_label() {
+        let twice = pairs(&[("__name__", "m"), ("a", "1"), ("a", "2")]);
+        let target = Labels::from_pairs([("a", "target")]);
+        let labels = rules(&target, false).series_labels(&twice).unwrap().unwrap();
+        assert_eq!(
+            labels.to_string(),
+            r#"{__name__="m", a="target", exported_a="1"}"#
+        );
+        rules(&target, true).series_labels(&twice).unwrap_err();
+
+        let none = Labels::empty();
+        let drop = RelabelConfig {
+            action: RelabelAction::LabelDrop,
+            regex: Some("a".to_owned()),
+            ..RelabelConfig::default()
+        };
+        let drop = [RelabelRule::new(drop, NameScheme::Utf8).unwrap()];
+        let dropping = LabelRules {
+            relabel: &drop,
+            ..rules(&none, false)
+        };
+        let labels = dropping.series_labels(&twice).unwrap().unwrap();
+        assert_eq!(labels.to_string(), r#"{__name__="m"}"#);
+
+        let with_empty = pairs(&[("__name__", "m"), ("a", "1"), ("a", "")]);
+        let labels = rules(&none, false).series_labels(&with_empty).unwrap().unwrap();
+        assert_eq!(labels.to_string(), r#"{__name__="m"}"#);
     }
 }

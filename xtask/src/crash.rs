@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+/// The tests that kill, and those that let the disk fail, at each of its calls where `NARTHEX_EVERY_FAULT` is set.
+const TESTS: [&str; 2] = ["kill::", "faults::"];
 /// Rounds where nothing is said.
 const ROUNDS: u64 = 300;
 
@@ -34,8 +36,8 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
             "--locked",
             "--",
             "--nocapture",
-            "kill::",
         ])
+        .args(TESTS)
         .current_dir(root)
         .env("NARTHEX_KILL_ROUNDS", rounds.to_string())
         .env("NARTHEX_EVERY_FAULT", "1")

@@ -490,6 +490,59 @@ fn labels_that_cannot_be_stored_fail_the_scrape() {
     bench.stored(&[r#"{__name__="m", a="x", b="x;x"} 1 @3000"#]);
 }
 
+/// A message of protobuf: fields of lengths and bytes.
+fn message(fields: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (number, field) in fields {
+        bytes.extend([number << 3 | 2, u8::try_from(field.len()).unwrap()]);
+        bytes.extend(*field);
+    }
+    bytes
+}
+
+#[test]
+fn a_repeated_label_fails_the_scrape() {
+    let mut bench = Bench::default();
+    let said = |report: Report| report.error.map(|error| error.to_string()).unwrap_or_default();
+    bench.text("m 1\nn 1\n");
+    let report = bench.text("m 2\n# a comment\nn{a=\"1\",b=\"\",a=\"2\"} 2\n");
+    assert_eq!(
+        said(report),
+        r#"line 3: label name "a" is not unique: invalid sample"#
+    );
+    bench.stored(&[r#"{__name__="m"} stale @2000"#, r#"{__name__="n"} stale @2000"#]);
+    let report = bench.text("m{__name__=\"o\"} 2\n");
+    assert_eq!(
+        said(report),
+        r#"line 1: label name "__name__" is not unique: invalid sample"#
+    );
+    let report = bench.open_metrics("# TYPE m gauge\nm{a=\"1\",a=\"1\"} 2\n# EOF\n");
+    assert_eq!(
+        said(report),
+        r#"line 2: label name "a" is not unique: invalid sample"#
+    );
+
+    let label = |value: &str| message(&[(1, b"a"), (2, value.as_bytes())]);
+    let value = [1 << 3 | 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let metric = message(&[(1, &label("1")), (1, &label("2")), (2, &value)]);
+    let mut family = message(&[(1, b"m"), (4, &metric)]);
+    family.extend([3 << 3, 1]);
+    family.insert(0, u8::try_from(family.len()).unwrap());
+    let report = bench.ingest(Ok((Format::Protobuf, &family)));
+    assert_eq!(said(report), r#"label name "a" is not unique: invalid sample"#);
+}
+
+#[test]
+fn a_label_without_a_name_fails_the_scrape() {
+    let mut bench = Bench::default();
+    let mut said = |body: &str| bench.text(body).error.map(|error| error.to_string());
+    let message = r#"invalid metric name or label names: {""="x", __name__="m"}"#;
+    assert_eq!(said("{\"m\",\"\"=\"x\"} 1\n").as_deref(), Some(message));
+    let message = "missing metric name (__name__ label)";
+    assert_eq!(said("{\"\",a=\"x\"} 1\n").as_deref(), Some(message));
+    assert!(said("m{a=\"x\",} 1\n").is_none());
+}
+
 #[test]
 fn after_a_restart_only_what_is_gone_is_stale() {
     let mut bench = Bench::default();
