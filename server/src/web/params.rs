@@ -1,8 +1,11 @@
 //! Parameters of requests: the URL's and the form's, merged as Go merges them.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt as _;
@@ -24,11 +27,11 @@ const MAX_TIME_TEXT: &str = "292277025-08-18T07:12:54.999999999Z";
 /// They are counted before any is read.
 const MATCHERS_MAX: usize = 20_000;
 /// Bytes of a body that is too large that are read and thrown away, so that the client gets to see the answer.
-const DISCARDED_BYTES_MAX: usize = 64 << 20;
+pub(super) const DISCARDED_BYTES_MAX: usize = 64 << 20;
 /// Forms of up to this many bytes are read at once, whatever others there are.
 const SMALL_FORM_BYTES: usize = 64 << 10;
 /// What larger forms may take at the same time, in MiB; further ones wait.
-const LARGE_FORMS_MIB_MAX: usize = 128;
+pub(super) const LARGE_FORMS_MIB_MAX: usize = 128;
 
 static LARGE_FORMS: Semaphore = Semaphore::const_new(LARGE_FORMS_MIB_MAX);
 
@@ -39,19 +42,51 @@ pub(crate) struct Params {
     /// What could not be read beside these.
     fault: Option<FormError>,
     /// Held while the parameters live.
-    _room: Option<SemaphorePermit<'static>>,
+    _room: Option<Arc<SemaphorePermit<'static>>>,
+}
+
+/// A form whose bytes are read already, so that a request can be asked twice. Kept with the request in place of its body.
+#[derive(Clone, Debug)]
+pub(super) struct ReadForm {
+    bytes: Bytes,
+    room: Option<Arc<SemaphorePermit<'static>>>,
+}
+
+impl ReadForm {
+    /// Reads it, if there is room for it now: whoever keeps a form for long must not keep others waiting.
+    ///
+    /// # Errors
+    /// As reading a form at once.
+    pub(super) async fn keep(headers: &HeaderMap, body: Body) -> Result<Option<Self>, FormError> {
+        let room = match room_mib(headers) {
+            0 => None,
+            mib => match LARGE_FORMS.try_acquire_many(mib) {
+                Ok(room) => Some(Arc::new(room)),
+                Err(_) => return Ok(None),
+            },
+        };
+        let bytes = read_body(body).await?.into();
+        Ok(Some(ReadForm { bytes, room }))
+    }
+
+    /// Whether requests of this method bring a form.
+    pub(super) fn is_brought_by(method: &Method) -> bool {
+        matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+    }
 }
 
 impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = Response;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let kept = parts.extensions.remove::<ReadForm>();
         let url = raw_query(&parts);
-        let has_form = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
-        let read = match Encoding::new(&parts.headers).filter(|_| has_form) {
-            Some(encoding) => Params::from_form(url, encoding, &parts.headers, body).await,
-            None => Params::from_url(url),
+        let has_form = ReadForm::is_brought_by(&parts.method);
+        let read = match (Encoding::new(&parts.headers).filter(|_| has_form), kept) {
+            (Some(encoding), Some(form)) => Params::from_form(url, encoding, &form.bytes, form.room),
+            (Some(encoding), None) => Params::from_body(url, encoding, &parts.headers, body).await,
+            (None, _) => Params::from_url(url),
         };
         read.map_err(|error| ApiError::form(&error).into_response())
     }
@@ -99,20 +134,16 @@ async fn read_body(mut body: Body) -> Result<Vec<u8>, FormError> {
     Ok(bytes)
 }
 
-/// Room for a form of the length that its head tells, the largest where it tells none.
-async fn room(headers: &HeaderMap) -> Option<SemaphorePermit<'static>> {
+/// Room for a form of the length that its head tells, the largest where it tells none, in MiB; 0 for small ones.
+fn room_mib(headers: &HeaderMap) -> u32 {
     let told = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse().ok());
     let bytes = told.unwrap_or(FORM_BYTES_MAX).min(FORM_BYTES_MAX);
-    if bytes <= SMALL_FORM_BYTES {
-        return None;
+    match bytes <= SMALL_FORM_BYTES {
+        true => 0,
+        false => bytes.div_ceil(1 << 20) as u32,
     }
-    // It is never closed.
-    LARGE_FORMS
-        .acquire_many(bytes.div_ceil(1 << 20) as u32)
-        .await
-        .ok()
 }
 
 /// Refuses more parameters than a request may have.
@@ -132,19 +163,32 @@ impl Params {
         Ok(params)
     }
 
-    async fn from_form(
+    async fn from_body(
         url: &[u8],
         encoding: Encoding,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Self, FormError> {
-        let room = room(headers).await;
+        let room = match room_mib(headers) {
+            0 => None,
+            // It is never closed.
+            mib => LARGE_FORMS.acquire_many(mib).await.ok().map(Arc::new),
+        };
         let body = read_body(body).await?;
+        Params::from_form(url, encoding, &body, room)
+    }
+
+    fn from_form(
+        url: &[u8],
+        encoding: Encoding,
+        body: &[u8],
+        room: Option<Arc<SemaphorePermit<'static>>>,
+    ) -> Result<Self, FormError> {
         let mut params = match encoding {
             Encoding::Url => {
-                bounded(form::count(&body) + form::count(url))?;
+                bounded(form::count(body) + form::count(url))?;
                 let mut params = Params::default();
-                params.fault = form::read_pairs(&body, &mut params.pairs)?;
+                params.fault = form::read_pairs(body, &mut params.pairs)?;
                 let fault = form::read_pairs(url, &mut params.pairs)?;
                 params.fault = params.fault.or(fault);
                 params
@@ -152,7 +196,7 @@ impl Params {
             // Compat: here the URL's come first, as Go appends the parts (reports/multipart-form).
             Encoding::Parts { boundary } => {
                 let mut params = Params::from_url(url)?;
-                form::read_parts(&body, &boundary, &mut params.pairs)?;
+                form::read_parts(body, &boundary, &mut params.pairs)?;
                 params
             }
         };

@@ -6,14 +6,16 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
 
-use super::form::FORM_BYTES_MAX;
+use super::answer::ApiError;
+use super::form::FormError;
+use super::params::ReadForm;
 use super::state::StartState;
 
 /// Compat: tells probes whether a server that is not ready starts or stops.
@@ -66,6 +68,19 @@ fn reads(path: &str) -> bool {
     ) || (path.starts_with("/label/") && path.ends_with("/values"))
 }
 
+/// A request, and once more the same. `None` when there is no room to keep its form.
+async fn twice(request: Request) -> Result<Option<(Request, Request)>, FormError> {
+    let (mut parts, body) = request.into_parts();
+    if ReadForm::is_brought_by(&parts.method) {
+        let Some(form) = ReadForm::keep(&parts.headers, body).await? else {
+            return Ok(None);
+        };
+        parts.extensions.insert(form);
+    }
+    let again = Request::from_parts(parts.clone(), Body::empty());
+    Ok(Some((Request::from_parts(parts, Body::empty()), again)))
+}
+
 /// Lets requests pass once the log is read; before that those that need nothing of it.
 pub(super) async fn layer(State(state): State<Arc<StartState>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
@@ -75,15 +90,13 @@ pub(super) async fn layer(State(state): State<Arc<StartState>>, request: Request
     if !reads(path) {
         return unavailable(&state);
     }
-    let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, FORM_BYTES_MAX).await else {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    let (request, again) = match twice(request).await {
+        Ok(Some(both)) => both,
+        // As many forms wait as may.
+        Ok(None) => return unavailable(&state),
+        Err(error) => return ApiError::form(&error).into_response(),
     };
-    let again = Request::from_parts(parts.clone(), Body::from(body.clone()));
-    let from_blocks = next
-        .clone()
-        .run(Request::from_parts(parts, Body::from(body)))
-        .await;
+    let from_blocks = next.clone().run(request).await;
     if from_blocks.extensions().get::<NotYet>().is_none() {
         return from_blocks;
     }
@@ -99,3 +112,6 @@ pub(super) async fn layer(State(state): State<Arc<StartState>>, request: Request
         unavailable(&state)
     }
 }
+
+#[cfg(test)]
+mod tests;
