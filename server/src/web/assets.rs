@@ -7,11 +7,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Path as Captured, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::any;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method, StatusCode};
 use tokio_util::io::ReaderStream;
 
+use super::get_only;
 use super::paths::{not_found, redirect};
 
 /// Names of one folder that a listing shows.
@@ -28,11 +29,19 @@ pub(super) fn add_to<S: Clone + Send + Sync + 'static>(
 ) -> Router<S> {
     let [bare, own, below] = PATTERNS.map(|pattern| format!("{prefix}{pattern}"));
     let files: Router<S> = Router::new()
-        .route(&bare, get(to_folder))
-        .route(&own, get(root))
-        .route(&below, get(file))
+        .route(&bare, any(bare_folder))
+        .route(&own, get_only(root))
+        .route(&below, get_only(file))
         .with_state(Arc::new(folder));
     site.merge(files)
+}
+
+/// Compat: other methods than GET find nothing there, where below they are refused.
+async fn bare_folder(method: Method, uri: OriginalUri) -> Response {
+    match method {
+        Method::GET => to_folder(uri).await,
+        _ => not_found(),
+    }
 }
 
 /// A folder's address ends with a slash, so that links in its pages lead into it.
@@ -164,14 +173,19 @@ fn content_type(path: &Path) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use http::header::LOCATION;
+    use http::header::{ALLOW, LOCATION};
 
     use super::*;
 
-    async fn ask(folder: &Path, path: &str) -> (u16, String, String) {
+    async fn answer(folder: &Path, method: Method, path: &str) -> Response {
         let site = add_to(Router::new(), "", folder.to_owned()).fallback(async || not_found());
-        let request = http::Request::get(path).body(Body::empty()).expect("request");
-        let response = tower::ServiceExt::oneshot(site, request).await.expect("answers");
+        let request = http::Request::builder().method(method).uri(path);
+        let request = request.body(Body::empty()).expect("request");
+        tower::ServiceExt::oneshot(site, request).await.expect("answers")
+    }
+
+    async fn ask(folder: &Path, path: &str) -> (u16, String, String) {
+        let response = answer(folder, Method::GET, path).await;
         let header = |name| {
             let value = response.headers().get(name);
             value
@@ -270,5 +284,37 @@ mod tests {
                      <a href=\"pipe\">pipe</a>\n<a href=\"sub/\">sub/</a>\n<a href=\"with/\">with/</a>\n";
         assert_eq!(code, 200);
         assert!(body.contains(links), "{body}");
+    }
+
+    /// As the reference answers them, which was asked.
+    #[tokio::test]
+    async fn other_methods_are_refused_with_the_headers_of_all_routes() {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join("hello.txt"), "hello\n").expect("file");
+        let (refused, nothing) = ("Method Not Allowed\n", "404 page not found\n");
+        for (method, path, code, allow, body) in [
+            (Method::POST, "/user/hello.txt", 405, "GET, OPTIONS", refused),
+            (Method::DELETE, "/user/", 405, "GET, OPTIONS", refused),
+            (Method::HEAD, "/user/hello.txt", 405, "GET, OPTIONS", ""),
+            (Method::OPTIONS, "/user/hello.txt", 200, "GET, OPTIONS", ""),
+            (Method::OPTIONS, "/user/", 200, "GET, OPTIONS", ""),
+            (Method::POST, "/user", 404, "", nothing),
+            (Method::OPTIONS, "/user", 404, "", nothing),
+            (Method::HEAD, "/user", 404, "", ""),
+        ] {
+            let answer = answer(folder.path(), method.clone(), path).await;
+            assert_eq!(answer.status().as_u16(), code, "{method} {path}");
+            let headers = answer.headers();
+            let allowed = headers
+                .get(ALLOW)
+                .map_or("", |allow| allow.to_str().expect("text"));
+            assert_eq!(allowed, allow, "{method} {path}");
+            let guarded = headers.contains_key(http::header::X_CONTENT_TYPE_OPTIONS);
+            assert_eq!(guarded, code != 200, "{method} {path}");
+            let bytes = axum::body::to_bytes(answer.into_body(), 1 << 10)
+                .await
+                .expect("body");
+            assert_eq!(bytes, body, "{method} {path}");
+        }
     }
 }

@@ -130,7 +130,10 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust) -> Router {
 }
 
 /// Answers OPTIONS, and refuses all methods but those of `methods`, which `allowed` names.
-fn methods(allowed: &'static str, methods: MethodRouter<Site>) -> MethodRouter<Site> {
+fn methods<S>(allowed: &'static str, methods: MethodRouter<S>) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
     // Compat: header and text are the reference's (api-shapes/DELETE__api_v1_query_query_up).
     let refuse = move || async move {
         let headers = [(ALLOW, allowed), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
@@ -144,10 +147,11 @@ fn methods(allowed: &'static str, methods: MethodRouter<Site>) -> MethodRouter<S
 /// A route that answers GET, but not HEAD.
 ///
 /// Compat: the reference refuses HEAD nearly everywhere (api: HEAD `/api/v1/query`).
-fn get_only<H, T>(handler: H) -> MethodRouter<Site>
+fn get_only<H, T, S>(handler: H) -> MethodRouter<S>
 where
-    H: Handler<T, Site>,
+    H: Handler<T, S>,
     T: 'static,
+    S: Clone + Send + Sync + 'static,
 {
     const ALLOWED: &str = "GET, OPTIONS";
     methods(ALLOWED, get(handler).head(|| refuse_head(ALLOWED)))
