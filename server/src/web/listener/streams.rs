@@ -9,16 +9,19 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Request, Response, StatusCode};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use supervise::Supervisor;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tower::ServiceExt as _;
 
 use super::Peer;
 use super::conn::{Conn, WRITE_PATIENCE};
 use super::heads::Protocol;
+use crate::web::params::DISCARDED_BYTES_MAX;
 
 /// Parts of an answer over HTTP/2, in bytes: a stream whose client takes no more holds one of them.
 const PART_BYTES: usize = 16 << 10;
@@ -102,10 +105,14 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         if let Some(long) = parts.uri.query().and_then(|word| self.conn.targets.take(word)) {
             parts.extensions.insert(long);
         }
+        let (until, unread) = (running.body_until, Unread::default());
+        // Whoever waits to be told that the body is wanted does not send it.
+        let is_coming = self.protocol == Protocol::Http1 && !parts.headers.contains_key(EXPECT);
         let upload = Upload {
-            body,
-            until: running.body_until,
+            body: Some(body),
+            until,
             clock: None,
+            unread: unread.clone(),
         };
         let answer = self
             .router
@@ -113,10 +120,18 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             .oneshot(Request::from_parts(parts, Body::new(upload)));
         let (protocol, supervisor) = (self.protocol, self.supervisor.clone());
         Box::pin(async move {
-            let answer = match supervisor.round("http request", answer).await {
+            let mut answer = match supervisor.round("http request", answer).await {
                 Ok(answer) => answer?,
                 Err(_) => panicked(),
             };
+            let unread = unread.lock().take().filter(|_| protocol == Protocol::Http1);
+            if let Some(body) = unread
+                && !(is_coming && discard(body, until).await)
+            {
+                answer
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             let pace = match protocol {
                 Protocol::Http1 => None,
                 Protocol::Http2 => PACE.try_with(Clone::clone).ok(),
@@ -158,11 +173,44 @@ impl Drop for Running {
     }
 }
 
+/// What is left of a request's body once it has been answered.
+type Unread = Arc<Mutex<Option<Incoming>>>;
+
+/// Reads a body that nobody wants, so that the next request can come after it; whether its end was reached.
+///
+/// Compat: so does Go's server. Hyper would end the connection, without a word, where the body has not come with its head
+/// (Python's `requests` sends them apart): under the next request, and sometimes under the answer.
+async fn discard(mut body: Incoming, until: Instant) -> bool {
+    if body.size_hint().lower() > DISCARDED_BYTES_MAX as u64 {
+        return false;
+    }
+    let all = async {
+        let mut bytes = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > DISCARDED_BYTES_MAX {
+                return false;
+            }
+        }
+        true
+    };
+    timeout_at(until, all).await.unwrap_or(false)
+}
+
 /// A request's body, which has to be there in time.
 struct Upload {
-    body: Incoming,
+    /// None after its end.
+    body: Option<Incoming>,
     until: Instant,
     clock: Option<Pin<Box<Sleep>>>,
+    unread: Unread,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        *self.unread.lock() = self.body.take().filter(|body| !body.is_end_stream());
+    }
 }
 
 /// The body of a request did not come.
@@ -182,7 +230,13 @@ impl HttpBody for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
+            if !matches!(frame, Some(Ok(_))) {
+                self.body = None;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Broken)));
         }
         let until = self.until;
@@ -192,11 +246,13 @@ impl HttpBody for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
     }
 }
 

@@ -22,6 +22,10 @@ fn router() -> Router {
         .route("/short", get(|| async { "short" }))
         .route("/long", get(|| async { Body::from(vec![b'x'; LONG_BYTES]) }))
         .route("/never", get(std::future::pending::<&'static str>))
+        .route(
+            "/refused",
+            post(|_: Request| async { http::StatusCode::FORBIDDEN }),
+        )
         .route("/echo", post(|body: axum::body::Bytes| async move { body }))
         .route(
             "/query",
@@ -148,6 +152,48 @@ async fn a_body_that_does_not_come_is_an_error() {
         talk.client.read_to_string(&mut answer).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
         assert_eq!(talk.end().await, (None, 10), "{encoding}");
+    }
+}
+
+/// As Python's `requests` asks: the body comes after its head, and another request on the same connection.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_nobody_wants_ends_no_connection() {
+    for (encoding, parts) in [
+        ("Content-Length: 8", ["abcd", "efgh"]),
+        (
+            "Transfer-Encoding: chunked",
+            ["4\r\nabcd\r\n", "4\r\nefgh\r\n0\r\n\r\n"],
+        ),
+    ] {
+        let mut talk = talk();
+        for path in ["/nowhere", "/short", "/refused"] {
+            talk.send(&format!("POST {path} HTTP/1.1\r\nHost: x\r\n{encoding}\r\n\r\n"))
+                .await;
+            for part in parts {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                talk.send(part).await;
+            }
+            let answer = talk.answer("").await;
+            assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+            assert!(!answer.contains("connection: close"), "{answer}");
+        }
+        talk.send(SHORT).await;
+        talk.answer("short").await;
+    }
+    // One that is too long, that waits to be asked for, or that does not come: the answer says that it is the last.
+    for (more, seconds) in [
+        (format!("Content-Length: {}", 1_u64 << 40), 0),
+        ("Content-Length: 8\r\nExpect: 100-continue".to_owned(), 0),
+        ("Content-Length: 8".to_owned(), READ_TIMEOUT.as_secs()),
+    ] {
+        let mut talk = talk();
+        talk.send(&format!("POST /nowhere HTTP/1.1\r\nHost: x\r\n{more}\r\n\r\n"))
+            .await;
+        let mut answer = String::new();
+        talk.client.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert_eq!(talk.end().await, (None, seconds), "{more}");
     }
 }
 

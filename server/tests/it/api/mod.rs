@@ -34,7 +34,7 @@ const MISSING: [&str; 11] = [
     "/debug",
 ];
 /// Answers that differ and stay so, by the numbers of their lines, and why. The long form is in docs/differences.md.
-const KNOWN: [(&[u64], &str); 5] = [
+const KNOWN: [(&[u64], &str); 4] = [
     (&[720, 731], "flags of parts that are not there, and of our own"),
     (&[746, 747], "what is not there is not offered"),
     (
@@ -42,10 +42,6 @@ const KNOWN: [(&[u64], &str); 5] = [
         "every route reads forms in parts, not only those of queries",
     ),
     (&[1342], "redirects of the API keep its prefix"),
-    (
-        &[1238, 1239, 1242],
-        "heads over 64 KiB or with more than a hundred lines",
-    ),
 ];
 
 /// A server of the conformance data.
