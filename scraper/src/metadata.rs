@@ -1,6 +1,8 @@
 //! What a target says about its metric families, for `/api/v1/metadata` and `/api/v1/targets/metadata`.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::sample::{Metadata, MetricType};
 use parking_lot::{Mutex, MutexGuard};
@@ -19,7 +21,20 @@ pub struct FamilyMetadata {
 
 /// The families of one target; shared between its scrape loop and the API.
 #[derive(Debug, Default)]
-pub(crate) struct MetadataStore(Mutex<Families>);
+pub(crate) struct MetadataStore {
+    families: Mutex<Families>,
+    /// How many families there are, and the bytes of what is said about them. Kept beside them as they change: whoever
+    /// asks for our own metrics neither walks over all families of all targets nor waits for a body that is being read.
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// The families, held while a body is read.
+#[derive(Debug)]
+pub(crate) struct Reading<'a> {
+    families: MutexGuard<'a, Families>,
+    store: &'a MetadataStore,
+}
 
 /// The families while a body is read.
 #[derive(Debug, Default)]
@@ -41,7 +56,7 @@ struct Family {
 impl MetadataStore {
     /// All families, in order of their first appearance.
     pub(crate) fn list(&self) -> Vec<FamilyMetadata> {
-        self.0
+        self.families
             .lock()
             .families
             .iter()
@@ -54,32 +69,56 @@ impl MetadataStore {
 
     /// One family.
     pub(crate) fn get(&self, name: &str) -> Option<Metadata> {
-        let families = self.0.lock();
+        let families = self.families.lock();
         let at = *families.by_name.get(name.as_bytes())?;
         Some(families.families[at].metadata.clone())
     }
 
     /// Number of families, and the bytes of what is said about them.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let families = self.0.lock();
-        let bytes = |m: &Metadata| m.help.len() + m.unit.len() + m.metric_type.as_str().len();
         (
-            families.families.len(),
-            families.families.iter().map(|f| bytes(&f.metadata)).sum(),
+            self.entries.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
         )
     }
 
     /// Forgets all families.
     pub(crate) fn clear(&self) {
-        *self.0.lock() = Families::default();
+        *self.begin() = Families::default();
     }
 
     /// Opens the families for a body.
-    pub(crate) fn begin(&self) -> MutexGuard<'_, Families> {
-        let mut families = self.0.lock();
+    pub(crate) fn begin(&self) -> Reading<'_> {
+        let mut families = self.families.lock();
         families.scrape += 1;
         families.last = None;
-        families
+        Reading {
+            families,
+            store: self,
+        }
+    }
+}
+
+impl Deref for Reading<'_> {
+    type Target = Families;
+    fn deref(&self) -> &Families {
+        &self.families
+    }
+}
+
+impl DerefMut for Reading<'_> {
+    fn deref_mut(&mut self) -> &mut Families {
+        &mut self.families
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let bytes = |m: &Metadata| m.help.len() + m.unit.len() + m.metric_type.as_str().len();
+        let families = &self.families.families;
+        let sum = families.iter().map(|family| bytes(&family.metadata)).sum();
+        self.store.entries.store(families.len(), Ordering::Relaxed);
+        self.store.bytes.store(sum, Ordering::Relaxed);
     }
 }
 
@@ -170,4 +209,32 @@ fn belongs_to(metric: &str, family: &[u8], metric_type: MetricType) -> bool {
         _ => &[],
     };
     suffix.is_empty() || suffixes.contains(&suffix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_is_known_without_the_families() {
+        let store = MetadataStore::default();
+        assert_eq!(store.size(), (0, 0));
+        let mut reading = store.begin();
+        reading.set_type(b"up", MetricType::Gauge);
+        reading.set_help(b"up", "Whether it is.");
+        reading.set_help(b"b", "B");
+        // While a body is read, what was before is told, and nobody waits.
+        assert_eq!(store.size(), (0, 0));
+        reading.end();
+        drop(reading);
+        assert_eq!(store.size(), (2, "gaugeWhether it is.unknownB".len()));
+        for _ in 0..=KEPT_SCRAPES {
+            let mut reading = store.begin();
+            reading.set_help(b"b", "Bb");
+            reading.end();
+        }
+        assert_eq!(store.size(), (1, "unknownBb".len()));
+        store.clear();
+        assert_eq!(store.size(), (0, 0));
+    }
 }
