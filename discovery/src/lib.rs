@@ -95,8 +95,12 @@
 //! Its replay test: the cases of `discovery/<name>` in the conformance data run once its folder stands in the list
 //! `BUILT_IN` of `tests/it/replay.rs`; `cargo test -p narthex-discovery replay_<name>` runs them alone.
 
+mod api;
+mod digitalocean;
 mod file;
+mod hetzner;
 mod http;
+mod ionos;
 mod manager;
 mod mechanism;
 mod metrics;
@@ -104,6 +108,7 @@ pub mod prepare;
 mod runner;
 mod static_groups;
 mod target_list;
+mod vultr;
 
 use std::sync::Arc;
 

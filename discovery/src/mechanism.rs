@@ -9,7 +9,7 @@ use yaml::{Section, Value, YamlError};
 use crate::metrics::Metrics;
 use crate::prepare::{Context, PrepareError, Runner};
 use crate::static_groups::StaticConfig;
-use crate::{file, http};
+use crate::{digitalocean, file, hetzner, http, ionos, vultr};
 
 /// A kind of discovery: one entry of its list in the configuration, and how it is run.
 ///
@@ -119,10 +119,18 @@ macro_rules! mechanisms {
 
 // Adding a kind is one line here (sorted by key) and one file; its key goes out of `NOT_BUILT_IN`.
 mechanisms! {
+    /// `digitalocean_sd_configs`
+    DigitalOcean(digitalocean::DigitalOceanConfig),
     /// `file_sd_configs`
     File(file::FileConfig),
+    /// `hetzner_sd_configs`
+    Hetzner(hetzner::HetznerConfig),
     /// `http_sd_configs`
     Http(http::HttpConfig),
+    /// `ionos_sd_configs`
+    Ionos(ionos::IonosConfig),
+    /// `vultr_sd_configs`
+    Vultr(vultr::VultrConfig),
 }
 
 /// Mechanisms of the reference that are not built in yet. Naming one is an error: a job that silently finds nothing
@@ -131,7 +139,6 @@ const NOT_BUILT_IN: &[&str] = &[
     "aws_sd_configs",
     "azure_sd_configs",
     "consul_sd_configs",
-    "digitalocean_sd_configs",
     "dns_sd_configs",
     "docker_sd_configs",
     "dockerswarm_sd_configs",
@@ -140,8 +147,6 @@ const NOT_BUILT_IN: &[&str] = &[
     "elasticache_sd_configs",
     "eureka_sd_configs",
     "gce_sd_configs",
-    "hetzner_sd_configs",
-    "ionos_sd_configs",
     "kubernetes_sd_configs",
     "kuma_sd_configs",
     "lightsail_sd_configs",
@@ -161,7 +166,6 @@ const NOT_BUILT_IN: &[&str] = &[
     "stackit_sd_configs",
     "triton_sd_configs",
     "uyuni_sd_configs",
-    "vultr_sd_configs",
 ];
 
 /// The mechanisms of one job, as its section of the configuration has them. Printed, they are the section's keys.
