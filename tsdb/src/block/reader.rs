@@ -11,6 +11,7 @@ use model::matcher::Matcher;
 use model::storage::{SelectHints, StorageError, TimeRange};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
+use ulid::Ulid;
 
 use super::index::SetReader;
 use super::{BlockMeta, ChunkMeta, IndexReader, Segments, SeriesEntry, Tombstones};
@@ -52,10 +53,21 @@ impl Block {
     /// # Errors
     /// When a file is missing or damaged; chunks, series and postings are checked only as they are read.
     pub fn open(files: Arc<dyn Files>, dir: &Path) -> Result<Self, StorageError> {
-        let meta = Arc::new(BlockMeta::read(&*files, dir)?);
+        let mut meta = BlockMeta::read(&*files, dir)?;
+        name_by_folder(&mut meta, dir);
         let index = IndexReader::open(&*files, dir)?;
         let segments = Segments::open(&*files, dir)?;
         let tombstones = Arc::new(Tombstones::read(&*files, dir)?);
+        if tombstones.len() < meta.stats.num_tombstones {
+            tracing::warn!(
+                block = %dir.display(),
+                ranges = meta.stats.num_tombstones,
+                left = tombstones.len(),
+                "samples that were deleted in this block have come back: meta.json counts more deleted ranges than the \
+                 tombstones file has"
+            );
+        }
+        let meta = Arc::new(meta);
         Ok(Block {
             files,
             dir: dir.to_owned(),
@@ -311,6 +323,23 @@ impl Block {
         meta.write(&*self.files, &self.dir)?;
         self.state.write().meta = Arc::new(meta);
         Ok(())
+    }
+}
+
+/// Gives a block the name of its folder where that is one for a block. A block that was copied to another name, or whose
+/// meta file is another's, must not be removed under the other's name.
+fn name_by_folder(meta: &mut BlockMeta, dir: &Path) {
+    let name = dir.file_name().and_then(|name| name.to_str());
+    let Some(Ok(ulid)) = name.map(Ulid::from_string) else {
+        return;
+    };
+    if ulid != meta.ulid {
+        tracing::warn!(
+            block = %dir.display(),
+            of_meta = %meta.ulid,
+            "meta.json gives the block another name than its folder; the folder's counts"
+        );
+        meta.ulid = ulid;
     }
 }
 

@@ -209,3 +209,37 @@ fn new_segment(files: &dyn Files, dir: &Path, number: usize) -> Result<Output, S
     open.put(&header)?;
     Ok(open)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use files::MemFiles;
+
+    #[test]
+    fn a_segment_that_is_missing_is_missing_and_the_next_is_not_taken_for_it() {
+        let files: Arc<dyn Files> = Arc::new(MemFiles::new());
+        let dir = Path::new("block");
+        files.create_dir_all(dir).unwrap();
+        // Room for a chunk each.
+        let mut writer = SegmentWriter::create(Arc::clone(&files), dir, 40).unwrap();
+        let chunks = [[1; 20], [2; 20], [3; 20]];
+        let references = writer
+            .write(chunks.iter().map(|bytes| ChunkData { encoding: 1, bytes }))
+            .unwrap();
+        writer.finish().unwrap();
+        files
+            .remove_file(&dir.join(CHUNKS_DIR).join(segment_name(1)))
+            .unwrap();
+        let segments = Segments::open(&*files, dir).unwrap();
+        let read: Vec<Option<u8>> = references
+            .iter()
+            .map(|reference| segments.chunk(*reference).ok().map(|chunk| chunk.bytes[0]))
+            .collect();
+        assert_eq!(read, [Some(1), None, Some(3)]);
+        let error = segments.chunk(references[1]).unwrap_err().to_string();
+        assert!(
+            error.contains("chunks/000002") && error.contains("a segment that is missing"),
+            "{error}"
+        );
+    }
+}

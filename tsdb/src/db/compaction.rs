@@ -77,7 +77,7 @@ impl Shared {
         if !matches!(result, Err(StorageError::Closed)) {
             let failed = u64::from(result.is_err());
             self.counters.failed.fetch_add(failed, Ordering::Relaxed);
-            self.setbacks.lock().note("compaction", &result);
+            self.setbacks.compaction.lock().note("compaction", &result);
         }
         result
     }
@@ -133,10 +133,12 @@ impl Shared {
             pending.truncate_ms = None;
             self.observe(|d| d.garbage_collection.observe(started.elapsed().as_secs_f64()));
             let started = Instant::now();
-            if let Err(error) = self.head().truncate_wal(min_ms) {
-                // The log stays as it is, only longer.
-                tracing::error!(%error, "writing a checkpoint failed");
-            }
+            // Where it fails the log stays as it is, only longer; the next truncation tries again.
+            let written = self.head().truncate_wal(min_ms);
+            self.setbacks
+                .checkpoint
+                .lock()
+                .note("writing a checkpoint", &written);
             self.observe(|d| d.wal_truncation.observe(started.elapsed().as_secs_f64()));
         }
         if let Some(cut) = pending.forget {
@@ -403,7 +405,7 @@ impl Shared {
 
     pub(super) fn compaction_loop(&self) {
         loop {
-            let pause = self.setbacks.lock().pause();
+            let pause = self.setbacks.pause_of_compaction();
             // Whoever appends wakes this thread as long as the head is due; after a failure that does not count.
             let (pause, wakeable) = pause.map_or((self.options.compaction_interval, true), |p| (p, false));
             if self.stop.wait(pause, wakeable) {

@@ -39,7 +39,7 @@ use blocks::{BlockSource, in_order_end_ms};
 use compaction::{Pending, Samples};
 use files::{FileLock, Files, Result, io_error};
 use querier::{MergedQuerier, Source};
-use setbacks::Setbacks;
+use setbacks::JobSetbacks;
 use telemetry::Durations;
 
 pub use blocks::DamagedBlock;
@@ -75,7 +75,7 @@ struct Shared {
     retention: Mutex<(i64, u64, f64)>,
     counters: CompactionCounters,
     /// Of compaction.
-    setbacks: Mutex<Setbacks>,
+    setbacks: JobSetbacks,
     /// Share of stale series at which they leave the head, as bits.
     stale_threshold: AtomicU64,
     /// Set when metrics are registered.
@@ -197,7 +197,7 @@ impl Db {
             retention: Mutex::new(retention),
             stale_threshold,
             counters: CompactionCounters::default(),
-            setbacks: Mutex::default(),
+            setbacks: JobSetbacks::default(),
             durations: OnceLock::new(),
             stop: Stop::default(),
             lock: Mutex::new(lock),
@@ -457,8 +457,15 @@ impl Shared {
     fn head_snapshot(&self) {
         if self.options.head.snapshots {
             let started = Instant::now();
-            // Logged where it happens; without one the next start takes longer.
-            if self.head().write_snapshot().is_ok() {
+            let written = self.head().write_snapshot().and_then(|stats| {
+                stats.ok_or_else(|| StorageError::Other("damaged head chunks are not healed yet".to_owned()))
+            });
+            // Without one the next start takes longer, no more.
+            self.setbacks
+                .snapshot
+                .lock()
+                .note("writing a snapshot of the head", &written);
+            if written.is_ok() {
                 self.observe(|d| d.head_snapshot.observe(started.elapsed().as_secs_f64()));
             }
         }
@@ -469,7 +476,11 @@ impl Shared {
             if self.head().is_snapshot_due() {
                 self.head_snapshot();
             }
-            if self.stop.wait(self.options.head_snapshot_interval, false) {
+            let pause = self.setbacks.snapshot.lock().pause().unwrap_or_default();
+            if self
+                .stop
+                .wait(self.options.head_snapshot_interval.max(pause), false)
+            {
                 return;
             }
         }

@@ -17,10 +17,12 @@ impl Shared {
     pub(super) fn reload_blocks(&self) -> Result<()> {
         self.counters.reloads.fetch_add(1, Ordering::Relaxed);
         let result = self.reload();
-        if let Err(error) = &result {
-            self.counters.reloads_failed.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%error, "looking for new blocks failed");
-        }
+        let failed = u64::from(result.is_err());
+        self.counters.reloads_failed.fetch_add(failed, Ordering::Relaxed);
+        self.setbacks
+            .reload
+            .lock()
+            .note("looking for new blocks", &result);
         result
     }
 

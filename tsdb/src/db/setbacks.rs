@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 /// First pause after a failure; it doubles with each further one.
 pub(super) const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Longest pause.
@@ -12,6 +14,24 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Setbacks {
     in_a_row: u32,
+}
+
+/// The setbacks of each job in the background.
+#[derive(Debug, Default)]
+pub(super) struct JobSetbacks {
+    pub(super) compaction: Mutex<Setbacks>,
+    pub(super) reload: Mutex<Setbacks>,
+    pub(super) stale: Mutex<Setbacks>,
+    pub(super) checkpoint: Mutex<Setbacks>,
+    pub(super) snapshot: Mutex<Setbacks>,
+}
+
+impl JobSetbacks {
+    /// How long the thread of compaction waits: until the job of its round that fails most is tried again.
+    pub(super) fn pause_of_compaction(&self) -> Option<Duration> {
+        let jobs = [&self.compaction, &self.reload, &self.stale];
+        jobs.into_iter().filter_map(|job| job.lock().pause()).max()
+    }
 }
 
 impl Setbacks {
@@ -28,8 +48,7 @@ impl Setbacks {
             Err(error) => {
                 self.in_a_row = self.in_a_row.saturating_add(1);
                 if self.in_a_row.is_power_of_two() {
-                    let again_after_ms = self.pause().unwrap_or_default().as_millis() as u64;
-                    tracing::error!(%error, failures = self.in_a_row, again_after_ms, "{job} failed");
+                    tracing::error!(%error, failures = self.in_a_row, "{job} failed");
                 }
             }
         }
@@ -65,5 +84,19 @@ mod tests {
         assert_eq!(setbacks.pause(), Some(PAUSE_MAX));
         setbacks.note("a job", &Ok::<(), &str>(()));
         assert_eq!(setbacks.pause(), None);
+    }
+
+    #[test]
+    fn a_round_of_compaction_waits_for_its_worst_job_and_for_no_other() {
+        let jobs = JobSetbacks::default();
+        let failed: Result<(), &str> = Err("disk");
+        jobs.snapshot.lock().note("a job", &failed);
+        jobs.checkpoint.lock().note("a job", &failed);
+        assert_eq!(jobs.pause_of_compaction(), None);
+        jobs.compaction.lock().note("a job", &failed);
+        for _ in 0..3 {
+            jobs.reload.lock().note("a job", &failed);
+        }
+        assert_eq!(jobs.pause_of_compaction(), Some(Duration::from_secs(4)));
     }
 }

@@ -55,10 +55,14 @@ impl Shared {
         let started = Instant::now();
         self.counters.stale_rounds.fetch_add(1, Ordering::Relaxed);
         let before = self.head().series_len();
-        let moved = self.move_stale(series, &mut pending).inspect_err(|error| {
-            self.counters.stale_failed.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%error, "moving stale series into blocks failed");
-        })?;
+        let moved = self.move_stale(series, &mut pending);
+        let failed = u64::from(moved.is_err());
+        self.counters.stale_failed.fetch_add(failed, Ordering::Relaxed);
+        self.setbacks
+            .stale
+            .lock()
+            .note("moving stale series into blocks", &moved);
+        let moved = moved?;
         self.observe(|d| d.stale_series.observe(started.elapsed().as_secs_f64()));
         tracing::info!(
             series = moved,

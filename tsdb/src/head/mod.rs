@@ -238,7 +238,13 @@ impl Head {
         self.sync()?;
         if self.options.snapshots {
             // The logs have everything: without a snapshot the next start takes longer, no more.
-            let _ = self.write_snapshot();
+            match self.write_snapshot() {
+                Ok(Some(_)) => {}
+                Ok(None) => tracing::warn!(
+                    "no snapshot of the head, whose damaged chunks are not healed yet; the next start reads the whole log"
+                ),
+                Err(error) => tracing::warn!(%error, "no snapshot of the head; the next start takes longer"),
+            }
         }
         Ok(())
     }

@@ -9,7 +9,9 @@ use model::columns::Columns;
 use model::labels::Labels;
 
 use super::{Checked, Finding, Remedy, open_block};
-use crate::block::{Block, BlockStats, INDEX_FILE, META_FILE, SeriesEntry, TOMBSTONES_FILE, Tombstones};
+use crate::block::{
+    Block, BlockMeta, BlockStats, INDEX_FILE, META_FILE, SeriesEntry, TOMBSTONES_FILE, Tombstones,
+};
 use crate::chunk::{Encoding, decode};
 use crate::select::{LabelIndex, Visit};
 use files::{Files, Result};
@@ -39,11 +41,12 @@ pub(super) fn check(files: &Arc<dyn Files>, dir: &Path) -> Checked {
         }
     };
     let mut walk = Walk::new(&block);
+    walk.name(files, dir);
     let walked = walk.series().and_then(|()| walk.postings());
     if let Err(error) = walked {
         walk.findings.push(Finding::of_error(dir, &error, quarantine()));
     }
-    if walk.findings.is_empty() {
+    if !walk.findings.iter().any(|finding| finding.is_damage) {
         walk.agreement(dir);
     }
     let stats = walk.stats;
@@ -86,6 +89,23 @@ impl<'b> Walk<'b> {
             is_damage: true,
             remedy: Some(Remedy::Quarantine(dir.to_owned())),
         });
+    }
+
+    /// Whether the meta file calls the block what its folder is called, by whose name it goes.
+    fn name(&mut self, files: &Arc<dyn Files>, dir: &Path) {
+        let said = BlockMeta::read(&**files, dir).map(|meta| meta.ulid);
+        let named = self.block.meta().ulid;
+        if let Ok(said) = said
+            && said != named
+        {
+            self.findings.push(Finding {
+                path: dir.join(META_FILE),
+                offset: None,
+                what: format!("says that the block is {said}; it goes by its folder's name, {named}"),
+                is_damage: false,
+                remedy: None,
+            });
+        }
     }
 
     /// Every series: its entry, the order of labels and chunks, and the chunks themselves.
@@ -242,10 +262,6 @@ impl<'b> Walk<'b> {
             );
             self.findings.push(note(META_FILE, what));
         }
-        if dir.file_name().and_then(|name| name.to_str()) != Some(&meta.ulid.to_string()) {
-            self.findings
-                .push(note(META_FILE, format!("says that the block is {}", meta.ulid)));
-        }
         let tombstones = self.block.tombstones();
         let known = |series: u64| u32::try_from(series).is_ok_and(|n| self.numbers.binary_search(&n).is_ok());
         let strangers = tombstones.iter().filter(|(series, _)| !known(*series)).count();
@@ -253,14 +269,24 @@ impl<'b> Walk<'b> {
             let what = format!("deletes samples of {strangers} series that do not exist");
             self.findings.push(note(TOMBSTONES_FILE, what));
         }
+        let (says, has) = (meta.stats.num_tombstones, tombstones.len());
+        if says != has {
+            let what = format!("has {has} deleted ranges, {META_FILE} speaks of {says}");
+            self.findings.push(Finding {
+                // What was deleted is answered again.
+                is_damage: has < says,
+                ..note(TOMBSTONES_FILE, what)
+            });
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{BlockMeta, write_series};
+    use crate::block::write_series;
     use files::MemFiles;
+    use model::storage::TimeRange;
     use std::path::PathBuf;
     use ulid::Ulid;
 
@@ -337,6 +363,10 @@ mod tests {
             said[1].contains("deletes samples of 1 series that do not exist"),
             "{said:?}"
         );
+        assert!(
+            said[2].contains("has 1 deleted ranges, meta.json speaks of 0"),
+            "{said:?}"
+        );
         files.remove_file(&dir.join("chunks/000001")).unwrap();
         let findings = check(&files, &dir).findings;
         assert!(
@@ -346,5 +376,34 @@ mod tests {
         files.remove_file(&dir.join("meta.json")).unwrap();
         let findings = check(&files, &dir).findings;
         assert_eq!(findings[0].remedy, Some(Remedy::Quarantine(dir)));
+    }
+
+    #[test]
+    fn tombstones_that_are_gone_are_damage() {
+        let (_, files, dir) = block();
+        let block = open_block(&files, &dir).unwrap();
+        assert_eq!(block.delete(TimeRange::new(0, 5000), &[]).unwrap(), 5);
+        assert_eq!(check(&files, &dir).findings, []);
+        files.remove_file(&dir.join(TOMBSTONES_FILE)).unwrap();
+        let findings = check(&files, &dir).findings;
+        assert!(
+            findings[0].is_damage && findings[0].what == "has 0 deleted ranges, meta.json speaks of 5",
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn a_block_under_another_name_is_told() {
+        let (_, files, dir) = block();
+        let mut meta = BlockMeta::read(&*files, &dir).unwrap();
+        meta.ulid = Ulid::from_parts(2, 2);
+        meta.write(&*files, &dir).unwrap();
+        let findings = check(&files, &dir).findings;
+        let what = format!(
+            "says that the block is {}; it goes by its folder's name, {}",
+            Ulid::from_parts(2, 2),
+            Ulid::from_parts(1, 1)
+        );
+        assert_eq!((findings.len(), findings[0].what.as_str()), (1, what.as_str()));
     }
 }

@@ -8,8 +8,8 @@ use super::{Checked, CheckedVisitor, Finding, Remedy, log_dirs};
 use crate::head::{ChunkFileCheck, Head, check_chunk_file, check_snapshot};
 use crate::wal::{
     RecordError, RecordType, SegmentReader, decode_exemplars, decode_floats, decode_forgotten,
-    decode_histograms, decode_markers, decode_metadata, decode_series, decode_tombstones, last_checkpoint,
-    log_sources,
+    decode_histograms, decode_markers, decode_metadata, decode_series, decode_tombstones, gaps,
+    last_checkpoint, log_sources,
 };
 use files::{Files, Result, is_not_found};
 
@@ -54,6 +54,11 @@ pub(super) fn check(files: &dyn Files, dir: &Path, each: &mut CheckedVisitor<'_>
                 return Ok(());
             }
         }
+        if let Some(checked) = missing(files, &log)?
+            && !each(checked)
+        {
+            return Ok(());
+        }
     }
     let paths = chunk_files(files, dir)?;
     for (at, path) in paths.iter().enumerate() {
@@ -71,6 +76,32 @@ pub(super) fn check(files: &dyn Files, dir: &Path, each: &mut CheckedVisitor<'_>
         each(snapshot(&path, &files.read(&path)?));
     }
     Ok(())
+}
+
+/// The gaps in a log; `None` where there are none.
+fn missing(files: &dyn Files, log: &Path) -> Result<Option<Checked>> {
+    let look = || gaps(files, log, last_checkpoint(files, log)?);
+    let mut gaps = look()?;
+    if !gaps.is_empty() {
+        // A running server may have written a checkpoint between the look at it and the look at the segments.
+        gaps = look()?;
+    }
+    let findings = gaps.into_iter().map(|gap| Finding {
+        path: gap.path,
+        offset: None,
+        what: match gap.segments {
+            1 => "is missing, with what it held".to_owned(),
+            more => format!("is missing and {} behind it, with what they held", more - 1),
+        },
+        is_damage: true,
+        remedy: None,
+    });
+    let findings: Vec<Finding> = findings.collect();
+    Ok((!findings.is_empty()).then(|| Checked {
+        path: log.to_owned(),
+        holds: "a log with gaps".to_owned(),
+        findings,
+    }))
 }
 
 /// A damaged snapshot costs the next start time and nothing else: the logs have everything.

@@ -159,6 +159,50 @@ pub(crate) fn log_sources(
     Ok(paths)
 }
 
+/// Segments that are missing: the first of a gap, and how many there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// The first segment that is not there.
+    pub(crate) path: PathBuf,
+    /// How many in a row.
+    pub(crate) segments: u64,
+}
+
+/// The gaps in the log in `dir`: a checkpoint's segments count from 0, the log's from behind the checkpoint.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub(crate) fn gaps(files: &dyn Files, dir: &Path, checkpoint: Option<u64>) -> Result<Vec<Gap>> {
+    let mut gaps = Vec::new();
+    if let Some(number) = checkpoint {
+        let inside = checkpoint_path(dir, number);
+        let numbers = segments(files, &inside)?;
+        gaps_between(&inside, Some(0), &numbers, &mut gaps);
+        if numbers.is_empty() {
+            let path = segment_path(&inside, 0);
+            gaps.push(Gap { path, segments: 1 });
+        }
+    }
+    let mut numbers = segments(files, dir)?;
+    numbers.retain(|number| checkpoint.is_none_or(|c| *number > c));
+    gaps_between(dir, checkpoint.map(|c| c + 1), &numbers, &mut gaps);
+    Ok(gaps)
+}
+
+fn gaps_between(dir: &Path, first: Option<u64>, numbers: &[u64], gaps: &mut Vec<Gap>) {
+    let mut expected = first.or(numbers.first().copied()).unwrap_or(0);
+    for number in numbers {
+        if *number > expected {
+            let path = segment_path(dir, expected);
+            gaps.push(Gap {
+                path,
+                segments: number - expected,
+            });
+        }
+        expected = number.saturating_add(1);
+    }
+}
+
 struct Filter<K> {
     keep: K,
     min_ms: i64,

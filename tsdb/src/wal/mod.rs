@@ -28,10 +28,10 @@ use files::{Files, Result};
 use output::Output;
 use page::{PAGE_BYTES, frame, framed_len};
 
-pub(crate) use checkpoint::log_sources;
 pub use checkpoint::{
     CheckpointStats, checkpoint_path, last_checkpoint, remove_superseded, write_checkpoint,
 };
+pub(crate) use checkpoint::{gaps, log_sources};
 pub(crate) use page::Compressor;
 pub use page::{Compression, Damage, SegmentReader};
 pub use record::*;

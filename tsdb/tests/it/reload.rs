@@ -6,6 +6,7 @@ use files::{Files, MemFiles};
 use model::labels::Labels;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, TimeRange};
 use narthex_tsdb::db::{Db, Options};
+use narthex_tsdb::verify::verify;
 
 use crate::support::{DIR, everything, open, options, read};
 
@@ -163,4 +164,74 @@ fn overlapping_blocks_stay_where_asked_to() {
         assert_eq!(db.blocks().len(), if merge_overlapping { 3 } else { 4 });
         assert_eq!(count(&db), 550);
     }
+}
+
+/// A block that was copied under another name goes by that name: removing it removes it and not the other.
+#[test]
+fn a_copied_block_goes_by_its_folders_name() {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    fill(&db, "own", (0..450).map(|step| step * 1000));
+    db.compact().expect("compacts");
+    let made = block_elsewhere(&files, 0);
+    let copied = Path::new(DIR).join("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    copy(&files, &made, &files, &place(&made));
+    copy(&files, &made, &files, &copied);
+    db.reload_blocks().expect("reloads");
+    let named = |path: &Path| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        db.blocks()
+            .iter()
+            .any(|block| block.meta().ulid.to_string() == name)
+    };
+    assert!(named(&copied) && named(&place(&made)));
+    let list = db.blocks();
+    db.reload_blocks().expect("reloads");
+    assert!(
+        list.iter()
+            .zip(db.blocks().iter())
+            .all(|(a, b)| std::sync::Arc::ptr_eq(a, b)),
+        "nothing is opened a second time"
+    );
+    files.remove_dir_all(&copied).expect("removes");
+    db.reload_blocks().expect("reloads");
+    assert!(!named(&copied) && named(&place(&made)));
+    let range = TimeRange::ALL;
+    let before = read(&db, range, &everything());
+    assert_eq!(before.len(), 2);
+}
+
+/// A segment that is gone from the midst of the log, or from a checkpoint, is told, and everything else is read.
+#[test]
+fn missing_log_segments_are_told() {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    for batch in 0..60 {
+        fill(&db, "own", (0..900).map(|step| (batch * 900 + step) * 10));
+    }
+    db.close().expect("closes");
+    drop(db);
+    let wal = Path::new(DIR).join("wal");
+    let segments = files.list(&wal).expect("a list");
+    assert!(segments.len() > 4, "{segments:?}");
+    for gone in &segments[1..3] {
+        files.remove_file(&wal.join(&gone.name)).expect("removes");
+    }
+    let mut found = Vec::new();
+    let shared: std::sync::Arc<dyn Files> = std::sync::Arc::new(files.clone());
+    verify(&shared, Path::new(DIR), &mut |checked| {
+        found.extend(checked.findings);
+        true
+    })
+    .expect("verifies");
+    let what = "is missing and 1 behind it, with what they held";
+    assert!(
+        found
+            .iter()
+            .any(|f| f.is_damage && f.what == what && f.path == wal.join(&segments[1].name)),
+        "{found:?}"
+    );
+    let db = open(&files, options());
+    assert_eq!(db.replay_report().missing_segments, 2);
+    assert!(count(&db) > 0);
 }

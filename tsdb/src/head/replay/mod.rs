@@ -32,7 +32,7 @@ use super::ooo::OutOfOrder;
 use super::pages::{PAGE_SERIES, Pages};
 use super::snapshot::{self, Loaded, OnDisk, SnapshotRefusal, SnapshotUse};
 use super::{Head, HeadCounters, HeadOptions, open_wbl};
-use crate::wal::{ExemplarEntry, TombstoneEntry, Wal, last_checkpoint, log_sources, segment_path};
+use crate::wal::{ExemplarEntry, TombstoneEntry, Wal, gaps, last_checkpoint, log_sources, segment_path};
 use files::{Files, Result};
 use log::Replay;
 use segments::{ReadAhead, Source};
@@ -76,6 +76,8 @@ pub struct ReplayReport {
     pub unknown_entries: u64,
     /// Records that are of no known kind or hold histograms of unknown schemas.
     pub skipped_records: u64,
+    /// Log segments that are missing between others, or in the checkpoint.
+    pub missing_segments: u64,
     /// Damaged log segments.
     pub damages: Vec<LogDamage>,
     /// Damage in the chunk files; what was lost there was read from the log.
@@ -84,6 +86,21 @@ pub struct ReplayReport {
     pub snapshot: SnapshotUse,
     /// How long it took.
     pub duration: Duration,
+}
+
+/// Tells of the gaps in both logs; gives how many segments they are. What they held is lost, and reading goes on behind
+/// them.
+fn missing_segments(files: &dyn Files, dir: &Path, checkpoint: Option<u64>) -> Result<u64> {
+    let mut missing = gaps(files, &dir.join(Head::WAL_DIR), checkpoint)?;
+    missing.extend(gaps(files, &dir.join(Head::WBL_DIR), None)?);
+    for gap in &missing {
+        tracing::error!(
+            path = %gap.path.display(),
+            segments = gap.segments,
+            "log segments are missing, with what they held; reading goes on behind them"
+        );
+    }
+    Ok(missing.iter().map(|gap| gap.segments).sum())
 }
 
 impl Head {
@@ -114,6 +131,7 @@ impl Head {
         let report = ReplayReport {
             chunk_damage,
             mapped_chunks: found.all,
+            missing_segments: missing_segments(&*files, dir, checkpoint)?,
             snapshot,
             ..ReplayReport::default()
         };

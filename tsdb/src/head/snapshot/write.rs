@@ -45,17 +45,13 @@ impl Head {
             // Where this fails too, the next snapshot writes over it.
             let _ = self.files.remove_file(&temporary(&self.snapshot_path()));
         }
-        match &written {
-            Ok(Some(stats)) => tracing::debug!(
+        if let Ok(Some(stats)) = &written {
+            tracing::debug!(
                 series = stats.series,
                 bytes = stats.bytes,
                 took_ms = started.elapsed().as_millis() as u64,
                 "wrote a snapshot of the head"
-            ),
-            Ok(None) => tracing::warn!(
-                "no snapshot of the head: a start before damaged head chunks are healed reads the whole log"
-            ),
-            Err(error) => tracing::warn!(%error, "no snapshot of the head; the next start takes longer"),
+            );
         }
         written
     }
