@@ -44,7 +44,7 @@ impl Segments {
     /// Maps the segments of the block in folder `dir`.
     ///
     /// # Errors
-    /// When a segment cannot be mapped or is none.
+    /// When a segment cannot be mapped, or a file is not a segment.
     pub fn open(files: &dyn Files, dir: &Path) -> Result<Self, StorageError> {
         let dir = dir.join(CHUNKS_DIR);
         let mut segments = BTreeMap::new();

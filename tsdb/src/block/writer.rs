@@ -34,7 +34,7 @@ pub(crate) struct ChunkSizes {
     pub(crate) seconds: Histogram,
 }
 
-/// Where sizes are told, once somebody wants to know. One for the process: blocks are written far below whoever counts.
+/// Where sizes are reported, once somebody wants to know. One for the process: blocks are written far below whoever counts.
 pub(crate) static CHUNK_SIZES: OnceLock<ChunkSizes> = OnceLock::new();
 
 /// Writes a block. Dropped before [`BlockWriter::finish`], it removes what it has written.

@@ -53,7 +53,7 @@ impl FloatAppender for Xor2Appender {
     }
 }
 
-/// Encodes floats without start timestamps; `None` where `encoding` is none for floats. A new chunk begins after
+/// Encodes floats without start timestamps; `None` where `encoding` is not one for floats. A new chunk begins after
 /// `samples_max` samples, or where one is full.
 pub(super) fn encode_floats(
     columns: &Columns,

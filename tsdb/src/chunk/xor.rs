@@ -70,7 +70,7 @@ impl Window {
         64 - u32::from(self.leading) - u32::from(self.trailing)
     }
 
-    /// Whether a value that differs by `xor` can be told with the window as it is; moves the window where not.
+    /// Whether a value that differs by `xor` can be encoded with the window as it is; moves the window where not.
     #[inline]
     pub(crate) fn holds(&mut self, xor: u64) -> bool {
         let fresh = Window {

@@ -102,7 +102,7 @@ struct Merge {
     filled: usize,
 }
 
-/// Series after which whoever watches over a selection is told.
+/// Series after which whoever watches over a selection is asked whether to go on.
 const WATCHED_EVERY: usize = 256;
 
 /// What a series takes in a list, roughly: its labels' numbers, where they end, and its part.

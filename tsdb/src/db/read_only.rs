@@ -189,7 +189,8 @@ impl ReadOnly {
             series.extend(found.into_iter().map(|(series, labels)| (series.0.0, labels)));
         }
         if cursors.is_empty() && selectors.len() == 1 {
-            // Compat: nothing to merge with, so nothing is sorted.
+            // Compat: nothing to merge with, so nothing is sorted (server/tests/it/tools.rs,
+            // samples_are_dumped_as_the_reference_dumps_them_and_nothing_is_touched).
             series.sort_unstable_by_key(|(handle, _)| *handle);
         } else {
             series.sort_unstable_by(|a, b| a.1.cmp(&b.1));

@@ -17,7 +17,7 @@ struct Account {
 
 /// The blocks that were uploaded; `None`, with a warning, where the file cannot be read.
 ///
-/// Compat: then no block waits.
+/// Compat: then no block waits (tests/it/reload.rs, an_account_that_cannot_be_read_makes_no_block_wait).
 pub(super) fn read(files: &dyn Files, path: &Path) -> Option<HashSet<Ulid>> {
     let told = |error: &dyn std::fmt::Display| {
         tracing::warn!(path = %path.display(), %error, "the account of uploaded blocks cannot be read: no block waits");

@@ -55,7 +55,8 @@ impl Bounds {
                 return Ok(Verdict::InOrder);
             }
             if timestamp_ms == last_ms {
-                // Compat: an exact repetition is accepted and dropped, as federation produces them.
+                // Compat: an exact repetition is accepted and dropped, as federation produces them
+                // (samples_are_admitted_by_what_is_newest).
                 return if same(last) {
                     Ok(Verdict::Known)
                 } else {

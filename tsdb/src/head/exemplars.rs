@@ -189,7 +189,8 @@ impl ExemplarRing {
 
     /// Whether the series has newer exemplars, and one of this time.
     ///
-    /// Compat: late ones are told apart by their time alone, since a native histogram brings several again and again.
+    /// Compat: late ones are told apart by their time alone, since a native histogram brings several again and again
+    /// (late_ones_within_the_window_find_their_place).
     fn is_known_late(&self, owner: u32, timestamp_ms: i64) -> bool {
         let times = self.owners[owner as usize].places.iter().rev();
         let mut times = times.map(|place| self.entries[*place as usize].timestamp_ms);

@@ -2,14 +2,14 @@
 //!
 //! A chunk is three uvarints: the difference of its reference to that of the chunk before (0 for the first), the
 //! milliseconds from the end of the chunk before (0 for the first), and its length in milliseconds. Differences wrap, so
-//! that any chunk can be told.
+//! that any chunk can be described.
 
 use super::chunk_files::MappedChunk;
 
 /// Bytes that a chunk takes at most.
 pub(crate) const MAPPED_BYTES_MAX: usize = 30;
 
-/// What the first chunk is told against.
+/// What the first chunk is described relative to.
 const BEFORE_FIRST: MappedChunk = MappedChunk {
     chunk: 0,
     min_ms: 0,

@@ -137,7 +137,7 @@ impl Series<'_> {
             self.state.next_at = distance(min_ms, end_ms);
         }
         // Compat: after a change of the configured encoding, an open chunk is filled as it began, unless start timestamps
-        // are stored.
+        // are stored (tests/it/stale.rs, floats_are_encoded_as_configured_and_open_chunks_are_filled_as_they_began).
         distance(self.state.open_min_ms, timestamp_ms) >= self.state.next_at
             || samples >= rules.samples * 2
             || self.state.len > FLOAT_BYTES_MAX
@@ -320,7 +320,7 @@ impl Series<'_> {
 /// First millisecond behind the range that holds `timestamp_ms`.
 pub(crate) fn range_end(timestamp_ms: i64, range_ms: i64) -> i64 {
     // Compat: the reference divides toward zero, so that ranges around the epoch are double; kept, because blocks are cut
-    // by the same rule.
+    // by the same rule (ranges_around_the_epoch_are_double).
     (timestamp_ms / range_ms)
         .saturating_mul(range_ms)
         .saturating_add(range_ms)
@@ -349,5 +349,11 @@ mod tests {
         assert_eq!(chunk_end(0, 7_000_000, 7_200_000, 4.0), 7_200_000);
         assert_eq!(range_end(7_199_999, 7_200_000), 7_200_000);
         assert_eq!(range_end(7_200_000, 7_200_000), 14_400_000);
+    }
+
+    #[test]
+    fn ranges_around_the_epoch_are_double() {
+        let ends = [-14_400_000, -7_200_000, -7_199_999, -1, 0].map(|t| range_end(t, 7_200_000));
+        assert_eq!(ends, [-7_200_000, 0, 7_200_000, 7_200_000, 7_200_000]);
     }
 }

@@ -32,7 +32,7 @@ pub struct HeadOptions {
     pub wal_compression: Compression,
     /// Whether snapshots are read, and written when the head is closed. Where not, one that is there is removed.
     pub snapshots: bool,
-    /// Told how far the replay of the logs has come.
+    /// Receives how far the replay of the logs has come.
     pub progress: Arc<ReplayProgress>,
 }
 

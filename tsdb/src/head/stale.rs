@@ -70,7 +70,8 @@ impl Head {
             return Ok(0);
         }
         self.forget_series(&dead, self.min_ms());
-        // Compat: a deletion of all of time tells a reader of the log that the series was removed here.
+        // Compat: a deletion of all of time tells a reader of the log that the series was removed here (tests/it/stale.rs,
+        // stale_series_leave_the_head_and_stay_readable).
         let entries = dead.iter().map(|series| TombstoneEntry {
             series: *series,
             min_ms: i64::MIN,

@@ -116,7 +116,7 @@ impl Head {
     pub(super) fn forget_series(&self, dead: &[u64], min_ms: i64) {
         let fresh = self.index.read().compacted();
         if fresh.is_some() {
-            // Built again under the lock that keeps new series out; the first pass told that it is worth it.
+            // Built again under the lock that keeps new series out; the first pass showed that it is worth it.
             let mut index = self.index.write();
             if let Some(fresh) = index.compacted() {
                 *index = fresh;

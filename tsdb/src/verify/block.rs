@@ -16,7 +16,7 @@ use crate::chunk::{Encoding, decode};
 use crate::select::{LabelIndex, Visit};
 use files::{Files, Result};
 
-/// Findings that are told of a block; a block that has as many is lost anyway.
+/// Findings that are reported of a block; a block that has as many is lost anyway.
 const FINDINGS_MAX: usize = 20;
 
 /// Checks the block in folder `dir`.

@@ -76,7 +76,7 @@ pub struct Checked {
     pub findings: Vec<Finding>,
 }
 
-/// Told about each thing as it has been checked; false ends the checking.
+/// Called with each thing as it has been checked; false ends the checking.
 pub type CheckedVisitor<'a> = dyn FnMut(Checked) -> bool + 'a;
 
 impl Remedy {
@@ -163,7 +163,7 @@ pub fn count(files: &dyn Files, dir: &Path) -> Result<u64> {
 /// Files that a running server removes meanwhile are passed over.
 ///
 /// # Errors
-/// When the folder cannot be read. What is wrong with files is told, no error.
+/// When the folder cannot be read. What is wrong with files is a finding, not an error.
 pub fn verify(files: &Arc<dyn Files>, dir: &Path, each: &mut CheckedVisitor<'_>) -> Result<()> {
     let dirs = crate::db::ReadOnly::block_dirs(&**files, dir)?;
     let metas = dirs.iter().filter_map(|dir| BlockMeta::read(&**files, dir).ok());

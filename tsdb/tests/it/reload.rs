@@ -147,6 +147,22 @@ fn blocks_wait_for_being_uploaded() {
 }
 
 #[test]
+fn an_account_that_cannot_be_read_makes_no_block_wait() {
+    let files = MemFiles::new();
+    let account = Path::new(DIR).join("thanos.shipper.json");
+    let options = Options {
+        uploads_file: Some(account.clone()),
+        ..options()
+    };
+    let db = open(&files, options);
+    let file = files.create(&account).expect("a file");
+    file.write_all(b"{\"version\": 1, \"uplo").expect("written");
+    fill(&db, "own", (0..650).map(|step| step * 1000));
+    db.compact().expect("compacts");
+    assert_eq!(db.blocks().len(), 3);
+}
+
+#[test]
 fn overlapping_blocks_stay_where_asked_to() {
     for merge_overlapping in [true, false] {
         let files = MemFiles::new();

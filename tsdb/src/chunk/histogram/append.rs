@@ -57,7 +57,8 @@ impl<K: Kind> HistogramAppender<K> {
             (CounterResetHint::Reset, _) => CounterReset::Reset,
             (_, None) => CounterReset::Unknown,
             (_, Some(previous)) => match previous.compare_counter(histogram).reset {
-                // Compat: for floats the reference takes every reason that is no reset for "no reset".
+                // Compat: for floats the reference takes every reason that is no reset for "no reset"
+                // (when_a_counter_needs_a_new_chunk).
                 CounterReset::Unknown if K::FLOAT => CounterReset::NotReset,
                 reset => reset,
             },
@@ -217,7 +218,8 @@ impl<K: Kind> HistogramAppender<K> {
     fn compare_counter(&self, h: &Buckets<K::Bucket, K::Count>) -> Verdict {
         let no = |reset| Verdict { reset, merge: None };
         if self.header == CounterReset::Gauge {
-            // Compat: the reference says "no reset" (integers) of a counter that follows a gauge.
+            // Compat: the reference says "no reset" (integers) of a counter that follows a gauge
+            // (when_a_counter_needs_a_new_chunk).
             return no(if K::FLOAT {
                 CounterReset::Unknown
             } else {

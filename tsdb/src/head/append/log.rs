@@ -72,7 +72,8 @@ impl Head {
         let wbl = self.wbl_open()?;
         scratch.late.cut(self.options.start_timestamps);
         // Compat: the reference takes samples before a marker for being in the chunk that it names as soon as there is any
-        // newer chunk. After a kill there must be no marker without its chunk.
+        // newer chunk. After a kill there must be no marker without its chunk (tests/it/store.rs,
+        // a_late_chunk_is_in_its_file_before_the_log_says_so).
         if scratch.late.has_markers() && self.chunk_files.flush().is_err() {
             scratch.late.drop_markers();
         }

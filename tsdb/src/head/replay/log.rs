@@ -421,11 +421,12 @@ impl<'a> Replay<'a> {
         for entry in entries {
             let reference = self.target(entry.series, entry.max_ms);
             if (entry.min_ms, entry.max_ms) == (i64::MIN, i64::MAX) {
-                // Compat: a range over all of time means that the reference removed the series from its head here.
+                // Compat: a range over all of time means that the reference removed the series from its head here
+                // (tests/it/stale.rs, stale_series_leave_the_head_and_stay_readable).
                 self.remove(reference);
             } else if late || entry.max_ms >= self.min_valid_ms {
                 // Compat: the reference passes over deletions in the log that concern nothing but late samples; ours stand
-                // in the late log too, which it does not read them from.
+                // in the late log too, which it does not read them from (tests/it/model_test, late_samples_are_told_too).
                 self.with_series(reference, |head, _| {
                     let mut tombstones = head.tombstones.write();
                     add_range(

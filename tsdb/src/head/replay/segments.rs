@@ -29,7 +29,7 @@ pub(super) struct Source {
     pub(super) late: bool,
 }
 
-/// What a record says, as far as it can be told without the head.
+/// What a record says, as far as it can be known without the head.
 pub(super) enum Content {
     /// Reference, label hash and labels.
     Series(Vec<(u64, u64, Labels)>),
@@ -133,7 +133,7 @@ fn read_all(
                 Err(damage) => break Some((damage.good_bytes, damage.what)),
             }
         };
-        // Before the end is told: whoever hears of it may cut the file.
+        // Before the end is reported: whoever receives it may cut the file.
         drop(bytes);
         if events.send(Event::End(damage)).is_err() {
             return;

@@ -46,7 +46,7 @@ pub(super) struct Unknown {
 enum Job {
     Apply(Vec<Sample>),
     /// Everything before it has been applied: say so.
-    Tell(Sender<()>),
+    Barrier(Sender<()>),
 }
 
 struct Shard<'scope> {
@@ -110,12 +110,12 @@ impl<'scope> Shards<'scope> {
     /// Returns when everything so far has been applied.
     pub(super) fn settle(&mut self) {
         self.hand_over();
-        let (told, tell) = channel();
+        let (reply, replies) = channel();
         for shard in &self.shards {
-            let _ = shard.jobs.send(Job::Tell(told.clone()));
+            let _ = shard.jobs.send(Job::Barrier(reply.clone()));
         }
-        drop(told);
-        while tell.recv().is_ok() {}
+        drop(reply);
+        while replies.recv().is_ok() {}
     }
 
     /// Applies the rest and ends the threads.
@@ -147,7 +147,7 @@ fn work(head: &Head, jobs: &Receiver<Job>, empty: &Sender<Vec<Sample>>) -> Unkno
                 // At the end nobody wants it.
                 let _ = empty.send(samples);
             }
-            Job::Tell(told) => drop(told),
+            Job::Barrier(reply) => drop(reply),
         }
     }
     unknown

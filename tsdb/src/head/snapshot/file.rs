@@ -81,7 +81,7 @@ impl fmt::Display for Kind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum Damage {
-    /// The file is none of ours, or of a later version.
+    /// Not a snapshot of this program, or one of a later version.
     #[error("it is no snapshot of version {VERSION}")]
     Foreign,
     /// The file ends early.

@@ -71,7 +71,7 @@ impl Head {
         self.put_tombstones(&mut out)?;
         self.put_exemplars(&mut out)?;
         self.put_references(&mut out)?;
-        // What the file tells must be told for good by those that it abridges, before it counts. Late samples are logged
+        // What the snapshot holds must be durable in the files that it abridges before it counts. Late samples are logged
         // after they were applied: those in the images are once the transactions that brought them have ended.
         drop(self.gate.write());
         self.check_open()?;
