@@ -95,15 +95,22 @@
 //! Its replay test: the cases of `discovery/<name>` in the conformance data run once its folder stands in the list
 //! `BUILT_IN` of `tests/it/replay.rs`; `cargo test -p narthex-discovery replay_<name>` runs them alone.
 
+mod answer;
 mod api;
+mod consul;
 mod digitalocean;
+mod docker;
+mod dockerswarm;
 mod file;
 mod hetzner;
 mod http;
 mod ionos;
 mod manager;
 mod mechanism;
+mod meta;
 mod metrics;
+mod moby;
+mod nomad;
 pub mod prepare;
 mod runner;
 mod static_groups;
@@ -114,11 +121,16 @@ use std::sync::Arc;
 
 use model::labels::Labels;
 
+pub use consul::ConsulConfig;
+pub use docker::DockerConfig;
+pub use dockerswarm::{DockerSwarmConfig, SwarmRole};
 pub use file::{FileConfig, FileError, read_groups};
 pub use http::HttpConfig;
 pub use manager::{JobError, Manager, NOTIFY, Prepared, SCRAPE, Snapshot};
 pub use mechanism::{Discovery, KINDS, Kind, Mechanism, Mechanisms};
 pub use metrics::{Metrics, QUANTILES};
+pub use moby::Filter;
+pub use nomad::NomadConfig;
 pub use prepare::Context;
 pub use runner::Updates;
 pub use static_groups::StaticConfig;

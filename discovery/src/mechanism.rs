@@ -9,7 +9,7 @@ use yaml::{Section, Value, YamlError};
 use crate::metrics::Metrics;
 use crate::prepare::{Context, PrepareError, Runner};
 use crate::static_groups::StaticConfig;
-use crate::{digitalocean, file, hetzner, http, ionos, vultr};
+use crate::{consul, digitalocean, docker, dockerswarm, file, hetzner, http, ionos, nomad, vultr};
 
 /// A kind of discovery: one entry of its list in the configuration, and how it is run.
 ///
@@ -119,8 +119,14 @@ macro_rules! mechanisms {
 
 // Adding a kind is one line here (sorted by key) and one file; its key goes out of `NOT_BUILT_IN`.
 mechanisms! {
+    /// `consul_sd_configs`
+    Consul(consul::ConsulConfig),
     /// `digitalocean_sd_configs`
     DigitalOcean(digitalocean::DigitalOceanConfig),
+    /// `docker_sd_configs`
+    Docker(docker::DockerConfig),
+    /// `dockerswarm_sd_configs`
+    DockerSwarm(dockerswarm::DockerSwarmConfig),
     /// `file_sd_configs`
     File(file::FileConfig),
     /// `hetzner_sd_configs`
@@ -129,6 +135,8 @@ mechanisms! {
     Http(http::HttpConfig),
     /// `ionos_sd_configs`
     Ionos(ionos::IonosConfig),
+    /// `nomad_sd_configs`
+    Nomad(nomad::NomadConfig),
     /// `vultr_sd_configs`
     Vultr(vultr::VultrConfig),
 }
@@ -138,10 +146,7 @@ mechanisms! {
 const NOT_BUILT_IN: &[&str] = &[
     "aws_sd_configs",
     "azure_sd_configs",
-    "consul_sd_configs",
     "dns_sd_configs",
-    "docker_sd_configs",
-    "dockerswarm_sd_configs",
     "ec2_sd_configs",
     "ecs_sd_configs",
     "elasticache_sd_configs",
@@ -154,7 +159,6 @@ const NOT_BUILT_IN: &[&str] = &[
     "marathon_sd_configs",
     "msk_sd_configs",
     "nerve_sd_configs",
-    "nomad_sd_configs",
     "oci_sd_configs",
     "openstack_sd_configs",
     "outscale_sd_configs",

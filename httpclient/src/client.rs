@@ -1,6 +1,6 @@
 //! A client with its credentials.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -63,6 +63,25 @@ impl HttpClient {
         user_agent: &str,
         surroundings: Surroundings,
     ) -> Result<Self, HttpClientError> {
+        HttpClient::build(config, user_agent, surroundings, None)
+    }
+
+    /// A client without credentials whose every connection goes to a Unix socket; what a URL says of the host is only
+    /// what the server is told.
+    ///
+    /// # Errors
+    /// As [`HttpClient::new`].
+    pub fn at_unix_socket(path: &Path, user_agent: &str) -> Result<Self, HttpClientError> {
+        let config = HttpClientConfig::default();
+        HttpClient::build(&config, user_agent, Surroundings::default(), Some(path.into()))
+    }
+
+    fn build(
+        config: &HttpClientConfig,
+        user_agent: &str,
+        surroundings: Surroundings,
+        socket: Option<Arc<Path>>,
+    ) -> Result<Self, HttpClientError> {
         let transport = Transport::new(
             &config.tls_config,
             &config.proxy,
@@ -70,6 +89,7 @@ impl HttpClient {
             config.follow_redirects,
             user_agent,
             &surroundings,
+            socket,
         )?;
         Ok(HttpClient {
             shared: Arc::new(Shared {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tower::Service as _;
 use url::Url;
@@ -91,6 +92,8 @@ impl Default for Surroundings {
 /// Makes connections.
 #[derive(Debug)]
 pub(crate) struct Connector {
+    /// A Unix socket that takes every connection, whatever the URL's host.
+    pub(crate) socket: Option<Arc<Path>>,
     pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) proxies: Proxies,
     pub(crate) tls: TlsSource,
@@ -119,6 +122,14 @@ impl Connector {
     }
 
     async fn dial(&self, host: &str, port: u16) -> Result<Box<dyn Io>, HttpClientError> {
+        if let Some(path) = &self.socket {
+            let stream = tokio::time::timeout(DIAL_TIMEOUT, UnixStream::connect(path)).await;
+            let stream = stream.map_err(|_| HttpClientError::Timeout)?;
+            return Ok(Box::new(stream.map_err(|source| HttpClientError::Socket {
+                path: path.to_path_buf(),
+                source,
+            })?));
+        }
         let stream = tokio::time::timeout(DIAL_TIMEOUT, self.dial_any(host, port)).await;
         let stream = stream.map_err(|_| HttpClientError::Timeout)??;
         let _ = stream.set_nodelay(true);

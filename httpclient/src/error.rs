@@ -82,6 +82,14 @@ pub enum HttpClientError {
         /// Why not.
         source: std::io::Error,
     },
+    /// Nobody answers at a Unix socket.
+    #[error("dial unix {}: {source}", path.display())]
+    Socket {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The TLS handshake failed.
     #[error("tls: {host}: {source}")]
     Handshake {

@@ -81,6 +81,7 @@ impl TokenSource {
                     true,
                     user_agent,
                     surroundings,
+                    None,
                 )?,
                 oauth2: oauth2.clone(),
                 in_form: AtomicBool::new(false),

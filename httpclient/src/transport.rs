@@ -1,5 +1,6 @@
 //! Sending: connections used again, requests repeated where that is safe, redirects followed.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,10 +47,12 @@ impl Transport {
         follow_redirects: bool,
         user_agent: &str,
         surroundings: &Surroundings,
+        socket: Option<Arc<Path>>,
     ) -> Result<Self, HttpClientError> {
         Ok(Transport {
             pool: Arc::default(),
             connector: Arc::new(Connector {
+                socket,
                 resolver: surroundings.resolver.clone(),
                 proxies: Proxies::new(proxy)?,
                 tls: TlsSource::new(tls, http2, surroundings.roots.as_ref())?,

@@ -40,11 +40,15 @@ macro_rules! built_in {
 
 // Switching a mechanism's replay on is one line here.
 built_in! {
+    replay_consul: "consul",
     replay_digitalocean: "digitalocean",
+    replay_docker: "docker",
+    replay_dockerswarm: "dockerswarm",
     replay_file: "file",
     replay_hetzner: "hetzner",
     replay_http: "http",
     replay_ionos: "ionos",
+    replay_nomad: "nomad",
     replay_static: "static",
     replay_vultr: "vultr",
 }
