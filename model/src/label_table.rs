@@ -1,8 +1,8 @@
 //! Label sets as numbers: what a selection of many series is made of.
 //!
 //! Every distinct pair of name and value has a number, and a label set is a short list of them. Sets from head and
-//! blocks then compare as integers; who groups or joins looks at each distinct pair once, not at the texts of each
-//! series; and a set takes four bytes a label.
+//! blocks then compare as integers; who writes them looks at each distinct pair once, not at the texts of each series; and a
+//! set takes four bytes a label.
 //!
 //! ```
 //! use narthex_model::label_table::{LabelPairs, LabelTable};

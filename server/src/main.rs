@@ -3,6 +3,7 @@
 //! This crate is wiring: it reads the command line and the configuration, starts the rooms and connects their doors,
 //! and answers HTTP. What a room does is decided in the room.
 
+mod allocator;
 mod cli;
 mod clock_watch;
 mod config;
@@ -26,10 +27,6 @@ use anyhow::{Context, Result};
 
 use cli::Action;
 use cli::serve_options::ServeOptions;
-
-#[cfg(feature = "jemalloc")]
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let action = cli::parse();

@@ -1,7 +1,10 @@
 //! How much memory there is, and how much of it queries may take.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use promql::engine::Engine;
 use yaml::Bytes;
 
 /// What all queries may take together where nothing else is said, in percent of the memory there is.
@@ -43,6 +46,64 @@ impl MemoryFlag {
         };
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
+}
+
+/// Of the memory there is, the share in percent that the process may come to: the rest is for what it does not see, the
+/// kernel's own pages and what is allocated between two looks.
+const PROCESS_PERCENT: u64 = 85;
+/// How often the process looks at its own size.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Where less than this share of the memory is free, in percent, the allocator is asked to give back what it keeps.
+const SHORT_PERCENT: u64 = 20;
+/// How often at most.
+const GIVE_BACK_EVERY: Duration = Duration::from_millis(500);
+
+/// Watches the process's size for as long as there is an engine, and tells what queries can still take. Does nothing where
+/// the system does not tell how much memory there is.
+pub(crate) fn watch(engine: &Arc<Engine>) {
+    let Some(memory_bytes) = memory_bytes() else {
+        return;
+    };
+    let engine = Arc::downgrade(engine);
+    let looks = move || {
+        let mut given_back = Instant::now();
+        while let Some(engine) = engine.upgrade() {
+            let Some(own_bytes) = own_bytes() else {
+                return;
+            };
+            let free_bytes = (memory_bytes / 100 * PROCESS_PERCENT).saturating_sub(own_bytes);
+            engine
+                .memory()
+                .leave(usize::try_from(free_bytes).unwrap_or(usize::MAX));
+            drop(engine);
+            if free_bytes < memory_bytes / 100 * SHORT_PERCENT && given_back.elapsed() >= GIVE_BACK_EVERY {
+                given_back = Instant::now();
+                crate::allocator::give_back();
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    };
+    // Without it queries are bounded by what they count.
+    let spawned = std::thread::Builder::new()
+        .name("memory-watch".to_owned())
+        .spawn(looks);
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "The process's memory is not watched: no thread for that");
+    }
+}
+
+/// The process's resident memory that no file backs: pages of files are the system's to take away.
+fn own_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    resident_pages(&text).map(|pages| pages * rustix::param::page_size() as u64)
+}
+
+/// Of `/proc/self/statm`: pages that are resident, less those that are backed by files.
+fn resident_pages(statm: &str) -> Option<u64> {
+    let mut fields = statm.split_ascii_whitespace().skip(1);
+    let resident: u64 = fields.next()?.parse().ok()?;
+    let shared: u64 = fields.next()?.parse().ok()?;
+    Some(resident.saturating_sub(shared))
 }
 
 /// What queries may take, in bytes.
@@ -144,6 +205,13 @@ mod tests {
         for wrong in ["x", "101%", "-1%", "0%", "-1GB", "1"] {
             assert_eq!(MemoryFlag::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn pages_of_files_do_not_count() {
+        assert_eq!(resident_pages("76543 1200 200 30 0 400 0\n"), Some(1000));
+        assert_eq!(resident_pages("76543"), None);
+        assert!(own_bytes().is_none_or(|bytes| bytes > 1 << 20));
     }
 
     #[test]

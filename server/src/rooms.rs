@@ -83,7 +83,7 @@ impl Rooms {
         let settings = storage::settings(options, config, progress.clone())?;
         let flags = flags_in_force(options, config, &settings);
         let db = storage::open_blocks(&options.storage.path, settings, clock.clone()).await?;
-        let asking = Asking::new(options, config, db.clone());
+        let asking = Asking::new(options, config, db.clone(), &registry);
         let external_url = external_url(options, own_address);
         let notifier = notifier(options, &external_url, &clock, &registry);
         let rule_queries = CancelHandle::new();
@@ -217,14 +217,21 @@ impl Rooms {
 }
 
 impl Asking {
-    fn new(options: &ServeOptions, config: &Config, storage: Arc<dyn Queryable>) -> Self {
+    fn new(
+        options: &ServeOptions,
+        config: &Config,
+        storage: Arc<dyn Queryable>,
+        registry: &metrics::Registry,
+    ) -> Self {
         let subquery_step_ms = Arc::new(AtomicI64::new(config.global.evaluation_interval.as_ms()));
         let engine = Arc::new(Engine::new(engine_options(options, subquery_step_ms.clone())));
+        crate::memory::watch(&engine);
         let queries = Arc::new(Queries::new(
             engine.clone(),
             storage,
             options.query.concurrency,
             &options.storage.path,
+            Supervisor::new(registry),
         ));
         Asking {
             engine,

@@ -4,12 +4,14 @@
 //!   lines of files, long functions, the list of unsafe code, links in documents.
 //! * `cargo xtask ci [STEP…]` runs the steps of CI, cheapest first, each timed; without names, all of them.
 //! * `cargo xtask crash [--rounds N] [--seed N]` kills a store at random moments, 300 times where nothing is said.
+//! * `cargo xtask memory [--program PATH] [--limit MiB]` asks a released server in a control group for too much.
 //! * `cargo xtask fuzz [TARGET…] [--seconds N] [--keep]` builds and runs the fuzz targets.
 
 mod ci;
 mod crash;
 mod fuzz;
 mod lengths;
+mod memory;
 mod tidy;
 mod unused;
 
@@ -24,7 +26,8 @@ fn main() -> Result<()> {
         Some("ci") => ci::run(&root(), &args.collect::<Vec<_>>()),
         Some("crash") => crash::run(&root(), &args.collect::<Vec<_>>()),
         Some("fuzz") => fuzz::run(&root(), &args.collect::<Vec<_>>()),
-        other => bail!("expected `tidy`, `ci`, `crash` or `fuzz`, got {other:?}"),
+        Some("memory") => memory::run(&root(), &args.collect::<Vec<_>>()),
+        other => bail!("expected `tidy`, `ci`, `crash`, `fuzz` or `memory`, got {other:?}"),
     }
 }
 

@@ -63,6 +63,12 @@ pub enum QueryError {
         /// What it was doing.
         during: &'static str,
     },
+    /// Its evaluation panicked, which is a defect of the engine (500, `internal`).
+    #[error("query evaluation panicked: {message}")]
+    Panicked {
+        /// The panic's words.
+        message: String,
+    },
     /// The store failed (500, `internal`).
     #[error("expanding series: {0}")]
     Storage(#[from] StorageError),
@@ -149,16 +155,22 @@ pub enum ExecutionError {
 const OPERATOR_CHARS_MAX: usize = 200;
 
 fn too_many_bytes(operator: &str, needed_bytes: usize, limit_bytes: usize, limit: MemoryLimit) -> String {
+    // A search of the index has no operators.
+    let (at, tick, behind) = if operator.is_empty() {
+        ("", "", "")
+    } else {
+        ("at ", "`", " ")
+    };
     let short: String = operator.chars().take(OPERATOR_CHARS_MAX).collect();
     let dots = if short.len() < operator.len() { "..." } else { "" };
     let holder = match limit {
         MemoryLimit::Query => "the query",
-        MemoryLimit::AllQueries => "all running queries together",
+        MemoryLimit::AllQueries | MemoryLimit::Process => "all running queries together",
     };
-    let (needed, limit_text, flag) = (HumanBytes(needed_bytes), HumanBytes(limit_bytes), limit.flag());
+    let (needed, limit_text, setter) = (HumanBytes(needed_bytes), HumanBytes(limit_bytes), limit.setter());
     format!(
-        "query processing would take too much memory: at `{short}{dots}` {holder} would need {needed}, \
-         and {flag} allows {limit_text}"
+        "query processing would take too much memory: {at}{tick}{short}{dots}{tick}{behind}{holder} would need {needed}, \
+         and {setter} allows {limit_text}"
     )
 }
 

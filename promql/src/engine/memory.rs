@@ -12,6 +12,8 @@ pub struct MemoryPool {
     max_bytes: usize,
     held_bytes: AtomicUsize,
     peak_bytes: AtomicUsize,
+    /// What may be held as the process's memory stands: [`MemoryPool::leave`].
+    standing_bytes: AtomicUsize,
 }
 
 impl MemoryPool {
@@ -21,7 +23,20 @@ impl MemoryPool {
             max_bytes,
             held_bytes: AtomicUsize::new(0),
             peak_bytes: AtomicUsize::new(0),
+            standing_bytes: AtomicUsize::new(usize::MAX),
         }
+    }
+
+    /// Says that the process can take `free_bytes` more, as seen from outside: queries may hold no more than that beyond
+    /// what they hold now. To be said again and again, as memory that queries do not know of comes and goes.
+    pub fn leave(&self, free_bytes: usize) {
+        let standing = self.held_bytes().saturating_add(free_bytes);
+        self.standing_bytes.store(standing, Ordering::Relaxed);
+    }
+
+    /// Most bytes that queries may hold together as the process's memory stands.
+    pub(crate) fn standing_bytes(&self) -> usize {
+        self.standing_bytes.load(Ordering::Relaxed)
     }
 
     /// Most bytes that queries may hold together.
@@ -65,14 +80,17 @@ pub enum MemoryLimit {
     Query,
     /// That of all queries together.
     AllQueries,
+    /// That of the machine or container: others than queries need the rest.
+    Process,
 }
 
 impl MemoryLimit {
-    /// The server's flag that raises it.
-    pub fn flag(self) -> &'static str {
+    /// Who sets it: the server's flag, or the machine.
+    pub fn setter(self) -> &'static str {
         match self {
             MemoryLimit::Query => "--query.max-memory",
             MemoryLimit::AllQueries => "--query.max-total-memory",
+            MemoryLimit::Process => "the memory of this machine or container",
         }
     }
 }

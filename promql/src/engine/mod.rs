@@ -10,6 +10,7 @@ mod error;
 mod explain;
 mod memory;
 mod options;
+mod search;
 mod stats;
 
 pub use cancel::CancelHandle;
@@ -20,6 +21,7 @@ pub use explain::{EXPLAINED_LEVELS_MAX, EXPLAINED_QUERY_BYTES_MAX, Operator, Ope
 pub(crate) use memory::HumanBytes;
 pub use memory::{MemoryLimit, MemoryPool, Reservation};
 pub use options::{DefaultSubqueryStep, EngineOptions, Features, QueryOptions};
+pub use search::Search;
 pub use stats::{QueryStats, StepSamples};
 
 use std::sync::Arc;
@@ -29,7 +31,7 @@ use model::storage::Queryable;
 
 use crate::annotations::Annotations;
 use crate::ast::Expr;
-use crate::exec::{Counts, Execution, Limits, Profile, Shared};
+use crate::exec::{Counts, Execution, Held, Limits, Profile, Shared};
 use crate::parser::{PATTERN_BYTES_MAX, ParseError, ParseOptions, parse};
 use crate::plan::{self, PlanContext, PlanError};
 use crate::value::Value;
@@ -47,6 +49,27 @@ pub struct QueryOutput {
     pub memory: Reservation,
     /// The plan and what its operators took, where the query asked for it.
     pub explained: Option<Operator>,
+}
+
+/// What became of a query.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// Its answer.
+    pub result: Result<QueryOutput, QueryError>,
+    /// What it took, up to its failure where it failed.
+    pub stats: QueryStats,
+}
+
+/// An answer without what it took.
+struct Answer {
+    value: Value,
+    held: Held,
+    annotations: Annotations,
+    explained: Option<Operator>,
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The times at which a query is evaluated.
@@ -158,8 +181,45 @@ impl Engine {
         time: EvalTime,
         options: &QueryOptions,
     ) -> Result<QueryOutput, QueryError> {
+        self.evaluate_counted(storage, expr, time, options).result
+    }
+
+    /// The same, with what was counted where it fails, too.
+    pub fn evaluate_counted(
+        &self,
+        storage: &dyn Queryable,
+        expr: &Expr,
+        time: EvalTime,
+        options: &QueryOptions,
+    ) -> Evaluated {
         let started = Instant::now();
         let limits = self.limits(started, options);
+        let mut stats = QueryStats::default();
+        let result = self.evaluate_within(&limits, started, storage, expr, time, options, &mut stats);
+        stats.peak_samples = limits.peak_samples();
+        stats.peak_bytes = limits.peak_bytes();
+        stats.eval_ns = nanoseconds(started.elapsed()).saturating_sub(stats.prepare_ns);
+        let result = result.map(|answer| QueryOutput {
+            value: answer.value,
+            annotations: answer.annotations,
+            stats: stats.clone(),
+            memory: Reservation::new(answer.held),
+            explained: answer.explained,
+        });
+        Evaluated { result, stats }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what its only caller has")]
+    fn evaluate_within(
+        &self,
+        limits: &Arc<Limits>,
+        started: Instant,
+        storage: &dyn Queryable,
+        expr: &Expr,
+        time: EvalTime,
+        options: &QueryOptions,
+        stats: &mut QueryStats,
+    ) -> Result<Answer, QueryError> {
         limits.check()?;
         let plan = plan::build(expr, &self.plan_context(time, options))?;
         let querier = match plan.range {
@@ -175,28 +235,20 @@ impl Engine {
             crew: self.crews.crew(started),
             profile: profile.clone(),
         };
-        let prepared = Instant::now();
+        stats.prepare_ns = nanoseconds(started.elapsed());
         let execution = Execution::new(&plan, querier, shared);
-        let (value, held) = execution
-            .evaluate(matches!(time, EvalTime::Instant { .. }))
-            .map_err(|error| error.worded(expr))?;
+        let evaluated = execution.evaluate(matches!(time, EvalTime::Instant { .. }));
         let (annotations, counts) = execution.finish();
-        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Ok(QueryOutput {
+        stats.total_queryable_samples = counts.total;
+        stats.total_queryable_samples_per_step = counts.total_by_step();
+        stats.samples_read = counts.read;
+        stats.samples_read_per_step = counts.read_by_step();
+        let (value, held) = evaluated.map_err(|error| error.worded(expr))?;
+        Ok(Answer {
             value,
+            held,
             annotations,
-            memory: Reservation::new(held),
             explained: profile.map(|profile| explain::tree(expr, &plan, Some(&profile))),
-            stats: QueryStats {
-                total_queryable_samples: counts.total,
-                total_queryable_samples_per_step: counts.total_by_step(),
-                samples_read: counts.read,
-                samples_read_per_step: counts.read_by_step(),
-                peak_samples: limits.peak_samples(),
-                peak_bytes: limits.peak_bytes(),
-                prepare_ns: nanoseconds(prepared - started),
-                eval_ns: nanoseconds(prepared.elapsed()),
-            },
         })
     }
 

@@ -14,6 +14,8 @@ use crate::row::Row;
 
 /// What the reference calls the place where most queries end early.
 pub(crate) const EVALUATION: &str = "expression evaluation";
+/// What a query may hold however little the process can take: rules and small panels go on beside heavy queries.
+const SMALL_BYTES: usize = 1 << 20;
 /// What a kept label set takes besides its text: counters, a table's entry.
 const LABELS_OVERHEAD_BYTES: usize = 48;
 
@@ -184,6 +186,8 @@ impl Limits {
             (own, self.bytes.max, MemoryLimit::Query)
         } else if all > self.all_queries.max_bytes() {
             (all, self.all_queries.max_bytes(), MemoryLimit::AllQueries)
+        } else if own > SMALL_BYTES && all > self.all_queries.standing_bytes() {
+            (all, self.all_queries.standing_bytes(), MemoryLimit::Process)
         } else {
             // Whatever takes long grows something, and so comes by here.
             return self.check_canceled();

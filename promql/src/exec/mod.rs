@@ -38,6 +38,7 @@ pub(crate) use limits::{Held, Limits};
 pub(crate) use operation::scalar_operation;
 pub(crate) use pipeline::Shared;
 pub(crate) use profile::{Profile, Took};
+pub(crate) use select_watch::SelectWatch;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -55,7 +56,6 @@ use crate::row::{Row, Steps};
 
 use limits::float_row_bytes;
 use pipeline::{Consumer, Ledger, Pipeline, Sink};
-use select_watch::SelectWatch;
 use source::Source;
 use stage::{ScalarOperation, Stage};
 use table::{Collect, Table};

@@ -11,7 +11,7 @@ use super::limits::{Held, Limits};
 
 /// Accounts for a list of series while it grows, and ends its making when the query must end.
 #[derive(Debug)]
-pub(super) struct SelectWatch {
+pub(crate) struct SelectWatch {
     limits: Arc<Limits>,
     state: Mutex<State>,
 }
@@ -25,7 +25,7 @@ struct State {
 
 impl SelectWatch {
     /// Nothing selected yet.
-    pub(super) fn new(limits: &Arc<Limits>) -> Self {
+    pub(crate) fn new(limits: &Arc<Limits>) -> Self {
         SelectWatch {
             limits: limits.clone(),
             state: Mutex::new(State {
@@ -39,7 +39,7 @@ impl SelectWatch {
     ///
     /// # Errors
     /// Why the selection was interrupted, if it was.
-    pub(super) fn finish(&self) -> Result<Held, QueryError> {
+    pub(crate) fn finish(&self) -> Result<Held, QueryError> {
         let mut state = self.state.lock();
         match state.error.take() {
             Some(error) => Err(error),

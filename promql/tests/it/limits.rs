@@ -249,3 +249,54 @@ fn a_text_that_no_label_can_hold_is_an_error() {
         );
     }
 }
+
+#[test]
+fn queries_stay_within_what_the_process_can_take() {
+    let store = store(100);
+    let engine = engine(|_| {});
+    let query = "g * 2";
+    let peak = range(&engine, &store, query).expect("it fits").stats.peak_bytes;
+    assert!(peak > 2 << 20, "{peak}");
+    engine.memory().leave(peak / 2);
+    let error = range(&engine, &store, query).expect_err("no room");
+    let QueryError::TooManyBytes {
+        limit, limit_bytes, ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!((*limit, *limit_bytes), (MemoryLimit::Process, peak / 2));
+    let text = error.to_string();
+    assert!(
+        text.contains("and the memory of this machine or container allows"),
+        "{text}"
+    );
+    // Small ones go on, and all do when there is room again.
+    engine.memory().leave(0);
+    range(&engine, &store, "sum(g)").expect("a small one");
+    engine.memory().leave(2 * peak);
+    range(&engine, &store, query).expect("room again");
+    assert_eq!(engine.memory().held_bytes(), 0);
+}
+
+#[test]
+fn searches_count_among_queries() {
+    let engine = engine(|options| {
+        options.query_bytes_max = 1000;
+        options.total_bytes_max = 1500;
+    });
+    let search = || engine.search(narthex_promql::engine::CancelHandle::new());
+    let (first, second) = (search(), search());
+    first.watch().took(900).expect("it fits");
+    second.watch().took(900).expect_err("both together do not");
+    let error = second.finish().expect_err("the reason").to_string();
+    assert!(
+        error.starts_with("query processing would take too much memory: all running queries"),
+        "{error}"
+    );
+    drop(second);
+    let kept = first.finish().expect("found");
+    assert_eq!((kept.bytes(), engine.memory().held_bytes()), (900, 900));
+    drop(kept);
+    assert_eq!(engine.memory().held_bytes(), 0);
+}

@@ -94,10 +94,11 @@ impl QueryLog {
         &self,
         question: &Question<'_>,
         result: &Result<QueryOutput, QueryError>,
+        stats: &QueryStats,
         times: &QueryTimes,
     ) -> bool {
         if let Some(log) = &*self.0.load() {
-            let mut line = line(question, result, times, Timestamp::now());
+            let mut line = line(question, result, stats, times, Timestamp::now());
             line.push('\n');
             if let Err(error) = log.0.lock().write_all(line.as_bytes()) {
                 tracing::debug!(%error, "A query is not logged");
@@ -111,6 +112,7 @@ impl QueryLog {
 fn line(
     question: &Question<'_>,
     result: &Result<QueryOutput, QueryError>,
+    stats: &QueryStats,
     times: &QueryTimes,
     now: Timestamp,
 ) -> String {
@@ -122,13 +124,6 @@ fn line(
             step_ms,
         } => (start_ms, end_ms, step_ms / 1000),
     };
-    // The engine tells nothing of a query that failed, but how long it took is known.
-    let evaluated = times.total.saturating_sub(times.waited);
-    let failed = QueryStats {
-        eval_ns: u64::try_from(evaluated.as_nanos()).unwrap_or(u64::MAX),
-        ..QueryStats::default()
-    };
-    let stats = result.as_ref().map_or(&failed, |output| &output.stats);
     let line = Line {
         time: now.strftime(TIME_FORMAT).to_string(),
         level: "INFO",
@@ -202,20 +197,27 @@ mod tests {
             origin: &origin,
         };
         let result = Err(QueryError::TooManySamples { max_samples: 1 });
+        let stats = QueryStats {
+            total_queryable_samples: 7,
+            samples_read: 5,
+            peak_samples: 2,
+            eval_ns: 1_500_000_000,
+            ..QueryStats::default()
+        };
         let times = QueryTimes {
             waited: Duration::from_millis(250),
             total: Duration::from_millis(1750),
         };
         let now = Timestamp::from_millisecond(1_795_422_205_994).expect("a time");
         assert_eq!(
-            line(&question, &result, &times, now),
+            line(&question, &result, &stats, &times, now),
             concat!(
                 r#"{"time":"2026-11-23T08:23:25.994Z","level":"INFO","source":"queries","msg":"promql query logged","#,
                 r#""params":{"end":"1970-01-01T00:16:50.000Z","query":"up > \"\"","start":"1970-01-01T00:16:40.500Z","step":2},"#,
                 r#""error":"query processing would load too many samples into memory in query execution","#,
                 r#""stats":{"timings":{"evalTotalTime":1.5,"resultSortTime":0.0,"queryPreparationTime":0.0,"#,
                 r#""innerEvalTime":1.5,"execQueueTime":0.25,"execTotalTime":1.75},"#,
-                r#""samples":{"totalQueryableSamples":0,"samplesRead":0,"peakSamples":0}},"#,
+                r#""samples":{"totalQueryableSamples":7,"samplesRead":5,"peakSamples":2}},"#,
                 r#""spanID":"0000000000000000","traceID":"00000000000000000000000000000000","#,
                 r#""ruleGroup":{"file":"rules.yml","name":"g1"}}"#
             )

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use model::storage::Queryable;
 use promql::ast::Expr;
-use promql::engine::{Engine, EvalTime, QueryError, QueryOptions, QueryOutput};
+use promql::engine::{Engine, EvalTime, Evaluated, QueryError, QueryOptions, QueryOutput, QueryStats};
+use supervise::Supervisor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use active::{ActiveEntry, ActiveQueries};
@@ -27,6 +28,9 @@ use instrument::QueryMetrics;
 
 /// What a query was doing when its time was over before it began.
 const QUEUE: &str = "query queue";
+
+/// Under which name panics of queries are counted.
+const QUERY_TASK: &str = "query";
 
 /// Runs queries.
 pub(crate) struct Queries {
@@ -37,6 +41,7 @@ pub(crate) struct Queries {
     active: Arc<ActiveQueries>,
     /// Set when metrics are registered.
     metrics: OnceLock<QueryMetrics>,
+    supervisor: Supervisor,
 }
 
 /// Slots for one kind of query.
@@ -90,7 +95,9 @@ impl Queries {
         storage: Arc<dyn Queryable>,
         concurrency: usize,
         data: &Path,
+        supervisor: Supervisor,
     ) -> Self {
+        supervisor.announce(QUERY_TASK);
         let concurrency = concurrency.max(1);
         let lane = || Lane {
             slots: Arc::new(Semaphore::new(concurrency)),
@@ -103,6 +110,7 @@ impl Queries {
             lanes: [lane(), lane()],
             active: Arc::new(ActiveQueries::open(data, 2 * concurrency)),
             metrics: OnceLock::new(),
+            supervisor,
         }
     }
 
@@ -177,14 +185,25 @@ impl Queries {
             timeout: Some(timeout.saturating_sub(turn.waited)),
             ..question.options.clone()
         };
-        let result = self
-            .engine
-            .evaluate(&*self.storage, parsed, question.time, &options);
+        let evaluate = || {
+            self.engine
+                .evaluate_counted(&*self.storage, parsed, question.time, &options)
+        };
+        // A query that panics dies alone.
+        let Evaluated { result, stats } =
+            self.supervisor
+                .catch(QUERY_TASK, evaluate)
+                .unwrap_or_else(|panicked| Evaluated {
+                    result: Err(QueryError::Panicked {
+                        message: panicked.message().to_owned(),
+                    }),
+                    stats: QueryStats::default(),
+                });
         let times = QueryTimes {
             waited: turn.waited,
             total: turn.waited + begin.elapsed(),
         };
-        let logged = self.log.write(&question, &result, &times);
+        let logged = self.log.write(&question, &result, &stats, &times);
         if let Some(metrics) = self.metrics.get() {
             if let Ok(output) = &result {
                 metrics.observe(&output.stats, &times);
@@ -192,5 +211,61 @@ impl Queries {
             metrics.log_failures.add_count(u64::from(!logged));
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use metrics::Registry;
+    use model::storage::{Querier, StorageError, TimeRange};
+    use promql::engine::EngineOptions;
+
+    use super::*;
+
+    /// A store whose every view panics.
+    struct Broken;
+
+    impl Queryable for Broken {
+        fn querier(&self, _: TimeRange) -> Result<Arc<dyn Querier>, StorageError> {
+            panic!("a broken store")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_query_that_panics_dies_alone_and_is_counted() {
+        let folder = tempfile::tempdir().expect("folder");
+        let supervisor = Supervisor::new(&Registry::new());
+        let engine = Arc::new(Engine::new(EngineOptions::default()));
+        let queries = Queries::new(engine, Arc::new(Broken), 1, folder.path(), supervisor.clone());
+        let origin = Origin::Rule {
+            file: String::new(),
+            group: String::new(),
+        };
+        let mut answers = BTreeMap::new();
+        for text in ["up", "sum(up)", "1 + 1"] {
+            let turn = queries.turn(text, &origin, None).await.expect("a slot");
+            let question = Question {
+                text,
+                expr: None,
+                time: EvalTime::Instant { at_ms: 0 },
+                options: QueryOptions::default(),
+                origin: &origin,
+            };
+            answers.insert(
+                text,
+                queries
+                    .run(&turn, question)
+                    .map(drop)
+                    .map_err(|error| error.to_string()),
+            );
+        }
+        let panicked = Err("query evaluation panicked: a broken store".to_owned());
+        assert_eq!(answers["up"], panicked);
+        assert_eq!(answers["sum(up)"], panicked);
+        assert_eq!(answers["1 + 1"], Ok(()));
+        assert_eq!((supervisor.panics(QUERY_TASK), queries.running()), (2, 0));
+        assert_eq!(queries.engine.memory().held_bytes(), 0);
     }
 }

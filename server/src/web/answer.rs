@@ -91,7 +91,7 @@ impl From<QueryError> for ApiError {
             QueryError::Timeout { .. } => ErrorType::Timeout,
             QueryError::Canceled { .. } => ErrorType::Canceled,
             QueryError::Storage(StorageError::NotReady) => ErrorType::NotReady,
-            QueryError::Storage(_) => ErrorType::Internal,
+            QueryError::Storage(_) | QueryError::Panicked { .. } => ErrorType::Internal,
             // Execution, too many samples, too many bytes, and what later versions add.
             _ => ErrorType::Execution,
         };

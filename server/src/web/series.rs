@@ -10,7 +10,7 @@ use http::StatusCode;
 use model::labels::Labels;
 use model::matcher::Matcher;
 use model::storage::{Interrupted, Querier, SelectHints, SeriesSet, StorageError, TimeRange, WatchSelect};
-use promql::engine::CancelHandle;
+use promql::engine::{CancelHandle, Reservation};
 use supervise::Supervisor;
 
 use super::answer::{
@@ -25,6 +25,9 @@ use super::state::QueryState;
 /// Series of an answer that is written whole before it is sent; larger ones are sent while they are written.
 const WRITTEN_AT_ONCE_MAX: usize = 10_000;
 
+/// Label sets between two times that whoever accounts for them is told.
+const TOLD_EVERY: usize = 512;
+
 /// How long a search for names or values may go on where its request was read: most are over sooner than another thread
 /// would begin.
 const BRIEF: Duration = Duration::from_millis(1);
@@ -38,12 +41,12 @@ struct Asked {
 
 impl Asked {
     /// What storage is to know.
-    fn hints(&self, watch: impl WatchSelect + 'static) -> SelectHints {
+    fn hints(&self, watch: Arc<dyn WatchSelect>) -> SelectHints {
         SelectHints {
             sorted: self.selectors.len() > 1,
             // One more than asked for tells whether there were more.
             limit: if self.limit == 0 { 0 } else { self.limit + 1 },
-            watch: Some(Arc::new(watch)),
+            watch: Some(watch),
         }
     }
 }
@@ -74,15 +77,34 @@ impl WatchSelect for WhileWanted {
     }
 }
 
-/// Searches the indexes on a thread of its own, until the client hangs up.
+/// What a search found, accounted for among the memory of queries while it is kept.
+struct Kept<T> {
+    found: T,
+    _memory: Reservation,
+}
+
+/// Searches the indexes on a thread of its own, until the client hangs up, within what a query may take.
 async fn search<T: Send + 'static>(
     state: Arc<QueryState>,
     asked: Asked,
     find: impl FnOnce(&QueryState, &Asked, &SelectHints) -> Result<T, StorageError> + Send + 'static,
-) -> Result<T, ApiError> {
+) -> Result<Kept<T>, ApiError> {
     let cancel = CancelHandle::new();
     let _hung_up = CancelOnDrop(cancel.clone());
-    blocking(move || Ok(find(&state, &asked, &asked.hints(WhileWanted(cancel)))?)).await
+    blocking(move || {
+        let search = state.engine.search(cancel);
+        let found = find(&state, &asked, &asked.hints(search.watch()));
+        // Why a search was interrupted says more than that it was.
+        if let Err(StorageError::Interrupted(_)) = &found {
+            search.finish()?;
+        }
+        let found = found?;
+        Ok(Kept {
+            found,
+            _memory: search.finish()?,
+        })
+    })
+    .await
 }
 
 /// The parameters, `match[]` apart.
@@ -123,14 +145,16 @@ pub(crate) async fn series(State(state): State<Arc<QueryState>>, params: Params)
         Err(error) => Err(error),
     };
     match found {
-        Ok(found) if found.len() <= WRITTEN_AT_ONCE_MAX => success(&found.warnings, |out| {
-            let texts = found.texts();
-            out.push(b'[');
-            for index in 0..found.len() {
-                found.write(out, index, texts.as_ref());
-            }
-            out.push(b']');
-        }),
+        Ok(Kept { found, _memory }) if found.len() <= WRITTEN_AT_ONCE_MAX => {
+            success(&found.warnings, |out| {
+                let texts = found.texts();
+                out.push(b'[');
+                for index in 0..found.len() {
+                    found.write(out, index, texts.as_ref());
+                }
+                out.push(b']');
+            })
+        }
         Ok(found) => streamed(state.supervisor.clone(), found).await,
         Err(error) => error.into_response(),
     }
@@ -178,9 +202,10 @@ impl Found {
 }
 
 /// An answer that is sent while it is written.
-async fn streamed(supervisor: Supervisor, found: Found) -> Response {
+async fn streamed(supervisor: Supervisor, kept: Kept<Found>) -> Response {
     let (mut sink, chunks) = chunks::channel();
     let writer = async move {
+        let Kept { found, _memory } = kept;
         sink.extend_from_slice(SUCCESS_HEAD);
         sink.push(b'[');
         let texts = found.texts();
@@ -218,7 +243,15 @@ fn select_series(state: &QueryState, asked: &Asked, hints: &SelectHints) -> Resu
     let mut merged = Vec::new();
     for matchers in &asked.selectors {
         let set = querier.select(hints, matchers)?;
-        merged.extend((0..set.len()).map(|index| set.labels(index)));
+        let mut bytes = 0;
+        for index in 0..set.len() {
+            let labels = set.labels(index);
+            bytes += size_of::<Labels>() + labels.as_bytes().len();
+            merged.push(labels);
+            if index % TOLD_EVERY == 0 || index + 1 == set.len() {
+                hints.took(std::mem::take(&mut bytes))?;
+            }
+        }
     }
     // Each selection is sorted: this merges them.
     merged.sort();
@@ -288,16 +321,29 @@ async fn names(
         };
         let (shown, warnings) = shown(found.len(), asked.limit);
         found.truncate(shown);
+        // Once as it is, once in the answer.
+        let bytes: usize = found
+            .iter()
+            .map(|text| size_of::<String>() + 2 * text.len())
+            .sum();
+        hints.took(bytes)?;
         Ok((found, warnings))
     };
-    let brief = asked.hints(Until(Instant::now() + BRIEF));
+    let brief = asked.hints(Arc::new(Until(Instant::now() + BRIEF)));
     let found = match find(&state, &asked, &brief) {
         // Once more from the beginning.
         Err(StorageError::Interrupted(_)) => search(state, asked, find).await,
-        found => found.map_err(ApiError::from),
+        Ok(found) => Ok(Kept {
+            found,
+            _memory: Reservation::default(),
+        }),
+        Err(error) => Err(ApiError::from(error)),
     };
     match found {
-        Ok((found, warnings)) => success(&warnings, |out| {
+        Ok(Kept {
+            found: (found, warnings),
+            _memory,
+        }) => success(&warnings, |out| {
             json::strings(out, found.iter().map(String::as_str));
         }),
         Err(error) => error.into_response(),

@@ -13,6 +13,7 @@ mod golden;
 mod harness;
 mod http;
 mod limits;
+mod memory;
 mod reload;
 mod restart;
 mod swap;
