@@ -502,7 +502,7 @@ async fn the_newest_samples_are_federated() {
 
 /// Metrics of the reference that stand for nothing here: its language's runtime, its ways of sending and receiving, mechanisms
 /// and parts that are not there.
-const NOT_OURS: [&str; 28] = [
+const NOT_OURS: [&str; 26] = [
     "go_",
     "net_conntrack_",
     "prometheus_api_notification_",
@@ -517,7 +517,6 @@ const NOT_OURS: [&str; 28] = [
     "prometheus_sd_nomad_",
     "prometheus_target_scrape_pool_symboltable_items",
     "prometheus_treecache_",
-    "prometheus_tsdb_clean_start",
     "prometheus_tsdb_compaction_populating_block",
     "prometheus_tsdb_compactions_skipped_total",
     "prometheus_tsdb_head_appenders_created_total",
@@ -528,7 +527,6 @@ const NOT_OURS: [&str; 28] = [
     "prometheus_tsdb_selected_series_",
     "prometheus_tsdb_snapshot_replay_error_total",
     "prometheus_tsdb_symbol_table_size_bytes",
-    "prometheus_tsdb_vertical_compactions_total",
     "prometheus_tsdb_wal_completed_pages_total",
     "prometheus_tsdb_wal_",
 ];

@@ -28,6 +28,8 @@ pub struct CompactionCounters {
     pub head_blocks: AtomicU64,
     /// Blocks written from other blocks.
     pub merged_blocks: AtomicU64,
+    /// Of these, such whose parts overlapped.
+    pub overlapping_merges: AtomicU64,
     /// Times that age made blocks go.
     pub age_retentions: AtomicU64,
     /// Times that size made blocks go.
@@ -303,6 +305,10 @@ impl Shared {
         }
         self.add_blocks(pending, &fresh, parents)?;
         self.counters.merged_blocks.fetch_add(1, Ordering::Relaxed);
+        let overlap = u64::from(overlap(parents));
+        self.counters
+            .overlapping_merges
+            .fetch_add(overlap, Ordering::Relaxed);
         self.observe(|d| d.compaction.observe(started.elapsed().as_secs_f64()));
         tracing::info!(
             blocks = parents.len(), merged = ?merged.map(|m| m.ulid.to_string()),
@@ -442,4 +448,14 @@ impl Shared {
 /// End of the aligned range that holds `timestamp_ms`.
 pub(super) fn range_end(timestamp_ms: i64, range_ms: i64) -> i64 {
     (timestamp_ms / range_ms) * range_ms + range_ms
+}
+
+/// Whether some of them reach into others.
+fn overlap(blocks: &[Arc<Block>]) -> bool {
+    let mut ranges: Vec<(i64, i64)> = blocks
+        .iter()
+        .map(|block| (block.meta().min_time, block.meta().max_time))
+        .collect();
+    ranges.sort_unstable();
+    ranges.windows(2).any(|two| two[1].0 < two[0].1)
 }

@@ -48,6 +48,8 @@ pub use options::Options;
 pub use read_only::{ReadOnly, SeriesVisitor};
 pub use status::{Cardinality, HeadStatus, PairCounter, Stat};
 
+/// Name of the file that says that a process has the store open.
+const LOCK: &str = "lock";
 /// Longest time after which a thread that waits for full chunks looks whether it is to end.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -74,6 +76,8 @@ struct Shared {
     /// Age in milliseconds, bytes, percent of the disk.
     retention: Mutex<(i64, u64, f64)>,
     counters: CompactionCounters,
+    /// Whether nobody left a lock behind; `None` without locks.
+    clean_start: Option<bool>,
     /// Of compaction.
     setbacks: JobSetbacks,
     /// Share of stale series at which they leave the head, as bits.
@@ -165,6 +169,8 @@ impl Db {
             files.create_dir_all(dir)?;
             files.sync_dir(dir.parent().unwrap_or(Path::new("")))?;
         }
+        // An orderly end removes it.
+        let clean_start = options.lock.then(|| !files.exists(&dir.join(LOCK)));
         let lock = if options.lock {
             Some(lock_dir(&*files, dir)?)
         } else {
@@ -197,6 +203,7 @@ impl Db {
             retention: Mutex::new(retention),
             stale_threshold,
             counters: CompactionCounters::default(),
+            clean_start,
             setbacks: JobSetbacks::default(),
             durations: OnceLock::new(),
             stop: Stop::default(),
@@ -405,7 +412,7 @@ fn link_block(files: &dyn Files, from: &Path, to: &Path) -> Result<()> {
 }
 
 fn lock_dir(files: &dyn Files, dir: &Path) -> Result<FileLock> {
-    files.lock(&dir.join("lock")).map_err(|error| match &error {
+    files.lock(&dir.join(LOCK)).map_err(|error| match &error {
         StorageError::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock => {
             StorageError::Other(format!("{} is in use by another process", dir.display()))
         }

@@ -466,4 +466,18 @@ fn blocks(shared: &Shared, out: &mut Out<'_>) {
     );
     let written = load(&counters.head_blocks) + load(&counters.merged_blocks);
     out.counter("compactions_total", "Blocks written.", written);
+    out.count(
+        "vertical_compactions_total",
+        "Blocks written from overlapping ones.",
+        &counters.overlapping_merges,
+    );
+    let clean_start = match shared.clean_start {
+        None => -1.0,
+        Some(clean) => f64::from(u8::from(clean)),
+    };
+    out.gauge(
+        "clean_start",
+        "Whether the store was closed in good order before: 1 if so, 0 if it left its lock behind, -1 without locks.",
+        clean_start,
+    );
 }

@@ -1,13 +1,15 @@
-//! What the metrics say of samples that were refused and of a disk that is full.
+//! What the metrics say of samples that were refused, of a disk that is full, and of how the store ended before.
 
-use files::{Fault, MemFiles};
+use std::path::Path;
+
+use files::{Fault, Files as _, MemFiles};
 use metrics::Registry;
 use model::labels::Labels;
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, HistogramSample};
 use narthex_tsdb::db::Db;
 
 use crate::snapshot::histogram;
-use crate::support::{open, options};
+use crate::support::{DIR, open, options};
 
 /// A transaction of a float and two histograms at a time.
 fn append(db: &Db, timestamp_ms: i64, value: f64) -> bool {
@@ -31,7 +33,7 @@ fn append(db: &Db, timestamp_ms: i64, value: f64) -> bool {
     db.append(&batch, &mut AppendOutcome::default()).is_ok()
 }
 
-fn told(registry: &Registry, name: &str) -> Vec<String> {
+pub(crate) fn told(registry: &Registry, name: &str) -> Vec<String> {
     let text = registry.render(metrics::Format::Text);
     let lines = text.lines().filter(|line| {
         let rest = line
@@ -88,4 +90,21 @@ fn writes_that_fail_are_counted() {
     files.heal();
     assert!(append(&db, 9000, 1.0));
     assert_eq!(told(&registry, "wal_writes_failed_total"), ["3"]);
+}
+
+#[test]
+fn a_lock_that_was_left_behind_is_told() {
+    let files = MemFiles::new();
+    let clean_start = |lock: bool| {
+        let mut settings = options();
+        settings.lock = lock;
+        let db = open(&files, settings);
+        let registry = Registry::new();
+        db.register_metrics(&registry);
+        told(&registry, "clean_start")
+    };
+    assert_eq!(clean_start(true), ["1"]);
+    assert_eq!(clean_start(false), ["-1"]);
+    files.create(&Path::new(DIR).join("lock")).expect("a file");
+    assert_eq!(clean_start(true), ["0"]);
 }

@@ -8,6 +8,7 @@ use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, TimeRang
 use narthex_tsdb::db::{Db, Options};
 use narthex_tsdb::verify::verify;
 
+use crate::counters::told;
 use crate::support::{DIR, everything, open, options, read};
 
 /// A sample of series `i` at each of `times`.
@@ -178,6 +179,10 @@ fn overlapping_blocks_stay_where_asked_to() {
         db.reload_blocks().expect("reloads");
         db.compact().expect("compacts");
         assert_eq!(db.blocks().len(), if merge_overlapping { 3 } else { 4 });
+        let registry = metrics::Registry::new();
+        db.register_metrics(&registry);
+        let merged = if merge_overlapping { "1" } else { "0" };
+        assert_eq!(told(&registry, "vertical_compactions_total"), [merged]);
         assert_eq!(count(&db), 550);
     }
 }
