@@ -319,7 +319,12 @@ fn folders_are_verified_and_healed() {
     let segments = inventory(&path.join("data/wal"));
     let (segment, _) = segments.iter().find(|(_, len)| *len > 1000).expect("a segment");
     flip(segment, 900);
-    std::fs::write(path.join("data/wal/99999999"), "").expect("a later segment");
+    // The next number: a gap would be damage of its own.
+    let numbers = segments
+        .iter()
+        .filter_map(|(path, _)| path.file_name()?.to_str()?.parse().ok());
+    let next = numbers.max().unwrap_or(0_u64) + 1;
+    std::fs::write(path.join(format!("data/wal/{next:08}")), "").expect("a later segment");
     let (code, out, err) = run(path, "tsdb verify data", "");
     assert_eq!((code, err.as_str()), (Some(1), ""), "{out}");
     assert!(out.contains(&format!("DAMAGED {block}")), "{out}");
