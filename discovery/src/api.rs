@@ -1,7 +1,9 @@
 //! What mechanisms that ask an HTTP API have in common: settings, calls of one refresh, what is read of answers, labels.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -93,13 +95,21 @@ pub(crate) struct Round<'a> {
     bytes_left: usize,
 }
 
-/// An answer's body.
+/// An answer's body, and what else may matter of it.
 pub(crate) struct Answer {
     pub(crate) url: String,
+    headers: ::http::HeaderMap,
     pub(crate) body: Bytes,
 }
 
 impl Round<'_> {
+    /// Sends a request and reads the answer, whatever its status.
+    pub(crate) async fn send_any(&mut self, request: Request) -> Result<Answer, DiscoveryError> {
+        self.spend_call(request.url())?;
+        let answer = send(&self.api.client, &request.timeout(self.api.timeout)).await?;
+        self.read(answer).await
+    }
+
     /// Sends a request and reads the answer, which must be a good one (2xx).
     pub(crate) async fn send(&mut self, request: Request) -> Result<Answer, DiscoveryError> {
         self.spend_call(request.url())?;
@@ -125,13 +135,14 @@ impl Round<'_> {
 
     async fn read(&mut self, answer: httpclient::Response) -> Result<Answer, DiscoveryError> {
         let url = answer.url().to_string();
+        let headers = answer.headers().clone();
         let body = answer.bytes(self.bytes_left).await;
         let body = body.map_err(|source| DiscoveryError::Http {
             url: url.clone(),
             source,
         })?;
         self.bytes_left = self.bytes_left.saturating_sub(body.len());
-        Ok(Answer { url, body })
+        Ok(Answer { url, headers, body })
     }
 }
 
@@ -139,12 +150,68 @@ impl Answer {
     /// The body, read as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, DiscoveryError> {
         // Compat: `null` for the whole is an answer without anything, as to Go.
-        let read: Option<T> =
-            serde_json::from_slice(&self.body).map_err(|e| DiscoveryError::content(&self.url, e))?;
-        match read {
-            Some(read) => Ok(read),
-            None => serde_json::from_str("{}").map_err(|e| DiscoveryError::content(&self.url, e)),
-        }
+        self.json_or("{}")
+    }
+
+    /// The body, read as a JSON list.
+    pub(crate) fn json_list<T: DeserializeOwned>(&self) -> Result<Vec<T>, DiscoveryError> {
+        self.json_or("[]")
+    }
+
+    fn json_or<T: DeserializeOwned>(&self, nothing: &str) -> Result<T, DiscoveryError> {
+        let read: Result<Option<T>, _> = serde_json::from_slice(&self.body);
+        let read = read.and_then(|read| read.map_or_else(|| serde_json::from_str(nothing), Ok));
+        read.map_err(|error| DiscoveryError::content(&self.url, error))
+    }
+
+    /// A header, or the empty text.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
+    }
+}
+
+/// Longest token in a file, in bytes.
+const TOKEN_BYTES_MAX: u64 = 64 << 10;
+
+/// A file with a token, read anew for each refresh.
+pub(crate) struct TokenFile(PathBuf);
+
+impl TokenFile {
+    /// None where no file is named.
+    pub(crate) fn new(path: &Path) -> Option<Self> {
+        (!is_empty_path(path)).then(|| TokenFile(path.to_owned()))
+    }
+
+    /// The token, without the white space around it.
+    pub(crate) async fn read(&self) -> Result<String, DiscoveryError> {
+        let path = self.0.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            File::open(path)?
+                .take(TOKEN_BYTES_MAX)
+                .read_to_string(&mut text)?;
+            Ok::<_, std::io::Error>(text.trim().to_owned())
+        });
+        let read = read.await.map_err(|error| DiscoveryError::Other(error.into()))?;
+        read.map_err(|error| {
+            let detail = format!("unable to read auth token file: {error}");
+            DiscoveryError::content(self.0.display(), detail)
+        })
+    }
+}
+
+/// Whether no file is named.
+pub(crate) fn is_empty_path(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
+/// Makes a relative file name relative to `folder`.
+pub(crate) fn resolve(folder: &Path, file: &mut PathBuf) {
+    if !is_empty_path(file) && file.is_relative() {
+        *file = folder.join(&*file);
     }
 }
 

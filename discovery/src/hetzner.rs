@@ -6,6 +6,7 @@ use std::path::Path;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use httpclient::Request;
 use model::labels::Labels;
 use serde::Serialize;
 use yaml::{Section, YamlError};
@@ -270,7 +271,8 @@ fn network(text: &str) -> String {
 }
 
 async fn robot(round: &mut Round<'_>, config: &HetznerConfig) -> Result<Vec<Labels>, DiscoveryError> {
-    let servers: Vec<RobotEntry> = round.get_json(url(ROBOT, &[])?).await?;
+    let request = Request::get(url(ROBOT, &[])?);
+    let servers: Vec<RobotEntry> = round.send(request).await?.json_list()?;
     let labels = servers.iter().map(|RobotEntry { server }| {
         let mut target = Target::new("__meta_hetzner_");
         let datacenter = server.dc.to_lowercase();

@@ -38,23 +38,7 @@ impl Discovery for HttpConfig {
 
     fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
         let url: String = section.get_or("url", String::new())?;
-        if url.is_empty() {
-            return Err(section.error_at("url", "URL is missing"));
-        }
-        let parsed = Url::parse(&url);
-        match &parsed {
-            Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => {
-                return Err(section.error_at("url", "URL scheme must be 'http' or 'https'"));
-            }
-            Ok(parsed) if parsed.host_str().is_some_and(|host| !host.is_empty()) => {}
-            Ok(_) | Err(url::ParseError::EmptyHost) => {
-                return Err(section.error_at("url", "host is missing in URL"));
-            }
-            Err(url::ParseError::RelativeUrlWithoutBase) => {
-                return Err(section.error_at("url", "URL scheme must be 'http' or 'https'"));
-            }
-            Err(error) => return Err(section.error_at("url", format_args!("parse {url:?}: {error}"))),
-        }
+        check_url(section, &url)?;
         Ok(HttpConfig {
             url,
             refresh_interval: section.get_or("refresh_interval", DEFAULT_REFRESH_INTERVAL)?,
@@ -92,6 +76,28 @@ impl Discovery for HttpConfig {
         };
         Ok(Runner::poll(self.refresh_interval, poll))
     }
+}
+
+/// Refuses what is no URL of an HTTP server.
+pub(crate) fn check_url(section: &Section<'_>, url: &str) -> Result<(), YamlError> {
+    if url.is_empty() {
+        return Err(section.error_at("url", "URL is missing"));
+    }
+    let parsed = Url::parse(url);
+    match &parsed {
+        Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => {
+            return Err(section.error_at("url", "URL scheme must be 'http' or 'https'"));
+        }
+        Ok(parsed) if parsed.host_str().is_some_and(|host| !host.is_empty()) => {}
+        Ok(_) | Err(url::ParseError::EmptyHost) => {
+            return Err(section.error_at("url", "host is missing in URL"));
+        }
+        Err(url::ParseError::RelativeUrlWithoutBase) => {
+            return Err(section.error_at("url", "URL scheme must be 'http' or 'https'"));
+        }
+        Err(error) => return Err(section.error_at("url", format_args!("parse {url:?}: {error}"))),
+    }
+    Ok(())
 }
 
 fn failures(metrics: &Metrics) -> Counter {
@@ -146,7 +152,7 @@ impl HttpPoll {
 }
 
 /// Compat: JSON, and if it says a character set, UTF-8 (conformance `discovery/http/content-types`).
-fn is_json(content_type: &str) -> bool {
+pub(crate) fn is_json(content_type: &str) -> bool {
     let lower = content_type.trim().to_ascii_lowercase();
     let Some(rest) = lower.strip_prefix("application/json") else {
         return false;

@@ -9,7 +9,10 @@ use yaml::{Section, Value, YamlError};
 use crate::metrics::Metrics;
 use crate::prepare::{Context, PrepareError, Runner};
 use crate::static_groups::StaticConfig;
-use crate::{consul, digitalocean, docker, dockerswarm, file, hetzner, http, ionos, nomad, vultr};
+use crate::{
+    consul, digitalocean, docker, dockerswarm, file, hetzner, http, ionos, linode, marathon, nomad, puppetdb,
+    stackit, triton, vultr,
+};
 
 /// A kind of discovery: one entry of its list in the configuration, and how it is run.
 ///
@@ -135,8 +138,18 @@ mechanisms! {
     Http(http::HttpConfig),
     /// `ionos_sd_configs`
     Ionos(ionos::IonosConfig),
+    /// `linode_sd_configs`
+    Linode(linode::LinodeConfig),
+    /// `marathon_sd_configs`
+    Marathon(marathon::MarathonConfig),
     /// `nomad_sd_configs`
     Nomad(nomad::NomadConfig),
+    /// `puppetdb_sd_configs`
+    PuppetDb(puppetdb::PuppetDbConfig),
+    /// `stackit_sd_configs`
+    Stackit(stackit::StackitConfig),
+    /// `triton_sd_configs`
+    Triton(triton::TritonConfig),
     /// `vultr_sd_configs`
     Vultr(vultr::VultrConfig),
 }
@@ -155,20 +168,15 @@ const NOT_BUILT_IN: &[&str] = &[
     "kubernetes_sd_configs",
     "kuma_sd_configs",
     "lightsail_sd_configs",
-    "linode_sd_configs",
-    "marathon_sd_configs",
     "msk_sd_configs",
     "nerve_sd_configs",
     "oci_sd_configs",
     "openstack_sd_configs",
     "outscale_sd_configs",
     "ovhcloud_sd_configs",
-    "puppetdb_sd_configs",
     "rds_sd_configs",
     "scaleway_sd_configs",
     "serverset_sd_configs",
-    "stackit_sd_configs",
-    "triton_sd_configs",
     "uyuni_sd_configs",
 ];
 

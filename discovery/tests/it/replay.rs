@@ -48,8 +48,13 @@ built_in! {
     replay_hetzner: "hetzner",
     replay_http: "http",
     replay_ionos: "ionos",
+    replay_linode: "linode",
+    replay_marathon: "marathon",
     replay_nomad: "nomad",
+    replay_puppetdb: "puppetdb",
+    replay_stackit: "stackit",
     replay_static: "static",
+    replay_triton: "triton",
     replay_vultr: "vultr",
 }
 
