@@ -10,8 +10,8 @@ use crate::metrics::Metrics;
 use crate::prepare::{Context, PrepareError, Runner};
 use crate::static_groups::StaticConfig;
 use crate::{
-    consul, digitalocean, docker, dockerswarm, file, hetzner, http, ionos, linode, marathon, nomad, puppetdb,
-    stackit, triton, vultr,
+    consul, digitalocean, docker, dockerswarm, eureka, file, hetzner, http, ionos, linode, marathon, nomad,
+    puppetdb, scaleway, stackit, triton, vultr,
 };
 
 /// A kind of discovery: one entry of its list in the configuration, and how it is run.
@@ -130,6 +130,8 @@ mechanisms! {
     Docker(docker::DockerConfig),
     /// `dockerswarm_sd_configs`
     DockerSwarm(dockerswarm::DockerSwarmConfig),
+    /// `eureka_sd_configs`
+    Eureka(eureka::EurekaConfig),
     /// `file_sd_configs`
     File(file::FileConfig),
     /// `hetzner_sd_configs`
@@ -146,6 +148,8 @@ mechanisms! {
     Nomad(nomad::NomadConfig),
     /// `puppetdb_sd_configs`
     PuppetDb(puppetdb::PuppetDbConfig),
+    /// `scaleway_sd_configs`
+    Scaleway(scaleway::ScalewayConfig),
     /// `stackit_sd_configs`
     Stackit(stackit::StackitConfig),
     /// `triton_sd_configs`
@@ -163,7 +167,6 @@ const NOT_BUILT_IN: &[&str] = &[
     "ec2_sd_configs",
     "ecs_sd_configs",
     "elasticache_sd_configs",
-    "eureka_sd_configs",
     "gce_sd_configs",
     "kubernetes_sd_configs",
     "kuma_sd_configs",
@@ -175,7 +178,6 @@ const NOT_BUILT_IN: &[&str] = &[
     "outscale_sd_configs",
     "ovhcloud_sd_configs",
     "rds_sd_configs",
-    "scaleway_sd_configs",
     "serverset_sd_configs",
     "uyuni_sd_configs",
 ];
