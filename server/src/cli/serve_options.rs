@@ -402,6 +402,13 @@ mod tests {
                     let options = ServeOptions::new(values).expect("valid");
                     assert_eq!(options.auto_reload, Some(Duration::from_secs(77)));
                 }
+                Standing::Served if matches!(name, "rules.max-concurrent-evals") => {
+                    let mut values = FlagValues::default_values();
+                    values.set("enable-feature", "concurrent-rule-eval");
+                    values.set(name, "77");
+                    let options = ServeOptions::new(values).expect("valid");
+                    assert_eq!(options.rules.concurrent_evaluations, Some(77));
+                }
                 Standing::Served => assert_ne!(changed.expect(name), default, "--{name} is not read"),
                 Standing::Accepted(_) => assert_eq!(changed.expect(name), default, "--{name} is read"),
                 Standing::Refused(what) => {

@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use tokio_util::io::ReaderStream;
 
 use super::get_only;
+use super::listener::WholeQuery;
 use super::paths::{not_found, redirect};
 
 /// Names of one folder that a listing shows.
@@ -37,32 +38,38 @@ pub(super) fn add_to<S: Clone + Send + Sync + 'static>(
 }
 
 /// Compat: other methods than GET find nothing there, where below they are refused.
-async fn bare_folder(method: Method, uri: OriginalUri) -> Response {
+async fn bare_folder(method: Method, uri: OriginalUri, query: WholeQuery) -> Response {
     match method {
-        Method::GET => to_folder(uri).await,
+        Method::GET => to_folder(uri, query).await,
         _ => not_found(),
     }
 }
 
 /// A folder's address ends with a slash, so that links in its pages lead into it.
-async fn to_folder(OriginalUri(uri): OriginalUri) -> Response {
+async fn to_folder(OriginalUri(uri): OriginalUri, WholeQuery(query): WholeQuery) -> Response {
     let folder = format!("{}/", uri.path());
-    redirect(StatusCode::MOVED_PERMANENTLY, &Method::GET, &folder, uri.query())
+    redirect(
+        StatusCode::MOVED_PERMANENTLY,
+        &Method::GET,
+        &folder,
+        query.as_deref(),
+    )
 }
 
-async fn root(State(folder): State<Arc<PathBuf>>, uri: OriginalUri) -> Response {
-    serve(&folder, "", uri).await
+async fn root(State(folder): State<Arc<PathBuf>>, uri: OriginalUri, query: WholeQuery) -> Response {
+    serve(&folder, "", uri, query).await
 }
 
 async fn file(
     State(folder): State<Arc<PathBuf>>,
     Captured(path): Captured<String>,
     uri: OriginalUri,
+    query: WholeQuery,
 ) -> Response {
-    serve(&folder, &path, uri).await
+    serve(&folder, &path, uri, query).await
 }
 
-async fn serve(folder: &Path, path: &str, uri: OriginalUri) -> Response {
+async fn serve(folder: &Path, path: &str, uri: OriginalUri, query: WholeQuery) -> Response {
     // A name with `..` in it, or none that a file can have, leads out of the folder or nowhere.
     let is_plain = |part: &str| part != ".." && !part.contains(['\0', '\\']);
     if !path.split('/').all(is_plain) {
@@ -70,7 +77,7 @@ async fn serve(folder: &Path, path: &str, uri: OriginalUri) -> Response {
     }
     let full = folder.join(path.trim_matches('/'));
     let found = match tokio::fs::metadata(&full).await {
-        Ok(meta) if meta.is_dir() && !uri.0.path().ends_with('/') => return to_folder(uri).await,
+        Ok(meta) if meta.is_dir() && !uri.0.path().ends_with('/') => return to_folder(uri, query).await,
         Ok(meta) if meta.is_dir() => {
             let index = full.join("index.html");
             match tokio::fs::metadata(&index).await {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
@@ -20,6 +20,7 @@ use super::answer::{ApiError, CancelOnDrop, blocking};
 use super::families::{
     ClassicHistogram, Encoding, Family, FamilyKind, Format, Metric, MetricValue, NativeHistogram,
 };
+use super::listener::WholeQuery;
 use super::params::Params;
 use super::readiness;
 use super::series::WhileWanted;
@@ -58,10 +59,10 @@ fn refuse(status: StatusCode, what: impl std::fmt::Display) -> Response {
 
 pub(super) async fn federate(
     State(state): State<Arc<FederateState>>,
-    RawQuery(query): RawQuery,
+    WholeQuery(query): WholeQuery,
     headers: HeaderMap,
 ) -> Response {
-    let params = match Params::from_url(query.unwrap_or_default().as_bytes()) {
+    let params = match Params::from_url(&query.unwrap_or_default()) {
         Ok(params) => params,
         Err(error) => {
             return refuse(

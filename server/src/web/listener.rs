@@ -15,6 +15,7 @@ mod streams;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -23,6 +24,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::FromRequestParts;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Extensions, Uri};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::{Counter, Family, Gauge, Registry};
@@ -69,11 +74,24 @@ pub(crate) struct Limits {
     pub(crate) read_timeout: Duration,
 }
 
-/// The query of a request's URI as it was sent. It need not be UTF-8, and stands beside the URI where it is too long.
-pub(crate) fn raw_query(parts: &http::request::Parts) -> &[u8] {
-    match parts.extensions.get::<heads::LongQuery>() {
-        Some(long) => &long.0,
-        None => parts.uri.query().unwrap_or("").as_bytes(),
+/// The query of a request, whole: where it is too long for the URI it stands beside it, with a word in its place. So the
+/// URI is not asked for it anywhere else.
+pub(crate) fn query_of<'a>(uri: &'a Uri, extensions: &'a Extensions) -> Option<&'a [u8]> {
+    match extensions.get::<heads::LongQuery>() {
+        Some(long) => Some(&long.0),
+        None => uri.query().map(str::as_bytes),
+    }
+}
+
+/// The same for handlers.
+pub(crate) struct WholeQuery(pub(crate) Option<Bytes>);
+
+impl<S: Send + Sync> FromRequestParts<S> for WholeQuery {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let query = query_of(&parts.uri, &parts.extensions);
+        Ok(WholeQuery(query.map(Bytes::copy_from_slice)))
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) use cors::Cors;
 pub(crate) use cross_site::Trust;
 pub(crate) use federate::FederationMetrics;
 use http_metrics::HttpMetrics;
+use listener::WholeQuery;
 pub(crate) use metrics_page::AskedMetrics;
 use paths::Paths;
 use state::Site;
@@ -105,7 +106,7 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust) -> Router {
     });
     let nowhere = {
         let paths = paths.clone();
-        async move |method: Method, uri: Uri, headers: HeaderMap| {
+        async move |method: Method, uri: Uri, WholeQuery(query): WholeQuery, headers: HeaderMap| {
             let api = uri
                 .path()
                 .strip_prefix(&*paths.prefix)
@@ -113,7 +114,7 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust) -> Router {
             match method {
                 // Compat: a browser may ask for leave whether or not there is something.
                 Method::OPTIONS if api.is_some() => cors.preflight(&headers),
-                _ => paths::nowhere(&paths, &method, &uri),
+                _ => paths::nowhere(&paths, &method, &uri, query.as_deref()),
             }
         }
     };

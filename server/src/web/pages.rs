@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, StatusCode};
 use tokio::sync::oneshot;
 
+use super::listener::WholeQuery;
 use super::paths::{escape_html, redirect};
 use super::state::{LifecycleState, PageState};
 
@@ -84,14 +85,14 @@ pub(crate) async fn home(State(state): State<Arc<PageState>>, method: Method) ->
 pub(crate) async fn graph(
     State(state): State<Arc<PageState>>,
     method: Method,
-    RawQuery(query): RawQuery,
+    WholeQuery(query): WholeQuery,
 ) -> Response {
     let page = format!("{}/query", state.external_path);
     redirect(
         StatusCode::FOUND,
         &method,
         &page,
-        Some(query.as_deref().unwrap_or("")),
+        Some(query.as_deref().unwrap_or_default()),
     )
 }
 

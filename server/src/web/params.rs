@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::answer::{ApiError, ErrorType};
 use super::form::{self, FORM_BYTES_MAX, FormError, PARAMETERS_MAX, Pair};
-use super::listener::raw_query;
+use super::listener::query_of;
 
 /// Earliest time that the API can say, in milliseconds: Go's zero for a range without a start.
 pub(crate) const MIN_TIME_MS: i64 = (i64::MIN / 1000 + 62_135_596_801) * 1000;
@@ -81,7 +81,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
         let kept = parts.extensions.remove::<ReadForm>();
-        let url = raw_query(&parts);
+        let url = query_of(&parts.uri, &parts.extensions).unwrap_or_default();
         let has_form = ReadForm::is_brought_by(&parts.method);
         let read = match (Encoding::new(&parts.headers).filter(|_| has_form), kept) {
             (Some(encoding), Some(form)) => Params::from_form(url, encoding, &form.bytes, form.room),

@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
+use super::listener::query_of;
+
 /// The paths that there are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paths {
@@ -100,9 +102,9 @@ fn percent_decoded(path: &str) -> String {
 }
 
 /// Leads somewhere else, as Go's server does it: a page with a link for GET, the query kept.
-pub(super) fn redirect(status: StatusCode, method: &Method, to: &str, query: Option<&str>) -> Response {
+pub(super) fn redirect(status: StatusCode, method: &Method, to: &str, query: Option<&[u8]>) -> Response {
     let target = match query {
-        Some(query) => format!("{to}?{query}"),
+        Some(query) => format!("{to}?{}", String::from_utf8_lossy(query)),
         None => to.to_owned(),
     };
     let Ok(location) = HeaderValue::from_bytes(target.as_bytes()) else {
@@ -143,31 +145,22 @@ pub(super) fn not_found() -> Response {
 pub(super) async fn layer(State(paths): State<Arc<Paths>>, request: Request, next: Next) -> Response {
     let uri = request.uri();
     let path = uri.path();
+    let query = query_of(uri, request.extensions());
     let cleaned = clean(path);
     if *cleaned != *path && request.method() != Method::CONNECT {
         // Compat: 307, so that the body of a POST goes along (reports/double-slash).
-        return redirect(
-            StatusCode::TEMPORARY_REDIRECT,
-            request.method(),
-            &cleaned,
-            uri.query(),
-        );
+        return redirect(StatusCode::TEMPORARY_REDIRECT, request.method(), &cleaned, query);
     }
     // Compat: the API is a tree of its own there, and a tree ends with a slash.
     if path.strip_prefix(&paths.prefix) == Some("/api/v1") {
         let tree = format!("{path}/");
-        return redirect(
-            StatusCode::TEMPORARY_REDIRECT,
-            request.method(),
-            &tree,
-            uri.query(),
-        );
+        return redirect(StatusCode::TEMPORARY_REDIRECT, request.method(), &tree, query);
     }
     next.run(request).await
 }
 
 /// Where no route is.
-pub(super) fn nowhere(paths: &Paths, method: &Method, uri: &Uri) -> Response {
+pub(super) fn nowhere(paths: &Paths, method: &Method, uri: &Uri, query: Option<&[u8]>) -> Response {
     let status = match *method {
         Method::GET => StatusCode::MOVED_PERMANENTLY,
         _ => StatusCode::TEMPORARY_REDIRECT,
@@ -176,7 +169,7 @@ pub(super) fn nowhere(paths: &Paths, method: &Method, uri: &Uri) -> Response {
         return redirect(StatusCode::FOUND, method, &paths.prefix, None);
     }
     match paths.meant(uri.path()) {
-        Some(path) => redirect(status, method, &path, uri.query()),
+        Some(path) => redirect(status, method, &path, query),
         None => not_found(),
     }
 }

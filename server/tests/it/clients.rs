@@ -194,20 +194,20 @@ async fn the_soft_limit_of_descriptors_is_raised() {
 #[tokio::test]
 async fn requests_that_gos_server_takes_are_answered() {
     let folder = tempfile::tempdir().expect("folder");
-    let server = Server::start(folder.path(), CONFIG_EMPTY, &[]).await;
-    let ask = |target: &str, more: &str| {
+    let assets = format!("--web.user-assets={}", folder.path().display());
+    let server = Server::start(folder.path(), CONFIG_EMPTY, &[&assets]).await;
+    let asked = |target: &str, more: &str| {
         let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
         let mut stream = send(&server, request.as_bytes());
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         let status = answer.split(' ').nth(1).expect("a status").to_owned();
-        (
-            status,
-            answer
-                .split_once("\r\n\r\n")
-                .map(|(_, body)| body.to_owned())
-                .unwrap_or_default(),
-        )
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        (status, head.to_owned(), body.to_owned())
+    };
+    let ask = |target: &str, more: &str| {
+        let (status, _, body) = asked(target, more);
+        (status, body)
     };
     let long = format!("up{{instance=~\"{}\"}}", "10.0.0.1:9100|".repeat(8000));
     for (target, body) in [
@@ -223,6 +223,24 @@ async fn requests_that_gos_server_takes_are_answered() {
         assert_eq!(status, "200", "{short}: {answer}");
         assert!(answer.contains(body), "{short}: {answer}");
     }
+    // Wherever a query is handed on or read.
+    let sent = format!("x={{{}}}", "up|".repeat(30_000));
+    let named = format!("x=%7B{}%7D", "up%7C".repeat(30_000));
+    for (target, status, place) in [
+        ("//api/v1/series", "307", "/api/v1/series"),
+        ("/api/v1/series/", "301", "/api/v1/series"),
+        ("/graph", "302", "/query"),
+        ("/user", "301", "/user/"),
+    ] {
+        let (got, head, _) = asked(&format!("{target}?{sent}"), "");
+        let at = head.lines().find_map(|line| line.strip_prefix("location: "));
+        assert_eq!(got, status, "{target}");
+        assert_eq!(at, Some(&*format!("{place}?{named}")), "{target}");
+    }
+    let selector = "up|".repeat(30_000);
+    let (status, text) = ask(&format!("/federate?match[]={{a=\"{selector}\"}}&match[]=no("), "");
+    assert_eq!(status, "400");
+    assert!(text.contains("1:3: parse error: unexpected \"(\""), "{text}");
     let many: String = (0..500).map(|number| format!("X-{number}: y\r\n")).collect();
     assert_eq!(ask("/-/healthy", &many).0, "200");
     assert_eq!(

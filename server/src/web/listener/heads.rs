@@ -28,7 +28,7 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// The query of a request that was too long for its URI.
+/// The query of a request that was too long for its URI, its forbidden bytes percent-encoded as a URI's would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LongQuery(pub(super) Bytes);
 
@@ -328,9 +328,10 @@ fn acceptable_line(line: &[u8], targets: &Targets) -> Option<Vec<u8>> {
     let path_end = new.len();
     encode(query, &mut new);
     if new.len() - first > TARGET_BYTES_MAX && !query.is_empty() {
+        let query = Bytes::copy_from_slice(&new[path_end + 1..]);
         new.truncate(path_end);
         new.push(b'?');
-        new.extend_from_slice(targets.put(Bytes::copy_from_slice(&query[1..])).as_bytes());
+        new.extend_from_slice(targets.put(query).as_bytes());
     }
     new.extend_from_slice(&line[last..]);
     Some(new)
