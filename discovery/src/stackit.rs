@@ -62,6 +62,12 @@ impl Discovery for StackitConfig {
         if region.is_empty() && endpoint.is_empty() {
             return Err(section.error_at("region", "stackit_sd: endpoint and region missing"));
         }
+        if !endpoint.is_empty()
+            && let Err(error) = Url::parse(&endpoint)
+        {
+            let message = format!("stackit_sd: invalid endpoint {endpoint:?}: {error}");
+            return Err(section.error_at("endpoint", message));
+        }
         Ok(StackitConfig {
             project: section.get_or("project", String::new())?,
             port: section.get_or("port", 80)?,

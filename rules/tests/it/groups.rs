@@ -213,7 +213,7 @@ async fn failures_are_told_and_counted() {
     // When a group is evaluated depends on its path, which is another one each time: one or two times until now.
     let failures = 5 * world.queries.asked("broken").len();
     assert_eq!(
-        world.metrics("failures_total"),
+        world.metrics("evaluation_failures_total"),
         [format!(
             "prometheus_rule_evaluation_failures_total{{rule_group=\"/rules.yml;g\"}} {failures}"
         )]
@@ -307,7 +307,7 @@ async fn a_rule_that_panics_dies_alone() {
     assert!(world.store.samples(r#"{__name__="good", job="a"}"#).len() >= 2);
     let failures = world.queries.asked("panics").len();
     let line = format!("prometheus_rule_evaluation_failures_total{{rule_group=\"/rules.yml;g\"}} {failures}");
-    assert_eq!(world.metrics("failures_total"), [line]);
+    assert_eq!(world.metrics("evaluation_failures_total"), [line]);
 }
 
 /// Whatever panics, be it storage, whoever takes alerts, or the group's own loop, costs one evaluation.
@@ -336,7 +336,7 @@ async fn a_panic_costs_one_evaluation() {
     world.wait(40).await;
     assert!(world.queries.asked("up").len() >= asked + 4);
     assert_eq!(last_errors(), [None, None]);
-    let failures = world.metrics("failures_total").remove(0);
+    let failures = world.metrics("evaluation_failures_total").remove(0);
     assert!(failures.ends_with(" 3"), "{failures}");
     let panics = world.metrics("task_panics_total");
     let line = |task, count| format!("narthex_task_panics_total{{task=\"{task}\"}} {count}");

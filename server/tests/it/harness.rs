@@ -196,7 +196,9 @@ impl Server {
             tokio::time::sleep(POLL).await;
         }
         let lock = self.folder.join("data/lock");
-        assert!(!lock.exists(), "a clean stop leaves {}", lock.display());
+        // The reference of version 2 leaves its own behind.
+        let ours = self.program == own_program();
+        assert!(!ours || !lock.exists(), "a clean stop leaves {}", lock.display());
     }
 
     /// Starts it again on the same folder.
