@@ -12,11 +12,11 @@
 //!
 //! One file with a type that implements [`Discovery`], and one line in the table of `mechanism.rs` (its key goes out of
 //! `NOT_BUILT_IN` there). [`Discovery::read`] takes the keys of one entry; [`Discovery::prepare`] builds clients, which
-//! may fail, and gives a [`Runner`]:
+//! may fail, and gives a `Runner`:
 //!
-//! * [`Runner::poll`] for kinds that ask at an interval. [`Poll::refresh`] gives the whole picture or an error; the
+//! * `Runner::poll` for kinds that ask at an interval. `Poll::refresh` gives the whole picture or an error; the
 //!   runner waits, spreads, times, counts (`prometheus_sd_refresh_*`) and logs, and keeps what was found when it fails.
-//! * [`Runner::watch`] for kinds that hear of changes. [`Watch::run`] tells [`Updates`] what has changed.
+//! * `Runner::watch` for kinds that hear of changes. `Watch::run` tells `Updates` what has changed.
 //!
 //! ```
 //! # use narthex_discovery as discovery;

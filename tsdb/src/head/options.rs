@@ -22,9 +22,11 @@ pub struct HeadOptions {
     pub exemplars_max: usize,
     /// Series that may be active; 0 for no limit.
     pub series_max: usize,
-    /// Whether floats are encoded as [`Encoding::Xor2`] instead of [`Encoding::Xor`].
+    /// Whether floats are encoded as [`Xor2`](crate::chunk::Encoding::Xor2) instead of
+    /// [`Xor`](crate::chunk::Encoding::Xor).
     pub xor2_floats: bool,
-    /// Whether start timestamps are stored (in the log and in chunks); floats are encoded as [`Encoding::Xor2`] then.
+    /// Whether start timestamps are stored (in the log and in chunks); floats are encoded as
+    /// [`Xor2`](crate::chunk::Encoding::Xor2) then.
     pub start_timestamps: bool,
     /// Bytes of a log segment.
     pub wal_segment_bytes: u64,
