@@ -99,6 +99,7 @@ mod answer;
 mod api;
 mod consul;
 mod digitalocean;
+mod dns;
 mod docker;
 mod dockerswarm;
 mod eureka;
@@ -129,6 +130,7 @@ use std::sync::Arc;
 use model::labels::Labels;
 
 pub use consul::ConsulConfig;
+pub use dns::DnsConfig;
 pub use docker::DockerConfig;
 pub use dockerswarm::{DockerSwarmConfig, SwarmRole};
 pub use file::{FileConfig, FileError, read_groups};

@@ -10,8 +10,8 @@ use crate::metrics::Metrics;
 use crate::prepare::{Context, PrepareError, Runner};
 use crate::static_groups::StaticConfig;
 use crate::{
-    consul, digitalocean, docker, dockerswarm, eureka, file, hetzner, http, ionos, linode, marathon, nomad,
-    puppetdb, scaleway, stackit, triton, vultr,
+    consul, digitalocean, dns, docker, dockerswarm, eureka, file, hetzner, http, ionos, linode, marathon,
+    nomad, puppetdb, scaleway, stackit, triton, vultr,
 };
 
 /// A kind of discovery: one entry of its list in the configuration, and how it is run.
@@ -126,6 +126,8 @@ mechanisms! {
     Consul(consul::ConsulConfig),
     /// `digitalocean_sd_configs`
     DigitalOcean(digitalocean::DigitalOceanConfig),
+    /// `dns_sd_configs`
+    Dns(dns::DnsConfig),
     /// `docker_sd_configs`
     Docker(docker::DockerConfig),
     /// `dockerswarm_sd_configs`
@@ -163,7 +165,6 @@ mechanisms! {
 const NOT_BUILT_IN: &[&str] = &[
     "aws_sd_configs",
     "azure_sd_configs",
-    "dns_sd_configs",
     "ec2_sd_configs",
     "ecs_sd_configs",
     "elasticache_sd_configs",

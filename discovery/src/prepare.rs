@@ -13,6 +13,8 @@ use crate::{TargetGroup, Updates};
 
 /// Longest answer that a mechanism reads, in bytes: ten times what 50,000 targets with many labels need.
 pub const BODY_BYTES_MAX: usize = 256 << 20;
+/// Where name servers listen.
+const DNS_PORT: u16 = 53;
 /// Characters of an answer that an error quotes.
 const QUOTED_CHARS_MAX: usize = 200;
 
@@ -27,6 +29,8 @@ pub struct Context {
     pub env: Option<Arc<HashMap<String, String>>>,
     /// What absolute paths of the machine (a pod's service account) are looked up below; `/` outside tests.
     pub root: PathBuf,
+    /// The port of name servers; 53 outside tests.
+    pub dns_port: u16,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -39,6 +43,7 @@ impl Context {
             surroundings: Surroundings::default(),
             env: None,
             root: PathBuf::from("/"),
+            dns_port: DNS_PORT,
             metrics,
         }
     }

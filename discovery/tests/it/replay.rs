@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::dns_server::DnsServer;
 use crate::replay_server::{Asked, ReplayServer, VARIES, contains};
 
 /// Longest wait for targets to become those expected.
@@ -42,6 +43,7 @@ macro_rules! built_in {
 built_in! {
     replay_consul: "consul",
     replay_digitalocean: "digitalocean",
+    replay_dns: "dns",
     replay_docker: "docker",
     replay_dockerswarm: "dockerswarm",
     replay_eureka: "eureka",
@@ -145,6 +147,11 @@ async fn play(path: &Path) -> Result<(), String> {
             .collect(),
     ));
     context.root = folder.path().to_owned();
+    let dns = DnsServer::start(list("exchanges"), server.phase()).await;
+    context.dns_port = dns.port;
+    let resolv_conf = case["resolv_conf"].as_str().unwrap_or("nameserver 127.0.0.1\n");
+    std::fs::create_dir_all(folder.path().join("etc")).expect("folder");
+    std::fs::write(folder.path().join("etc/resolv.conf"), resolv_conf).expect("name servers");
     mount(folder.path(), &case, &server.ca_pem);
     let text = fill(case["config"].as_str().expect("configuration")).replace(INTERVALS.0, INTERVALS.1);
     let jobs = read_jobs(&text, folder.path())?;

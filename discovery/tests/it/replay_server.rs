@@ -108,6 +108,11 @@ impl ReplayServer {
         self.state.phase.send_replace(phase);
     }
 
+    /// The phase that it is in.
+    pub(crate) fn phase(&self) -> watch::Receiver<u64> {
+        self.state.phase.subscribe()
+    }
+
     /// What it was asked so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.state.asked.lock().clone()
