@@ -1,3 +1,5 @@
+//! Unit tests of `consul`.
+
 use super::*;
 
 fn checks(of: &[(&str, &str)]) -> Vec<Check> {

@@ -1,3 +1,5 @@
+//! Unit tests of `dns`.
+
 use super::*;
 
 #[test]

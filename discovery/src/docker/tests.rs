@@ -1,3 +1,5 @@
+//! Unit tests of `docker`.
+
 use super::*;
 
 fn container(id: &str, mode: &str, networks: &[&str]) -> Container {

@@ -1,3 +1,5 @@
+//! Unit tests of `meta`.
+
 use super::*;
 
 #[test]

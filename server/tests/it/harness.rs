@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// Longest wait for anything that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(50);
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// A running server; killed when dropped.
 pub(crate) struct Server {

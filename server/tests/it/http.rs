@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::harness::{Server, http_client};
+use crate::harness::{PATIENCE, POLL, Server, http_client};
 
 const CONFIG: &str = "global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\n\
     scrape_configs:\n- job_name: self\n  static_configs: [{targets: ['SELF']}]\n";
@@ -545,8 +545,7 @@ async fn what_is_counted_has_the_references_names_types_and_labels() {
     );
     let server = Server::start(folder.path(), &config, &[]).await;
     server.wait_for("j:up", |found| !found.is_empty()).await;
-    let (_, text) = server.get("/metrics").await;
-    for name in [
+    let expected = [
         "prometheus_sd_discovered_targets{config=\"self\",name=\"scrape\"} 1",
         "prometheus_target_sync_failed_total{scrape_job=\"self\"} 0",
         "prometheus_notifications_queue_capacity 10000",
@@ -559,9 +558,23 @@ async fn what_is_counted_has_the_references_names_types_and_labels() {
         "prometheus_tsdb_compaction_chunk_samples_sum",
         "prometheus_build_info{branch=\"narthex-",
         "promhttp_metric_handler_requests_in_flight 1",
-    ] {
-        assert!(text.contains(&format!("\n{name}")), "{name}");
-    }
+        "prometheus_target_interval_length_histogram_seconds",
+    ];
+    // Some is there a moment later: the length of an interval needs two scrapes.
+    let begin = std::time::Instant::now();
+    let text = loop {
+        let (_, text) = server.get("/metrics").await;
+        let missing: Vec<&str> = expected
+            .iter()
+            .copied()
+            .filter(|name| !text.contains(&format!("\n{name}")))
+            .collect();
+        if missing.is_empty() {
+            break text;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{missing:?} are missing");
+        tokio::time::sleep(POLL).await;
+    };
     let Some(reference) = testkit::conformance("api/self-metrics.jsonl") else {
         return;
     };

@@ -1,3 +1,5 @@
+//! Unit tests of `readiness`.
+
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::post;
