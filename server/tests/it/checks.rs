@@ -104,7 +104,7 @@ fn files_in_utf16_are_read_and_bytes_that_are_no_text_have_a_place() {
         assert_eq!(code, Some(1));
         let said = format!("{out}{err}");
         assert!(
-            said.contains("line 2, column 9: invalid UTF-8 (byte 0xff"),
+            said.contains("line 2, column 9: invalid UTF-8 (byte 0xff at offset 16)"),
             "{args:?}: {said}"
         );
     }
