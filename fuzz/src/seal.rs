@@ -104,15 +104,17 @@ pub fn seal_snapshot(bytes: &mut [u8]) {
     const HEADER: usize = 16;
     let mut at = 12;
     while let Some(len) = be64(bytes, at + 8) {
-        let body = at + HEADER + 8;
+        let body = at + HEADER + 4;
         let Some(header) = bytes.get(at..at + HEADER) else {
             return;
         };
-        let seed = xxhash_rust::xxh3::xxh3_64(header);
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(header);
         let Some(covered) = bytes.get(body..body.saturating_add(len)) else {
             return;
         };
-        let sum = xxhash_rust::xxh3::xxh3_64_with_seed(covered, seed);
+        sum.update(covered);
+        let sum = sum.finalize();
         bytes[at + HEADER..body].copy_from_slice(&sum.to_be_bytes());
         at = body + len;
     }

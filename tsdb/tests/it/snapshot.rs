@@ -215,6 +215,36 @@ fn a_snapshot_that_is_cut_or_changed_is_refused() {
     check(&longer, "longer");
 }
 
+/// A file of the version before is refused like a damaged one, says which it is, and is written anew in today's.
+#[test]
+fn a_snapshot_of_another_version_is_refused_and_costs_nothing() {
+    let files = MemFiles::new();
+    let db = filled(&files, 12);
+    let want = all(&db);
+    db.close().expect("closes");
+    drop(db);
+    let whole = files.read(&path()).expect("written");
+    for version in [1_u32, 3] {
+        let mut bytes = whole.clone();
+        bytes[8..12].copy_from_slice(&version.to_be_bytes());
+        files
+            .create(&path())
+            .and_then(|f| f.write_all(&bytes))
+            .expect("writes");
+        let db = open(&files, with_snapshots());
+        let words = db.replay_report().snapshot.to_string();
+        assert!(
+            words.contains(&format!("has version {version} of the format")),
+            "{words}"
+        );
+        same(&all(&db), &want, &words);
+        db.close().expect("closes");
+        drop(db);
+        let anew = files.read(&path()).expect("written anew");
+        assert_eq!(anew[..12], whole[..12]);
+    }
+}
+
 /// A snapshot is taken over and over while transactions, deletions and new series come in. At many moments the process
 /// is killed; a start with the snapshot must find what a start without it finds.
 #[test]

@@ -9,10 +9,13 @@ use crate::wal::codec::{Reader, put_be64};
 use files::{FileWriter, Files, Result};
 
 const MAGIC: [u8; 8] = *b"NTX head";
-const VERSION: u32 = 1;
+/// Version 1 had another checksum. A file of it is refused like any other that cannot be used: the logs have everything.
+const VERSION: u32 = 2;
 const FILE_HEADER_BYTES: usize = 12;
-/// Kind, number of entries, length, checksum.
-const SECTION_HEADER_BYTES: usize = 4 + 4 + 8 + 8;
+/// Kind, number of entries, length of the body: what the checksum covers besides the body.
+const SECTION_HEAD_BYTES: usize = 4 + 4 + 8;
+/// The same, and the checksum.
+const SECTION_HEADER_BYTES: usize = SECTION_HEAD_BYTES + 4;
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -81,9 +84,12 @@ impl fmt::Display for Kind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum Damage {
-    /// Not a snapshot of this program, or one of a later version.
-    #[error("it is no snapshot of version {VERSION}")]
+    /// Not a snapshot of this program.
+    #[error("it is no snapshot of the head")]
     Foreign,
+    /// Written by an earlier or later program.
+    #[error("it has version {0} of the format, and version {VERSION} is what is read here")]
+    Version(u32),
     /// The file ends early.
     #[error("it is cut off at byte {0}")]
     Short(usize),
@@ -165,8 +171,8 @@ impl<'a> Writer<'a> {
         let len = (section.len() - body) as u64;
         section[4..8].copy_from_slice(&(entries as u32).to_be_bytes());
         section[8..16].copy_from_slice(&len.to_be_bytes());
-        let sum = checksum(&section[..16], &section[body..]);
-        section[16..24].copy_from_slice(&sum.to_be_bytes());
+        let sum = checksum(&section[..SECTION_HEAD_BYTES], &section[body..]);
+        section[SECTION_HEAD_BYTES..body].copy_from_slice(&sum.to_be_bytes());
         self.sections += 1;
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush()?;
@@ -220,9 +226,12 @@ impl Finished<'_> {
     }
 }
 
-fn checksum(header: &[u8], body: &[u8]) -> u64 {
-    let seed = xxhash_rust::xxh3::xxh3_64(header);
-    xxhash_rust::xxh3::xxh3_64_with_seed(body, seed)
+/// CRC-32 (IEEE) of a section: what it is, and its body.
+fn checksum(head: &[u8], body: &[u8]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(head);
+    sum.update(body);
+    sum.finalize()
 }
 
 /// A section of a file, not yet checked.
@@ -234,7 +243,7 @@ pub(super) struct Section<'a> {
     offset: usize,
     header: &'a [u8],
     body: &'a [u8],
-    sum: u64,
+    sum: u32,
 }
 
 impl<'a> Section<'a> {
@@ -277,9 +286,12 @@ impl<'a> Section<'a> {
 
 /// The sections of a file, the last one left out.
 pub(super) fn sections(file: &[u8]) -> std::result::Result<Vec<Section<'_>>, Damage> {
-    let header = file.first_chunk::<FILE_HEADER_BYTES>();
-    if header.is_none_or(|h| h[..8] != MAGIC || h[8..] != VERSION.to_be_bytes()) {
-        return Err(Damage::Foreign);
+    let version = file
+        .strip_prefix(&MAGIC)
+        .and_then(|rest| rest.first_chunk())
+        .ok_or(Damage::Foreign)?;
+    if *version != VERSION.to_be_bytes() {
+        return Err(Damage::Version(u32::from_be_bytes(*version)));
     }
     let (mut sections, mut at) = (Vec::new(), FILE_HEADER_BYTES);
     loop {
@@ -297,9 +309,9 @@ pub(super) fn sections(file: &[u8]) -> std::result::Result<Vec<Section<'_>>, Dam
             kind,
             entries: be32(4),
             offset: at,
-            header: &header[..16],
+            header: &header[..SECTION_HEAD_BYTES],
             body: &file[body..end],
-            sum: be64(16),
+            sum: be32(SECTION_HEAD_BYTES),
         };
         if kind == Kind::End {
             section.body()?;
