@@ -1,28 +1,24 @@
-//! What mechanisms that ask an HTTP API have in common: settings, calls of one refresh, what is read of answers, labels.
+//! What mechanisms that ask an HTTP API have in common: settings, the calls of one refresh, what is read of answers.
 
-use std::fmt::Display;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use httpclient::{HttpClient, HttpClientConfig, Request};
-use model::labels::{Labels, LabelsBuilder};
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use url::Url;
 use yaml::{Section, YamlError};
 
-use crate::TargetGroup;
 use crate::prepare::{BODY_BYTES_MAX, Context, DiscoveryError, PrepareError, bad_status, send};
 
 /// Most calls of one refresh: a server whose pages never end must not be asked for ever.
 pub(crate) const CALLS_MAX: usize = 10_000;
 /// Longest wait for an answer where the refresh interval is 0.
 const TIMEOUT_OF_ZERO: Duration = Duration::from_secs(60);
-/// What surrounds and separates the members of a list in a label, so that a pattern need not mind a member's place.
-pub(crate) const SEPARATOR: &str = ",";
 
 /// Settings that nearly all have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,16 +52,52 @@ impl ApiSettings {
 
     /// A client for them.
     pub(crate) fn client(&self, context: &Context) -> Result<Api, PrepareError> {
-        let interval = self.refresh_interval.as_std();
-        Ok(Api {
-            client: context.client(&self.http)?,
-            timeout: if interval.is_zero() {
-                TIMEOUT_OF_ZERO
-            } else {
-                interval
-            },
-        })
+        Ok(Api::new(context.client(&self.http)?, self.refresh_interval))
     }
+}
+
+/// The methods of `Discovery` about files, for mechanisms that name none but those of their client: `files_of!(api)`.
+macro_rules! files_of {
+    ($field:ident) => {
+        fn resolve_paths(&mut self, folder: &std::path::Path) {
+            self.$field.resolve_paths(folder);
+        }
+
+        fn files(&self) -> Vec<&std::path::Path> {
+            self.$field.files()
+        }
+    };
+}
+pub(crate) use files_of;
+
+/// Takes `role`, which is one of a few words; where there is no default, it must be there.
+pub(crate) fn read_role(
+    section: &mut Section<'_>,
+    roles: &[&'static str],
+    default: Option<&'static str>,
+) -> Result<&'static str, YamlError> {
+    let one_of = || format!("one of: {}", roles.join(", "));
+    let Some(given) = section.get::<String>("role")? else {
+        return default.ok_or_else(|| section.error(format_args!("role missing ({})", one_of())));
+    };
+    roles.iter().find(|role| **role == given).copied().ok_or_else(|| {
+        section
+            .error_at("role", format_args!("unknown role {given:?}"))
+            .with_help(one_of())
+    })
+}
+
+/// A URL that a mechanism is configured with. What is none makes the mechanism unavailable: the reference, too, finds out
+/// only when it builds its client.
+pub(crate) fn base_url(setting: &str, text: &str) -> Result<Url, PrepareError> {
+    let url = Url::parse(text);
+    let url =
+        url.map_err(|error| PrepareError::Unavailable(format!("{setting} {text:?}: {error}").into()))?;
+    if url.cannot_be_a_base() {
+        let message = format!("{setting} {text:?} is not a URL such as http://host:1234");
+        return Err(PrepareError::Unavailable(message.into()));
+    }
+    Ok(url)
 }
 
 /// The usual interval.
@@ -78,6 +110,19 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// An API behind `client`; an answer may take as long as an interval.
+    pub(crate) fn new(client: HttpClient, interval: yaml::Duration) -> Self {
+        let interval = interval.as_std();
+        Api {
+            client,
+            timeout: if interval.is_zero() {
+                TIMEOUT_OF_ZERO
+            } else {
+                interval
+            },
+        }
+    }
+
     /// The calls of one refresh, which share a limit.
     pub(crate) fn round(&self) -> Round<'_> {
         Round {
@@ -98,23 +143,31 @@ pub(crate) struct Round<'a> {
 /// An answer's body, and what else may matter of it.
 pub(crate) struct Answer {
     pub(crate) url: String,
-    headers: ::http::HeaderMap,
+    pub(crate) status: StatusCode,
+    headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
 impl Round<'_> {
     /// Sends a request and reads the answer, whatever its status.
     pub(crate) async fn send_any(&mut self, request: Request) -> Result<Answer, DiscoveryError> {
-        self.spend_call(request.url())?;
-        let answer = send(&self.api.client, &request.timeout(self.api.timeout)).await?;
-        self.read(answer).await
+        self.send_for(request, |_| true).await
     }
 
     /// Sends a request and reads the answer, which must be a good one (2xx).
     pub(crate) async fn send(&mut self, request: Request) -> Result<Answer, DiscoveryError> {
+        self.send_for(request, |status| status.is_success()).await
+    }
+
+    /// Sends a request and reads the answer, whose status must be a wanted one.
+    pub(crate) async fn send_for(
+        &mut self,
+        request: Request,
+        is_wanted: impl Fn(StatusCode) -> bool,
+    ) -> Result<Answer, DiscoveryError> {
         self.spend_call(request.url())?;
         let answer = send(&self.api.client, &request.timeout(self.api.timeout)).await?;
-        if !answer.status().is_success() {
+        if !is_wanted(answer.status()) {
             return Err(bad_status(answer).await);
         }
         self.read(answer).await
@@ -134,7 +187,7 @@ impl Round<'_> {
     }
 
     async fn read(&mut self, answer: httpclient::Response) -> Result<Answer, DiscoveryError> {
-        let url = answer.url().to_string();
+        let (url, status) = (answer.url().to_string(), answer.status());
         let headers = answer.headers().clone();
         let body = answer.bytes(self.bytes_left).await;
         let body = body.map_err(|source| DiscoveryError::Http {
@@ -142,11 +195,21 @@ impl Round<'_> {
             source,
         })?;
         self.bytes_left = self.bytes_left.saturating_sub(body.len());
-        Ok(Answer { url, headers, body })
+        Ok(Answer {
+            url,
+            status,
+            headers,
+            body,
+        })
     }
 }
 
 impl Answer {
+    /// The error of an answer whose status is not a wanted one, with the beginning of what it says.
+    pub(crate) fn refused(&self) -> DiscoveryError {
+        DiscoveryError::status(&self.url, self.status, &self.body)
+    }
+
     /// The body, read as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, DiscoveryError> {
         // Compat: `null` for the whole is an answer without anything, as to Go.
@@ -247,111 +310,24 @@ macro_rules! answers {
 }
 pub(crate) use answers;
 
-/// The labels of a target, as they are found out.
-pub(crate) struct Target {
-    /// Of the labels that one mechanism makes: `__meta_hetzner_`.
-    prefix: &'static str,
-    labels: LabelsBuilder,
-    name: String,
-}
-
-impl Target {
-    pub(crate) fn new(prefix: &'static str) -> Self {
-        Target {
-            prefix,
-            labels: LabelsBuilder::new(),
-            name: String::new(),
-        }
-    }
-
-    /// Sets a label of the mechanism's; an empty value sets none.
-    pub(crate) fn meta(&mut self, name: &str, value: impl Display) -> &mut Self {
-        self.name.clear();
-        self.name.push_str(self.prefix);
-        self.name.push_str(name);
-        self.labels.set(&self.name, &value.to_string());
-        self
-    }
-
-    /// Sets a label whose name has a part that came from outside.
-    pub(crate) fn meta_of(&mut self, name: &str, foreign: &str, value: impl Display) -> &mut Self {
-        self.meta(&format!("{name}{}", sanitize(foreign)), value)
-    }
-
-    /// Sets a label with the members of a list, surrounded and separated; none for a list without members.
-    pub(crate) fn list(&mut self, name: &str, members: &[impl AsRef<str>], separator: &str) -> &mut Self {
-        if members.is_empty() {
-            return self;
-        }
-        self.meta(name, surrounded(members, separator))
-    }
-
-    /// Sets a label by its whole name.
-    pub(crate) fn label(&mut self, name: &str, value: &str) -> &mut Self {
-        self.labels.set(name, value);
-        self
-    }
-
-    /// Sets the address.
-    pub(crate) fn address(&mut self, host: &str, port: impl Display) -> &mut Self {
-        self.label("__address__", &join_host_port(host, port))
-    }
-
-    /// The labels.
-    pub(crate) fn build(&self) -> Result<Labels, DiscoveryError> {
-        self.labels
-            .try_build()
-            .map_err(|error| DiscoveryError::Other(error.into()))
-    }
-}
-
-/// The one group of a mechanism whose targets come together.
-pub(crate) fn group(source: &str, targets: Vec<Labels>) -> Vec<TargetGroup> {
-    vec![TargetGroup {
-        source: source.to_owned(),
-        targets,
-        labels: Labels::default(),
-    }]
-}
-
-/// The members of a list with a separator between, before and after them.
-pub(crate) fn surrounded(members: &[impl AsRef<str>], separator: &str) -> String {
-    let mut text = separator.to_owned();
-    for (index, member) in members.iter().enumerate() {
-        if index > 0 {
-            text.push_str(separator);
-        }
-        text.push_str(member.as_ref());
-    }
-    text + separator
-}
-
-/// A part of a label's name: what is neither letter, digit nor `_` becomes `_`.
-pub(crate) fn sanitize(name: &str) -> String {
-    let keep = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    name.chars().map(keep).collect()
-}
-
-/// Host and port, the host in brackets where it holds colons.
-pub(crate) fn join_host_port(host: &str, port: impl Display) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_lists_and_addresses_are_written_as_the_reference_writes_them() {
-        assert_eq!(sanitize("my.key/é-x_9"), "my_key___x_9");
-        assert_eq!(surrounded(&["a", "b"], "|"), "|a|b|");
-        assert_eq!(surrounded(&[""; 0], ","), ",,");
-        assert_eq!(join_host_port("2001:db8::1", 80), "[2001:db8::1]:80");
-        assert_eq!(join_host_port("a.example", 80), "a.example:80");
+    fn a_role_is_one_of_the_words_and_the_error_says_which() {
+        let read = |text: &str, default| {
+            let document = yaml::parse("f.yml", text).expect("YAML");
+            let mut section = document.root().section("an entry").expect("mapping");
+            read_role(&mut section, &["node", "pod"], default).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("role: pod", None), Ok("pod"));
+        assert_eq!(read("a: b", Some("node")), Ok("node"));
+        let missing = read("a: b", None).expect_err("no role");
+        assert!(missing.contains("role missing (one of: node, pod)"), "{missing}");
+        assert!(read("role: ''", Some("node")).is_err());
+        let unknown = read("role: poodle", Some("node")).expect_err("no such role");
+        assert!(unknown.contains("unknown role \"poodle\""), "{unknown}");
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! index goes into the next query. Where all names are configured and nothing filters them, the list is not asked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 use url::Url;
 use yaml::{Secret, Section, YamlError};
 
-use crate::answer::or_null;
+use crate::api::{answers, files_of};
 use crate::mechanism::Discovery;
 use crate::meta::{MetaLabels, surrounded};
 use crate::metrics::{Metrics, QUANTILES};
@@ -29,6 +28,7 @@ use crate::prepare::{
 use crate::runner::INTERVAL_MIN;
 use crate::{TargetGroup, Updates};
 
+const PREFIX: &str = "__meta_consul_";
 /// How long a query waits for a change, as it is asked for.
 const WAIT: &str = "120000ms";
 /// Longest wait for an answer: the above, and what Consul adds to it so that not all queries end in step.
@@ -155,13 +155,7 @@ impl Discovery for ConsulConfig {
         Ok(config)
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.http.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.http.files()
-    }
+    files_of!(http);
 
     fn register(metrics: &Metrics) {
         ConsulMetrics::new(metrics);
@@ -257,49 +251,37 @@ struct AgentConfig {
 /// The catalogue: names and tags of services.
 type Services = BTreeMap<String, Option<Vec<String>>>;
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Instance {
-    #[serde(deserialize_with = "or_null")]
-    node: Node,
-    #[serde(deserialize_with = "or_null")]
-    service: Service,
-    #[serde(deserialize_with = "or_null")]
-    checks: Vec<Check>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Node {
-    node: String,
-    address: String,
-    #[serde(deserialize_with = "or_null")]
-    tagged_addresses: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_null")]
-    meta: BTreeMap<String, String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Service {
-    #[serde(rename = "ID")]
-    id: String,
-    #[serde(deserialize_with = "or_null")]
-    tags: Vec<String>,
-    address: String,
-    #[serde(deserialize_with = "or_null")]
-    meta: BTreeMap<String, String>,
-    port: i64,
-    namespace: String,
-    partition: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Check {
-    #[serde(rename = "CheckID")]
-    id: String,
-    status: String,
+answers! {
+    #[serde(rename_all = "PascalCase")]
+    struct Instance {
+        node: Node,
+        service: Service,
+        checks: Vec<Check>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Node {
+        node: String,
+        address: String,
+        tagged_addresses: BTreeMap<String, String>,
+        meta: BTreeMap<String, String>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Service {
+        #[serde(rename = "ID")]
+        id: String,
+        tags: Vec<String>,
+        address: String,
+        meta: BTreeMap<String, String>,
+        port: i64,
+        namespace: String,
+        partition: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Check {
+        #[serde(rename = "CheckID")]
+        id: String,
+        status: String,
+    }
 }
 
 impl Client {
@@ -377,10 +359,8 @@ impl Client {
         datacenter: &str,
         instances: &[Instance],
     ) -> Result<TargetGroup, DiscoveryError> {
-        let mut labels = MetaLabels::default();
-        labels
-            .set("__meta_consul_service", name)
-            .set("__meta_consul_dc", datacenter);
+        let mut labels = MetaLabels::new(PREFIX);
+        labels.meta("service", name).meta("dc", datacenter);
         let targets = instances.iter().map(|instance| self.labels(instance).build());
         Ok(TargetGroup {
             source: name.to_owned(),
@@ -395,7 +375,7 @@ impl Client {
             service,
             checks,
         } = instance;
-        let mut labels = MetaLabels::default();
+        let mut labels = MetaLabels::new(PREFIX);
         // A service may have been registered through another node than the one that it runs on.
         let host = if service.address.is_empty() {
             &node.address
@@ -404,21 +384,18 @@ impl Client {
         };
         labels
             .address(host, service.port)
-            .set_all("__meta_consul_metadata_", &node.meta)
-            .set_all("__meta_consul_service_metadata_", &service.meta)
-            .set_all("__meta_consul_tagged_address_", &node.tagged_addresses)
-            .set("__meta_consul_address", &node.address)
-            .set("__meta_consul_node", &node.node)
-            .set("__meta_consul_namespace", &service.namespace)
-            .set("__meta_consul_partition", &service.partition)
-            .set(
-                "__meta_consul_tags",
-                &surrounded(&service.tags, &self.config.tag_separator),
-            )
-            .set("__meta_consul_service_address", &service.address)
-            .set("__meta_consul_service_port", &service.port.to_string())
-            .set("__meta_consul_service_id", &service.id)
-            .set("__meta_consul_health", health(checks));
+            .all("metadata_", &node.meta)
+            .all("service_metadata_", &service.meta)
+            .all("tagged_address_", &node.tagged_addresses)
+            .meta("address", &node.address)
+            .meta("node", &node.node)
+            .meta("namespace", &service.namespace)
+            .meta("partition", &service.partition)
+            .meta("tags", surrounded(&service.tags, &self.config.tag_separator))
+            .meta("service_address", &service.address)
+            .meta("service_port", service.port)
+            .meta("service_id", &service.id)
+            .meta("health", health(checks));
         labels
     }
 }

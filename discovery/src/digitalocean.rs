@@ -1,7 +1,5 @@
 //! `digitalocean_sd_configs`: droplets or managed databases of DigitalOcean.
 
-use std::path::Path;
-
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use model::labels::Labels;
@@ -10,8 +8,9 @@ use url::Url;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, MINUTE, Round, SEPARATOR, Target, answers, group, url};
+use crate::api::{Api, ApiSettings, MINUTE, Round, answers, files_of, read_role, url};
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, SEPARATOR, group};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 const DROPLETS: &str = "https://api.digitalocean.com/v2/droplets";
@@ -36,30 +35,14 @@ impl Discovery for DigitalOceanConfig {
     const HELP: &'static str = "droplets and databases of DigitalOcean";
 
     fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
-        let role = match section.get::<String>("role")?.as_deref() {
-            None | Some("droplets") => "droplets",
-            Some("databases") => "databases",
-            Some(other) => {
-                let message = format!("unknown DigitalOcean SD role {other:?}");
-                return Err(section
-                    .error_at("role", message)
-                    .with_help("droplets or databases"));
-            }
-        };
         Ok(DigitalOceanConfig {
             port: section.get_or("port", 80)?,
-            role,
+            role: read_role(section, &["droplets", "databases"], Some("droplets"))?,
             api: ApiSettings::read(section, MINUTE)?,
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.api.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.api.files()
-    }
+    files_of!(api);
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
         let poll = DigitalOcean {
@@ -201,7 +184,7 @@ fn of_droplet(droplet: &Droplet, port: i64) -> Result<Option<Labels>, DiscoveryE
             .unwrap_or_default()
     };
     let public = first(&droplet.networks.v4, "public");
-    let mut target = Target::new("__meta_digitalocean_");
+    let mut target = MetaLabels::new("__meta_digitalocean_");
     target
         .address(&public, port)
         .meta("droplet_id", droplet.id)
@@ -238,7 +221,7 @@ async fn databases(round: &mut Round<'_>, port: i64) -> Result<Vec<Labels>, Disc
 
 fn of_database(database: &Database, port: i64) -> Result<Labels, DiscoveryError> {
     let (private, public) = (&database.private_connection.host, &database.connection.host);
-    let mut target = Target::new("__meta_digitalocean_db_");
+    let mut target = MetaLabels::new("__meta_digitalocean_db_");
     target
         .meta("id", &database.id)
         .meta("name", &database.name)

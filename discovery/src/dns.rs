@@ -26,6 +26,7 @@ use crate::meta::MetaLabels;
 use crate::metrics::Metrics;
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
+const PREFIX: &str = "__meta_dns_";
 /// Where the machine's name servers stand.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Longest wait for one server.
@@ -188,8 +189,8 @@ impl Poll for DnsPoll {
 fn group(name: &str, records: &[Record], port: i64) -> Result<TargetGroup, DiscoveryError> {
     let mut targets = Vec::new();
     for record in records {
-        let mut labels = MetaLabels::default();
-        labels.set("__meta_dns_name", name);
+        let mut labels = MetaLabels::new(PREFIX);
+        labels.meta("name", name);
         // The labels have the name with its final dot, the address has it without.
         let plain = |name: &str| name.trim_end_matches('.').to_owned();
         match &record.data {
@@ -199,20 +200,20 @@ fn group(name: &str, records: &[Record], port: i64) -> Result<TargetGroup, Disco
                 let target = service.target.to_ascii();
                 labels
                     .address(&plain(&target), service.port)
-                    .set("__meta_dns_srv_record_target", &target)
-                    .set("__meta_dns_srv_record_port", &service.port.to_string())
+                    .meta("srv_record_target", &target)
+                    .meta("srv_record_port", service.port)
             }
             RData::MX(mail) => {
                 let target = mail.exchange.to_ascii();
                 labels
                     .address(&plain(&target), port)
-                    .set("__meta_dns_mx_record_target", &target)
+                    .meta("mx_record_target", &target)
             }
             RData::NS(server) => {
                 let target = server.0.to_ascii();
                 labels
                     .address(&plain(&target), port)
-                    .set("__meta_dns_ns_record_target", &target)
+                    .meta("ns_record_target", &target)
             }
             // What leads to the records of another name.
             RData::CNAME(_) => continue,

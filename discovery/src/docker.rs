@@ -3,25 +3,25 @@
 //! The engine's interface is asked with our own client and not with bollard: host, credentials, TLS files that change,
 //! proxies and redirects are those of every HTTP client section here, and of the whole interface two lists are needed.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use httpclient::HttpClientConfig;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::answer::or_null;
+use crate::api::{MINUTE, answers, files_of};
 use crate::mechanism::Discovery;
-use crate::meta::{ADDRESS, MetaLabels};
+use crate::meta::{ADDRESS, MetaLabels, group};
 use crate::moby::{self, Engine, Filter, Networks};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 /// Containers that share their network with another that does so itself: how long a chain is followed. The engine makes
 /// none that long; a circle would be without end.
 const SHARED_DEPTH_MAX: usize = 16;
+const PREFIX: &str = "__meta_docker_";
 
 /// Which engine, and what of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -54,19 +54,13 @@ impl Discovery for DockerConfig {
             port: section.get_or("port", moby::DEFAULT_PORT)?,
             filters: section.list("filters", Filter::read)?,
             host_networking_host: section.get_or("host_networking_host", "localhost".to_owned())?,
-            refresh_interval: section.get_or("refresh_interval", moby::DEFAULT_REFRESH_INTERVAL)?,
+            refresh_interval: section.get_or("refresh_interval", MINUTE)?,
             match_first_network: section.get_or("match_first_network", true)?,
             http: HttpClientConfig::read(section)?,
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.http.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.http.files()
-    }
+    files_of!(http);
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
         let poll = DockerPoll {
@@ -82,57 +76,44 @@ struct DockerPoll {
     config: DockerConfig,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Container {
-    id: String,
-    #[serde(deserialize_with = "or_null")]
-    names: Vec<String>,
-    image: String,
-    #[serde(rename = "ImageID")]
-    image_id: String,
-    #[serde(deserialize_with = "or_null")]
-    ports: Vec<Port>,
-    #[serde(deserialize_with = "or_null")]
-    labels: std::collections::BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_null")]
-    host_config: HostConfig,
-    #[serde(deserialize_with = "or_null")]
-    network_settings: NetworkSettings,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Port {
-    #[serde(rename = "IP")]
-    ip: String,
-    private_port: u16,
-    public_port: u16,
-    r#type: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct HostConfig {
-    network_mode: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct NetworkSettings {
-    #[serde(deserialize_with = "or_null")]
-    networks: std::collections::BTreeMap<String, Option<Endpoint>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Endpoint {
-    #[serde(rename = "NetworkID")]
-    network_id: String,
-    #[serde(rename = "IPAddress")]
-    ip_address: String,
-    #[serde(rename = "GlobalIPv6Address")]
-    ipv6_address: String,
+answers! {
+    #[serde(rename_all = "PascalCase")]
+    struct Container {
+        id: String,
+        names: Vec<String>,
+        image: String,
+        #[serde(rename = "ImageID")]
+        image_id: String,
+        ports: Vec<Port>,
+        labels: BTreeMap<String, String>,
+        host_config: HostConfig,
+        network_settings: NetworkSettings,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Port {
+        #[serde(rename = "IP")]
+        ip: String,
+        private_port: u16,
+        public_port: u16,
+        r#type: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct HostConfig {
+        network_mode: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct NetworkSettings {
+        networks: BTreeMap<String, Option<Endpoint>>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Endpoint {
+        #[serde(rename = "NetworkID")]
+        network_id: String,
+        #[serde(rename = "IPAddress")]
+        ip_address: String,
+        #[serde(rename = "GlobalIPv6Address")]
+        ipv6_address: String,
+    }
 }
 
 impl Poll for DockerPoll {
@@ -140,7 +121,7 @@ impl Poll for DockerPoll {
         async {
             let filters = &self.config.filters;
             let containers: Vec<Container> = self.engine.list("containers/json", filters).await?;
-            let networks = moby::networks(&mut self.engine, "__meta_docker_").await?;
+            let networks = moby::networks(&mut self.engine, PREFIX).await?;
             let by_id: HashMap<&str, &Container> = containers
                 .iter()
                 .map(|container| (&*container.id, container))
@@ -153,11 +134,7 @@ impl Poll for DockerPoll {
                     }
                 }
             }
-            Ok(vec![TargetGroup {
-                source: "Docker".to_owned(),
-                targets,
-                ..TargetGroup::default()
-            }])
+            Ok(group("Docker", targets))
         }
         .boxed()
     }
@@ -194,15 +171,15 @@ impl DockerPoll {
             .find(|ip| !ip.is_empty())
             .unwrap_or_default();
         let mode = &container.host_config.network_mode;
-        let mut common = MetaLabels::default();
+        let mut common = MetaLabels::new(PREFIX);
         common
-            .set_all("__meta_docker_container_label_", &container.labels)
-            .set("__meta_docker_container_id", &container.id)
-            .set("__meta_docker_container_name", &container.names[0])
-            .set("__meta_docker_container_network_mode", mode)
-            .set("__meta_docker_container_image", &container.image)
-            .set("__meta_docker_container_image_id", &container.image_id)
-            .set("__meta_docker_network_ip", &ip);
+            .all("container_label_", &container.labels)
+            .meta("container_id", &container.id)
+            .meta("container_name", &container.names[0])
+            .meta("container_network_mode", mode)
+            .meta("container_image", &container.image)
+            .meta("container_image_id", &container.image_id)
+            .meta("network_ip", &ip);
         if let Some(network) = networks.get(&endpoint.network_id) {
             common.add(network);
         }
@@ -211,11 +188,11 @@ impl DockerPoll {
             let mut labels = common.clone();
             labels
                 .address(&ip, port.private_port)
-                .set("__meta_docker_port_private", &port.private_port.to_string());
+                .meta("port_private", port.private_port);
             if port.public_port > 0 {
                 labels
-                    .set("__meta_docker_port_public", &port.public_port.to_string())
-                    .set("__meta_docker_port_public_ip", &canonical(&port.ip));
+                    .meta("port_public", port.public_port)
+                    .meta("port_public_ip", canonical(&port.ip));
             }
             all.push(labels);
         }

@@ -2,19 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::path::Path;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use httpclient::HttpClientConfig;
 use model::labels::Labels;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::answer::or_null;
+use crate::api::{MINUTE, answers, files_of, read_role};
 use crate::mechanism::Discovery;
-use crate::meta::MetaLabels;
+use crate::meta::{MetaLabels, group};
 use crate::moby::{self, Engine, Filter};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
@@ -57,36 +56,22 @@ impl Discovery for DockerSwarmConfig {
 
     fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
         let host = moby::read_host(section)?;
-        let role: String = section.get_or("role", String::new())?;
-        let role = match &*role {
+        let role = match read_role(section, &["tasks", "services", "nodes"], None)? {
             "services" => SwarmRole::Services,
             "tasks" => SwarmRole::Tasks,
-            "nodes" => SwarmRole::Nodes,
-            "" => {
-                return Err(section.error_at("role", "role missing (one of: tasks, services, nodes)"));
-            }
-            role => {
-                let message = format!("invalid role {role}, expected tasks, services, or nodes");
-                return Err(section.error_at("role", message));
-            }
+            _ => SwarmRole::Nodes,
         };
         Ok(DockerSwarmConfig {
             host,
             role,
             port: section.get_or("port", moby::DEFAULT_PORT)?,
             filters: section.list("filters", Filter::read)?,
-            refresh_interval: section.get_or("refresh_interval", moby::DEFAULT_REFRESH_INTERVAL)?,
+            refresh_interval: section.get_or("refresh_interval", MINUTE)?,
             http: HttpClientConfig::read(section)?,
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.http.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.http.files()
-    }
+    files_of!(http);
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
         let poll = SwarmPoll {
@@ -102,195 +87,135 @@ struct SwarmPoll {
     config: DockerSwarmConfig,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Service {
-    #[serde(rename = "ID")]
-    id: String,
-    #[serde(deserialize_with = "or_null")]
-    spec: ServiceSpec,
-    #[serde(deserialize_with = "or_null")]
-    endpoint: Endpoint,
-    update_status: Option<State>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct ServiceSpec {
-    name: String,
-    #[serde(deserialize_with = "or_null")]
-    labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_null")]
-    mode: BTreeMap<String, Option<serde::de::IgnoredAny>>,
-    #[serde(deserialize_with = "or_null")]
-    task_template: TaskSpec,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct TaskSpec {
-    container_spec: Option<ContainerSpec>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct ContainerSpec {
-    image: String,
-    hostname: String,
-    #[serde(deserialize_with = "or_null")]
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Endpoint {
-    #[serde(deserialize_with = "or_null")]
-    ports: Vec<Port>,
-    #[serde(deserialize_with = "or_null", rename = "VirtualIPs")]
-    virtual_ips: Vec<VirtualIp>,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Port {
-    name: String,
-    protocol: String,
-    published_port: u32,
-    publish_mode: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct VirtualIp {
-    #[serde(rename = "NetworkID")]
-    network_id: String,
-    addr: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct State {
-    state: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Node {
-    #[serde(rename = "ID")]
-    id: String,
-    #[serde(deserialize_with = "or_null")]
-    spec: NodeSpec,
-    #[serde(deserialize_with = "or_null")]
-    description: NodeDescription,
-    #[serde(deserialize_with = "or_null")]
-    status: NodeStatus,
-    manager_status: Option<ManagerStatus>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct NodeSpec {
-    role: String,
-    availability: String,
-    #[serde(deserialize_with = "or_null")]
-    labels: BTreeMap<String, String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct NodeDescription {
-    hostname: String,
-    #[serde(deserialize_with = "or_null")]
-    platform: Platform,
-    #[serde(deserialize_with = "or_null")]
-    engine: EngineDescription,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Platform {
-    architecture: String,
-    #[serde(rename = "OS")]
-    os: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct EngineDescription {
-    engine_version: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct NodeStatus {
-    state: String,
-    addr: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct ManagerStatus {
-    leader: bool,
-    reachability: String,
-    addr: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Task {
-    #[serde(rename = "ID")]
-    id: String,
-    #[serde(deserialize_with = "or_null")]
-    spec: TaskSpec,
-    #[serde(rename = "ServiceID")]
-    service_id: String,
-    slot: i64,
-    #[serde(rename = "NodeID")]
-    node_id: String,
-    #[serde(deserialize_with = "or_null")]
-    status: TaskStatus,
-    desired_state: String,
-    #[serde(deserialize_with = "or_null")]
-    networks_attachments: Vec<Attachment>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct TaskStatus {
-    state: String,
-    container_status: Option<ContainerStatus>,
-    #[serde(deserialize_with = "or_null")]
-    port_status: PortStatus,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct ContainerStatus {
-    #[serde(rename = "ContainerID")]
-    container_id: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct PortStatus {
-    #[serde(deserialize_with = "or_null")]
-    ports: Vec<Port>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Attachment {
-    #[serde(deserialize_with = "or_null")]
-    network: AttachedNetwork,
-    #[serde(deserialize_with = "or_null")]
-    addresses: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct AttachedNetwork {
-    #[serde(rename = "ID")]
-    id: String,
+answers! {
+    #[serde(rename_all = "PascalCase")]
+    struct Service {
+        #[serde(rename = "ID")]
+        id: String,
+        spec: ServiceSpec,
+        endpoint: Endpoint,
+        update_status: Option<State>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct ServiceSpec {
+        name: String,
+        labels: BTreeMap<String, String>,
+        mode: BTreeMap<String, Option<serde::de::IgnoredAny>>,
+        task_template: TaskSpec,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct TaskSpec {
+        container_spec: Option<ContainerSpec>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct ContainerSpec {
+        image: String,
+        hostname: String,
+        labels: BTreeMap<String, String>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Endpoint {
+        ports: Vec<Port>,
+        #[serde(rename = "VirtualIPs")]
+        virtual_ips: Vec<VirtualIp>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Port {
+        name: String,
+        protocol: String,
+        published_port: u32,
+        publish_mode: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct VirtualIp {
+        #[serde(rename = "NetworkID")]
+        network_id: String,
+        addr: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct State {
+        state: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Node {
+        #[serde(rename = "ID")]
+        id: String,
+        spec: NodeSpec,
+        description: NodeDescription,
+        status: NodeStatus,
+        manager_status: Option<ManagerStatus>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct NodeSpec {
+        role: String,
+        availability: String,
+        labels: BTreeMap<String, String>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct NodeDescription {
+        hostname: String,
+        platform: Platform,
+        engine: EngineDescription,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Platform {
+        architecture: String,
+        #[serde(rename = "OS")]
+        os: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct EngineDescription {
+        engine_version: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct NodeStatus {
+        state: String,
+        addr: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct ManagerStatus {
+        leader: bool,
+        reachability: String,
+        addr: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Task {
+        #[serde(rename = "ID")]
+        id: String,
+        spec: TaskSpec,
+        #[serde(rename = "ServiceID")]
+        service_id: String,
+        slot: i64,
+        #[serde(rename = "NodeID")]
+        node_id: String,
+        status: TaskStatus,
+        desired_state: String,
+        networks_attachments: Vec<Attachment>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct TaskStatus {
+        state: String,
+        container_status: Option<ContainerStatus>,
+        port_status: PortStatus,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct ContainerStatus {
+        #[serde(rename = "ContainerID")]
+        container_id: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct PortStatus {
+        ports: Vec<Port>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Attachment {
+        network: AttachedNetwork,
+        addresses: Vec<String>,
+    }
+    struct AttachedNetwork {
+        #[serde(rename = "ID")]
+        id: String,
+    }
 }
 
 impl Poll for SwarmPoll {
@@ -301,11 +226,7 @@ impl Poll for SwarmPoll {
                 SwarmRole::Tasks => self.tasks().await,
                 SwarmRole::Nodes => self.nodes().await,
             };
-            Ok(vec![TargetGroup {
-                source: "DockerSwarm".to_owned(),
-                targets: targets?,
-                ..TargetGroup::default()
-            }])
+            Ok(group("DockerSwarm", targets?))
         }
         .boxed()
     }
@@ -320,17 +241,11 @@ impl SwarmPoll {
             let mut common = of_service(service);
             if let Some(container) = &service.spec.task_template.container_spec {
                 common
-                    .set(
-                        "__meta_dockerswarm_service_task_container_hostname",
-                        &container.hostname,
-                    )
-                    .set(
-                        "__meta_dockerswarm_service_task_container_image",
-                        &container.image,
-                    );
+                    .meta("service_task_container_hostname", &container.hostname)
+                    .meta("service_task_container_image", &container.image);
             }
             if let Some(update) = &service.update_status {
-                common.set("__meta_dockerswarm_service_updating_status", &update.state);
+                common.meta("service_updating_status", &update.state);
             }
             for vip in &service.endpoint.virtual_ips {
                 let mut common = common.clone();
@@ -339,11 +254,8 @@ impl SwarmPoll {
                 }
                 let name_port = |labels: &mut MetaLabels, port: &Port| {
                     labels
-                        .set("__meta_dockerswarm_service_endpoint_port_name", &port.name)
-                        .set(
-                            "__meta_dockerswarm_service_endpoint_port_publish_mode",
-                            &port.publish_mode,
-                        );
+                        .meta("service_endpoint_port_name", &port.name)
+                        .meta("service_endpoint_port_publish_mode", &port.publish_mode);
                 };
                 let ports = &service.endpoint.ports;
                 add_targets(
@@ -368,7 +280,7 @@ impl SwarmPoll {
         let nodes: HashMap<&str, &Node> = nodes.iter().map(|node| (&*node.id, node)).collect();
         let networks = moby::networks(&mut self.engine, PREFIX).await?;
         let set_mode = |labels: &mut MetaLabels, port: &Port| {
-            labels.set("__meta_dockerswarm_task_port_publish_mode", &port.publish_mode);
+            labels.meta("task_port_publish_mode", &port.publish_mode);
         };
         let mut targets = Vec::new();
         for task in &tasks {
@@ -408,18 +320,12 @@ impl SwarmPoll {
             let version = &node.description.engine.engine_version;
             labels
                 .address(&node.status.addr, self.config.port)
-                .set("__meta_dockerswarm_node_engine_version", version);
+                .meta("node_engine_version", version);
             if let Some(manager) = &node.manager_status {
                 labels
-                    .set(
-                        "__meta_dockerswarm_node_manager_leader",
-                        &manager.leader.to_string(),
-                    )
-                    .set(
-                        "__meta_dockerswarm_node_manager_reachability",
-                        &manager.reachability,
-                    )
-                    .set("__meta_dockerswarm_node_manager_address", &manager.addr);
+                    .meta("node_manager_leader", manager.leader)
+                    .meta("node_manager_reachability", &manager.reachability)
+                    .meta("node_manager_address", &manager.addr);
             }
             labels.build()
         });
@@ -476,46 +382,43 @@ fn of_service(service: &Service) -> MetaLabels {
         (_, true) => "replicated",
         _ => "",
     };
-    let mut labels = MetaLabels::default();
+    let mut labels = MetaLabels::new(PREFIX);
     labels
-        .set("__meta_dockerswarm_service_id", &service.id)
-        .set("__meta_dockerswarm_service_name", &service.spec.name)
-        .set("__meta_dockerswarm_service_mode", mode)
-        .set_all("__meta_dockerswarm_service_label_", &service.spec.labels);
+        .meta("service_id", &service.id)
+        .meta("service_name", &service.spec.name)
+        .meta("service_mode", mode)
+        .all("service_label_", &service.spec.labels);
     labels
 }
 
 fn of_node(node: &Node) -> MetaLabels {
     let (spec, description) = (&node.spec, &node.description);
-    let mut labels = MetaLabels::default();
+    let mut labels = MetaLabels::new(PREFIX);
     labels
-        .set("__meta_dockerswarm_node_id", &node.id)
-        .set("__meta_dockerswarm_node_role", &spec.role)
-        .set("__meta_dockerswarm_node_address", &node.status.addr)
-        .set("__meta_dockerswarm_node_availability", &spec.availability)
-        .set("__meta_dockerswarm_node_hostname", &description.hostname)
-        .set(
-            "__meta_dockerswarm_node_platform_architecture",
-            &description.platform.architecture,
-        )
-        .set("__meta_dockerswarm_node_platform_os", &description.platform.os)
-        .set("__meta_dockerswarm_node_status", &node.status.state)
-        .set_all("__meta_dockerswarm_node_label_", &spec.labels);
+        .meta("node_id", &node.id)
+        .meta("node_role", &spec.role)
+        .meta("node_address", &node.status.addr)
+        .meta("node_availability", &spec.availability)
+        .meta("node_hostname", &description.hostname)
+        .meta("node_platform_architecture", &description.platform.architecture)
+        .meta("node_platform_os", &description.platform.os)
+        .meta("node_status", &node.status.state)
+        .all("node_label_", &spec.labels);
     labels
 }
 
 fn of_task(task: &Task) -> MetaLabels {
-    let mut labels = MetaLabels::default();
+    let mut labels = MetaLabels::new(PREFIX);
     labels
-        .set("__meta_dockerswarm_task_id", &task.id)
-        .set("__meta_dockerswarm_task_desired_state", &task.desired_state)
-        .set("__meta_dockerswarm_task_state", &task.status.state)
-        .set("__meta_dockerswarm_task_slot", &task.slot.to_string());
+        .meta("task_id", &task.id)
+        .meta("task_desired_state", &task.desired_state)
+        .meta("task_state", &task.status.state)
+        .meta("task_slot", task.slot);
     if let Some(container) = &task.status.container_status {
-        labels.set("__meta_dockerswarm_task_container_id", &container.container_id);
+        labels.meta("task_container_id", &container.container_id);
     }
     if let Some(container) = &task.spec.container_spec {
-        labels.set_all("__meta_dockerswarm_container_label_", &container.labels);
+        labels.all("container_label_", &container.labels);
     }
     labels
 }

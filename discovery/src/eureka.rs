@@ -1,6 +1,5 @@
 //! `eureka_sd_configs`: instances of the applications that a Eureka server knows, as XML.
 
-use std::path::Path;
 use std::str::FromStr;
 
 use futures_util::FutureExt as _;
@@ -14,8 +13,9 @@ use url::Url;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, Target, group};
+use crate::api::{Api, ApiSettings, files_of};
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, group};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 const DEFAULT_REFRESH_INTERVAL: yaml::Duration = yaml::Duration::from_ms(30_000);
@@ -52,13 +52,7 @@ impl Discovery for EurekaConfig {
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.api.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.api.files()
-    }
+    files_of!(api);
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
         // Compat: a server with a slash at its end is asked for `//apps` (conformance `discovery/eureka/auth`).
@@ -85,7 +79,7 @@ impl Poll for Eureka {
                 .map_err(|_| XmlProblem::NotUtf8)
                 .and_then(targets)
                 .map_err(|error| DiscoveryError::content(&answer.url, error))?;
-            let labels: Result<_, _> = targets.iter().map(Target::build).collect();
+            let labels: Result<_, _> = targets.iter().map(MetaLabels::build).collect();
             let labels: Vec<Labels> = labels?;
             Ok(group("eureka", labels))
         }
@@ -192,7 +186,7 @@ impl Element<'_> {
     }
 }
 
-fn targets(document: &str) -> Result<Vec<Target>, XmlProblem> {
+fn targets(document: &str) -> Result<Vec<MetaLabels>, XmlProblem> {
     let root = children(document, 1)?.pop().ok_or(XmlProblem::NoElement)?;
     let mut targets = Vec::new();
     for application in children(root.inner, usize::MAX)?
@@ -214,8 +208,8 @@ fn targets(document: &str) -> Result<Vec<Target>, XmlProblem> {
     Ok(targets)
 }
 
-fn of_instance(instance: &Element<'_>) -> Result<Target, XmlProblem> {
-    let mut target = Target::new("__meta_eureka_");
+fn of_instance(instance: &Element<'_>) -> Result<MetaLabels, XmlProblem> {
+    let mut target = MetaLabels::new("__meta_eureka_");
     let (mut host, mut port) = (String::new(), DEFAULT_PORT);
     target.meta("app_instance_country_id", 0);
     for part in children(instance.inner, usize::MAX)? {
@@ -225,7 +219,7 @@ fn of_instance(instance: &Element<'_>) -> Result<Target, XmlProblem> {
                 "hostname"
             }
             "instanceId" => {
-                target.label("instance", &part.text()?);
+                target.set("instance", &part.text()?);
                 "id"
             }
             "homePageUrl" => "homepage_url",
@@ -268,7 +262,7 @@ fn of_instance(instance: &Element<'_>) -> Result<Target, XmlProblem> {
     Ok(target)
 }
 
-fn data_center(target: &mut Target, info: &Element<'_>) -> Result<(), XmlProblem> {
+fn data_center(target: &mut MetaLabels, info: &Element<'_>) -> Result<(), XmlProblem> {
     for part in children(info.inner, usize::MAX)? {
         match &*part.name() {
             "name" => drop(target.meta("app_instance_datacenterinfo_name", part.text()?)),
@@ -280,7 +274,7 @@ fn data_center(target: &mut Target, info: &Element<'_>) -> Result<(), XmlProblem
 }
 
 /// Compat: values are the XML in the element as it stands (conformance `discovery/eureka/apps`).
-fn metadata(target: &mut Target, prefix: &str, element: &Element<'_>) -> Result<(), XmlProblem> {
+fn metadata(target: &mut MetaLabels, prefix: &str, element: &Element<'_>) -> Result<(), XmlProblem> {
     for item in children(element.inner, usize::MAX)? {
         target.meta_of(prefix, &item.name(), item.inner);
     }

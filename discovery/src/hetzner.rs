@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::Path;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -12,8 +11,9 @@ use serde::Serialize;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, MINUTE, Round, Target, answers, group, url};
+use crate::api::{Api, ApiSettings, MINUTE, Round, answers, files_of, read_role, url};
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, group};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 const HCLOUD: &str = "https://api.hetzner.cloud/v1";
@@ -44,27 +44,15 @@ impl Discovery for HetznerConfig {
     const HELP: &'static str = "servers of Hetzner's cloud, and dedicated ones";
 
     fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
-        let role = match section.get::<String>("role")?.as_deref() {
-            Some("hcloud") => "hcloud",
-            Some("robot") => "robot",
-            Some(other) => return Err(section.error_at("role", format_args!("unknown role {other:?}"))),
-            None => return Err(section.error("role missing (one of: robot, hcloud)")),
-        };
         Ok(HetznerConfig {
             port: section.get_or("port", 80)?,
-            role,
+            role: read_role(section, &["robot", "hcloud"], None)?,
             label_selector: section.get_or("label_selector", String::new())?,
             api: ApiSettings::read(section, MINUTE)?,
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.api.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.api.files()
-    }
+    files_of!(api);
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
         let poll = Hetzner {
@@ -214,7 +202,7 @@ async fn hcloud(round: &mut Round<'_>, config: &HetznerConfig) -> Result<Vec<Lab
 
 fn of_cloud(server: &Server, networks: &HashMap<i64, String>, port: i64) -> Result<Labels, DiscoveryError> {
     let ipv4 = address(&server.public_net.ipv4.ip);
-    let mut target = Target::new("__meta_hetzner_");
+    let mut target = MetaLabels::new("__meta_hetzner_");
     target
         .address(&ipv4, port)
         .meta("role", "hcloud")
@@ -274,7 +262,7 @@ async fn robot(round: &mut Round<'_>, config: &HetznerConfig) -> Result<Vec<Labe
     let request = Request::get(url(ROBOT, &[])?);
     let servers: Vec<RobotEntry> = round.send(request).await?.json_list()?;
     let labels = servers.iter().map(|RobotEntry { server }| {
-        let mut target = Target::new("__meta_hetzner_");
+        let mut target = MetaLabels::new("__meta_hetzner_");
         let datacenter = server.dc.to_lowercase();
         target
             .address(&server.server_ip, config.port)

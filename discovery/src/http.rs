@@ -1,32 +1,29 @@
 //! `http_sd_configs`: a list of target groups that an HTTP server gives.
 
-use std::path::Path;
-
+use ::http::StatusCode;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use httpclient::{HttpClient, HttpClientConfig, Request};
+use httpclient::Request;
 use metrics::Counter;
 use serde::Serialize;
 use url::Url;
 use yaml::{Section, YamlError};
 
+use crate::api::{Api, ApiSettings, MINUTE, base_url, files_of};
 use crate::mechanism::Discovery;
 use crate::metrics::Metrics;
-use crate::prepare::{BODY_BYTES_MAX, Context, DiscoveryError, Poll, PrepareError, Runner, send};
+use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 use crate::{TargetGroup, target_list};
 
-const DEFAULT_REFRESH_INTERVAL: yaml::Duration = yaml::Duration::from_ms(60_000);
 /// Added to each target.
 const URL_LABEL: &str = "__meta_url";
 
 /// Where to ask, and how often.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HttpConfig {
-    /// Credentials, TLS, proxies.
+    /// How to ask.
     #[serde(flatten)]
-    pub http: HttpClientConfig,
-    /// How often to ask; also the longest wait for an answer.
-    pub refresh_interval: yaml::Duration,
+    pub api: ApiSettings,
     /// Whom.
     pub url: String,
 }
@@ -41,40 +38,31 @@ impl Discovery for HttpConfig {
         check_url(section, &url)?;
         Ok(HttpConfig {
             url,
-            refresh_interval: section.get_or("refresh_interval", DEFAULT_REFRESH_INTERVAL)?,
-            http: HttpClientConfig::read(section)?,
+            api: ApiSettings::read(section, MINUTE)?,
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.http.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.http.files()
-    }
+    files_of!(api);
 
     fn register(metrics: &Metrics) {
         failures(metrics);
     }
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
-        let url = Url::parse(&self.url).map_err(|error| PrepareError::Unavailable(error.into()))?;
-        let interval = self.refresh_interval.as_std();
-        let request = Request::get(url)
+        let interval = self.api.refresh_interval;
+        let request = Request::get(base_url("url", &self.url)?)
             .header("accept", "application/json")
             .header(
                 "x-prometheus-refresh-interval-seconds",
-                model::float::format_float(interval.as_secs_f64()),
-            )
-            .timeout(interval.max(crate::runner::INTERVAL_MIN));
+                model::float::format_float(interval.as_std().as_secs_f64()),
+            );
         let poll = HttpPoll {
-            client: context.client(&self.http)?,
+            api: self.api.client(context)?,
             request,
             url: self.url.clone(),
             failures: failures(&context.metrics),
         };
-        Ok(Runner::poll(self.refresh_interval, poll))
+        Ok(Runner::poll(interval, poll))
     }
 }
 
@@ -108,7 +96,7 @@ fn failures(metrics: &Metrics) -> Counter {
 }
 
 struct HttpPoll {
-    client: HttpClient,
+    api: Api,
     request: Request,
     /// As it was written: what sources and labels carry.
     url: String,
@@ -130,23 +118,16 @@ impl Poll for HttpPoll {
 
 impl HttpPoll {
     async fn ask(&self) -> Result<Vec<TargetGroup>, DiscoveryError> {
-        let answer = send(&self.client, &self.request).await?;
-        if answer.status() != ::http::StatusCode::OK {
-            return Err(crate::prepare::bad_status(answer).await);
-        }
-        let content_type = answer.header("content-type").to_owned();
-        if !is_json(&content_type) {
+        let mut round = self.api.round();
+        let answer = round.send_for(self.request.clone(), |status| status == StatusCode::OK);
+        let answer = answer.await?;
+        let content_type = answer.header("content-type");
+        if !is_json(content_type) {
             let detail = format!("unsupported content type {content_type:?}");
             return Err(DiscoveryError::content(&self.url, detail));
         }
-        let body = answer
-            .bytes(BODY_BYTES_MAX)
-            .await
-            .map_err(|source| DiscoveryError::Http {
-                url: self.url.clone(),
-                source,
-            })?;
-        let document = yaml::parse_json(&self.url, &body).map_err(|e| DiscoveryError::Other(e.into()))?;
+        let document =
+            yaml::parse_json(&self.url, &answer.body).map_err(|e| DiscoveryError::Other(e.into()))?;
         target_list::read(&document, &self.url, URL_LABEL).map_err(|e| DiscoveryError::Other(e.into()))
     }
 }

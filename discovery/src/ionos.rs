@@ -1,7 +1,6 @@
 //! `ionos_sd_configs`: servers of a data centre of IONOS Cloud.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -11,8 +10,9 @@ use url::Url;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, MINUTE, SEPARATOR, Target, answers, group, surrounded, url};
+use crate::api::{Api, ApiSettings, MINUTE, answers, files_of, url};
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, SEPARATOR, group, surrounded};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 const DATACENTERS: &str = "https://api.ionos.com/cloudapi/v6/datacenters";
@@ -54,13 +54,7 @@ impl Discovery for IonosConfig {
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.api.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.api.files()
-    }
+    files_of!(api);
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
         let mut servers =
@@ -164,7 +158,7 @@ fn of_server(server: &Server, list: &str, port: i64) -> Result<Option<Labels>, D
     }
     let Some(first) = all.first() else { return Ok(None) };
     let properties = &server.properties;
-    let mut target = Target::new("__meta_ionos_server_");
+    let mut target = MetaLabels::new("__meta_ionos_server_");
     target
         .address(first, port)
         .meta("ip", surrounded(&all, SEPARATOR))

@@ -92,10 +92,12 @@
 //! }
 //! ```
 //!
+//! What mechanisms within this room share: `api.rs` has settings, the calls of one refresh (bounded together) and what is
+//! read of answers; `meta.rs` has the labels. The smallest that uses both is `vultr.rs`.
+//!
 //! Its replay test: the cases of `discovery/<name>` in the conformance data run once its folder stands in the list
 //! `BUILT_IN` of `tests/it/replay.rs`; `cargo test -p narthex-discovery replay_<name>` runs them alone.
 
-mod answer;
 mod api;
 mod consul;
 mod digitalocean;

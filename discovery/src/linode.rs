@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -18,8 +17,9 @@ use serde::de::DeserializeOwned;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, MINUTE, Round, Target, answers, group, url};
+use crate::api::{Api, ApiSettings, MINUTE, Round, answers, files_of, url};
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, group};
 use crate::metrics::Metrics;
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
@@ -59,13 +59,7 @@ impl Discovery for LinodeConfig {
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.api.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.api.files()
-    }
+    files_of!(api);
 
     fn register(metrics: &Metrics) {
         failures(metrics);
@@ -278,7 +272,7 @@ fn of_instance(
     }
     let own_v6 = instance.ipv6.split('/').next().unwrap_or("");
     let public_v6 = details(own_v6).last();
-    let mut target = Target::new("__meta_linode_");
+    let mut target = MetaLabels::new("__meta_linode_");
     for (name, found) in [
         ("private_ipv4", private),
         ("public_ipv4", public),

@@ -12,8 +12,9 @@ use serde::Serialize;
 use yaml::{Secret, Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, Target, TokenFile, answers, is_empty_path, join_host_port, resolve, url};
+use crate::api::{Api, ApiSettings, TokenFile, answers, is_empty_path, resolve, url};
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, host_port};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 const APPS: &str = "/v2/apps/?embed=apps.tasks";
@@ -185,7 +186,7 @@ answers! {
 }
 
 fn of_app(app: &App) -> Result<TargetGroup, DiscoveryError> {
-    let mut common = Target::new("__meta_marathon_");
+    let mut common = MetaLabels::new("__meta_marathon_");
     common
         .meta("app", &app.id)
         .meta("image", &app.container.docker.image);
@@ -252,11 +253,11 @@ fn targets(app: &App) -> Result<Vec<Labels>, DiscoveryError> {
                 .ports
                 .get(index)
                 .filter(|_| port.number == 0 && task.ports.len() == ports.len());
-            let mut target = Target::new("__meta_marathon_");
+            let mut target = MetaLabels::new("__meta_marathon_");
             target
-                .label(
+                .set(
                     "__address__",
-                    &join_host_port(host, chosen.copied().unwrap_or(port.number)),
+                    &host_port(host, chosen.copied().unwrap_or(port.number)),
                 )
                 .meta("task", &task.id)
                 .meta("port_index", index);

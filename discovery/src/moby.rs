@@ -1,20 +1,18 @@
 //! What `docker_sd_configs` and `dockerswarm_sd_configs` share: the engine's interface, filters, networks.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use httpclient::{HttpClient, HttpClientConfig, Request};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use url::Url;
 use yaml::{Section, Value, YamlError};
 
-use crate::answer::{fetch_json, or_null};
+use crate::api::{Answer, Api, answers};
 use crate::meta::MetaLabels;
-use crate::prepare::{Context, DiscoveryError, PrepareError, bad_status, send};
+use crate::prepare::{Context, DiscoveryError, PrepareError};
 
 pub(crate) const DEFAULT_PORT: i64 = 80;
-pub(crate) const DEFAULT_REFRESH_INTERVAL: yaml::Duration = yaml::Duration::from_ms(60_000);
 /// The interface's version where the engine names none: older than the header that names it.
 const OLDEST_VERSION: (u32, u32) = (1, 24);
 /// The newest version whose answers are known here; an engine that has a newer one speaks this, too.
@@ -59,9 +57,8 @@ pub(crate) fn read_host(section: &mut Section<'_>) -> Result<String, YamlError> 
 
 /// An engine whose lists are asked for.
 pub(crate) struct Engine {
-    client: HttpClient,
+    api: Api,
     base: Url,
-    timeout: Duration,
     /// As agreed with the engine by the first call.
     version: Option<String>,
 }
@@ -100,9 +97,8 @@ impl Engine {
             }
         };
         Ok(Engine {
-            client,
+            api: Api::new(client, interval),
             base,
-            timeout: interval.as_std().max(crate::runner::INTERVAL_MIN),
             version: None,
         })
     }
@@ -128,9 +124,7 @@ impl Engine {
             let text = serde_json::to_string(&wanted).map_err(|error| DiscoveryError::Other(error.into()))?;
             url.query_pairs_mut().append_pair("filters", &text);
         }
-        let request = Request::get(url).timeout(self.timeout);
-        let list: Option<Vec<T>> = fetch_json(&self.client, &request).await?;
-        Ok(list.unwrap_or_default())
+        self.api.round().send(Request::get(url)).await?.json_list()
     }
 
     fn url(&self, path: &str) -> Url {
@@ -145,14 +139,16 @@ impl Engine {
         if let Some(version) = &self.version {
             return Ok(version.clone());
         }
-        let ping = Request::new(::http::Method::HEAD, self.url("_ping")).timeout(self.timeout);
-        let mut answer = send(&self.client, &ping).await?;
-        if !answer.status().is_success() && answer.header("api-version").is_empty() {
+        let mut round = self.api.round();
+        let ping = Request::new(::http::Method::HEAD, self.url("_ping"));
+        let mut answer = round.send_any(ping).await?;
+        let is_good =
+            |answer: &Answer| answer.status.is_success() || !answer.header("api-version").is_empty();
+        if !is_good(&answer) {
             // Engines before HEAD was known.
-            let ping = Request::get(self.url("_ping")).timeout(self.timeout);
-            answer = send(&self.client, &ping).await?;
-            if !answer.status().is_success() && answer.header("api-version").is_empty() {
-                return Err(bad_status(answer).await);
+            answer = round.send_any(Request::get(self.url("_ping"))).await?;
+            if !is_good(&answer) {
+                return Err(answer.refused());
             }
         }
         let (major, minor) = parse_version(answer.header("api-version"))
@@ -170,35 +166,33 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 /// Labels of networks, by their id.
 pub(crate) type Networks = HashMap<String, MetaLabels>;
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Network {
-    id: String,
-    name: String,
-    scope: String,
-    internal: bool,
-    ingress: bool,
-    #[serde(deserialize_with = "or_null")]
-    labels: BTreeMap<String, String>,
+answers! {
+    #[serde(rename_all = "PascalCase")]
+    struct Network {
+        id: String,
+        name: String,
+        scope: String,
+        internal: bool,
+        ingress: bool,
+        labels: BTreeMap<String, String>,
+    }
 }
 
 /// Asks for all networks.
 ///
 /// # Errors
 /// See [`DiscoveryError`].
-pub(crate) async fn networks(engine: &mut Engine, prefix: &str) -> Result<Networks, DiscoveryError> {
+pub(crate) async fn networks(engine: &mut Engine, prefix: &'static str) -> Result<Networks, DiscoveryError> {
     let networks: Vec<Network> = engine.list("networks", &[]).await?;
     let labelled = networks.into_iter().map(|network| {
-        let mut labels = MetaLabels::default();
-        let mut set = |name: &str, value: &str| {
-            labels.set(&format!("{prefix}network_{name}"), value);
-        };
-        set("id", &network.id);
-        set("name", &network.name);
-        set("scope", &network.scope);
-        set("internal", &network.internal.to_string());
-        set("ingress", &network.ingress.to_string());
-        labels.set_all(&format!("{prefix}network_label_"), &network.labels);
+        let mut labels = MetaLabels::new(prefix);
+        labels
+            .meta("network_id", &network.id)
+            .meta("network_name", &network.name)
+            .meta("network_scope", &network.scope)
+            .meta("network_internal", network.internal)
+            .meta("network_ingress", network.ingress)
+            .all("network_label_", &network.labels);
         (network.id, labels)
     });
     Ok(labelled.collect())

@@ -1,25 +1,23 @@
 //! `nomad_sd_configs`: services that Nomad knows.
 
-use std::path::Path;
-use std::time::Duration;
-
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use httpclient::{HttpClient, HttpClientConfig, Request};
+use httpclient::{HttpClientConfig, Request};
 use metrics::Counter;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use url::Url;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::answer::{fetch_json, or_null};
+use crate::api::{Api, MINUTE, answers, base_url, files_of};
 use crate::mechanism::Discovery;
-use crate::meta::{MetaLabels, surrounded};
+use crate::meta::{MetaLabels, group};
 use crate::metrics::Metrics;
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
+const PREFIX: &str = "__meta_nomad_";
 /// Longest wait for one answer.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: yaml::Duration = MINUTE;
 
 /// Where to ask, and for what.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -52,7 +50,7 @@ impl Discovery for NomadConfig {
         let config = NomadConfig {
             allow_stale: section.get_or("allow_stale", true)?,
             namespace: text(section, "namespace", "default")?,
-            refresh_interval: section.get_or("refresh_interval", yaml::Duration::from_ms(60_000))?,
+            refresh_interval: section.get_or("refresh_interval", MINUTE)?,
             region: text(section, "region", "global")?,
             server: text(section, "server", "http://localhost:4646")?,
             tag_separator: text(section, "tag_separator", ",")?,
@@ -64,30 +62,16 @@ impl Discovery for NomadConfig {
         Ok(config)
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.http.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.http.files()
-    }
+    files_of!(http);
 
     fn register(metrics: &Metrics) {
         failures(metrics);
     }
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
-        let base = Url::parse(&self.server).map_err(|error| PrepareError::Unavailable(error.into()))?;
-        if base.cannot_be_a_base() {
-            let detail = format!(
-                "nomad server {:?} is not a URL such as http://host:4646",
-                self.server
-            );
-            return Err(PrepareError::Unavailable(detail.into()));
-        }
         let poll = NomadPoll {
-            client: context.client(&self.http)?,
-            base,
+            api: Api::new(context.client(&self.http)?, TIMEOUT),
+            base: base_url("server", &self.server)?,
             config: self.clone(),
             failures: failures(&context.metrics),
         };
@@ -103,40 +87,35 @@ fn failures(metrics: &Metrics) -> Counter {
 }
 
 struct NomadPoll {
-    client: HttpClient,
+    api: Api,
     base: Url,
     config: NomadConfig,
     failures: Counter,
 }
 
-/// Services of one namespace, as the list has them.
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Stub {
-    #[serde(deserialize_with = "or_null")]
-    services: Vec<StubService>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct StubService {
-    service_name: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Instance {
-    #[serde(rename = "ID")]
-    id: String,
-    service_name: String,
-    namespace: String,
-    #[serde(rename = "NodeID")]
-    node_id: String,
-    datacenter: String,
-    #[serde(deserialize_with = "or_null")]
-    tags: Vec<String>,
-    address: String,
-    port: i64,
+answers! {
+    /// Services of one namespace, as the list has them.
+    #[serde(rename_all = "PascalCase")]
+    struct Stub {
+        services: Vec<StubService>,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct StubService {
+        service_name: String,
+    }
+    #[serde(rename_all = "PascalCase")]
+    struct Instance {
+        #[serde(rename = "ID")]
+        id: String,
+        service_name: String,
+        namespace: String,
+        #[serde(rename = "NodeID")]
+        node_id: String,
+        datacenter: String,
+        tags: Vec<String>,
+        address: String,
+        port: i64,
+    }
 }
 
 impl Poll for NomadPoll {
@@ -154,20 +133,17 @@ impl Poll for NomadPoll {
 
 impl NomadPoll {
     async fn ask(&self) -> Result<Vec<TargetGroup>, DiscoveryError> {
-        let stubs: Option<Vec<Stub>> = fetch_json(&self.client, &self.request(&["v1", "services"])).await?;
+        let mut round = self.api.round();
+        let stubs: Vec<Stub> = round.send(self.request(&["v1", "services"])).await?.json_list()?;
         let mut targets = Vec::new();
-        for service in stubs.into_iter().flatten().flat_map(|stub| stub.services) {
+        for service in stubs.into_iter().flat_map(|stub| stub.services) {
             let request = self.request(&["v1", "service", &service.service_name]);
-            let instances: Option<Vec<Instance>> = fetch_json(&self.client, &request).await?;
-            for instance in instances.into_iter().flatten() {
+            let instances: Vec<Instance> = round.send(request).await?.json_list()?;
+            for instance in instances {
                 targets.push(self.labels(&instance).build()?);
             }
         }
-        Ok(vec![TargetGroup {
-            source: "Nomad".to_owned(),
-            targets,
-            ..TargetGroup::default()
-        }])
+        Ok(group("Nomad", targets))
     }
 
     fn request(&self, path: &[&str]) -> Request {
@@ -189,25 +165,22 @@ impl NomadPoll {
                 query.append_pair("stale", "");
             }
         }
-        Request::get(url).timeout(TIMEOUT)
+        Request::get(url)
     }
 
     fn labels(&self, instance: &Instance) -> MetaLabels {
-        let mut labels = MetaLabels::default();
+        let mut labels = MetaLabels::new(PREFIX);
         labels
             .address(&instance.address, instance.port)
-            .set("__meta_nomad_address", &instance.address)
-            .set("__meta_nomad_dc", &instance.datacenter)
-            .set("__meta_nomad_namespace", &instance.namespace)
-            .set("__meta_nomad_node_id", &instance.node_id)
-            .set("__meta_nomad_service", &instance.service_name)
-            .set("__meta_nomad_service_address", &instance.address)
-            .set("__meta_nomad_service_id", &instance.id)
-            .set("__meta_nomad_service_port", &instance.port.to_string());
-        if !instance.tags.is_empty() {
-            let tags = surrounded(&instance.tags, &self.config.tag_separator);
-            labels.set("__meta_nomad_tags", &tags);
-        }
+            .meta("address", &instance.address)
+            .meta("dc", &instance.datacenter)
+            .meta("namespace", &instance.namespace)
+            .meta("node_id", &instance.node_id)
+            .meta("service", &instance.service_name)
+            .meta("service_address", &instance.address)
+            .meta("service_id", &instance.id)
+            .meta("service_port", instance.port)
+            .list("tags", &instance.tags, &self.config.tag_separator);
         labels
     }
 }

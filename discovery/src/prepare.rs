@@ -171,6 +171,19 @@ fn colon(body: &str) -> String {
 }
 
 impl DiscoveryError {
+    /// An answer of the wrong kind, with the beginning of what it says.
+    pub(crate) fn status(url: &str, status: ::http::StatusCode, body: &[u8]) -> Self {
+        DiscoveryError::Status {
+            url: url.to_owned(),
+            status,
+            body: String::from_utf8_lossy(body)
+                .trim()
+                .chars()
+                .take(QUOTED_CHARS_MAX)
+                .collect(),
+        }
+    }
+
     /// An answer that cannot be read.
     pub fn content(place: impl ToString, detail: impl ToString) -> Self {
         DiscoveryError::Content {
@@ -211,10 +224,5 @@ pub async fn send(client: &HttpClient, request: &Request) -> Result<Response, Di
 pub async fn bad_status(answer: Response) -> DiscoveryError {
     let (status, url) = (answer.status(), answer.url().to_string());
     let body = answer.bytes(64 << 10).await.unwrap_or_default();
-    let body: String = String::from_utf8_lossy(&body)
-        .trim()
-        .chars()
-        .take(QUOTED_CHARS_MAX)
-        .collect();
-    DiscoveryError::Status { url, status, body }
+    DiscoveryError::status(&url, status, &body)
 }

@@ -1,7 +1,6 @@
 //! `puppetdb_sd_configs`: nodes that a query of PuppetDB finds.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -13,9 +12,10 @@ use url::Url;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, MINUTE, SEPARATOR, Target, answers, group, sanitize};
+use crate::api::{Api, ApiSettings, MINUTE, answers, files_of};
 use crate::http::{check_url, is_json};
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, SEPARATOR, group, label_name};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 /// One entry.
@@ -55,13 +55,7 @@ impl Discovery for PuppetDbConfig {
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.api.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.api.files()
-    }
+    files_of!(api);
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
         let mut url = Url::parse(&self.url).map_err(|error| PrepareError::Unavailable(error.into()))?;
@@ -123,7 +117,7 @@ answers! {
 }
 
 fn of_resource(resource: Resource, config: &PuppetDbConfig) -> Result<Labels, DiscoveryError> {
-    let mut target = Target::new("__meta_puppetdb_");
+    let mut target = MetaLabels::new("__meta_puppetdb_");
     target
         .address(&resource.certname, config.port)
         .meta("query", &config.query)
@@ -137,18 +131,18 @@ fn of_resource(resource: Resource, config: &PuppetDbConfig) -> Result<Labels, Di
         .list("tags", &resource.tags, SEPARATOR);
     if config.include_parameters {
         for (name, value) in &resource.parameters {
-            parameter(&mut target, &format!("parameter_{}", sanitize(name)), value);
+            parameter(&mut target, &format!("parameter_{}", label_name(name)), value);
         }
     }
     target.build()
 }
 
 /// Sets the labels of a parameter. A document that is read is no deeper than what the JSON reader takes.
-fn parameter(target: &mut Target, name: &str, value: &Value) {
+fn parameter(target: &mut MetaLabels, name: &str, value: &Value) {
     match value {
         Value::Object(members) => {
             for (inner, value) in members {
-                parameter(target, &format!("{name}_{}", sanitize(inner)), value);
+                parameter(target, &format!("{name}_{}", label_name(inner)), value);
             }
         }
         // Compat: joined, not surrounded; what is no plain value leaves a gap (conformance `discovery/puppetdb/resources`).

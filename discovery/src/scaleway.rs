@@ -13,10 +13,10 @@ use yaml::{Secret, Section, YamlError};
 
 use crate::TargetGroup;
 use crate::api::{
-    Api, ApiSettings, MINUTE, Round, SEPARATOR, Target, TokenFile, answers, group, is_empty_path, resolve,
-    url,
+    Api, ApiSettings, MINUTE, Round, TokenFile, answers, is_empty_path, read_role, resolve, url,
 };
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, SEPARATOR, group};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 /// One entry.
@@ -57,12 +57,6 @@ impl Discovery for ScalewayConfig {
     const HELP: &'static str = "instances and bare metal servers of Scaleway";
 
     fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
-        let role = match section.get::<String>("role")?.as_deref() {
-            Some("instance") => "instance",
-            Some("baremetal") => "baremetal",
-            Some(other) => return Err(section.error_at("role", format_args!("unknown role {other:?}"))),
-            None => return Err(section.error("role missing (one of: instance, baremetal)")),
-        };
         let config = ScalewayConfig {
             project_id: section.get_or("project_id", String::new())?,
             api_url: section.get_or("api_url", "https://api.scaleway.com".to_owned())?,
@@ -73,7 +67,7 @@ impl Discovery for ScalewayConfig {
             name_filter: section.get_or("name_filter", String::new())?,
             tags_filter: section.get_or("tags_filter", Vec::new())?,
             port: section.get_or("port", 80)?,
-            role,
+            role: read_role(section, &["instance", "baremetal"], None)?,
             api: ApiSettings::read(section, MINUTE)?,
         };
         match config.problem() {
@@ -368,7 +362,7 @@ fn of_instance(
     private: &HashMap<String, String>,
     port: i64,
 ) -> Result<Option<Labels>, DiscoveryError> {
-    let mut target = Target::new("__meta_scaleway_instance_");
+    let mut target = MetaLabels::new("__meta_scaleway_instance_");
     let of_family = |family: &str| -> Vec<&str> {
         let ips = server.public_ips.iter().filter(|ip| ip.family == family);
         ips.map(|ip| ip.address.as_str()).collect()
@@ -438,7 +432,7 @@ async fn baremetal(lists: &mut Lists<'_>, config: &ScalewayConfig) -> Result<Vec
     let systems = lists.all(&format!("{zone}/os"), &[], |page| page.os).await?;
     let by_id = |list: &[Named], id: &str| list.iter().position(|named| named.id == id);
     let targets = servers.iter().map(|server| {
-        let mut target = Target::new("__meta_scaleway_baremetal_");
+        let mut target = MetaLabels::new("__meta_scaleway_baremetal_");
         target
             .meta("id", &server.id)
             .meta("name", &server.name)

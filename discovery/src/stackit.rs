@@ -1,7 +1,6 @@
 //! `stackit_sd_configs`: servers of a STACKIT project.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -12,8 +11,9 @@ use url::Url;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, MINUTE, Target, answers, group};
+use crate::api::{Api, ApiSettings, MINUTE, answers, files_of};
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, group};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 /// Settings of service accounts, whose signed tokens are not built in.
@@ -77,13 +77,7 @@ impl Discovery for StackitConfig {
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.api.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.api.files()
-    }
+    files_of!(api);
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
         let root = if self.endpoint.is_empty() {
@@ -165,7 +159,7 @@ fn of_server(server: &Server, config: &StackitConfig) -> Result<Option<Labels>, 
     let Some(address) = public.or(private) else {
         return Ok(None);
     };
-    let mut target = Target::new("__meta_stackit_");
+    let mut target = MetaLabels::new("__meta_stackit_");
     target
         .address(address, config.port)
         .meta("project", &config.project)

@@ -1,7 +1,5 @@
 //! `triton_sd_configs`: containers, or the nodes below them, of a Triton data centre.
 
-use std::path::Path;
-
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use httpclient::{HttpClientConfig, Request, TlsConfig};
@@ -10,8 +8,9 @@ use url::Url;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, MINUTE, SEPARATOR, Target, answers, group};
+use crate::api::{Api, ApiSettings, MINUTE, answers, files_of, read_role};
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, SEPARATOR, group};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 /// One entry.
@@ -45,14 +44,7 @@ impl Discovery for TritonConfig {
     const HELP: &'static str = "containers and compute nodes of a Triton data centre";
 
     fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
-        let role = match section.get_or("role", "container".to_owned())?.as_str() {
-            "container" => "container",
-            "cn" => "cn",
-            _ => {
-                let message = "triton SD configuration requires role to be 'container' or 'cn'";
-                return Err(section.error_at("role", message));
-            }
-        };
+        let role = read_role(section, &["container", "cn"], Some("container"))?;
         let mut needed = |key: &'static str, article: &str| -> Result<String, YamlError> {
             let text: String = section.get_or(key, String::new())?;
             if text.is_empty() {
@@ -83,13 +75,7 @@ impl Discovery for TritonConfig {
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.tls_config.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.tls_config.files()
-    }
+    files_of!(tls_config);
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
         let way = if self.role == "cn" {
@@ -136,17 +122,17 @@ impl Poll for Triton {
             let mut targets = Vec::new();
             let is_node = self.config.role == "cn";
             for node in answer.cns.iter().filter(|_| is_node) {
-                let mut target = Target::new("__meta_triton_");
+                let mut target = MetaLabels::new("__meta_triton_");
                 target
-                    .label("__address__", &format!("{}.{suffix}:{port}", node.server_uuid))
+                    .set("__address__", &format!("{}.{suffix}:{port}", node.server_uuid))
                     .meta("machine_id", &node.server_uuid)
                     .meta("machine_alias", &node.server_hostname);
                 targets.push(target.build()?);
             }
             for container in answer.containers.iter().filter(|_| !is_node) {
-                let mut target = Target::new("__meta_triton_");
+                let mut target = MetaLabels::new("__meta_triton_");
                 target
-                    .label("__address__", &format!("{}.{suffix}:{port}", container.vm_uuid))
+                    .set("__address__", &format!("{}.{suffix}:{port}", container.vm_uuid))
                     .meta("machine_id", &container.vm_uuid)
                     .meta("machine_alias", &container.vm_alias)
                     .meta("machine_brand", &container.vm_brand)

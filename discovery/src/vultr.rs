@@ -1,7 +1,5 @@
 //! `vultr_sd_configs`: instances of Vultr.
 
-use std::path::Path;
-
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use model::labels::Labels;
@@ -9,8 +7,9 @@ use serde::Serialize;
 use yaml::{Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, MINUTE, SEPARATOR, Target, answers, group, url};
+use crate::api::{Api, ApiSettings, MINUTE, answers, files_of, url};
 use crate::mechanism::Discovery;
+use crate::meta::{MetaLabels, SEPARATOR, group};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
 
 const INSTANCES: &str = "https://api.vultr.com/v2/instances";
@@ -38,13 +37,7 @@ impl Discovery for VultrConfig {
         })
     }
 
-    fn resolve_paths(&mut self, folder: &Path) {
-        self.api.resolve_paths(folder);
-    }
-
-    fn files(&self) -> Vec<&Path> {
-        self.api.files()
-    }
+    files_of!(api);
 
     fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
         let poll = Vultr {
@@ -118,7 +111,7 @@ answers! {
 }
 
 fn of_instance(instance: &Instance, port: i64) -> Result<Labels, DiscoveryError> {
-    let mut target = Target::new("__meta_vultr_instance_");
+    let mut target = MetaLabels::new("__meta_vultr_instance_");
     target
         .address(&instance.main_ip, port)
         .meta("id", &instance.id)
