@@ -103,9 +103,11 @@ impl Connector {
     /// A new connection to `to`, through the proxy where there is one.
     pub(crate) async fn connect(&self, to: &Destination, epoch: u64) -> Result<Connection, HttpClientError> {
         let mut to_proxy = false;
-        let io = match self.proxies.choose(to.https, &to.host, to.port) {
-            None => self.dial(&to.host, to.port).await?,
-            Some(proxy) => {
+        let socket = to.socket.as_ref().or(self.socket.as_ref());
+        let io = match (socket, self.proxies.choose(to.https, &to.host, to.port)) {
+            (Some(path), _) => dial_socket(path).await?,
+            (None, None) => self.dial(&to.host, to.port).await?,
+            (None, Some(proxy)) => {
                 to_proxy = !to.https && matches!(proxy.scheme(), "http" | "https");
                 self.through(proxy, to).await?
             }
@@ -122,14 +124,6 @@ impl Connector {
     }
 
     async fn dial(&self, host: &str, port: u16) -> Result<Box<dyn Io>, HttpClientError> {
-        if let Some(path) = &self.socket {
-            let stream = tokio::time::timeout(DIAL_TIMEOUT, UnixStream::connect(path)).await;
-            let stream = stream.map_err(|_| HttpClientError::Timeout)?;
-            return Ok(Box::new(stream.map_err(|source| HttpClientError::Socket {
-                path: path.to_path_buf(),
-                source,
-            })?));
-        }
         let stream = tokio::time::timeout(DIAL_TIMEOUT, self.dial_any(host, port)).await;
         let stream = stream.map_err(|_| HttpClientError::Timeout)??;
         let _ = stream.set_nodelay(true);
@@ -233,6 +227,15 @@ impl Connector {
     pub(crate) fn proxy_auth(&self, to: &Destination) -> Option<http::HeaderValue> {
         proxy::basic_auth(self.proxies.choose(to.https, &to.host, to.port)?)
     }
+}
+
+async fn dial_socket(path: &Path) -> Result<Box<dyn Io>, HttpClientError> {
+    let stream = tokio::time::timeout(DIAL_TIMEOUT, UnixStream::connect(path)).await;
+    let stream = stream.map_err(|_| HttpClientError::Timeout)?;
+    Ok(Box::new(stream.map_err(|source| HttpClientError::Socket {
+        path: path.to_path_buf(),
+        source,
+    })?))
 }
 
 fn causes(error: &dyn std::error::Error) -> String {

@@ -1,5 +1,6 @@
 //! What is asked, and what comes back.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub struct Request {
     pub(crate) body: Bytes,
     pub(crate) secret_body: bool,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) socket: Option<Arc<Path>>,
     repeatable: bool,
     /// The first header that cannot be sent; said when the request is.
     bad_header: Option<String>,
@@ -44,6 +46,7 @@ impl Request {
             body: Bytes::new(),
             secret_body: false,
             timeout: None,
+            socket: None,
             repeatable: false,
             bad_header: None,
             destination: OnceLock::new(),
@@ -110,6 +113,15 @@ impl Request {
         self
     }
 
+    /// Sends it, and whatever redirects it leads to, through a Unix socket: what the URL says of the host is only what the
+    /// server is told, and what its certificate is checked against.
+    #[must_use]
+    pub fn through_socket(mut self, path: impl Into<Arc<Path>>) -> Self {
+        self.socket = Some(path.into());
+        self.destination = OnceLock::new();
+        self
+    }
+
     /// Says that doing twice what is asked does no harm although the method leaves it open, so that the request may be
     /// sent again when a connection that was used before ends without a word.
     #[must_use]
@@ -141,7 +153,7 @@ impl Request {
         if let Some(known) = self.destination.get() {
             return Ok(known.clone());
         }
-        let destination = Arc::new(Destination::new(&self.url)?);
+        let destination = Arc::new(Destination::new(&self.url, self.socket.clone())?);
         Ok(self.destination.get_or_init(|| destination).clone())
     }
 }
@@ -159,12 +171,14 @@ pub(crate) struct Destination {
     pub(crate) origin_form: Uri,
     /// All of it, for proxies and HTTP/2.
     pub(crate) absolute_form: Uri,
-    /// What connections are kept under: scheme, host and port.
+    /// The Unix socket that leads there.
+    pub(crate) socket: Option<Arc<Path>>,
+    /// What connections are kept under: scheme, host, port and socket.
     pub(crate) key: Arc<str>,
 }
 
 impl Destination {
-    pub(crate) fn new(url: &Url) -> Result<Self, HttpClientError> {
+    pub(crate) fn new(url: &Url, socket: Option<Arc<Path>>) -> Result<Self, HttpClientError> {
         let bad = |detail: String| HttpClientError::Url { detail };
         let https = match url.scheme() {
             "http" => false,
@@ -187,7 +201,11 @@ impl Destination {
             port,
             origin_form: uri(if path.is_empty() { "/" } else { path })?,
             absolute_form: uri(&absolute)?,
-            key: Arc::from(format!("{}://{host}:{port}", url.scheme())),
+            key: Arc::from(match &socket {
+                None => format!("{}://{host}:{port}", url.scheme()),
+                Some(path) => format!("{}://{host}:{port} {}", url.scheme(), path.display()),
+            }),
+            socket,
             authority: HeaderValue::try_from(authority)
                 .map_err(|_| HttpClientError::Header("Host".to_owned()))?,
         })

@@ -259,7 +259,7 @@ struct Hop {
 
 impl Hop {
     fn turn_to(&mut self, status: StatusCode, url: Url) -> Result<(), HttpClientError> {
-        self.to = Arc::new(Destination::new(&url)?);
+        self.to = Arc::new(Destination::new(&url, self.to.socket.clone())?);
         self.url = url;
         // A `Host` of the caller's own is that of the first place.
         self.headers.remove(HOST);

@@ -7,6 +7,7 @@ use model::sample::{Exemplar, MetricType};
 use model::storage::{AppendBatch, AppendOutcome, FloatSample, HistogramSample, SeriesRef};
 
 use crate::buffers::Buffer;
+use crate::config::SampleLimitAction;
 use crate::error::{SampleError, ScrapeError};
 use crate::labels::LabelRules;
 use crate::metadata::Families;
@@ -14,6 +15,10 @@ use crate::table::{Table, TextHash};
 
 /// A sample further ahead of the clock than this is refused.
 const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
+/// Metrics of a scrape that are named where their series are dropped; all others are counted as one.
+pub(crate) const DROPPED_METRICS_MAX: usize = 32;
+/// What those others are called.
+pub(crate) const OTHER_METRICS: &str = "(other)";
 /// Stands in a batch for a series that is resolved once the whole body has been read.
 const LATER: SeriesRef = SeriesRef(u64::MAX);
 
@@ -25,6 +30,8 @@ pub(crate) struct SampleRules<'c> {
     pub(crate) track_timestamps_staleness: bool,
     /// Most samples after relabelling; 0 is no limit.
     pub(crate) sample_limit: u64,
+    /// What becomes of more.
+    pub(crate) sample_limit_action: SampleLimitAction,
     /// Most buckets of a native histogram; 0 is no limit.
     pub(crate) bucket_limit: u64,
     /// Finest exponential schema.
@@ -59,6 +66,8 @@ pub(crate) struct Scratch {
     /// Labels of lines whose series storage has to be asked for.
     pub(crate) unresolved: Vec<(u32, Labels)>,
     pub(crate) stale: Vec<(SeriesRef, bool)>,
+    /// Metrics whose new series the soft `sample_limit` has dropped, and how many.
+    pub(crate) dropped: Vec<(String, u64)>,
     pairs: Vec<(String, String)>,
 }
 
@@ -104,6 +113,7 @@ impl Scratch {
         self.lines.exemplars.clear();
         self.lines.metadata.clear();
         self.unresolved.clear();
+        self.dropped.clear();
     }
 }
 
@@ -127,6 +137,8 @@ pub(crate) struct LimitsHit {
     samples: u64,
     sample_limit: bool,
     bucket_limit: bool,
+    /// How many new series there is room for under a soft limit; found out by the first.
+    room: Option<u64>,
 }
 
 /// The parts of a sample that are the same for floats and histograms.
@@ -250,10 +262,15 @@ impl<'a> BodyReader<'a> {
         if self.table.line(line).is_dropped() {
             return Ok(None);
         }
-        if self.table.line(line).series().is_none() && !touched.again && !self.read_labels(line, text)? {
+        let is_known = self.table.line(line).series().is_some();
+        let refused_before = self.table.line(line).is_refused();
+        if !is_known && !touched.again && !self.read_labels(line, text)? {
             return Ok(None);
         }
         self.counts.relabelled += 1;
+        if !is_known && self.table.line(line).is_refused() {
+            return Ok(None);
+        }
         let own_timestamp_ms = timestamp_ms.filter(|_| self.rules.honor_timestamps);
         if touched.again && own_timestamp_ms.is_none() {
             self.counts.duplicates += 1;
@@ -263,7 +280,7 @@ impl<'a> BodyReader<'a> {
             line,
             timestamp_ms: own_timestamp_ms.unwrap_or(self.now_ms),
             tracked: own_timestamp_ms.is_none() || self.rules.track_timestamps_staleness,
-            new: !touched.again && self.table.is_new(line),
+            new: !touched.again && (refused_before || self.table.is_new(line)),
         }))
     }
 
@@ -277,8 +294,14 @@ impl<'a> BodyReader<'a> {
         })
         .map_err(SampleError::from)?;
         match self.rules.labels.series_labels(pairs)? {
-            Some(labels) => {
+            Some(labels) if self.has_room() => {
+                self.table.admit_line(line);
                 self.scratch.unresolved.push((line, labels));
+                Ok(true)
+            }
+            Some(labels) => {
+                self.table.refuse_line(line);
+                note_dropped(&mut self.scratch.dropped, labels.value(METRIC_NAME));
                 Ok(true)
             }
             None => {
@@ -288,11 +311,27 @@ impl<'a> BodyReader<'a> {
         }
     }
 
+    /// Whether a series that the target did not have before may come in under a soft limit, and takes its place.
+    fn has_room(&mut self) -> bool {
+        if self.rules.sample_limit == 0 || self.rules.sample_limit_action == SampleLimitAction::Fail {
+            return true;
+        }
+        let limit = self.rules.sample_limit;
+        let room = self
+            .limits
+            .room
+            .get_or_insert_with(|| limit.saturating_sub(self.table.resolved()));
+        let has_room = *room > 0;
+        *room = room.saturating_sub(1);
+        has_room
+    }
+
     /// Counts a sample against the limits; `false` where it is not to be stored.
     #[inline]
     fn admit(&mut self, place: &Place) -> bool {
         self.limits.samples += 1;
-        if self.rules.sample_limit > 0 && self.limits.samples > self.rules.sample_limit {
+        let hard = self.rules.sample_limit_action == SampleLimitAction::Fail;
+        if hard && self.rules.sample_limit > 0 && self.limits.samples > self.rules.sample_limit {
             self.limits.sample_limit = true;
             return false;
         }
@@ -487,6 +526,20 @@ fn note_start(starts_ms: &mut Vec<i64>, items: usize, start_ms: i64) {
     if start_ms != 0 || !starts_ms.is_empty() {
         starts_ms.resize(items, 0);
         starts_ms.push(start_ms);
+    }
+}
+
+/// Counts a dropped series by its metric: by name as far as there is room for names.
+fn note_dropped(dropped: &mut Vec<(String, u64)>, metric: &str) {
+    let named = dropped.len() < DROPPED_METRICS_MAX;
+    let metric = if named || dropped.iter().any(|(name, _)| name == metric) {
+        metric
+    } else {
+        OTHER_METRICS
+    };
+    match dropped.iter_mut().find(|(name, _)| name == metric) {
+        Some((_, count)) => *count += 1,
+        None => dropped.push((metric.to_owned(), 1)),
     }
 }
 

@@ -9,10 +9,33 @@ use httpclient::HttpClientConfig;
 use model::labels::NameScheme;
 use model::relabel::RelabelRule;
 use serde::{Serialize, Serializer};
-use yaml::{Bytes, Duration, Section, Value, YamlError, relabel_rules, relabel_rules_to_yaml};
+use yaml::{Bytes, Duration, FromYaml, Section, Value, YamlError, relabel_rules, relabel_rules_to_yaml};
 
 const MINUTE: Duration = Duration::from_ms(60_000);
 const TIMEOUT: Duration = Duration::from_ms(10_000);
+
+/// What becomes of a scrape with more samples than `sample_limit` allows. A key of our own, `sample_limit_action`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SampleLimitAction {
+    /// It fails as a whole, as in the reference.
+    #[default]
+    Fail,
+    /// Series that the target had before go on; new ones are dropped while there is no room for them.
+    DropNew,
+}
+
+impl FromYaml for SampleLimitAction {
+    fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
+        match String::from_yaml(value)?.as_str() {
+            "" | "fail" => Ok(SampleLimitAction::Fail),
+            "drop_new" => Ok(SampleLimitAction::DropNew),
+            other => Err(value.error(format_args!(
+                "unknown sample_limit_action {other:?}, must be one of 'fail', 'drop_new'"
+            ))),
+        }
+    }
+}
 
 /// The settings of `global` that scrape configurations fall back to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +56,9 @@ pub struct ScrapeDefaults {
     /// Most samples of a scrape.
     #[serde(skip_serializing_if = "is_default")]
     pub sample_limit: u64,
+    /// What becomes of a scrape with more.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sample_limit_action: SampleLimitAction,
     /// Most targets of a job.
     #[serde(skip_serializing_if = "is_default")]
     pub target_limit: u64,
@@ -74,6 +100,7 @@ impl Default for ScrapeDefaults {
             scrape_failure_log_file: PathBuf::new(),
             body_size_limit: Bytes(0),
             sample_limit: 0,
+            sample_limit_action: SampleLimitAction::Fail,
             target_limit: 0,
             label_limit: 0,
             label_name_length_limit: 0,
@@ -111,6 +138,7 @@ impl ScrapeDefaults {
             scrape_failure_log_file: section.get_or("scrape_failure_log_file", String::new())?.into(),
             body_size_limit: section.get_or("body_size_limit", defaults.body_size_limit)?,
             sample_limit: section.get_or("sample_limit", 0)?,
+            sample_limit_action: section.get_or("sample_limit_action", defaults.sample_limit_action)?,
             target_limit: section.get_or("target_limit", 0)?,
             label_limit: section.get_or("label_limit", 0)?,
             label_name_length_limit: section.get_or("label_name_length_limit", 0)?,
@@ -178,6 +206,9 @@ pub struct ScrapeConfig {
     /// Most samples of a scrape, after relabelling.
     #[serde(skip_serializing_if = "is_default")]
     pub sample_limit: u64,
+    /// What becomes of a scrape with more.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sample_limit_action: SampleLimitAction,
     /// Most targets of the job, after relabelling.
     #[serde(skip_serializing_if = "is_default")]
     pub target_limit: u64,
@@ -290,6 +321,7 @@ impl ScrapeConfig {
                 .filter(|limit| *limit != Bytes(0))
                 .unwrap_or(defaults.body_size_limit),
             sample_limit: limit(&mut section, "sample_limit", defaults.sample_limit)?,
+            sample_limit_action: section.get_or("sample_limit_action", defaults.sample_limit_action)?,
             target_limit: limit(&mut section, "target_limit", defaults.target_limit)?,
             label_limit: limit(&mut section, "label_limit", defaults.label_limit)?,
             label_name_length_limit: limit(

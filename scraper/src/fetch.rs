@@ -1,6 +1,7 @@
 //! Asking a target: one GET, its body into a buffer that is used again; and inflating it, which is done elsewhere.
 
 use std::io::{Cursor, Read};
+use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -29,9 +30,10 @@ pub(crate) struct FetchRules {
 }
 
 impl FetchRules {
-    /// A GET of `url` that accepts what `accept` says.
+    /// A GET of `url` that accepts what `accept` says, through a Unix socket where there is one.
     pub(crate) fn new(
         url: &str,
+        socket: Option<&str>,
         accept: &str,
         compression: bool,
         timeout: Duration,
@@ -40,10 +42,14 @@ impl FetchRules {
         let encoding = if compression { "gzip" } else { "identity" };
         let timeout_s = model::float::format_float(timeout.as_secs_f64());
         let request = url::Url::parse(url).map(|url| {
-            Request::get(url)
+            let request = Request::get(url)
                 .header(ACCEPT.as_str(), accept)
                 .header(ACCEPT_ENCODING.as_str(), encoding)
-                .header("X-Prometheus-Scrape-Timeout-Seconds", timeout_s)
+                .header("X-Prometheus-Scrape-Timeout-Seconds", timeout_s);
+            match socket {
+                Some(path) => request.through_socket(Path::new(path)),
+                None => request,
+            }
         });
         FetchRules {
             url: url.to_owned(),
@@ -234,7 +240,7 @@ mod tests {
     }
 
     fn rules(body_limit: BodyLimit) -> FetchRules {
-        FetchRules::new("http://x/", "", true, Duration::from_secs(1), body_limit)
+        FetchRules::new("http://x/", None, "", true, Duration::from_secs(1), body_limit)
     }
 
     #[test]

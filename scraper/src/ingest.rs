@@ -74,6 +74,8 @@ pub(crate) struct Report {
     pub(crate) storage_error: Option<StorageError>,
     /// Series that storage would not create.
     pub(crate) series_refused: u64,
+    /// New series that a soft `sample_limit` has dropped, by metric.
+    pub(crate) dropped: Vec<(String, u64)>,
     pub(crate) duration_s: f64,
 }
 
@@ -86,6 +88,7 @@ impl Report {
             error: Some(error),
             storage_error: None,
             series_refused: 0,
+            dropped: Vec::new(),
             duration_s,
         }
     }
@@ -134,6 +137,7 @@ impl TargetMemory {
             error: None,
             storage_error: None,
             series_refused: 0,
+            dropped: Vec::new(),
             duration_s: 0.0,
         };
         for attempt in 1..=ATTEMPTS_MAX {
@@ -169,6 +173,7 @@ impl TargetMemory {
                     report.refused = self.take_refusals(samples, histograms, scratch);
                     report.storage_error = self.mark_ended(appender, timestamp_ms, scratch);
                     self.table.complete(flush);
+                    report.dropped = std::mem::take(&mut scratch.dropped);
                     break;
                 }
                 Err(AppendError::UnknownSeries(gone)) if attempt < ATTEMPTS_MAX => {

@@ -36,7 +36,7 @@ mod tests;
 mod url;
 mod workers;
 
-pub use config::{ScrapeConfig, ScrapeDefaults};
+pub use config::{SampleLimitAction, ScrapeConfig, ScrapeDefaults};
 pub use error::{FetchError, SampleError, ScrapeError};
 pub use manager::{ActiveTarget, Manager, Options, PoolTargets, PrepareError, Prepared};
 pub use metadata::FamilyMetadata;

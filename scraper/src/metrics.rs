@@ -24,6 +24,7 @@ pub(crate) struct ScrapeMetrics {
     pub(crate) sync_failed: Family<Counter>,
     pub(crate) exceeded_body_size_limit: Counter,
     pub(crate) exceeded_sample_limit: Counter,
+    pub(crate) series_dropped: Family<Counter>,
     pub(crate) exceeded_bucket_limit: Counter,
     pub(crate) exceeded_label_limits: Counter,
     pub(crate) sample_duplicate: Counter,
@@ -109,6 +110,11 @@ impl ScrapeMetrics {
                 "prometheus_target_scrapes_exceeded_sample_limit_total",
                 "Total number of scrapes that hit the sample limit and were rejected.",
             ),
+            series_dropped: registry.counter_vec(
+                "narthex_target_scrapes_series_dropped_total",
+                "Total number of samples of new series that were dropped because sample_limit_action is drop_new.",
+                &["scrape_job", "metric"],
+            ),
             exceeded_bucket_limit: registry.counter(
                 "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
                 "Total number of scrapes that hit the native histogram bucket limit and were rejected.",
@@ -165,5 +171,6 @@ impl ScrapeMetrics {
         self.sync_length.retain(kept);
         self.sync_length_histogram.retain(kept);
         self.sync_failed.retain(kept);
+        self.series_dropped.retain(kept);
     }
 }

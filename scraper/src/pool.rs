@@ -254,6 +254,7 @@ impl Pool {
             interval,
             fetch_rules: FetchRules::new(
                 &target.url,
+                target.unix_socket(),
                 &accept_header(&config.scrape_protocols, config.metric_name_escaping_scheme),
                 config.enable_compression,
                 timeout,
@@ -273,6 +274,7 @@ fn same_series(one: &ScrapeConfig, other: &ScrapeConfig) -> bool {
     like_one.scrape_interval = one.scrape_interval;
     like_one.scrape_timeout = one.scrape_timeout;
     like_one.sample_limit = one.sample_limit;
+    like_one.sample_limit_action = one.sample_limit_action;
     like_one.http_client = one.http_client.clone();
     like_one.discovery = one.discovery.clone();
     like_one == *one

@@ -1,5 +1,6 @@
 //! The loop of one target: when to scrape, and what to do when it ends.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::body::{SampleRules, Scratch, schema_for_factor};
+use crate::body::{DROPPED_METRICS_MAX, OTHER_METRICS, SampleRules, Scratch, schema_for_factor};
 use crate::buffers::Buffers;
 use crate::config::ScrapeConfig;
 use crate::error::{SampleError, ScrapeError};
@@ -29,6 +30,9 @@ use crate::workers::Workers;
 const LOOP: &str = "scrape_loop";
 const SCRAPE: &str = "scrape";
 const END: &str = "end_of_target";
+
+/// Metrics that a target's warning names.
+const WARNING_METRICS_MAX: usize = 5;
 
 /// What all loops share.
 pub(crate) struct Shared {
@@ -50,6 +54,23 @@ pub(crate) struct PoolState {
     /// More targets than `target_limit` allows: their number. No target of the pool is scraped then.
     pub(crate) over_target_limit: Mutex<Option<usize>>,
     pub(crate) failure_log: Mutex<Option<Arc<FailureLog>>>,
+    /// Metrics that dropped series are counted under.
+    dropped_metrics: Mutex<HashSet<String>>,
+}
+
+impl PoolState {
+    /// Under what name the dropped series of `metric` are counted: bodies bring any number of names.
+    fn dropped_name<'m>(&self, metric: &'m str) -> &'m str {
+        let mut known = self.dropped_metrics.lock();
+        if known.contains(metric) {
+            metric
+        } else if known.len() < DROPPED_METRICS_MAX {
+            known.insert(metric.to_owned());
+            metric
+        } else {
+            OTHER_METRICS
+        }
+    }
 }
 
 /// A loop to be run.
@@ -404,6 +425,7 @@ impl ScrapeLoop {
             honor_timestamps: config.honor_timestamps,
             track_timestamps_staleness: config.track_timestamps_staleness,
             sample_limit: config.sample_limit,
+            sample_limit_action: config.sample_limit_action,
             bucket_limit: config.native_histogram_bucket_limit,
             schema_max: schema_for_factor(config.native_histogram_min_bucket_factor),
             parser: ParserOptions {
@@ -430,6 +452,7 @@ impl ScrapeLoop {
                 .error
                 .as_ref()
                 .map_or_else(String::new, ToString::to_string),
+            last_warning: self.dropped_warning(&report.dropped),
             last_scrape_ms: Some(timestamp_ms),
             last_duration_s: report.duration_s,
         };
@@ -458,6 +481,27 @@ impl ScrapeLoop {
         }
     }
 
+    /// What the target's page says of series that a soft `sample_limit` has dropped; empty where there are none.
+    fn dropped_warning(&self, dropped: &[(String, u64)]) -> String {
+        if dropped.is_empty() {
+            return String::new();
+        }
+        let total: u64 = dropped.iter().map(|(_, series)| series).sum();
+        let mut most: Vec<&(String, u64)> = dropped.iter().collect();
+        most.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+        let named: Vec<String> = most
+            .iter()
+            .take(WARNING_METRICS_MAX)
+            .map(|(metric, series)| format!("{metric} {series}"))
+            .collect();
+        let more = if most.len() > named.len() { ", …" } else { "" };
+        format!(
+            "sample_limit of {} reached: {total} new series dropped ({}{more})",
+            self.config.sample_limit,
+            named.join(", ")
+        )
+    }
+
     fn count(&self, report: &Report) {
         let metrics = &self.shared.metrics;
         match &report.error {
@@ -466,6 +510,13 @@ impl ScrapeLoop {
             Some(ScrapeError::Sample(SampleError::BucketLimit)) => metrics.exceeded_bucket_limit.inc(),
             Some(ScrapeError::Sample(error)) if error.is_label_limit() => metrics.exceeded_label_limits.inc(),
             _ => {}
+        }
+        for (metric, series) in &report.dropped {
+            let name = self.pool.dropped_name(metric);
+            metrics
+                .series_dropped
+                .with(&[&self.config.job_name, name])
+                .add_count(*series);
         }
         let refused = &report.refused;
         metrics.sample_out_of_order.add_count(refused.out_of_order);

@@ -15,12 +15,14 @@ use std::collections::HashMap;
 use hashbrown::HashTable;
 use model::storage::SeriesRef;
 
-/// Bits of a line's `series` that hold the reference, or one of the next two; storage gives out less than 2^40.
+/// Bits of a line's `series` that hold the reference, or one of the next three; storage gives out less than 2^40.
 const SERIES: u64 = (1 << 56) - 1;
 /// Stands for the series of a line that relabelling drops.
 const DROPPED: u64 = SERIES;
 /// Stands for a series that storage has not been asked for yet, or has forgotten.
 const UNRESOLVED: u64 = SERIES - 1;
+/// Stands for the series of a line that there was no room for when it was read last. Counts as unresolved.
+const REFUSED: u64 = SERIES - 2;
 /// Samples are native histograms.
 const HISTOGRAM: u64 = 1 << 56;
 /// The pass `seen` had a sample that a staleness marker would have to follow.
@@ -59,10 +61,15 @@ impl Line {
         self.series & SERIES == DROPPED
     }
 
+    /// Whether there was no room for the series.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.series & SERIES == REFUSED
+    }
+
     /// The series, if storage knows it.
     pub(crate) fn series(&self) -> Option<SeriesRef> {
         match self.series & SERIES {
-            UNRESOLVED | DROPPED => None,
+            UNRESOLVED | DROPPED | REFUSED => None,
             series => Some(SeriesRef(series)),
         }
     }
@@ -225,6 +232,21 @@ impl Table {
     /// Notes that relabelling drops the series of line `index`.
     pub(crate) fn drop_line(&mut self, index: u32) {
         self.lines[index as usize].set_series(DROPPED);
+    }
+
+    /// Notes that there is no room for the series of line `index`; it is asked about again by the next pass.
+    pub(crate) fn refuse_line(&mut self, index: u32) {
+        self.lines[index as usize].set_series(REFUSED);
+    }
+
+    /// Notes that there is room for the series of line `index`, which storage has yet to be asked for.
+    pub(crate) fn admit_line(&mut self, index: u32) {
+        self.lines[index as usize].set_series(UNRESOLVED);
+    }
+
+    /// How many lines have a series.
+    pub(crate) fn resolved(&self) -> u64 {
+        self.lines.iter().filter(|line| line.series().is_some()).count() as u64
     }
 
     /// Notes the series of line `index`.

@@ -19,6 +19,7 @@ const ADDRESS: &str = "__address__";
 const INSTANCE: &str = "instance";
 const INTERVAL: &str = "__scrape_interval__";
 const TIMEOUT: &str = "__scrape_timeout__";
+const UNIX_SOCKET: &str = "__unix_socket__";
 const META_PREFIX: &str = "__meta_";
 pub(crate) const PARAM_PREFIX: &str = "__param_";
 const RESERVED_PREFIX: &str = "__";
@@ -56,6 +57,8 @@ pub struct TargetStatus {
     pub health: Health,
     /// Why it failed; empty where it did not.
     pub last_error: String,
+    /// What of it was not stored although it succeeded; empty where all was.
+    pub last_warning: String,
     /// When it was, in milliseconds since the epoch; nothing before the first.
     pub last_scrape_ms: Option<i64>,
     /// How long it took.
@@ -166,6 +169,11 @@ impl Target {
             read(INTERVAL, config.scrape_interval),
             read(TIMEOUT, config.scrape_timeout),
         )
+    }
+
+    /// The Unix socket behind which the target is, if it is behind one.
+    pub(crate) fn unix_socket(&self) -> Option<&str> {
+        Some(self.labels.value(UNIX_SOCKET)).filter(|path| !path.is_empty())
     }
 
     /// The switches for histograms, which labels may turn: take native, take classic too, convert classic.

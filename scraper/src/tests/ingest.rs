@@ -5,7 +5,8 @@ use model::labels::{Labels, NameScheme};
 use model::relabel::{RelabelAction, RelabelConfig, RelabelRule};
 
 use super::store::MemoryStore;
-use crate::body::{SampleRules, Scratch, schema_for_factor};
+use crate::body::{DROPPED_METRICS_MAX, OTHER_METRICS, SampleRules, Scratch, schema_for_factor};
+use crate::config::SampleLimitAction;
 use crate::error::{FetchError, ScrapeError};
 use crate::ingest::{ExtraReport, Refused, Report, Scrape, TargetMemory};
 use crate::labels::{LabelLimits, LabelRules};
@@ -21,6 +22,7 @@ struct Bench {
     honor_timestamps: bool,
     track_timestamps: bool,
     sample_limit: u64,
+    sample_limit_action: SampleLimitAction,
     bucket_limit: u64,
     schema_max: i32,
     start_timestamps: bool,
@@ -42,6 +44,7 @@ impl Default for Bench {
             honor_timestamps: true,
             track_timestamps: false,
             sample_limit: 0,
+            sample_limit_action: SampleLimitAction::Fail,
             bucket_limit: 0,
             schema_max: 8,
             start_timestamps: false,
@@ -67,6 +70,7 @@ impl Bench {
             honor_timestamps: self.honor_timestamps,
             track_timestamps_staleness: self.track_timestamps,
             sample_limit: self.sample_limit,
+            sample_limit_action: self.sample_limit_action,
             bucket_limit: self.bucket_limit,
             schema_max: self.schema_max,
             parser: ParserOptions {
@@ -633,6 +637,79 @@ fn limits_fail_the_whole_scrape() {
     let message = "label_limit exceeded (metric: b, number of labels: 2, limit: 1)";
     assert_eq!(report.error.map(|e| e.to_string()).as_deref(), Some(message));
     assert_eq!(bench.store.report("up").as_deref(), Some("0"));
+}
+
+/// A target under a soft limit, two series of which are known.
+fn soft_bench(sample_limit: u64) -> Bench {
+    let mut bench = Bench {
+        sample_limit,
+        sample_limit_action: SampleLimitAction::DropNew,
+        ..Bench::default()
+    };
+    let report = bench.text("a 1\nb{x=\"1\"} 1\n");
+    assert_eq!((report.dropped, report.counts.added), (vec![], 2));
+    bench
+}
+
+#[test]
+fn a_soft_limit_drops_new_series_only() {
+    let mut bench = soft_bench(3);
+    // One of three new ones has room, wherever they stand; of the others each metric is counted.
+    let body = "new{x=\"1\"} 1\nnew{x=\"2\"} 1\nnew{x=\"2\"} 1 7\na 2\nb{x=\"1\"} 2\nb{x=\"2\"} 2\n";
+    let report = bench.text(body);
+    assert!(report.error.is_none());
+    assert_eq!(report.dropped, [("new".to_owned(), 1), ("b".to_owned(), 1)]);
+    assert_eq!(
+        (
+            report.counts.scraped,
+            report.counts.relabelled,
+            report.counts.added
+        ),
+        (6, 6, 1)
+    );
+    bench.stored(&[
+        r#"{__name__="new", x="1"} 1 @2000"#,
+        r#"{__name__="a"} 2 @2000"#,
+        r#"{__name__="b", x="1"} 2 @2000"#,
+    ]);
+    // Again, and told again.
+    let report = bench.text(body);
+    assert_eq!(report.dropped, [("new".to_owned(), 1), ("b".to_owned(), 1)]);
+    assert_eq!(report.counts.added, 0);
+    // What has gone leaves its place to what comes in the scrape after.
+    let body = "new{x=\"1\"} 1\nnew{x=\"2\"} 1\na 2\n";
+    assert_eq!(bench.text(body).dropped, [("new".to_owned(), 1)]);
+    let report = bench.text(body);
+    assert_eq!((report.dropped, report.counts.added), (vec![], 1));
+    bench.stored(&[
+        r#"{__name__="new", x="1"} 1 @5000"#,
+        r#"{__name__="new", x="2"} 1 @5000"#,
+        r#"{__name__="a"} 2 @5000"#,
+    ]);
+}
+
+#[test]
+fn known_series_go_on_under_a_soft_limit_that_is_lowered() {
+    let mut bench = soft_bench(10);
+    bench.sample_limit = 1;
+    let report = bench.text("a 2\nb{x=\"1\"} 2\nc 1\n");
+    assert_eq!(report.dropped, [("c".to_owned(), 1)]);
+    bench.stored(&[r#"{__name__="a"} 2 @2000"#, r#"{__name__="b", x="1"} 2 @2000"#]);
+    // Relabelling comes first: what it drops takes no place and is not told.
+    bench.relabel = vec![rule(RelabelAction::Drop, "__name__", "c")];
+    assert_eq!(bench.text("a 2\nb{x=\"1\"} 2\nc 1\n").dropped, []);
+}
+
+#[test]
+fn dropped_metrics_are_named_up_to_a_bound() {
+    let mut bench = soft_bench(2);
+    let mut body = "a 1\nb{x=\"1\"} 1\n".to_owned();
+    for metric in 0..DROPPED_METRICS_MAX + 5 {
+        body += &format!("m{metric} 1\n");
+    }
+    let report = bench.text(&body);
+    assert_eq!(report.dropped.len(), DROPPED_METRICS_MAX + 1);
+    assert_eq!(report.dropped.last(), Some(&(OTHER_METRICS.to_owned(), 5)));
 }
 
 #[test]

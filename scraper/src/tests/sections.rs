@@ -3,6 +3,7 @@
 use exposition::{EscapingScheme, ScrapeProtocol};
 use model::labels::NameScheme;
 
+use crate::config::SampleLimitAction;
 use crate::{ScrapeConfig, ScrapeDefaults};
 
 fn read(global: &str, job: &str) -> Result<ScrapeConfig, String> {
@@ -12,6 +13,22 @@ fn read(global: &str, job: &str) -> Result<ScrapeConfig, String> {
     section.finish().map_err(|e| e.message().to_owned())?;
     let document = yaml::parse("test.yml", job).unwrap();
     ScrapeConfig::read(document.root(), &defaults).map_err(|e| e.message().to_owned())
+}
+
+#[test]
+fn what_becomes_of_too_many_samples() {
+    let action = |global: &str, job: &str| read(global, job).map(|config| config.sample_limit_action);
+    let (fail, drop_new) = (Ok(SampleLimitAction::Fail), Ok(SampleLimitAction::DropNew));
+    let (set, job) = ("{sample_limit_action: drop_new}", "{job_name: j}");
+    assert_eq!(action("{}", job), fail);
+    assert_eq!(action(set, job), drop_new);
+    assert_eq!(
+        action("{}", "{job_name: j, sample_limit_action: drop_new}"),
+        drop_new
+    );
+    assert_eq!(action(set, "{job_name: j, sample_limit_action: fail}"), fail);
+    let error = action("{}", "{job_name: j, sample_limit_action: drop}").unwrap_err();
+    assert!(error.contains("must be one of 'fail', 'drop_new'"), "{error}");
 }
 
 #[test]

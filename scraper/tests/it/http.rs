@@ -30,7 +30,7 @@ async fn scrape(target: &Target, settings: &str) -> (ActiveTarget, Arc<Store>) {
     manager.apply(prepared).await;
     let group = TargetGroup {
         source: "0".into(),
-        targets: vec![Labels::from_pairs([("__address__", target.address.to_string())])],
+        targets: vec![target.labels.clone()],
         labels: Labels::empty(),
     };
     let stored = store.next();
@@ -86,6 +86,29 @@ async fn the_request() {
     let metadata = seen.metadata();
     assert_eq!((metadata.len(), metadata[0].family.as_str()), (1, "a"));
     assert_eq!(seen.metadata_of("a").unwrap().help, "Text.");
+}
+
+/// Compat: a label of 3.14; the address is only what the target is told, and nobody need listen there.
+#[tokio::test]
+async fn a_target_behind_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.sock");
+    let target = Target::start_at_socket(&path, text(&[PLAIN])).await;
+    let (seen, store) = scrape(&target, "").await;
+    assert_eq!(seen.status.last_error, "");
+    assert_eq!((store.value("a"), store.value("up")), (Some(1.0), Some(1.0)));
+    assert_eq!(seen.scrape_url, "http://nobody.invalid:1/metrics");
+    let (_, headers) = target.seen.lock().take().unwrap();
+    assert_eq!(headers["host"], "nobody.invalid:1");
+    drop(target);
+    std::fs::remove_file(&path).unwrap();
+    let gone = Target::gone(&path);
+    let (seen, _) = scrape(&gone, "").await;
+    let error = seen.status.last_error;
+    assert!(
+        error.contains("metrics.sock") && error.contains("No such file"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -181,7 +204,7 @@ async fn a_target_that_does_not_answer() {
     })
     .await;
     let (seen, store) = scrape(&target, ", extra_scrape_metrics: true").await;
-    let url = format!("http://{}/metrics", target.address);
+    let url = format!("http://{}/metrics", target.labels.value("__address__"));
     assert_eq!(
         seen.status.last_error,
         format!("Get {url:?}: context deadline exceeded")
@@ -197,7 +220,8 @@ async fn a_target_that_does_not_answer() {
 async fn a_target_that_is_not_there_is_logged_to_the_failure_log() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut target = Target::start(text(&[PLAIN])).await;
-    target.address = listener.local_addr().unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    target.labels = Labels::from_pairs([("__address__", address)]);
     drop(listener);
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("failures.log");
@@ -206,7 +230,7 @@ async fn a_target_that_is_not_there_is_logged_to_the_failure_log() {
         &format!(", scrape_failure_log_file: {:?}", log.display().to_string()),
     )
     .await;
-    let url = format!("http://{}/metrics", target.address);
+    let url = format!("http://{}/metrics", target.labels.value("__address__"));
     assert!(
         seen.status.last_error.starts_with(&format!("Get {url:?}: ")),
         "{}",

@@ -1,7 +1,7 @@
 //! A target: a server on a free port whose answers tests set; and a store that hands out what arrives.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -26,7 +26,8 @@ pub(crate) struct Answer {
 /// A server that gives one answer to everything and remembers the last request's head.
 #[derive(Clone)]
 pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
+    /// What it is found as.
+    pub(crate) labels: Labels,
     answer: Arc<Mutex<Answer>>,
     pub(crate) seen: Arc<Mutex<Option<(String, http::HeaderMap)>>>,
 }
@@ -34,14 +35,38 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) async fn start(answer: Answer) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let target = Target::new(Labels::from_pairs([("__address__", address)]), answer);
+        let router = Router::new().fallback(respond).with_state(target.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        target
+    }
+
+    /// The same behind a Unix socket.
+    pub(crate) async fn start_at_socket(path: &Path, answer: Answer) -> Self {
+        let listener = tokio::net::UnixListener::bind(path).unwrap();
         let target = Target {
-            address: listener.local_addr().unwrap(),
             answer: Arc::new(Mutex::new(answer)),
-            seen: Arc::default(),
+            ..Target::gone(path)
         };
         let router = Router::new().fallback(respond).with_state(target.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         target
+    }
+
+    /// A target behind a Unix socket that nobody listens at.
+    pub(crate) fn gone(path: &Path) -> Self {
+        let path = path.to_str().unwrap();
+        let labels = [("__address__", "nobody.invalid:1"), ("__unix_socket__", path)];
+        Target::new(Labels::from_pairs(labels), Answer::default())
+    }
+
+    fn new(labels: Labels, answer: Answer) -> Self {
+        Target {
+            labels,
+            answer: Arc::new(Mutex::new(answer)),
+            seen: Arc::default(),
+        }
     }
 }
 

@@ -129,7 +129,7 @@ fn read_labels(section: &mut Section<'_>, scheme: NameScheme) -> Result<BTreeMap
 
 /// The order in which the reference prints the section; it goes back and forth between what scraping and what others
 /// use.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "scrape_interval",
     "scrape_timeout",
     "scrape_protocols",
@@ -140,6 +140,7 @@ const ORDER: [&str; 21] = [
     "external_labels",
     "body_size_limit",
     "sample_limit",
+    "sample_limit_action",
     "target_limit",
     "label_limit",
     "label_name_length_limit",

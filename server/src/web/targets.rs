@@ -57,7 +57,7 @@ pub(crate) async fn targets(State(state): State<Arc<TargetState>>, params: Param
 }
 
 fn active_json(state: &TargetState, pool: &PoolTargets, target: &ActiveTarget) -> Value {
-    json!({
+    let mut json = json!({
         "discoveredLabels": labels_value(&target.discovered),
         "labels": labels_value(&target.labels),
         "scrapePool": pool.job,
@@ -69,7 +69,12 @@ fn active_json(state: &TargetState, pool: &PoolTargets, target: &ActiveTarget) -
         "health": target.status.health.as_str(),
         "scrapeInterval": target.interval(),
         "scrapeTimeout": target.timeout(),
-    })
+    });
+    // Ours, and only there where the reference would have failed the scrape.
+    if !target.status.last_warning.is_empty() {
+        json["lastWarning"] = target.status.last_warning.as_str().into();
+    }
+    json
 }
 
 /// The URL under which others reach a target that we reach on this machine: with our own host in it.
