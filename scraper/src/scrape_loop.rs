@@ -174,7 +174,11 @@ impl ScrapeLoop {
             return Some(memory);
         }
         if let Some(last) = last {
-            tokio::spawn(async move { self.end(memory, last).await });
+            tokio::spawn(async move {
+                let supervisor = self.shared.supervisor.clone();
+                // Nobody waits for it: a panic has been told.
+                let _ = supervisor.round(END, self.end(memory, last)).await;
+            });
         }
         None
     }

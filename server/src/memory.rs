@@ -1,10 +1,12 @@
 //! How much memory there is, and how much of it queries may take.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use promql::engine::Engine;
+use supervise::Supervisor;
 use yaml::Bytes;
 
 /// What all queries may take together where nothing else is said, in percent of the memory there is.
@@ -60,35 +62,43 @@ const GIVE_BACK_EVERY: Duration = Duration::from_millis(500);
 
 /// Watches the process's size for as long as there is an engine, and tells what queries can still take. Does nothing where
 /// the system does not tell how much memory there is.
-pub(crate) fn watch(engine: &Arc<Engine>) {
+pub(crate) fn watch(engine: &Arc<Engine>, supervisor: Supervisor) {
     let Some(memory_bytes) = memory_bytes() else {
         return;
     };
     let engine = Arc::downgrade(engine);
-    let looks = move || {
-        let mut given_back = Instant::now();
-        while let Some(engine) = engine.upgrade() {
-            let Some(own_bytes) = own_bytes() else {
-                return;
-            };
-            let free_bytes = (memory_bytes / 100 * PROCESS_PERCENT).saturating_sub(own_bytes);
-            engine
-                .memory()
-                .leave(usize::try_from(free_bytes).unwrap_or(usize::MAX));
-            drop(engine);
-            if free_bytes < memory_bytes / 100 * SHORT_PERCENT && given_back.elapsed() >= GIVE_BACK_EVERY {
-                given_back = Instant::now();
-                crate::allocator::give_back();
-            }
-            std::thread::sleep(LOOK_EVERY);
+    let mut given_back = Instant::now();
+    let look = move || {
+        let Some((engine, own_bytes)) = engine.upgrade().zip(own_bytes()) else {
+            return ControlFlow::Break(());
+        };
+        let free_bytes = (memory_bytes / 100 * PROCESS_PERCENT).saturating_sub(own_bytes);
+        engine
+            .memory()
+            .leave(usize::try_from(free_bytes).unwrap_or(usize::MAX));
+        drop(engine);
+        if free_bytes < memory_bytes / 100 * SHORT_PERCENT && given_back.elapsed() >= GIVE_BACK_EVERY {
+            given_back = Instant::now();
+            crate::allocator::give_back();
         }
+        ControlFlow::Continue(())
     };
+    let looks = move || look_on(&supervisor, LOOK_EVERY, look);
     // Without it queries are bounded by what they count.
     let spawned = std::thread::Builder::new()
         .name("memory-watch".to_owned())
         .spawn(looks);
     if let Err(error) = spawned {
         tracing::warn!(%error, "The process's memory is not watched: no thread for that");
+    }
+}
+
+/// Looks until told to end. A look that panics is counted, and the next one begins anew.
+fn look_on(supervisor: &Supervisor, every: Duration, mut look: impl FnMut() -> ControlFlow<()>) {
+    const TASK: &str = "memory watch";
+    supervisor.announce(TASK);
+    while !matches!(supervisor.catch(TASK, &mut look), Ok(ControlFlow::Break(()))) {
+        std::thread::sleep(every);
     }
 }
 
@@ -185,6 +195,21 @@ fn read_limit(path: &PathBuf) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_that_panics_is_counted_and_the_next_one_looks_again() {
+        let supervisor = Supervisor::new(&metrics::Registry::new());
+        let mut looks = 0;
+        look_on(&supervisor, Duration::ZERO, || {
+            looks += 1;
+            match looks {
+                2 => panic!("as prepared"),
+                4 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        assert_eq!((looks, supervisor.panics("memory watch")), (4, 1));
+    }
 
     #[test]
     fn limits_are_shares_or_sizes() {

@@ -80,7 +80,7 @@ impl Rooms {
         let registry = metrics::Registry::new();
         registry.collect_process();
         let progress: Arc<tsdb::head::ReplayProgress> = Arc::default();
-        let settings = storage::settings(options, config, progress.clone())?;
+        let settings = storage::settings(options, config, progress.clone(), Supervisor::new(&registry))?;
         let flags = flags_in_force(options, config, &settings);
         let db = storage::open_blocks(&options.storage.path, settings, clock.clone()).await?;
         let asking = Asking::new(options, config, db.clone(), &registry);
@@ -225,7 +225,7 @@ impl Asking {
     ) -> Self {
         let subquery_step_ms = Arc::new(AtomicI64::new(config.global.evaluation_interval.as_ms()));
         let engine = Arc::new(Engine::new(engine_options(options, subquery_step_ms.clone())));
-        crate::memory::watch(&engine);
+        crate::memory::watch(&engine, Supervisor::new(registry));
         let queries = Arc::new(Queries::new(
             engine.clone(),
             storage,

@@ -37,6 +37,7 @@ pub(crate) fn settings(
     options: &ServeOptions,
     config: &Config,
     progress: Arc<ReplayProgress>,
+    supervisor: supervise::Supervisor,
 ) -> Result<tsdb::db::Options, EncodingError> {
     let StorageOptions {
         min_block, max_block, ..
@@ -49,7 +50,10 @@ pub(crate) fn settings(
     } else {
         month_ms
     };
-    let mut settings = tsdb::db::Options::default();
+    let mut settings = tsdb::db::Options {
+        supervisor,
+        ..tsdb::db::Options::default()
+    };
     settings.head.progress = progress;
     settings.head.chunk_range_ms = min_block.as_millis() as i64;
     settings.head.series_max = options.storage.series_max;

@@ -28,6 +28,8 @@ pub enum Fault {
     Read(u64),
     /// Call number `.0` panics: stands for a fault in our own code at that place.
     Panic(u64),
+    /// The next call in the thread of this name panics.
+    PanicIn(&'static str),
     /// Like [`Fault::FreezeAtCall`], but if the call is a write, half of it is done.
     TornAtCall(u64),
 }
@@ -71,6 +73,12 @@ impl Faults {
             !self.list.contains(&Fault::Panic(calls)),
             "call {calls} was told to panic"
         );
+        let thread = std::thread::current();
+        let here = |fault: &Fault| matches!(fault, Fault::PanicIn(name) if thread.name() == Some(name));
+        if let Some(at) = self.list.iter().position(here) {
+            self.list.swap_remove(at);
+            panic!("thread {} was told to panic", thread.name().unwrap_or_default());
+        }
         if self.list.contains(&Fault::FreezeAtCall(calls)) {
             self.frozen = true;
         }

@@ -12,7 +12,7 @@ use super::blocks::{self, in_order_end_ms};
 use super::plan::plan;
 use super::retention::{Limits, expired};
 use super::telemetry::Durations;
-use super::{Shared, random_ulid};
+use super::{COMPACTION, Shared, random_ulid};
 use crate::block::{self, Block, BlockMeta, HINT_OUT_OF_ORDER};
 use crate::head::{HeadExport, LateCut, StaleSeries};
 use files::Result;
@@ -72,10 +72,12 @@ pub(super) enum Samples {
 impl Shared {
     /// One round. Fails at the first error; the next round takes up where this one left.
     pub(super) fn compact(&self) -> Result<()> {
-        let _guard = self.head().poison_on_panic("compaction");
         let mut pending = self.compacting.lock();
         self.counters.rounds.fetch_add(1, Ordering::Relaxed);
-        let result = self.round(&mut pending);
+        let result = self.survive(COMPACTION, || {
+            let _guard = self.head().poison_on_panic("compaction");
+            self.round(&mut pending)
+        });
         if !matches!(result, Err(StorageError::Closed)) {
             let failed = u64::from(result.is_err());
             self.counters.failed.fetch_add(failed, Ordering::Relaxed);
@@ -86,7 +88,11 @@ impl Shared {
 
     fn round(&self, pending: &mut Pending) -> Result<()> {
         self.remove_stray(pending)?;
-        let cut = self.head().heal().and_then(|_| self.cut_head(pending));
+        // What a panic has left half done is not built upon: such a head is left alone until the next start.
+        let cut = match self.head().poisoned() {
+            Some(_) => Ok(true),
+            None => self.head().heal().and_then(|_| self.cut_head(pending)),
+        };
         // A head that cannot be cut is no reason to let the disk run full.
         self.remove_expired(pending)?;
         if !cut? {

@@ -53,6 +53,12 @@ const LOCK: &str = "lock";
 /// Longest time after which a thread that waits for full chunks looks whether it is to end.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Names of the threads in the background, and what their panics are counted under.
+const WAL_SYNC: &str = "wal-sync";
+const CHUNK_WRITER: &str = "chunk-writer";
+const COMPACTION: &str = "compaction";
+const HEAD_SNAPSHOT: &str = "head-snapshot";
+
 /// A store in a folder. Stops its threads when closed or dropped.
 pub struct Db {
     shared: Arc<Shared>,
@@ -421,24 +427,22 @@ fn lock_dir(files: &dyn Files, dir: &Path) -> Result<FileLock> {
 }
 
 fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>> {
-    let spawn = |name: &str, work: fn(&Shared)| {
+    let spawn = |task: &'static str, work: fn(&Shared)| {
         let of_thread = Arc::clone(shared);
+        shared.options.supervisor.announce(task);
         std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                let _guard = of_thread.head().poison_on_panic("work in the background");
-                work(&of_thread);
-            })
+            .name(task.to_owned())
+            .spawn(move || of_thread.outlive(task, work))
             .map_err(|e| io_error("start a thread for", &shared.dir, e))
     };
     shared.head().set_chunk_writer(true);
     let mut threads = vec![
-        spawn("wal-sync", Shared::sync_loop)?,
-        spawn("chunk-writer", Shared::chunk_loop)?,
-        spawn("compaction", Shared::compaction_loop)?,
+        spawn(WAL_SYNC, Shared::sync_loop)?,
+        spawn(CHUNK_WRITER, Shared::chunk_loop)?,
+        spawn(COMPACTION, Shared::compaction_loop)?,
     ];
     if shared.options.head.snapshots {
-        threads.push(spawn("head-snapshot", Shared::snapshot_loop)?);
+        threads.push(spawn(HEAD_SNAPSHOT, Shared::snapshot_loop)?);
     }
     Ok(threads)
 }
@@ -464,8 +468,11 @@ impl Shared {
     fn head_snapshot(&self) {
         if self.options.head.snapshots {
             let started = Instant::now();
-            let written = self.head().write_snapshot().and_then(|stats| {
-                stats.ok_or_else(|| StorageError::Other("damaged head chunks are not healed yet".to_owned()))
+            // It reads the head and changes nothing of it, so that a panic costs this snapshot only.
+            let written = self.survive(HEAD_SNAPSHOT, || {
+                self.head()
+                    .write_snapshot()?
+                    .ok_or_else(|| StorageError::Other("damaged head chunks are not healed yet".to_owned()))
             });
             // Without one the next start takes longer, no more.
             self.setbacks
@@ -476,6 +483,21 @@ impl Shared {
                 self.observe(|d| d.head_snapshot.observe(started.elapsed().as_secs_f64()));
             }
         }
+    }
+
+    /// Does a loop of the background until it returns. A panic costs the round that it happens in, and a rest.
+    fn outlive(&self, task: &'static str, work: fn(&Shared)) {
+        while self.options.supervisor.catch(task, || work(self)).is_err() {
+            if self.stop.wait(setbacks::PAUSE_MIN, false) {
+                return;
+            }
+        }
+    }
+
+    /// Does one piece of background work; its panic is counted, and an error like others.
+    fn survive<T>(&self, task: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let done = self.options.supervisor.catch(task, work);
+        done.unwrap_or_else(|panicked| Err(StorageError::Other(panicked.to_string())))
     }
 
     fn snapshot_loop(&self) {
@@ -494,6 +516,7 @@ impl Shared {
     }
 
     fn chunk_loop(&self) {
+        let _guard = self.head().poison_on_panic("writing head chunks");
         while !self.stop.is_stopping() {
             self.head().write_chunks(CHUNK_PATIENCE);
             if self.head().is_damaged() {

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use metrics::Registry;
+use supervise::Supervisor;
+
 use crate::head::HeadOptions;
 
 /// How a store behaves.
@@ -39,6 +42,8 @@ pub struct Options {
     pub lock: bool,
     /// Whether background threads run. Without them [`super::Db::compact`] and [`super::Db::sync`] are the caller's.
     pub background: bool,
+    /// Counts the panics of background threads; by default where nobody looks.
+    pub supervisor: Supervisor,
 }
 
 impl Default for Options {
@@ -58,6 +63,7 @@ impl Default for Options {
             uploads_file: None,
             lock: true,
             background: true,
+            supervisor: Supervisor::new(&Registry::new()),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use ulid::Ulid;
 
 use super::blocks::{self, DamagedBlock, Found};
-use super::{Shared, uploads};
+use super::{COMPACTION, Shared, uploads};
 use crate::block::Block;
 use files::Result;
 
@@ -16,7 +16,7 @@ impl Shared {
     /// Makes the list of blocks what the folder holds.
     pub(super) fn reload_blocks(&self) -> Result<()> {
         self.counters.reloads.fetch_add(1, Ordering::Relaxed);
-        let result = self.reload();
+        let result = self.survive(COMPACTION, || self.reload());
         let failed = u64::from(result.is_err());
         self.counters.reloads_failed.fetch_add(failed, Ordering::Relaxed);
         self.setbacks

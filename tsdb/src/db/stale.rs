@@ -11,7 +11,7 @@ use std::time::Instant;
 use model::storage::{StorageError, TimeRange};
 
 use super::compaction::{Pending, range_end};
-use super::{Db, Shared};
+use super::{COMPACTION, Db, Shared};
 use crate::block::{BlockMeta, HINT_STALE_SERIES};
 use crate::head::{HeadExport, HeadSeries, StaleSeries};
 use files::Result;
@@ -40,9 +40,16 @@ impl Db {
 impl Shared {
     pub(super) fn compact_stale(&self) -> Result<u64> {
         let threshold = f64::from_bits(self.stale_threshold.load(Ordering::Relaxed));
-        if threshold <= 0.0 {
+        if threshold <= 0.0 || self.head().poisoned().is_some() {
             return Ok(0);
         }
+        self.survive(COMPACTION, || {
+            let _guard = self.head().poison_on_panic("moving stale series into blocks");
+            self.move_stale_from(threshold)
+        })
+    }
+
+    fn move_stale_from(&self, threshold: f64) -> Result<u64> {
         let mut pending = self.compacting.lock();
         self.remove_stray(&mut pending)?;
         if !self.settle(&mut pending)? || self.head_block_is_soon() {
