@@ -1,5 +1,6 @@
 //! What mechanisms that ask an HTTP API have in common: settings, the calls of one refresh, what is read of answers.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -233,6 +234,50 @@ impl Answer {
             .get(name)
             .and_then(|value| value.to_str().ok())
             .unwrap_or("")
+    }
+}
+
+/// What is left out of a refresh because its details could not be had: said once, until it is there again.
+pub(crate) struct Skipped {
+    mechanism: &'static str,
+    before: BTreeSet<String>,
+    now: BTreeSet<String>,
+}
+
+impl Skipped {
+    pub(crate) fn new(mechanism: &'static str) -> Self {
+        Skipped {
+            mechanism,
+            before: BTreeSet::new(),
+            now: BTreeSet::new(),
+        }
+    }
+
+    /// A refresh begins.
+    pub(crate) fn begin(&mut self) {
+        self.before = std::mem::take(&mut self.now);
+    }
+
+    /// Something is left out.
+    ///
+    /// # Errors
+    /// Where a limit of the whole refresh is reached: leaving out what comes after would take back good targets.
+    pub(crate) fn skip(
+        &mut self,
+        round: &Round<'_>,
+        name: &str,
+        error: DiscoveryError,
+    ) -> Result<(), DiscoveryError> {
+        if round.calls_left == 0 || round.bytes_left == 0 {
+            return Err(error);
+        }
+        if self.before.contains(name) {
+            tracing::debug!(discovery = self.mechanism, name, %error, "left out of the targets");
+        } else {
+            tracing::warn!(discovery = self.mechanism, name, %error, "left out of the targets");
+        }
+        self.now.insert(name.to_owned());
+        Ok(())
     }
 }
 

@@ -10,8 +10,8 @@ use crate::metrics::Metrics;
 use crate::prepare::{Context, PrepareError, Runner};
 use crate::static_groups::StaticConfig;
 use crate::{
-    consul, digitalocean, dns, docker, dockerswarm, eureka, file, hetzner, http, ionos, linode, marathon,
-    nomad, puppetdb, scaleway, stackit, triton, vultr,
+    consul, digitalocean, dns, docker, dockerswarm, eureka, file, hetzner, http, ionos, kuma, linode,
+    marathon, nomad, openstack, ovhcloud, puppetdb, scaleway, stackit, triton, uyuni, vultr,
 };
 
 /// A kind of discovery: one entry of its list in the configuration, and how it is run.
@@ -142,12 +142,18 @@ mechanisms! {
     Http(http::HttpConfig),
     /// `ionos_sd_configs`
     Ionos(ionos::IonosConfig),
+    /// `kuma_sd_configs`
+    Kuma(kuma::KumaConfig),
     /// `linode_sd_configs`
     Linode(linode::LinodeConfig),
     /// `marathon_sd_configs`
     Marathon(marathon::MarathonConfig),
     /// `nomad_sd_configs`
     Nomad(nomad::NomadConfig),
+    /// `openstack_sd_configs`
+    OpenStack(openstack::OpenStackConfig),
+    /// `ovhcloud_sd_configs`
+    OvhCloud(ovhcloud::OvhCloudConfig),
     /// `puppetdb_sd_configs`
     PuppetDb(puppetdb::PuppetDbConfig),
     /// `scaleway_sd_configs`
@@ -156,13 +162,15 @@ mechanisms! {
     Stackit(stackit::StackitConfig),
     /// `triton_sd_configs`
     Triton(triton::TritonConfig),
+    /// `uyuni_sd_configs`
+    Uyuni(uyuni::UyuniConfig),
     /// `vultr_sd_configs`
     Vultr(vultr::VultrConfig),
 }
 
 /// Mechanisms of the reference that are not built in yet. Naming one is an error: a job that silently finds nothing
 /// would be worse.
-const NOT_BUILT_IN: &[&str] = &[
+pub const NOT_BUILT_IN: &[&str] = &[
     "aws_sd_configs",
     "azure_sd_configs",
     "ec2_sd_configs",
@@ -170,17 +178,13 @@ const NOT_BUILT_IN: &[&str] = &[
     "elasticache_sd_configs",
     "gce_sd_configs",
     "kubernetes_sd_configs",
-    "kuma_sd_configs",
     "lightsail_sd_configs",
     "msk_sd_configs",
     "nerve_sd_configs",
     "oci_sd_configs",
-    "openstack_sd_configs",
     "outscale_sd_configs",
-    "ovhcloud_sd_configs",
     "rds_sd_configs",
     "serverset_sd_configs",
-    "uyuni_sd_configs",
 ];
 
 /// The mechanisms of one job, as its section of the configuration has them. Printed, they are the section's keys.

@@ -2,6 +2,7 @@
 
 mod dns_server;
 mod docker_socket;
+mod docs;
 mod jobs;
 mod replay;
 mod replay_server;

@@ -51,14 +51,18 @@ built_in! {
     replay_hetzner: "hetzner",
     replay_http: "http",
     replay_ionos: "ionos",
+    replay_kuma: "kuma",
     replay_linode: "linode",
     replay_marathon: "marathon",
     replay_nomad: "nomad",
+    replay_openstack: "openstack",
+    replay_ovhcloud: "ovhcloud",
     replay_puppetdb: "puppetdb",
     replay_scaleway: "scaleway",
     replay_stackit: "stackit",
     replay_static: "static",
     replay_triton: "triton",
+    replay_uyuni: "uyuni",
     replay_vultr: "vultr",
 }
 

@@ -64,17 +64,23 @@ impl ReplayServer {
             .with_single_cert(vec![made.cert.der().clone()], key)
             .expect("server");
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let state = Arc::new(State {
-            exchanges,
-            phase: watch::Sender::new(0),
-            asked: Mutex::default(),
-        });
         let plain = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let secure = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let (http, https) = (
             plain.local_addr().expect("address"),
             secure.local_addr().expect("address"),
         );
+        // Answers lead back to the server.
+        let text = Value::Array(exchanges)
+            .to_string()
+            .replace("@PORT@", &http.port().to_string())
+            .replace("@TLSPORT@", &https.port().to_string());
+        let exchanges: Vec<Value> = serde_json::from_str(&text).expect("exchanges");
+        let state = Arc::new(State {
+            exchanges,
+            phase: watch::Sender::new(0),
+            asked: Mutex::default(),
+        });
         let (for_plain, for_secure) = (state.clone(), state.clone());
         let tasks = vec![
             tokio::spawn(async move {

@@ -502,19 +502,14 @@ async fn the_newest_samples_are_federated() {
 
 /// Metrics of the reference that stand for nothing here: its language's runtime, its ways of sending and receiving, mechanisms
 /// and parts that are not there.
-const NOT_OURS: [&str; 26] = [
+const NOT_OURS: [&str; 21] = [
     "go_",
     "net_conntrack_",
     "prometheus_api_notification_",
     "prometheus_notifications_latency_",
     "prometheus_remote_",
     "prometheus_sd_azure_",
-    "prometheus_sd_consul_",
-    "prometheus_sd_dns_",
     "prometheus_sd_kubernetes_",
-    "prometheus_sd_kuma_",
-    "prometheus_sd_linode_",
-    "prometheus_sd_nomad_",
     "prometheus_target_scrape_pool_symboltable_items",
     "prometheus_treecache_",
     "prometheus_tsdb_compaction_populating_block",
