@@ -7,3 +7,5 @@ mod jobs;
 mod replay;
 mod replay_server;
 mod settings;
+mod zookeeper;
+mod zookeeper_server;
