@@ -109,6 +109,7 @@ mod file;
 mod hetzner;
 mod http;
 mod ionos;
+mod kubernetes;
 mod kuma;
 mod linode;
 mod manager;
@@ -130,7 +131,6 @@ mod target_list;
 mod triton;
 mod uyuni;
 mod vultr;
-mod zookeeper;
 
 use std::sync::Arc;
 
@@ -142,6 +142,7 @@ pub use docker::DockerConfig;
 pub use dockerswarm::{DockerSwarmConfig, SwarmRole};
 pub use file::{FileConfig, FileError, read_groups};
 pub use http::HttpConfig;
+pub use kubernetes::{AttachMetadata, KubernetesConfig, Namespaces, Role, Selector};
 pub use manager::{JobError, Manager, NOTIFY, Prepared, SCRAPE, Snapshot};
 pub use mechanism::{Discovery, KINDS, Kind, Mechanism, Mechanisms, NOT_BUILT_IN};
 pub use metrics::{Metrics, QUANTILES};

@@ -10,8 +10,8 @@ use crate::metrics::Metrics;
 use crate::prepare::{Context, PrepareError, Runner};
 use crate::static_groups::StaticConfig;
 use crate::{
-    consul, digitalocean, dns, docker, dockerswarm, eureka, file, hetzner, http, ionos, kuma, linode,
-    marathon, nomad, openstack, ovhcloud, puppetdb, scaleway, stackit, triton, uyuni, vultr, zookeeper,
+    consul, digitalocean, dns, docker, dockerswarm, eureka, file, hetzner, http, ionos, kubernetes, kuma,
+    linode, marathon, nomad, openstack, ovhcloud, puppetdb, scaleway, stackit, triton, uyuni, vultr,
 };
 
 /// A kind of discovery: one entry of its list in the configuration, and how it is run.
@@ -142,14 +142,14 @@ mechanisms! {
     Http(http::HttpConfig),
     /// `ionos_sd_configs`
     Ionos(ionos::IonosConfig),
+    /// `kubernetes_sd_configs`
+    Kubernetes(kubernetes::KubernetesConfig),
     /// `kuma_sd_configs`
     Kuma(kuma::KumaConfig),
     /// `linode_sd_configs`
     Linode(linode::LinodeConfig),
     /// `marathon_sd_configs`
     Marathon(marathon::MarathonConfig),
-    /// `nerve_sd_configs`
-    Nerve(zookeeper::NerveConfig),
     /// `nomad_sd_configs`
     Nomad(nomad::NomadConfig),
     /// `openstack_sd_configs`
@@ -160,8 +160,6 @@ mechanisms! {
     PuppetDb(puppetdb::PuppetDbConfig),
     /// `scaleway_sd_configs`
     Scaleway(scaleway::ScalewayConfig),
-    /// `serverset_sd_configs`
-    Serverset(zookeeper::ServersetConfig),
     /// `stackit_sd_configs`
     Stackit(stackit::StackitConfig),
     /// `triton_sd_configs`
@@ -181,12 +179,13 @@ pub const NOT_BUILT_IN: &[&str] = &[
     "ecs_sd_configs",
     "elasticache_sd_configs",
     "gce_sd_configs",
-    "kubernetes_sd_configs",
     "lightsail_sd_configs",
     "msk_sd_configs",
+    "nerve_sd_configs",
     "oci_sd_configs",
     "outscale_sd_configs",
     "rds_sd_configs",
+    "serverset_sd_configs",
 ];
 
 /// The mechanisms of one job, as its section of the configuration has them. Printed, they are the section's keys.

@@ -33,6 +33,8 @@ pub struct Context {
     pub dns_port: u16,
     /// Counters.
     pub metrics: Metrics,
+    /// Watches of Kubernetes that are shared.
+    pub(crate) kubernetes: crate::kubernetes::Hub,
 }
 
 impl Context {
@@ -44,6 +46,7 @@ impl Context {
             env: None,
             root: PathBuf::from("/"),
             dns_port: DNS_PORT,
+            kubernetes: crate::kubernetes::Hub::default(),
             metrics,
         }
     }

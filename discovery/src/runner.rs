@@ -109,7 +109,7 @@ async fn poll_for_ever(mut poll: Box<dyn Poll>, interval: Duration, updates: &Up
 }
 
 /// Some number between -1 and 1: hash maps are seeded with a different one each time.
-fn spread() -> f64 {
+pub(crate) fn spread() -> f64 {
     let some = RandomState::new().build_hasher().finish();
     some as f64 / u64::MAX as f64 * 2.0 - 1.0
 }

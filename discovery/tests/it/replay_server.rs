@@ -426,11 +426,12 @@ async fn kubernetes(
     let (items, version) = items_at(resource, phase);
     if !is_true("watch") {
         let size = resource["page_size"].as_u64().unwrap_or(u64::MAX) as usize;
-        let from: usize = param("continue").and_then(|at| at.parse().ok()).unwrap_or(0);
+        let from = param("continue").and_then(|at| at.strip_prefix("at-")?.parse().ok());
+        let from: usize = from.unwrap_or(0);
         let page: Vec<&Value> = items.iter().skip(from).take(size).collect();
         let mut metadata = json!({"resourceVersion": version});
         if from + page.len() < items.len() {
-            metadata["continue"] = (from + page.len()).to_string().into();
+            metadata["continue"] = format!("at-{}", from + page.len()).into();
         }
         let kind = format!("{}List", resource["kind"].as_str().unwrap_or(""));
         let list =

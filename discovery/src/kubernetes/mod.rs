@@ -1,0 +1,185 @@
+//! `kubernetes_sd_configs`: nodes, pods, services, endpoints and ingresses of a Kubernetes cluster.
+//!
+//! * `config` reads the settings, `selector` checks selectors, `access` finds the API server.
+//! * `api` asks it; `stream` and `list` read its answers, bounded and as they arrive; `objects` says what is kept of them.
+//! * `reflector` keeps a copy of all objects of a kind by list and watch, `hub` shares it between discoveries.
+//! * `unit` joins copies: it knows what a change touches; `labels` makes groups.
+
+mod access;
+mod api;
+mod config;
+mod hub;
+mod labels;
+mod list;
+mod objects;
+mod reflector;
+mod selector;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use metrics::{Counter, Family};
+use yaml::{Section, YamlError};
+
+use self::access::AccessError;
+use self::api::Scope;
+pub use self::config::{AttachMetadata, KubernetesConfig, Namespaces, Role, Selector};
+pub(crate) use self::hub::Hub;
+use self::hub::Source;
+use self::unit::{Joined, Primary, Unit};
+use crate::Updates;
+use crate::mechanism::Discovery;
+use crate::metrics::Metrics;
+use crate::prepare::{Context, PrepareError, Runner, Watch};
+
+impl Discovery for KubernetesConfig {
+    const KEY: &'static str = "kubernetes_sd_configs";
+    const NAME: &'static str = "kubernetes";
+    const HELP: &'static str = "nodes, pods, services, endpoints and ingresses of a Kubernetes cluster";
+
+    fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
+        KubernetesConfig::from_section(section)
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) {
+        self.resolve(folder);
+    }
+
+    // Compat: a kubeconfig file need not be there when a configuration is checked.
+    fn files(&self) -> Vec<&Path> {
+        self.http.files()
+    }
+
+    fn register(metrics: &Metrics) {
+        KubernetesMetrics::new(metrics);
+    }
+
+    fn prepare(&self, context: &Context) -> Result<Runner, PrepareError> {
+        let unavailable = |error: AccessError| PrepareError::Unavailable(Box::new(error));
+        let access = access::access(self, context).map_err(unavailable)?;
+        let client = match context.client(&access.http) {
+            // What the cluster or a kubeconfig file says is not a mistake in the settings.
+            Err(PrepareError::Settings(error)) if self.api_server.is_empty() => {
+                return Err(PrepareError::Unavailable(error.into()));
+            }
+            client => client?,
+        };
+        let mut namespaces = self.namespaces.names.clone();
+        if self.namespaces.own_namespace {
+            namespaces.push(access::own_namespace(context).map_err(unavailable)?);
+        }
+        // Nodes are in no namespace; where none is named, all count.
+        if namespaces.is_empty() || self.role == Role::Node {
+            namespaces = vec![String::new()];
+        }
+        namespaces.sort();
+        namespaces.dedup();
+        let metrics = KubernetesMetrics::new(&context.metrics);
+        let source = Source::new(&context.kubernetes, access, client, &metrics.failures, context);
+        let units = namespaces
+            .iter()
+            .map(|namespace| Arc::new(self.unit(namespace, &source, &metrics.events)))
+            .collect();
+        Ok(Runner::watch(KubernetesWatch { units }))
+    }
+}
+
+impl KubernetesConfig {
+    fn scope(&self, of: Role, namespace: &str) -> Scope {
+        let selector = self.selectors.iter().find(|selector| selector.role == of);
+        let text = |pick: fn(&Selector) -> &String| selector.map(pick).cloned().unwrap_or_default();
+        Scope {
+            namespace: namespace.to_owned(),
+            label_selector: text(|selector| &selector.label),
+            field_selector: text(|selector| &selector.field),
+        }
+    }
+
+    /// What the role needs in one namespace; all if that is empty.
+    fn unit(&self, namespace: &str, source: &Source<'_>, events: &Family<Counter>) -> Unit {
+        let role = self.role;
+        let scope = |of| self.scope(of, namespace);
+        let is_of_endpoints = matches!(role, Role::Endpoints | Role::EndpointSlice);
+        let has_pods = is_of_endpoints || role == Role::Pod;
+        let attach = if has_pods {
+            self.attach_metadata
+        } else {
+            // Compat: services and ingresses take their namespace's labels, nodes none.
+            AttachMetadata {
+                namespace: self.attach_metadata.namespace && role != Role::Node,
+                ..AttachMetadata::default()
+            }
+        };
+        // Not of one namespace only.
+        let everywhere = Scope::default();
+        let owners = Scope {
+            namespace: namespace.to_owned(),
+            ..Scope::default()
+        };
+        let joined = Joined {
+            attach,
+            nodes: (role == Role::Node || attach.node).then(|| source.get(&self.scope(Role::Node, ""))),
+            namespaces: attach.namespace.then(|| source.get(&everywhere)),
+            pods: has_pods.then(|| source.get(&scope(Role::Pod))),
+            services: (is_of_endpoints || role == Role::Service).then(|| source.get(&scope(Role::Service))),
+            replica_sets: attach.deployment.then(|| source.get(&owners)),
+            jobs: (attach.job || attach.cron_job).then(|| source.get(&owners)),
+        };
+        let primary = match role {
+            Role::Node => Primary::Node,
+            Role::Pod => Primary::Pod,
+            Role::Service => Primary::Service,
+            Role::Endpoints => Primary::Endpoints(source.get(&scope(role))),
+            Role::EndpointSlice => Primary::EndpointSlice(source.get(&scope(role))),
+            Role::Ingress => Primary::Ingress(source.get(&scope(role))),
+        };
+        Unit::new(role, joined, primary, events.clone())
+    }
+}
+
+struct KubernetesMetrics {
+    events: Family<Counter>,
+    failures: Counter,
+}
+
+impl KubernetesMetrics {
+    fn new(metrics: &Metrics) -> Self {
+        let registry = metrics.registry();
+        let metrics = KubernetesMetrics {
+            events: registry.counter_vec(
+                "prometheus_sd_kubernetes_events_total",
+                "The number of Kubernetes events handled.",
+                &["role", "event"],
+            ),
+            failures: registry.counter(
+                "prometheus_sd_kubernetes_failures_total",
+                "The number of failed WATCH/LIST requests.",
+            ),
+        };
+        for role in Role::ALL {
+            for event in ["add", "delete", "update"] {
+                metrics.events.with(&[role.name(), event]);
+            }
+        }
+        metrics
+    }
+}
+
+struct KubernetesWatch {
+    units: Vec<Arc<Unit>>,
+}
+
+impl Watch for KubernetesWatch {
+    fn run<'w>(&'w mut self, updates: &'w Updates) -> BoxFuture<'w, ()> {
+        let units = self.units.iter().map(|unit| unit.clone().run(updates));
+        let all: FuturesUnordered<_> = units.collect();
+        all.collect::<()>().boxed()
+    }
+}

@@ -1,0 +1,536 @@
+//! A copy of all objects of one kind, kept up to date by a watch. One for all discoveries that want the same.
+//!
+//! The state comes first, as the beginning of a watch (`sendInitialEvents`), or as a list where the server refuses that;
+//! changes follow. A watch that ends is asked for again from the last version seen; where that version is too old, the
+//! state is read anew. What fails is asked for again after a pause that grows, and what was known stays.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use httpclient::{HttpClientError, Response};
+use metrics::Counter;
+use parking_lot::Mutex;
+use supervise::Supervisor;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::api::{Api, Failure};
+use super::list::{ListReader, Piece};
+use super::objects::Object;
+use super::stream::{Event, Lines, Status, Unreadable, Versioned, read_event};
+use crate::runner::spread;
+
+/// Shortest pause after something has failed; it doubles each time, and up to as much again is added by chance.
+const PAUSE_MIN: Duration = Duration::from_millis(800);
+/// Where the doubling ends: with what chance adds, 30 s.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// After this long without a failure the next one is the first again.
+const PAUSE_FORGET: Duration = Duration::from_secs(120);
+/// Watches are asked for for this long, and up to twice as long by chance, so that they do not end in step.
+const WATCH_MIN: Duration = Duration::from_secs(300);
+/// How long a server may be late with ending a watch, before we do.
+const WATCH_GRACE: Duration = Duration::from_secs(30);
+/// Longest silence within the state that a watch begins with: some proxies let the request through and forget that it
+/// asked for the state.
+const INITIAL_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// A watch that ends sooner is not asked for again at once.
+const WATCH_SHORT: Duration = Duration::from_secs(1);
+/// Longest time for one page of a list.
+const LIST_TIMEOUT: Duration = Duration::from_secs(120);
+/// Objects of a page.
+const PAGE_ITEMS: &str = "500";
+/// What panics are counted under.
+const TASK: &str = "kubernetes watch";
+
+/// Somebody who is told of changes. What it is told it may only note: it is called while the copy is locked.
+pub(super) trait Listener<T>: Send + Sync {
+    /// An object has come (`old` is none), changed, or gone (`new` is none).
+    fn changed(&self, key: &Arc<str>, old: Option<&T>, new: Option<&T>);
+
+    /// The copy is complete for the first time, or getting it has failed for the first time.
+    fn settled(&self);
+}
+
+/// The copy. Dropping the last handle ends the watch.
+#[derive(Debug)]
+pub(super) struct Reflector<T: Object> {
+    shared: Arc<Shared<T>>,
+    stop: CancellationToken,
+    is_started: AtomicBool,
+    _ends: DropGuard,
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    api: Api,
+    failures: Counter,
+    supervisor: Supervisor,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    objects: HashMap<Arc<str>, Arc<T>>,
+    /// Last one seen; empty if none was or it is of no use any more.
+    version: Box<str>,
+    is_complete: bool,
+    has_failed: bool,
+    /// Whether the last attempt failed: only changes are said.
+    is_failing: bool,
+    listeners: Vec<Weak<dyn Listener<T>>>,
+}
+
+impl<T> std::fmt::Debug for State<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("objects", &self.objects.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Object> Reflector<T> {
+    pub(super) fn new(api: Api, failures: Counter, supervisor: Supervisor) -> Self {
+        let stop = CancellationToken::new();
+        Reflector {
+            shared: Arc::new(Shared {
+                api,
+                failures,
+                supervisor,
+                state: Mutex::new(State {
+                    objects: HashMap::new(),
+                    version: Box::default(),
+                    is_complete: false,
+                    has_failed: false,
+                    is_failing: false,
+                    listeners: Vec::new(),
+                }),
+            }),
+            _ends: stop.clone().drop_guard(),
+            stop,
+            is_started: AtomicBool::new(false),
+        }
+    }
+
+    /// Starts the watch unless it runs. Must be called inside a runtime.
+    pub(super) fn start(&self) {
+        if !self.is_started.swap(true, Ordering::Relaxed) {
+            let shared = self.shared.clone();
+            let run = move || run(shared.clone());
+            self.shared.supervisor.spawn(TASK, &self.stop, run);
+        }
+    }
+
+    /// Tells `listener` what is there already, and then of each change.
+    pub(super) fn subscribe(&self, listener: &Arc<impl Listener<T> + 'static>) {
+        let mut state = self.shared.state.lock();
+        for (key, object) in &state.objects {
+            listener.changed(key, None, Some(object));
+        }
+        listener.settled();
+        state.listeners.retain(|listener| listener.strong_count() > 0);
+        let weak: Weak<dyn Listener<T>> = Arc::<_>::downgrade(listener) as _;
+        state.listeners.push(weak);
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<Arc<T>> {
+        self.shared.state.lock().objects.get(key).cloned()
+    }
+
+    /// Whether all objects are known.
+    pub(super) fn is_complete(&self) -> bool {
+        self.shared.state.lock().is_complete
+    }
+
+    /// Whether all objects are known, or an attempt to get them has failed.
+    pub(super) fn is_settled(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.is_complete || state.has_failed
+    }
+}
+
+impl<T: Object> State<T> {
+    fn tell(&mut self, tell: impl Fn(&dyn Listener<T>)) {
+        self.listeners.retain(|listener| match listener.upgrade() {
+            Some(listener) => {
+                tell(&*listener);
+                true
+            }
+            None => false,
+        });
+    }
+
+    fn seen(&mut self, version: Box<str>) {
+        if !version.is_empty() {
+            self.version = version;
+        }
+    }
+
+    fn put(&mut self, key: &str, object: T) {
+        let object = Arc::new(object);
+        // The key that is there already goes on being the one.
+        let key = match self.objects.get_key_value(key) {
+            Some((key, _)) => key.clone(),
+            None => Arc::from(key),
+        };
+        let old = self.objects.insert(key.clone(), object.clone());
+        self.tell(|listener| listener.changed(&key, old.as_deref(), Some(&object)));
+    }
+
+    fn remove(&mut self, key: &str) {
+        if let Some((key, old)) = self.objects.remove_entry(key) {
+            self.tell(|listener| listener.changed(&key, Some(&old), None));
+        }
+    }
+
+    /// Compat: every object that was there before counts as changed, whether it is or not (case `pod-watch`).
+    fn replace(&mut self, all: HashMap<Arc<str>, Arc<T>>, version: Box<str>) {
+        self.version = version;
+        let before = std::mem::replace(&mut self.objects, all);
+        for (key, old) in &before {
+            if !self.objects.contains_key(key) {
+                self.tell(|listener| listener.changed(key, Some(old), None));
+            }
+        }
+        let now: Vec<_> = self
+            .objects
+            .iter()
+            .map(|(key, new)| (key.clone(), new.clone()))
+            .collect();
+        for (key, new) in now {
+            let old = before.get(&key);
+            self.tell(|listener| listener.changed(&key, old.map(|old| &**old), Some(&new)));
+        }
+        if !std::mem::replace(&mut self.is_complete, true) {
+            self.tell(|listener| listener.settled());
+        }
+    }
+}
+
+/// A state that is being read; what has not changed is the same allocation as before.
+struct Reading<'s, T> {
+    shared: &'s Shared<T>,
+    objects: HashMap<Arc<str>, Arc<T>>,
+}
+
+impl<T: Object> Reading<'_, T> {
+    fn put(&mut self, new: Versioned<T>) {
+        let known = {
+            let state = self.shared.state.lock();
+            let known = state.objects.get_key_value(&*new.key);
+            known.map(|(key, object)| (key.clone(), object.clone()))
+        };
+        let (key, object) = match known {
+            Some((key, object)) if *object == new.object => (key, object),
+            Some((key, _)) => (key, Arc::new(new.object)),
+            None => (Arc::from(new.key), Arc::new(new.object)),
+        };
+        self.objects.insert(key, object);
+    }
+}
+
+/// How a watch has ended.
+enum End {
+    /// In the middle or at its end: the next goes on from there.
+    Over,
+    Failed(Failure),
+}
+
+async fn run<T: Object>(shared: Arc<Shared<T>>) {
+    let mut pause = Pause::default();
+    loop {
+        match shared.synchronise().await {
+            Ok(stream) => {
+                shared.succeeded();
+                shared.follow(stream, &mut pause).await;
+                pause.wait(Duration::ZERO).await;
+            }
+            Err(failure) => {
+                shared.failed(&failure);
+                pause.wait(failure.wait()).await;
+            }
+        }
+    }
+}
+
+impl<T: Object> Shared<T> {
+    /// Reads the whole state; the stream goes on from there, where there is one.
+    async fn synchronise(&self) -> Result<Option<Stream>, Failure> {
+        let failure = match self.stream_state().await {
+            Ok(stream) => return Ok(Some(stream)),
+            Err(failure @ (Failure::NoAnswer(_) | Failure::Throttled { .. })) => return Err(failure),
+            Err(failure) => failure,
+        };
+        if matches!(failure, Failure::Expired(_)) {
+            self.state.lock().version = Box::default();
+            return self.stream_state().await.map(Some);
+        }
+        // A server that does not know the way, or may not go it.
+        tracing::debug!(url = %self.api.url(), error = %failure, "Kubernetes: the state comes as a list");
+        let last = self.state.lock().version.clone();
+        // Compat: the first one may be as old as it likes, a later one must be as new as something known: a server answers
+        // both from memory, and the latter not in pages (cases `pod-paged-list`, `error-watch-lost`).
+        let first_query = match &*last {
+            "" => [("limit", PAGE_ITEMS), ("resourceVersion", "0")].as_slice(),
+            version => &[("resourceVersion", version)],
+        };
+        match self.list(first_query).await {
+            Err(Failure::Expired(_)) => {
+                self.state.lock().version = Box::default();
+                self.list(&[("limit", PAGE_ITEMS)]).await?;
+            }
+            result => result?,
+        }
+        Ok(None)
+    }
+
+    /// Opens a watch that begins with the state, and reads that.
+    async fn stream_state(&self) -> Result<Stream, Failure> {
+        let mut stream = self.watch(true).await?;
+        let mut reading = Reading {
+            shared: self,
+            objects: HashMap::new(),
+        };
+        loop {
+            let line = tokio::time::timeout(INITIAL_SILENCE_MAX, stream.next(self)).await;
+            let line = line.unwrap_or_else(|_| Err(self.api.broken(HttpClientError::Timeout)))?;
+            let line = line.ok_or_else(|| {
+                self.api.told(&Status {
+                    message: "the watch ended within the state that it begins with".to_owned(),
+                    ..Status::default()
+                })
+            })?;
+            match read_event(&line).map_err(|error| self.api.unreadable(&error))? {
+                Event::Put(object) => reading.put(object),
+                Event::Gone(object) => {
+                    reading.objects.remove(&*object.key);
+                }
+                Event::Bookmark {
+                    version,
+                    is_complete: true,
+                } => {
+                    let objects = reading.objects;
+                    self.state.lock().replace(objects, version);
+                    return Ok(stream);
+                }
+                Event::Bookmark { .. } | Event::Unknown => {}
+                Event::Error(status) => return Err(self.api.told(&status)),
+            }
+        }
+    }
+
+    /// Reads the state as a list, page by page.
+    async fn list(&self, first_query: &[(&str, &str)]) -> Result<(), Failure> {
+        let mut reading = Reading {
+            shared: self,
+            objects: HashMap::new(),
+        };
+        let answer = self.api.ask(first_query, LIST_TIMEOUT).await?;
+        let mut page = self.read_page(answer, &mut reading).await?;
+        while !page.r#continue.is_empty() {
+            let query = [("limit", PAGE_ITEMS), ("continue", &*page.r#continue)];
+            let answer = self.api.ask(&query, LIST_TIMEOUT).await?;
+            page = self.read_page(answer, &mut reading).await?;
+        }
+        self.state.lock().replace(reading.objects, page.resource_version);
+        Ok(())
+    }
+
+    async fn read_page(&self, mut answer: Response, reading: &mut Reading<'_, T>) -> Result<Page, Failure> {
+        let mut reader = ListReader::default();
+        let mut page = Page::default();
+        while let Some(bytes) = answer.chunk().await.map_err(|error| self.api.broken(error))? {
+            let read = reader.push(&bytes, &mut |piece| {
+                match piece {
+                    Piece::Item(text) => reading.put(Versioned::new(serde_json::from_slice(&text)?)?),
+                    Piece::Metadata(text) => page = serde_json::from_slice(&text)?,
+                    Piece::TooLong => self.failed(&self.api.unreadable(&Unreadable::TooLong)),
+                }
+                Ok(())
+            });
+            read.map_err(|error| self.api.unreadable(&error))?;
+        }
+        if reader.is_complete() {
+            Ok(page)
+        } else {
+            Err(self.api.unreadable(&Unreadable::List("it ends in the middle")))
+        }
+    }
+
+    /// Opens a watch, from the last version seen.
+    async fn watch(&self, with_state: bool) -> Result<Stream, Failure> {
+        let version = self.state.lock().version.clone();
+        let seconds = WATCH_MIN.mul_f64(1.5 + spread() / 2.0).as_secs();
+        let (limit, in_words) = (seconds.to_string(), format!("{}m{}s", seconds / 60, seconds % 60));
+        let mut query = vec![
+            ("allowWatchBookmarks", "true"),
+            ("timeout", &*in_words),
+            ("timeoutSeconds", &*limit),
+            ("watch", "true"),
+        ];
+        if !version.is_empty() {
+            query.push(("resourceVersion", &version));
+        }
+        if with_state {
+            query.extend([
+                ("resourceVersionMatch", "NotOlderThan"),
+                ("sendInitialEvents", "true"),
+            ]);
+        }
+        let limit = Duration::from_secs(seconds) + WATCH_GRACE;
+        let answer = self.api.ask(&query, limit).await?;
+        Ok(Stream {
+            answer,
+            lines: Lines::default(),
+        })
+    }
+
+    /// Follows changes until the state must be read anew.
+    async fn follow(&self, mut first: Option<Stream>, pause: &mut Pause) {
+        loop {
+            let start = Instant::now();
+            let opened = match first.take() {
+                Some(stream) => Ok(stream),
+                None => self.watch(false).await,
+            };
+            let end = match opened {
+                Ok(stream) => {
+                    self.succeeded();
+                    self.consume(stream).await
+                }
+                Err(failure) => End::Failed(failure),
+            };
+            match end {
+                End::Over if start.elapsed() >= WATCH_SHORT => {}
+                End::Over => pause.wait(Duration::ZERO).await,
+                End::Failed(Failure::Expired(error)) => {
+                    tracing::debug!(url = %self.api.url(), %error, "Kubernetes: the watch is too old and begins anew");
+                    return;
+                }
+                // It may well be that nothing was missed.
+                End::Failed(failure @ (Failure::NoAnswer(_) | Failure::Throttled { .. })) => {
+                    self.failed(&failure);
+                    pause.wait(failure.wait()).await;
+                }
+                End::Failed(failure) => {
+                    self.failed(&failure);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn consume(&self, mut stream: Stream) -> End {
+        loop {
+            let line = match stream.next(self).await {
+                Ok(Some(line)) => line,
+                Ok(None) => return End::Over,
+                Err(Failure::Broken(error)) => {
+                    tracing::debug!(url = %self.api.url(), %error, "Kubernetes: the watch broke and is begun again");
+                    return End::Over;
+                }
+                Err(failure) => return End::Failed(failure),
+            };
+            let event = match read_event::<T>(&line) {
+                Ok(event) => event,
+                Err(error) => return End::Failed(self.api.unreadable(&error)),
+            };
+            let mut state = self.state.lock();
+            match event {
+                Event::Put(new) => {
+                    state.put(&new.key, new.object);
+                    state.seen(new.version);
+                }
+                Event::Gone(old) => {
+                    state.remove(&old.key);
+                    state.seen(old.version);
+                }
+                Event::Bookmark { version, .. } => state.seen(version),
+                Event::Error(status) => return End::Failed(self.api.told(&status)),
+                Event::Unknown => {}
+            }
+        }
+    }
+
+    fn failed(&self, failure: &Failure) {
+        // Compat: to be asked for fewer requests is no failure.
+        if !matches!(failure, Failure::Throttled { .. }) {
+            self.failures.inc();
+        }
+        let (url, error) = (self.api.url(), failure);
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.is_failing, true) {
+            tracing::debug!(discovery = "kubernetes", %url, %error, "Unable to list or watch");
+        } else {
+            tracing::error!(discovery = "kubernetes", %url, %error, "Unable to list or watch; what was found before stays");
+        }
+        if !std::mem::replace(&mut state.has_failed, true) {
+            state.tell(|listener| listener.settled());
+        }
+    }
+
+    fn succeeded(&self) {
+        if std::mem::replace(&mut self.state.lock().is_failing, false) {
+            tracing::info!(discovery = "kubernetes", url = %self.api.url(), "Listing and watching succeed again");
+        }
+    }
+}
+
+/// What a list says of itself.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Page {
+    resource_version: Box<str>,
+    r#continue: Box<str>,
+}
+
+/// A watch that is open.
+struct Stream {
+    answer: Response,
+    lines: Lines,
+}
+
+impl Stream {
+    /// The next line; one that is too long is said and passed over, so that one object costs itself and no other.
+    async fn next<T: Object>(&mut self, shared: &Shared<T>) -> Result<Option<Bytes>, Failure> {
+        loop {
+            match self.lines.next() {
+                Ok(Some(line)) => return Ok(Some(line)),
+                Ok(None) => {}
+                Err(error) => {
+                    shared.failed(&shared.api.unreadable(&error));
+                    continue;
+                }
+            }
+            match self
+                .answer
+                .chunk()
+                .await
+                .map_err(|error| shared.api.broken(error))?
+            {
+                Some(piece) => self.lines.push(&piece),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Pauses between attempts.
+#[derive(Debug, Default)]
+struct Pause {
+    next: Duration,
+    last: Option<Instant>,
+}
+
+impl Pause {
+    /// Waits, at least for `least`, and longer each time.
+    async fn wait(&mut self, least: Duration) {
+        let is_healthy = self.last.is_none_or(|last| last.elapsed() > PAUSE_FORGET);
+        let base = if is_healthy { PAUSE_MIN } else { self.next };
+        self.next = (base * 2).min(PAUSE_MAX);
+        let by_chance = base.mul_f64(1.5 + spread() / 2.0);
+        tokio::time::sleep(by_chance.max(least)).await;
+        self.last = Some(Instant::now());
+    }
+}
