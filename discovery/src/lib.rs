@@ -131,6 +131,7 @@ mod target_list;
 mod triton;
 mod uyuni;
 mod vultr;
+mod zookeeper;
 
 use std::sync::Arc;
 

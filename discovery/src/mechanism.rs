@@ -12,6 +12,7 @@ use crate::static_groups::StaticConfig;
 use crate::{
     consul, digitalocean, dns, docker, dockerswarm, eureka, file, hetzner, http, ionos, kubernetes, kuma,
     linode, marathon, nomad, openstack, ovhcloud, puppetdb, scaleway, stackit, triton, uyuni, vultr,
+    zookeeper,
 };
 
 /// A kind of discovery: one entry of its list in the configuration, and how it is run.
@@ -150,6 +151,8 @@ mechanisms! {
     Linode(linode::LinodeConfig),
     /// `marathon_sd_configs`
     Marathon(marathon::MarathonConfig),
+    /// `nerve_sd_configs`
+    Nerve(zookeeper::NerveConfig),
     /// `nomad_sd_configs`
     Nomad(nomad::NomadConfig),
     /// `openstack_sd_configs`
@@ -160,6 +163,8 @@ mechanisms! {
     PuppetDb(puppetdb::PuppetDbConfig),
     /// `scaleway_sd_configs`
     Scaleway(scaleway::ScalewayConfig),
+    /// `serverset_sd_configs`
+    Serverset(zookeeper::ServersetConfig),
     /// `stackit_sd_configs`
     Stackit(stackit::StackitConfig),
     /// `triton_sd_configs`
@@ -181,11 +186,9 @@ pub const NOT_BUILT_IN: &[&str] = &[
     "gce_sd_configs",
     "lightsail_sd_configs",
     "msk_sd_configs",
-    "nerve_sd_configs",
     "oci_sd_configs",
     "outscale_sd_configs",
     "rds_sd_configs",
-    "serverset_sd_configs",
 ];
 
 /// The mechanisms of one job, as its section of the configuration has them. Printed, they are the section's keys.

@@ -8,3 +8,5 @@ mod kubernetes;
 mod replay;
 mod replay_server;
 mod settings;
+mod zookeeper;
+mod zookeeper_server;

@@ -16,9 +16,12 @@ use tokio::time::timeout;
 
 use crate::dns_server::DnsServer;
 use crate::replay_server::{Asked, ReplayServer, VARIES, contains};
+use crate::zookeeper_server::ZooKeeperServer;
 
 /// Longest wait for targets to become those expected.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Where the recording has its ZooKeeper.
+const ZOOKEEPER: &str = "127.0.0.1:2181";
 /// The recording's refresh interval, and ours: half of the time is enough.
 const INTERVALS: (&str, &str) = ("refresh_interval: 2s", "refresh_interval: 1s");
 /// Two refresh intervals and what spreads them: how long "unchanged" has to hold.
@@ -55,11 +58,13 @@ built_in! {
     replay_kuma: "kuma",
     replay_linode: "linode",
     replay_marathon: "marathon",
+    replay_nerve: "nerve",
     replay_nomad: "nomad",
     replay_openstack: "openstack",
     replay_ovhcloud: "ovhcloud",
     replay_puppetdb: "puppetdb",
     replay_scaleway: "scaleway",
+    replay_serverset: "serverset",
     replay_stackit: "stackit",
     replay_static: "static",
     replay_triton: "triton",
@@ -158,7 +163,10 @@ async fn play(path: &Path) -> Result<(), String> {
     std::fs::create_dir_all(folder.path().join("etc")).expect("folder");
     std::fs::write(folder.path().join("etc/resolv.conf"), resolv_conf).expect("name servers");
     mount(folder.path(), &case, &server.ca_pem);
-    let text = fill(case["config"].as_str().expect("configuration")).replace(INTERVALS.0, INTERVALS.1);
+    let zookeeper = ZooKeeperServer::start(list("exchanges"), server.phase()).await;
+    let text = fill(case["config"].as_str().expect("configuration"))
+        .replace(INTERVALS.0, INTERVALS.1)
+        .replace(ZOOKEEPER, &zookeeper.address.to_string());
     let jobs = read_jobs(&text, folder.path())?;
     let mut manager = Manager::new(SCRAPE, context);
     let mut found = manager.subscribe();
@@ -201,7 +209,13 @@ async fn play(path: &Path) -> Result<(), String> {
         }
         compare_metrics(&registry, &event["metrics"], &what).await?;
     }
-    compare_requests(&server.asked(), &list("requests"), &fill)
+    compare_requests(&server.asked(), &list("requests"), &fill)?;
+    let requests = list("requests");
+    let known = |asked: &Value| requests.iter().any(|request| request["zookeeper"] == *asked);
+    match zookeeper.asked().iter().find(|asked| !known(asked)) {
+        Some(own) => Err(format!("a question of our own to ZooKeeper: {own}")),
+        None => Ok(()),
+    }
 }
 
 fn write_files(folder: &Path, files: &Value, fill: &impl Fn(&str) -> String) {

@@ -502,7 +502,7 @@ async fn the_newest_samples_are_federated() {
 
 /// Metrics of the reference that stand for nothing here: its language's runtime, its ways of sending and receiving, mechanisms
 /// and parts that are not there.
-const NOT_OURS: [&str; 21] = [
+const NOT_OURS: [&str; 20] = [
     "go_",
     "net_conntrack_",
     "prometheus_api_notification_",
@@ -511,7 +511,6 @@ const NOT_OURS: [&str; 21] = [
     "prometheus_sd_azure_",
     "prometheus_sd_kubernetes_",
     "prometheus_target_scrape_pool_symboltable_items",
-    "prometheus_treecache_",
     "prometheus_tsdb_compaction_populating_block",
     "prometheus_tsdb_compactions_skipped_total",
     "prometheus_tsdb_head_appenders_created_total",
