@@ -128,7 +128,9 @@ impl HttpClient {
             }
             extra.push((header.name.clone(), values));
         }
+        // Compat: as the reference's, who signs a request himself is not overruled.
         if let Some(credentials) = &self.shared.credentials
+            && !request.headers().contains_key(AUTHORIZATION)
             && let Some(value) = credentials.header().await?
         {
             extra.push((AUTHORIZATION, vec![secret_value(value, "Authorization")?]));

@@ -57,6 +57,17 @@ pub enum HttpClientError {
         /// What happened.
         detail: String,
     },
+    /// What fetched a token came to an untimely end.
+    #[error("fetching a token ended early: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+    /// A key that signs requests for tokens cannot be used.
+    #[error("oauth2: {what}: {source}")]
+    Key {
+        /// Which.
+        what: &'static str,
+        /// Why not.
+        source: crate::rsa::KeyError,
+    },
     /// Waiting for the token that another request had asked for ended in this.
     #[error(transparent)]
     SharedToken(Arc<HttpClientError>),

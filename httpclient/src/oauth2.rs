@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
-use parking_lot::Mutex;
 use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded;
@@ -17,6 +14,7 @@ use crate::config::OAuth2;
 use crate::connect::Surroundings;
 use crate::error::HttpClientError;
 use crate::files::Source;
+use crate::renew::{Age, Renewed};
 use crate::request::Request;
 use crate::transport::Transport;
 
@@ -29,27 +27,18 @@ const TOKEN_BODY_BYTES_MAX: usize = 1 << 20;
 /// Characters of an answer that an error quotes.
 const QUOTED_CHARS_MAX: usize = 200;
 
-type Fetching = Shared<BoxFuture<'static, Result<Token, Arc<HttpClientError>>>>;
-
 /// Fetches and keeps a token.
 #[derive(Debug)]
 pub(crate) struct TokenSource {
     endpoint: Arc<Endpoint>,
     secret: Source,
-    state: Mutex<State>,
+    /// By the secret that it was had with.
+    token: Renewed<String, Token, HttpClientError>,
 }
 
-/// The token, and the request for the next one, which all that need it wait for together.
-#[derive(Debug, Default)]
-struct State {
-    token: Option<Token>,
-    fetching: Option<(String, Fetching)>,
-}
-
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Token {
     header: String,
-    secret: String,
     expires: Option<Instant>,
 }
 
@@ -86,80 +75,44 @@ impl TokenSource {
                 oauth2: oauth2.clone(),
                 in_form: AtomicBool::new(false),
             }),
-            state: Mutex::default(),
+            token: Renewed::default(),
         })
     }
 
     /// The `Authorization` header.
     pub(crate) async fn header(&self) -> Result<String, HttpClientError> {
         let secret = self.secret.get().await?;
-        let fetching = {
-            let mut state = self.state.lock();
-            if let Some(token) = &state.token
-                && token.is_good(&secret)
-            {
-                return Ok(token.header.clone());
-            }
-            match &state.fetching {
-                Some((with, fetching)) if *with == secret => fetching.clone(),
-                _ => {
-                    let fetching = self.fetch(secret.clone());
-                    state.fetching = Some((secret.clone(), fetching.clone()));
-                    fetching
-                }
-            }
+        let fetch = || {
+            let (endpoint, secret) = (self.endpoint.clone(), secret.clone());
+            async move { endpoint.token(&secret).await }
         };
-        let result = fetching.clone().await;
-        let mut state = self.state.lock();
-        // Whoever comes first puts the result away; a failure is asked for again by the next request.
-        if state
-            .fetching
-            .as_ref()
-            .is_some_and(|(_, current)| current.ptr_eq(&fetching))
-        {
-            state.fetching = None;
-            state.token = result.as_ref().ok().cloned();
-        }
-        result
+        let token = self.token.get(&secret, Token::age, fetch).await;
+        token
             .map(|token| token.header)
             .map_err(HttpClientError::SharedToken)
-    }
-
-    /// Runs in a task of its own: a scrape that gives up must not take the token from the others.
-    fn fetch(&self, secret: String) -> Fetching {
-        let endpoint = self.endpoint.clone();
-        let url = endpoint.oauth2.token_url.clone();
-        let task = tokio::spawn(async move { endpoint.token(secret).await });
-        async move {
-            let ended = task.await.unwrap_or_else(|failed| {
-                Err(HttpClientError::Token {
-                    url,
-                    detail: failed.to_string(),
-                })
-            });
-            ended.map_err(Arc::new)
-        }
-        .boxed()
-        .shared()
     }
 }
 
 impl Token {
-    fn is_good(&self, secret: &str) -> bool {
-        self.secret == secret
-            && self
-                .expires
-                .is_none_or(|expires| Instant::now() + TOKEN_MARGIN < expires)
+    fn age(&self) -> Age {
+        let left = self
+            .expires
+            .map(|expires| expires.saturating_duration_since(Instant::now()));
+        match left {
+            Some(Duration::ZERO) => Age::Gone,
+            Some(left) if left <= TOKEN_MARGIN => Age::Waning,
+            _ => Age::Fresh,
+        }
     }
 }
 
 impl Endpoint {
-    async fn token(&self, secret: String) -> Result<Token, HttpClientError> {
+    async fn token(&self, secret: &str) -> Result<Token, HttpClientError> {
         // Compat: as Go's library, the header is tried first, the form if that is refused, and what worked is kept.
         let in_form = self.in_form.load(Ordering::Relaxed);
-        let first = match self.ask(&secret, in_form).await {
+        let first = match self.ask(secret, in_form).await {
             Err(_) if !in_form => {
-                let second = self.ask(&secret, true).await;
+                let second = self.ask(secret, true).await;
                 if second.is_ok() {
                     self.in_form.store(true, Ordering::Relaxed);
                 }
@@ -168,7 +121,7 @@ impl Endpoint {
             first => first,
         };
         let detail = match first {
-            Ok(answer) => match read_token(&answer, secret) {
+            Ok(answer) => match read_token(&answer) {
                 Ok(token) => return Ok(token),
                 Err(detail) => detail,
             },
@@ -257,7 +210,7 @@ struct TokenAnswer {
     expires_in: Option<serde_json::Value>,
 }
 
-fn read_token(answer: &Answer, secret: String) -> Result<Token, String> {
+fn read_token(answer: &Answer) -> Result<Token, String> {
     let answer: TokenAnswer = if answer.is_form {
         let mut read = TokenAnswer::default();
         for (name, value) in form_urlencoded::parse(&answer.body) {
@@ -289,7 +242,6 @@ fn read_token(answer: &Answer, secret: String) -> Result<Token, String> {
     };
     Ok(Token {
         header: format!("{scheme} {}", answer.access_token),
-        secret,
         expires: (seconds > 0.0).then(|| Instant::now() + Duration::from_secs_f64(seconds.min(1e9))),
     })
 }

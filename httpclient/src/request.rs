@@ -122,6 +122,11 @@ impl Request {
         self
     }
 
+    /// Whether it has a limit of its own.
+    pub fn has_timeout(&self) -> bool {
+        self.timeout.is_some()
+    }
+
     /// Says that doing twice what is asked does no harm although the method leaves it open, so that the request may be
     /// sent again when a connection that was used before ends without a word.
     #[must_use]
@@ -133,6 +138,29 @@ impl Request {
     /// Where it goes.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The headers, without those that the client adds.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// What is sent: for who signs it.
+    pub fn content(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The `Host` that the server is told.
+    ///
+    /// # Errors
+    /// When no request can be sent to the URL.
+    pub fn host(&self) -> Result<HeaderValue, HttpClientError> {
+        Ok(self.destination()?.authority.clone())
     }
 
     /// Compat: as Go's transport, by the method or by a key that names the deed.

@@ -16,6 +16,8 @@
 //! # use narthex_testkit as testkit;
 //! ```
 
+pub mod sigv4;
+
 use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::io::Write as _;
