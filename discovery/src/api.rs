@@ -1,13 +1,15 @@
 //! What mechanisms that ask an HTTP API have in common: settings, the calls of one refresh, what is read of answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use httpclient::{HttpClient, HttpClientConfig, Request};
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
@@ -18,6 +20,11 @@ use crate::prepare::{BODY_BYTES_MAX, Context, DiscoveryError, PrepareError, bad_
 
 /// Most calls of one refresh: a server whose pages never end must not be asked for ever.
 pub(crate) const CALLS_MAX: usize = 10_000;
+/// How often a call is tried whose failure passes, and the pause before the second time, doubled for the third.
+pub(crate) const ATTEMPTS: u32 = 3;
+pub(crate) const PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause that a server may ask for.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Longest wait for an answer where the refresh interval is 0.
 const TIMEOUT_OF_ZERO: Duration = Duration::from_secs(60);
 
@@ -128,41 +135,42 @@ impl Api {
     pub(crate) fn round(&self) -> Round<'_> {
         Round {
             api: self,
-            calls_left: CALLS_MAX,
-            bytes_left: BODY_BYTES_MAX,
+            calls_left: AtomicUsize::new(CALLS_MAX),
+            bytes_left: AtomicUsize::new(BODY_BYTES_MAX),
         }
     }
 }
 
-/// The calls of one refresh: together at most [`CALLS_MAX`], with answers of at most [`BODY_BYTES_MAX`].
+/// The calls of one refresh, which may go out at the same time: together at most [`CALLS_MAX`], with answers of at most
+/// [`BODY_BYTES_MAX`].
 pub(crate) struct Round<'a> {
     api: &'a Api,
-    calls_left: usize,
-    bytes_left: usize,
+    calls_left: AtomicUsize,
+    bytes_left: AtomicUsize,
 }
 
 /// An answer's body, and what else may matter of it.
 pub(crate) struct Answer {
     pub(crate) url: String,
     pub(crate) status: StatusCode,
-    headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
 impl Round<'_> {
     /// Sends a request and reads the answer, whatever its status.
-    pub(crate) async fn send_any(&mut self, request: Request) -> Result<Answer, DiscoveryError> {
+    pub(crate) async fn send_any(&self, request: Request) -> Result<Answer, DiscoveryError> {
         self.send_for(request, |_| true).await
     }
 
     /// Sends a request and reads the answer, which must be a good one (2xx).
-    pub(crate) async fn send(&mut self, request: Request) -> Result<Answer, DiscoveryError> {
+    pub(crate) async fn send(&self, request: Request) -> Result<Answer, DiscoveryError> {
         self.send_for(request, |status| status.is_success()).await
     }
 
     /// Sends a request and reads the answer, whose status must be a wanted one.
     pub(crate) async fn send_for(
-        &mut self,
+        &self,
         request: Request,
         is_wanted: impl Fn(StatusCode) -> bool,
     ) -> Result<Answer, DiscoveryError> {
@@ -174,28 +182,57 @@ impl Round<'_> {
         self.read(answer).await
     }
 
+    /// Sends a request that does no harm when it is sent again, and again where a failure passes; the last answer,
+    /// whatever its status.
+    pub(crate) async fn send_patiently(&self, request: &Request) -> Result<Answer, DiscoveryError> {
+        let mut pause = PAUSE;
+        for _ in 1..ATTEMPTS {
+            let answer = self.send_any(request.clone()).await?;
+            if !matches!(answer.status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504) {
+                return Ok(answer);
+            }
+            let wanted = answer.header("retry-after").parse().map(Duration::from_secs);
+            tokio::time::sleep(wanted.unwrap_or(pause).min(PAUSE_MAX)).await;
+            pause *= 2;
+        }
+        self.send_any(request.clone()).await
+    }
+
     /// What a GET of `url` gives.
-    pub(crate) async fn get_json<T: DeserializeOwned>(&mut self, url: Url) -> Result<T, DiscoveryError> {
+    pub(crate) async fn get_json<T: DeserializeOwned>(&self, url: Url) -> Result<T, DiscoveryError> {
         let request = Request::get(url).header("accept", "application/json");
         self.send(request).await?.json()
     }
 
-    fn spend_call(&mut self, url: &Url) -> Result<(), DiscoveryError> {
-        self.calls_left = self.calls_left.checked_sub(1).ok_or_else(|| {
-            DiscoveryError::content(url, format_args!("more than {CALLS_MAX} calls for one refresh"))
-        })?;
-        Ok(())
+    /// Whether a limit is reached.
+    fn is_spent(&self) -> bool {
+        [&self.calls_left, &self.bytes_left]
+            .iter()
+            .any(|left| left.load(Ordering::Relaxed) == 0)
     }
 
-    async fn read(&mut self, answer: httpclient::Response) -> Result<Answer, DiscoveryError> {
+    fn spend_call(&self, url: &Url) -> Result<(), DiscoveryError> {
+        let left = |left: usize| left.checked_sub(1);
+        let spent = self
+            .calls_left
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        spent.map(drop).map_err(|_| {
+            DiscoveryError::content(url, format_args!("more than {CALLS_MAX} calls for one refresh"))
+        })
+    }
+
+    async fn read(&self, answer: httpclient::Response) -> Result<Answer, DiscoveryError> {
         let (url, status) = (answer.url().to_string(), answer.status());
         let headers = answer.headers().clone();
-        let body = answer.bytes(self.bytes_left).await;
+        let body = answer.bytes(self.bytes_left.load(Ordering::Relaxed)).await;
         let body = body.map_err(|source| DiscoveryError::Http {
             url: url.clone(),
             source,
         })?;
-        self.bytes_left = self.bytes_left.saturating_sub(body.len());
+        let left = |left: usize| Some(left.saturating_sub(body.len()));
+        let _ = self
+            .bytes_left
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, left);
         Ok(Answer {
             url,
             status,
@@ -209,6 +246,25 @@ impl Answer {
     /// The error of an answer whose status is not a wanted one, with the beginning of what it says.
     pub(crate) fn refused(&self) -> DiscoveryError {
         DiscoveryError::status(&self.url, self.status, &self.body)
+    }
+
+    /// The beginning of what it says.
+    pub(crate) fn beginning(&self) -> String {
+        crate::prepare::beginning(&self.body)
+    }
+
+    /// The error of an answer that refuses a token, which is named: it may have come to its end.
+    pub(crate) fn refused_to(&self, bearer: &credentials::google::Bearer) -> DiscoveryError {
+        DiscoveryError::content(self.refused(), format_args!("asked with {bearer}"))
+    }
+
+    /// Itself, if its status is a good one (2xx).
+    pub(crate) fn good(self) -> Result<Self, DiscoveryError> {
+        if self.status.is_success() {
+            Ok(self)
+        } else {
+            Err(self.refused())
+        }
     }
 
     /// The body, read as JSON.
@@ -268,7 +324,7 @@ impl Skipped {
         name: &str,
         error: DiscoveryError,
     ) -> Result<(), DiscoveryError> {
-        if round.calls_left == 0 || round.bytes_left == 0 {
+        if round.is_spent() {
             return Err(error);
         }
         if self.before.contains(name) {
@@ -279,6 +335,43 @@ impl Skipped {
         self.now.insert(name.to_owned());
         Ok(())
     }
+}
+
+/// Tokens of the pages of a list. One that comes again leads round in a circle.
+#[derive(Debug, Default)]
+pub(crate) struct Pages(HashSet<String>);
+
+impl Pages {
+    /// The token of the page after this one; `None` where this is the last: it names none, or an empty one.
+    pub(crate) fn next(
+        &mut self,
+        list: impl ToString,
+        token: Option<&str>,
+    ) -> Result<Option<String>, DiscoveryError> {
+        let Some(token) = token.filter(|token| !token.is_empty()) else {
+            return Ok(None);
+        };
+        if !self.0.insert(token.to_owned()) {
+            return Err(DiscoveryError::content(list, "its pages lead round in a circle"));
+        }
+        Ok(Some(token.to_owned()))
+    }
+}
+
+/// Runs calls, some at a time: their results in order, or the first error.
+pub(crate) async fn some_at_a_time<T, F>(
+    many: usize,
+    calls: impl IntoIterator<Item = F>,
+) -> Result<Vec<T>, DiscoveryError>
+where
+    F: Future<Output = Result<T, DiscoveryError>>,
+{
+    // Collected first: to a stream that maps, a closure that borrows is not general enough.
+    let calls: Vec<F> = calls.into_iter().collect();
+    futures_util::stream::iter(calls)
+        .buffered(many)
+        .try_collect()
+        .await
 }
 
 /// Longest token in a file, in bytes.
@@ -376,6 +469,21 @@ mod tests {
     }
 
     #[test]
+    fn pages_that_lead_round_in_a_circle_are_noticed() {
+        let mut pages = Pages::default();
+        for (token, next) in [
+            (Some("a"), Some("a")),
+            (Some("b"), Some("b")),
+            (Some(""), None),
+            (None, None),
+        ] {
+            assert_eq!(pages.next("l", token).expect("new").as_deref(), next);
+        }
+        let error = pages.next("the list", Some("a")).expect_err("again").to_string();
+        assert_eq!(error, "the list: its pages lead round in a circle");
+    }
+
+    #[test]
     fn pages_without_an_end_stop_at_the_limit() {
         let registry = metrics::Registry::new();
         let context = Context::new("test", crate::Metrics::new(&registry));
@@ -384,7 +492,7 @@ mod tests {
             refresh_interval: yaml::Duration::from_ms(0),
         };
         let api = settings.client(&context).expect("client");
-        let mut round = api.round();
+        let round = api.round();
         let url = Url::parse("http://api.example/v1/servers").expect("URL");
         let allowed = (0..CALLS_MAX + 5)
             .take_while(|_| round.spend_call(&url).is_ok())

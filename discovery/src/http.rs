@@ -118,7 +118,7 @@ impl Poll for HttpPoll {
 
 impl HttpPoll {
     async fn ask(&self) -> Result<Vec<TargetGroup>, DiscoveryError> {
-        let mut round = self.api.round();
+        let round = self.api.round();
         let answer = round.send_for(self.request.clone(), |status| status == StatusCode::OK);
         let answer = answer.await?;
         let content_type = answer.header("content-type");

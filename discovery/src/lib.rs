@@ -99,6 +99,8 @@
 //! `BUILT_IN` of `tests/it/replay.rs`; `cargo test -p narthex-discovery replay_<name>` runs them alone.
 
 mod api;
+mod aws;
+mod azure;
 mod consul;
 mod digitalocean;
 mod dns;
@@ -106,6 +108,7 @@ mod docker;
 mod dockerswarm;
 mod eureka;
 mod file;
+mod gce;
 mod hetzner;
 mod http;
 mod ionos;

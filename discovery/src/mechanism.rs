@@ -10,9 +10,9 @@ use crate::metrics::Metrics;
 use crate::prepare::{Context, PrepareError, Runner};
 use crate::static_groups::StaticConfig;
 use crate::{
-    consul, digitalocean, dns, docker, dockerswarm, eureka, file, hetzner, http, ionos, kubernetes, kuma,
-    linode, marathon, nomad, openstack, ovhcloud, puppetdb, scaleway, stackit, triton, uyuni, vultr,
-    zookeeper,
+    aws, azure, consul, digitalocean, dns, docker, dockerswarm, eureka, file, gce, hetzner, http, ionos,
+    kubernetes, kuma, linode, marathon, nomad, openstack, ovhcloud, puppetdb, scaleway, stackit, triton,
+    uyuni, vultr, zookeeper,
 };
 
 /// A kind of discovery: one entry of its list in the configuration, and how it is run.
@@ -123,6 +123,10 @@ macro_rules! mechanisms {
 
 // Adding a kind is one line here (sorted by key) and one file; its key goes out of `NOT_BUILT_IN`.
 mechanisms! {
+    /// `aws_sd_configs`
+    Aws(aws::umbrella::AwsConfig),
+    /// `azure_sd_configs`
+    Azure(azure::AzureConfig),
     /// `consul_sd_configs`
     Consul(consul::ConsulConfig),
     /// `digitalocean_sd_configs`
@@ -133,10 +137,18 @@ mechanisms! {
     Docker(docker::DockerConfig),
     /// `dockerswarm_sd_configs`
     DockerSwarm(dockerswarm::DockerSwarmConfig),
+    /// `ec2_sd_configs`
+    Ec2(aws::ec2::Ec2Config),
+    /// `ecs_sd_configs`
+    Ecs(aws::ecs::EcsConfig),
+    /// `elasticache_sd_configs`
+    ElastiCache(aws::elasticache::ElastiCacheConfig),
     /// `eureka_sd_configs`
     Eureka(eureka::EurekaConfig),
     /// `file_sd_configs`
     File(file::FileConfig),
+    /// `gce_sd_configs`
+    Gce(gce::GceConfig),
     /// `hetzner_sd_configs`
     Hetzner(hetzner::HetznerConfig),
     /// `http_sd_configs`
@@ -147,10 +159,14 @@ mechanisms! {
     Kubernetes(kubernetes::KubernetesConfig),
     /// `kuma_sd_configs`
     Kuma(kuma::KumaConfig),
+    /// `lightsail_sd_configs`
+    Lightsail(aws::lightsail::LightsailConfig),
     /// `linode_sd_configs`
     Linode(linode::LinodeConfig),
     /// `marathon_sd_configs`
     Marathon(marathon::MarathonConfig),
+    /// `msk_sd_configs`
+    Msk(aws::msk::MskConfig),
     /// `nerve_sd_configs`
     Nerve(zookeeper::NerveConfig),
     /// `nomad_sd_configs`
@@ -161,6 +177,8 @@ mechanisms! {
     OvhCloud(ovhcloud::OvhCloudConfig),
     /// `puppetdb_sd_configs`
     PuppetDb(puppetdb::PuppetDbConfig),
+    /// `rds_sd_configs`
+    Rds(aws::rds::RdsConfig),
     /// `scaleway_sd_configs`
     Scaleway(scaleway::ScalewayConfig),
     /// `serverset_sd_configs`
@@ -177,19 +195,7 @@ mechanisms! {
 
 /// Mechanisms of the reference that are not built in yet. Naming one is an error: a job that silently finds nothing
 /// would be worse.
-pub const NOT_BUILT_IN: &[&str] = &[
-    "aws_sd_configs",
-    "azure_sd_configs",
-    "ec2_sd_configs",
-    "ecs_sd_configs",
-    "elasticache_sd_configs",
-    "gce_sd_configs",
-    "lightsail_sd_configs",
-    "msk_sd_configs",
-    "oci_sd_configs",
-    "outscale_sd_configs",
-    "rds_sd_configs",
-];
+pub const NOT_BUILT_IN: &[&str] = &["oci_sd_configs", "outscale_sd_configs"];
 
 /// The mechanisms of one job, as its section of the configuration has them. Printed, they are the section's keys.
 #[derive(Clone, Debug, Default, PartialEq)]

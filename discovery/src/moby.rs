@@ -139,7 +139,7 @@ impl Engine {
         if let Some(version) = &self.version {
             return Ok(version.clone());
         }
-        let mut round = self.api.round();
+        let round = self.api.round();
         let ping = Request::new(::http::Method::HEAD, self.url("_ping"));
         let mut answer = round.send_any(ping).await?;
         let is_good =

@@ -133,7 +133,7 @@ impl Poll for NomadPoll {
 
 impl NomadPoll {
     async fn ask(&self) -> Result<Vec<TargetGroup>, DiscoveryError> {
-        let mut round = self.api.round();
+        let round = self.api.round();
         let stubs: Vec<Stub> = round.send(self.request(&["v1", "services"])).await?.json_list()?;
         let mut targets = Vec::new();
         for service in stubs.into_iter().flat_map(|stub| stub.services) {

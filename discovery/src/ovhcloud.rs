@@ -156,7 +156,7 @@ struct Calls<'a> {
 
 impl<'a> Calls<'a> {
     async fn begin(
-        mut round: Round<'a>,
+        round: Round<'a>,
         endpoint: &'a str,
         config: &'a OvhCloudConfig,
     ) -> Result<Self, DiscoveryError> {

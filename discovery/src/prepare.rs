@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credentials::Machine;
 use futures_util::future::BoxFuture;
 use httpclient::{HttpClient, HttpClientConfig, HttpClientError, Request, Response, Surroundings};
 
@@ -60,6 +61,16 @@ impl Context {
         value.filter(|value| !value.is_empty())
     }
 
+    /// Where credentials are looked for: in the same surroundings.
+    pub fn machine(&self) -> Machine {
+        Machine {
+            surroundings: self.surroundings.clone(),
+            env: self.env.clone(),
+            root: self.root.clone(),
+            ..Machine::new(&self.user_agent)
+        }
+    }
+
     /// A file of the machine at an absolute path.
     pub fn machine_path(&self, absolute: &str) -> PathBuf {
         self.root.join(absolute.trim_start_matches('/'))
@@ -96,6 +107,8 @@ pub enum Runner {
         interval: Duration,
         /// What asks.
         poll: Box<dyn Poll>,
+        /// How it is counted.
+        counted: Counted,
     },
     /// It stays connected and hears of changes.
     Watch(Box<dyn Watch>),
@@ -107,13 +120,40 @@ impl Runner {
         Runner::Poll {
             interval: interval.as_std(),
             poll: Box::new(poll),
+            counted: Counted::default(),
         }
+    }
+
+    /// Counts refreshes under no job's name. Compat: the reference forgot it for ecs, elasticache, msk and rds
+    /// (conformance `discovery/ecs/tasks`: `config=""`).
+    #[must_use]
+    pub(crate) fn under_no_job(mut self) -> Self {
+        if let Runner::Poll { counted, .. } = &mut self {
+            counted.under_no_job = true;
+        }
+        self
+    }
+
+    /// Counts refreshes under another mechanism's name.
+    #[must_use]
+    pub(crate) fn counted_as(mut self, name: &'static str) -> Self {
+        if let Runner::Poll { counted, .. } = &mut self {
+            counted.mechanism = Some(name);
+        }
+        self
     }
 
     /// Watches.
     pub fn watch(watch: impl Watch + 'static) -> Self {
         Runner::Watch(Box::new(watch))
     }
+}
+
+/// Under which names refreshes are counted: those of the mechanism and the job, where nothing else is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    pub(crate) mechanism: Option<&'static str>,
+    pub(crate) under_no_job: bool,
 }
 
 /// A mechanism that asks for everything, again and again.
@@ -179,11 +219,7 @@ impl DiscoveryError {
         DiscoveryError::Status {
             url: url.to_owned(),
             status,
-            body: String::from_utf8_lossy(body)
-                .trim()
-                .chars()
-                .take(QUOTED_CHARS_MAX)
-                .collect(),
+            body: beginning(body),
         }
     }
 
@@ -194,6 +230,12 @@ impl DiscoveryError {
             detail: detail.to_string(),
         }
     }
+}
+
+/// As much of a foreign text as an error quotes.
+pub(crate) fn beginning(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    text.trim().chars().take(QUOTED_CHARS_MAX).collect()
 }
 
 /// Sends a request and reads the answer, which must be a good one (2xx), up to [`BODY_BYTES_MAX`].

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::TargetGroup;
 use crate::manager::Shared;
-use crate::prepare::{DiscoveryError, Poll, Runner, Watch};
+use crate::prepare::{Counted, DiscoveryError, Poll, Runner, Watch};
 
 /// What panics of mechanisms are counted under.
 pub(crate) const TASK: &str = "discovery";
@@ -75,21 +75,25 @@ pub(crate) async fn run(runner: Runner, updates: Updates, stop: CancellationToke
         () = stop.cancelled() => {}
         () = async {
             match runner {
-                Runner::Poll { interval, poll } => poll_for_ever(poll, interval.max(INTERVAL_MIN), &updates).await,
+                Runner::Poll { interval, poll, counted } => {
+                    poll_for_ever(poll, interval.max(INTERVAL_MIN), counted, &updates).await;
+                }
                 Runner::Watch(watch) => watch_for_ever(watch, &updates).await,
             }
         } => {}
     }
 }
 
-async fn poll_for_ever(mut poll: Box<dyn Poll>, interval: Duration, updates: &Updates) {
+async fn poll_for_ever(mut poll: Box<dyn Poll>, interval: Duration, counted: Counted, updates: &Updates) {
     let metrics = &updates.shared.metrics;
-    let failures = metrics.refresh_failures.with(&[updates.mechanism, &updates.job]);
+    let mechanism = counted.mechanism.unwrap_or(updates.mechanism);
+    let job = if counted.under_no_job { "" } else { &*updates.job };
+    let failures = metrics.refresh_failures.with(&[mechanism, job]);
     loop {
         let start = Instant::now();
         // What a panic left half done is replaced by the next round's whole picture.
         let result = metrics.supervisor.round(TASK, poll.refresh()).await;
-        metrics.refreshed(updates.mechanism, &updates.job, start.elapsed());
+        metrics.refreshed(mechanism, job, start.elapsed());
         match result {
             Ok(Ok(groups)) => {
                 updates.succeeded();

@@ -56,7 +56,7 @@ struct Vultr {
 impl Poll for Vultr {
     fn refresh(&mut self) -> BoxFuture<'_, Result<Vec<TargetGroup>, DiscoveryError>> {
         async {
-            let mut round = self.api.round();
+            let round = self.api.round();
             let mut targets = Vec::new();
             let mut cursor = String::new();
             loop {

@@ -44,25 +44,33 @@ macro_rules! built_in {
 
 // Switching a mechanism's replay on is one line here.
 built_in! {
+    replay_azure: "azure",
     replay_consul: "consul",
     replay_digitalocean: "digitalocean",
     replay_dns: "dns",
     replay_docker: "docker",
     replay_dockerswarm: "dockerswarm",
+    replay_ec2: "ec2",
+    replay_ecs: "ecs",
+    replay_elasticache: "elasticache",
     replay_eureka: "eureka",
     replay_file: "file",
+    replay_gce: "gce",
     replay_hetzner: "hetzner",
     replay_http: "http",
     replay_ionos: "ionos",
     replay_kubernetes: "kubernetes",
     replay_kuma: "kuma",
+    replay_lightsail: "lightsail",
     replay_linode: "linode",
     replay_marathon: "marathon",
     replay_nerve: "nerve",
+    replay_msk: "msk",
     replay_nomad: "nomad",
     replay_openstack: "openstack",
     replay_ovhcloud: "ovhcloud",
     replay_puppetdb: "puppetdb",
+    replay_rds: "rds",
     replay_scaleway: "scaleway",
     replay_serverset: "serverset",
     replay_stackit: "stackit",
@@ -75,8 +83,9 @@ built_in! {
 #[test]
 fn every_mechanism_that_is_built_in_is_played_back() {
     for kind in narthex_discovery::KINDS {
+        // The umbrella over AWS's kinds has its cases in their folders.
         assert!(
-            BUILT_IN.contains(&kind.name),
+            BUILT_IN.contains(&kind.name) || kind.name == "aws",
             "no replay of {}: add a line to `built_in!`",
             kind.name
         );
@@ -178,6 +187,16 @@ async fn play(path: &Path) -> Result<(), String> {
         targets.iter().map(|target| read_target(target, &fill)).collect()
     };
     let mut expected = read_all(&recorded);
+    if case["crashed"].is_array() && expected.is_empty() {
+        // The reference ended, so nobody knows what it would have found; we go on and find something.
+        let any = found.wait_for(|snapshot| !targets(snapshot).is_empty());
+        let any = timeout(PATIENCE, any).await.is_ok();
+        return if any {
+            Ok(())
+        } else {
+            Err("nothing is found".to_owned())
+        };
+    }
     wait_for(&mut found, &expected, "at the start").await?;
     compare_metrics(&registry, &case["metrics"], "at the start").await?;
     for event in list("events") {
@@ -210,12 +229,39 @@ async fn play(path: &Path) -> Result<(), String> {
         compare_metrics(&registry, &event["metrics"], &what).await?;
     }
     compare_requests(&server.asked(), &list("requests"), &fill)?;
+    check_signatures(&server.asked(), &case)?;
     let requests = list("requests");
     let known = |asked: &Value| requests.iter().any(|request| request["zookeeper"] == *asked);
     match zookeeper.asked().iter().find(|asked| !known(asked)) {
         Some(own) => Err(format!("a question of our own to ZooKeeper: {own}")),
         None => Ok(()),
     }
+}
+
+/// Whatever is signed as AWS wants it is signed with a key that the case gives: in its configuration, environment, or an
+/// answer.
+fn check_signatures(asked: &[Asked], case: &Value) -> Result<(), String> {
+    let secret =
+        regex::Regex::new(r#"(?i)secret_?(?:access_?)?key[":\\>=\s]+([A-Za-z0-9]+)"#).expect("pattern");
+    let text = case.to_string();
+    for asked in asked {
+        let authorization = asked.header("authorization").unwrap_or("");
+        if !authorization.starts_with("AWS4-HMAC-SHA256 ") {
+            continue;
+        }
+        let request = testkit::sigv4::Signed {
+            method: &asked.method,
+            target: &asked.target,
+            headers: &asked.headers,
+            body: asked.body.as_bytes(),
+        };
+        let mut secrets = secret.captures_iter(&text).map(|found| found[1].to_owned());
+        if !secrets.any(|secret| testkit::sigv4::check(request, &secret).is_ok()) {
+            let of_first = testkit::sigv4::check(request, "");
+            return Err(format!("signed with no key of the case: {asked:?}: {of_first:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn write_files(folder: &Path, files: &Value, fill: &impl Fn(&str) -> String) {

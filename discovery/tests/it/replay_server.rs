@@ -21,6 +21,8 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) method: String,
+    /// Path and query, as in the first line.
+    pub(crate) target: String,
     pub(crate) host: String,
     pub(crate) path: String,
     pub(crate) query: Vec<(String, String)>,
@@ -156,6 +158,7 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Asked> {
     let mut asked = Asked {
         method,
         path: path.to_owned(),
+        target: target.to_owned(),
         query: url::form_urlencoded::parse(query.as_bytes())
             .into_owned()
             .collect(),

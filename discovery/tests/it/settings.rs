@@ -60,7 +60,7 @@ fn a_bad_target_among_four_is_named_at_its_place() {
 
 #[test]
 fn kinds_that_are_not_built_in_are_named_with_those_that_are() {
-    let error = read("scrape_configs: [{job_name: a, azure_sd_configs: [{}]}]").expect_err("not built in");
+    let error = read("scrape_configs: [{job_name: a, oci_sd_configs: [{}]}]").expect_err("not built in");
     for kind in KINDS {
         assert!(error.to_string().contains(kind.key), "{}: {error}", kind.key);
     }

@@ -508,7 +508,6 @@ const NOT_OURS: [&str; 20] = [
     "prometheus_api_notification_",
     "prometheus_notifications_latency_",
     "prometheus_remote_",
-    "prometheus_sd_azure_",
     "prometheus_sd_kubernetes_",
     "prometheus_target_scrape_pool_symboltable_items",
     "prometheus_tsdb_compaction_populating_block",
