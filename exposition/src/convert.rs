@@ -204,7 +204,7 @@ impl<'a> ConvertingParser<'a> {
             exemplars: Vec::new(),
         });
         collected.timestamp_ms = series.timestamp_ms;
-        // Compat: exemplars of native histograms count only with a timestamp.
+        // Compat: exemplars of native histograms count only with a timestamp (reports/nhcb-exemplar-without-time).
         collected.exemplars.extend(series.exemplar);
         match part {
             Part::Bucket(bound) => collected.parts.set_bucket(bound, series.value),

@@ -1,6 +1,6 @@
 //! Start timestamps in OpenMetrics: found in the `_created` sample that follows somewhere in the family.
 //!
-//! Compat: which samples get one is defined by the reference's search. It runs ahead from a sample to the next
+//! Compat: which samples get one is defined by the reference's search (`openmetrics_parser_cases`, `own_bodies`). It runs ahead from a sample to the next
 //! `_created` line before any metadata; that line counts if it has the sample's labels (without `le` or `quantile`)
 //! and its family's name. What was found last also serves later samples with the same labels.
 

@@ -119,7 +119,7 @@ impl ExemplarText<'_> {
         }
         let mut texts = Vec::with_capacity(pairs.0.len());
         for (name, value) in pairs.0 {
-            // Compat: the reference does not resolve escapes in an exemplar's labels.
+            // Compat: the reference does not resolve escapes in an exemplar's labels (`exemplars.om.txt` of our own bodies).
             texts.push((label_text(name)?, label_text(value)?));
         }
         Ok(Labels::from_pairs(texts))

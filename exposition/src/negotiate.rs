@@ -146,7 +146,7 @@ pub enum ContentTypeError {
     #[error("non-compliant scrape target sending blank Content-Type{instead}", instead = instead(.0))]
     Blank(Option<ScrapeProtocol>),
     /// A malformed Content-Type.
-    // Compat: two lines (exposition/src/negotiate.rs, malformed_content_types).
+    // Compat: two lines (`malformed_content_types`).
     #[error("{}\n{why}", malformed(header, fallback))]
     Malformed {
         /// The header.

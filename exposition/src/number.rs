@@ -105,15 +105,16 @@ pub(crate) fn read_float(bytes: &[u8]) -> Result<f64, Expected> {
 
 /// A bound that can be brought into its usual form.
 ///
-/// Compat: the reference reads bounds with all of Go's syntax, so that hexadecimal floats and digit separators count
-/// there. No exporter writes them, and they are left as they are here.
+/// The reference reads bounds with all of Go's syntax, so that hexadecimal floats and digit separators count there. No
+/// exporter writes them, and they are left as they are here (`blanks.prom.txt` of our own bodies).
 pub(crate) fn read_bound(bytes: &[u8]) -> Option<f64> {
     read_float(bytes).ok()
 }
 
 /// Seconds to milliseconds, cut towards zero.
 ///
-/// Compat: what does not fit becomes the smallest integer, as Go's conversion does on the usual processors.
+/// Compat: what does not fit becomes the smallest integer, as Go's conversion does on the usual processors
+/// (`times_that_do_not_fit_become_the_smallest`).
 pub(crate) fn seconds_to_ms(seconds: f64) -> i64 {
     let ms = seconds * 1000.0;
     if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&ms) {

@@ -11,7 +11,8 @@ use crate::text::metadata_name;
 
 /// Reads an OpenMetrics body entry by entry.
 ///
-/// Compat: like the reference's, this parser looks at lines and not at families. It takes families that interleave,
+/// Compat: like the reference's, this parser looks at lines and not at families
+/// (`lines_of_open_metrics_are_read_one_by_one`). It takes families that interleave,
 /// samples whose suffix does not fit their type, and counters below zero.
 #[derive(Clone, Debug)]
 pub struct OpenMetricsParser<'a> {

@@ -9,7 +9,8 @@ use crate::error::{Expected, Fault};
 pub(crate) enum Grammar {
     /// Of a series in the Prometheus text format.
     ///
-    /// Compat: blanks between tokens, missing commas and raw line ends in values are fine here, as in the reference.
+    /// Compat: blanks between tokens, missing commas and raw line ends in values are fine here, as in the reference
+    /// (`blanks.prom.txt` of our own bodies).
     Text,
     /// Of a series in OpenMetrics.
     OpenMetrics,
@@ -182,7 +183,8 @@ pub(crate) fn series<'a>(
     let name_end = metric_name(body, start);
     let mut names = CountNames { names: 0, sink };
     if name_end > start {
-        // Compat: blanks before the metric name become part of it, as in the reference.
+        // Compat: blanks before the metric name become part of it, as in the reference
+        // (`blanks_before_a_name_are_part_of_it`).
         names.metric_name(&body[at..name_end]);
     }
     let brace = if text {

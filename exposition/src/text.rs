@@ -45,7 +45,7 @@ impl<'a> TextParser<'a> {
         let start = loop {
             let first = scan::skip_blanks(self.body, self.at);
             match self.body.get(first) {
-                // Compat: a NUL at the start of a line ends the body, as the reference's lexer has it.
+                // Compat: a NUL at the start of a line ends the body (`a_nul_ends_a_body_in_text`).
                 None | Some(0) => return Ok(None),
                 Some(b'\n') => self.at = first + 1,
                 Some(b'#') => return self.comment(first).map_err(|f| f.in_text(self.body, self.at)),
@@ -136,7 +136,7 @@ impl<'a> TextParser<'a> {
         }
         let end = memchr::memchr(b'\n', &body[first..]).map_or(body.len(), |n| first + n);
         let comment = &body[first..end];
-        // Compat: a NUL in a comment without a blank after its `#` ends the body.
+        // Compat: a NUL in a comment without a blank after its `#` ends the body (`a_nul_ends_a_body_in_text`).
         if word == first + 1 && memchr::memchr(0, comment).is_some() {
             return Ok(None);
         }
@@ -149,7 +149,8 @@ impl<'a> TextParser<'a> {
         let body = self.body;
         let (name, name_end) = metadata_name(body, at)?;
         let end = memchr::memchr(b'\n', &body[name_end..]).map_or(body.len(), |n| name_end + n);
-        // Compat: the byte after the name is dropped whatever it is, and a text of blanks alone is empty.
+        // Compat: the byte after the name is dropped whatever it is, and a text of blanks alone is empty
+        // (`the_byte_behind_a_metadata_name_is_dropped`).
         let text = match &body[name_end..end] {
             [0, ..] => return Err(Fault::new(name_end, Expected::LineEnd)),
             blank if blank.iter().all(|b| b" \t\0".contains(b)) => &[],

@@ -50,6 +50,7 @@ pub use config::{
 };
 pub use connect::{Resolve, Resolving, Surroundings, SystemResolver};
 pub use error::HttpClientError;
+pub use http::StatusCode;
 pub use request::{Request, Response};
 pub use transport::REDIRECTS_MAX;
 

@@ -17,7 +17,8 @@ const UNITS: [(&str, u64); 7] = [
     ("ms", 1),
 ];
 
-/// Longest duration in milliseconds. Compat: the reference counts nanoseconds in 64 bits, which ends after 292 years.
+/// Longest duration in milliseconds. Compat: the reference counts nanoseconds in 64 bits, which ends after 292 years
+/// (`refuses_what_the_reference_refuses`).
 pub const DURATION_MS_MAX: i64 = i64::MAX / 1_000_000;
 
 /// Why a text is not a duration. Positions are byte offsets into the text.

@@ -8,7 +8,7 @@ use model::labels::Labels;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::queue::Deliver;
+use crate::queue::{Deliver, DeliveryError};
 
 /// One Alertmanager.
 pub(crate) struct Alertmanager {
@@ -18,7 +18,7 @@ pub(crate) struct Alertmanager {
 }
 
 impl Deliver for Alertmanager {
-    async fn deliver(&self, alerts: Vec<Alert>) -> Result<(), String> {
+    async fn deliver(&self, alerts: Vec<Alert>) -> Result<(), DeliveryError> {
         let body: Vec<Value> = alerts.iter().map(to_json).collect();
         post(&self.client, &self.url, self.timeout, &Value::Array(body)).await
     }
@@ -30,18 +30,18 @@ pub(crate) async fn post(
     url: &Url,
     timeout: Duration,
     body: &Value,
-) -> Result<(), String> {
+) -> Result<(), DeliveryError> {
     // Repeating does no harm: the receiver knows an alert by its labels, so that saying it twice is saying it once.
     let request = Request::post(url.clone(), "application/json", body.to_string())
         .timeout(timeout)
         .repeatable();
-    let answer = client.send(&request).await.map_err(|error| error.to_string())?;
+    let answer = client.send(&request).await?;
     let status = answer.status();
     answer.discard().await;
     if status.is_success() {
         Ok(())
     } else {
-        Err(format!("bad response status {status}"))
+        Err(DeliveryError::Refused(status))
     }
 }
 

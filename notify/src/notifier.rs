@@ -423,7 +423,7 @@ mod tests {
     struct Nowhere;
 
     impl Deliver for Nowhere {
-        async fn deliver(&self, _: Vec<Alert>) -> Result<(), String> {
+        async fn deliver(&self, _: Vec<Alert>) -> Result<(), crate::queue::DeliveryError> {
             Ok(())
         }
     }

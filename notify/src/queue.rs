@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use httpclient::{HttpClientError, StatusCode};
 use model::alert::Alert;
 use parking_lot::Mutex;
-use supervise::Supervisor;
+use supervise::{Panicked, Supervisor};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -30,10 +31,25 @@ pub struct QueueStats {
     pub waiting: AtomicU64,
 }
 
+/// Why a batch was not delivered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum DeliveryError {
+    /// The request failed before there was an answer.
+    #[error(transparent)]
+    Request(#[from] HttpClientError),
+    /// The receiver did not take it.
+    #[error("bad response status {0}")]
+    Refused(StatusCode),
+    /// A mistake of ours on the way.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+}
+
 /// Delivers batches to one place.
 pub(crate) trait Deliver: Send + Sync + 'static {
-    /// Sends one batch; the text of the error is logged.
-    fn deliver(&self, alerts: Vec<Alert>) -> impl Future<Output = Result<(), String>> + Send;
+    /// Sends one batch; the error is logged.
+    fn deliver(&self, alerts: Vec<Alert>) -> impl Future<Output = Result<(), DeliveryError>> + Send;
 }
 
 /// A destination and its queue. [`Queue::stop`] ends the task.
@@ -152,7 +168,7 @@ async fn run(shared: Arc<Shared>, supervisor: Supervisor, destination: impl Deli
         let (count, begin) = (batch.len() as u64, Instant::now());
         // A panic costs the batch: whatever waits behind it has nothing to do with it.
         let delivered = supervisor.round("notification", destination.deliver(batch)).await;
-        let delivered = delivered.unwrap_or_else(|panicked| Err(panicked.to_string()));
+        let delivered = delivered.unwrap_or_else(|panicked| Err(panicked.into()));
         match delivered {
             Ok(()) => {
                 shared.stats.sent.fetch_add(count, Ordering::Relaxed);
@@ -186,7 +202,7 @@ mod tests {
     }
 
     impl Deliver for Panicking {
-        async fn deliver(&self, alerts: Vec<Alert>) -> Result<(), String> {
+        async fn deliver(&self, alerts: Vec<Alert>) -> Result<(), DeliveryError> {
             assert_ne!(self.first.fetch_add(1, Ordering::SeqCst), 0, "as prepared");
             for alert in alerts {
                 // The test may have seen enough.

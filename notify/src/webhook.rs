@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::alertmanager::{pairs, post, time_text};
-use crate::queue::Deliver;
+use crate::queue::{Deliver, DeliveryError};
 
 /// Most alerts whose last message is remembered. Beyond it the oldest are forgotten, and told again when their rule sends
 /// them the next time.
@@ -95,7 +95,7 @@ impl LogEntry {
 }
 
 impl Deliver for Webhook {
-    async fn deliver(&self, alerts: Vec<Alert>) -> Result<(), String> {
+    async fn deliver(&self, alerts: Vec<Alert>) -> Result<(), DeliveryError> {
         let now_ms = self.clock.now_ms();
         let changed = self.changed(alerts, now_ms);
         if changed.is_empty() {

@@ -403,9 +403,12 @@ impl Group {
         at_ns: i64,
         environment: &Environment,
     ) -> Result<Vec<Sample>, EvalError> {
-        let result = environment
-            .source
-            .query(&running.rule.expr, self.query_ms(at_ns), self.spec.asker())?;
+        let result = environment.source.query(
+            &running.rule.expr,
+            &running.rule.query,
+            self.query_ms(at_ns),
+            self.spec.asker(),
+        )?;
         match &running.rule.action {
             Action::Record => running.rule.record(result, self.spec.limit),
             Action::Alert(action) => self.alert(running, action, result, at_ns, environment),

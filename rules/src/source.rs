@@ -21,11 +21,12 @@ pub struct Asker<'a> {
 
 /// Evaluates expressions. Called from blocking threads.
 pub trait QuerySource: Send + Sync {
-    /// The vector that a rule's expression gives at `at_ms`; a scalar counts as one element without labels.
+    /// The vector that a rule's expression gives at `at_ms`; a scalar counts as one element without labels. `text` is the
+    /// expression as logs show it: printing it at each evaluation may take longer than evaluating it.
     ///
     /// # Errors
     /// When the query fails, or gives neither a vector nor a scalar.
-    fn query(&self, expr: &Expr, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError>;
+    fn query(&self, expr: &Expr, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError>;
 
     /// The same for the text of a query, as templates have it.
     ///
@@ -54,7 +55,7 @@ impl EngineSource {
 }
 
 impl QuerySource for EngineSource {
-    fn query(&self, expr: &Expr, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
+    fn query(&self, expr: &Expr, _: &str, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
         let time = EvalTime::Instant { at_ms };
         to_vector(
             self.engine

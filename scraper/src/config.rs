@@ -286,9 +286,8 @@ impl ScrapeConfig {
             read_protocols(&mut section, &format!("scrape config with job name {job_name:?}"))?
                 .or_else(|| defaults.scrape_protocols.clone())
                 .unwrap_or_else(|| default_protocols(scrape_native_histograms));
-        let limit = |section: &mut Section<'_>, key, default: u64| -> Result<u64, YamlError> {
-            Ok(section.get(key)?.filter(|limit| *limit != 0).unwrap_or(default))
-        };
+        let limits = Limits::read(&mut section, defaults)?;
+        let [relabel_configs, metric_relabel_configs] = read_relabelling(&mut section, scheme)?;
         let config = ScrapeConfig {
             honor_labels: section.get_or("honor_labels", false)?,
             honor_timestamps: section.get_or("honor_timestamps", true)?,
@@ -316,31 +315,16 @@ impl ScrapeConfig {
             metrics_path: section.get_or("metrics_path", "/metrics".to_owned())?,
             scheme: section.get_or("scheme", "http".to_owned())?,
             enable_compression: section.get_or("enable_compression", true)?,
-            body_size_limit: section
-                .get("body_size_limit")?
-                .filter(|limit| *limit != Bytes(0))
-                .unwrap_or(defaults.body_size_limit),
-            sample_limit: limit(&mut section, "sample_limit", defaults.sample_limit)?,
-            sample_limit_action: section.get_or("sample_limit_action", defaults.sample_limit_action)?,
-            target_limit: limit(&mut section, "target_limit", defaults.target_limit)?,
-            label_limit: limit(&mut section, "label_limit", defaults.label_limit)?,
-            label_name_length_limit: limit(
-                &mut section,
-                "label_name_length_limit",
-                defaults.label_name_length_limit,
-            )?,
-            label_value_length_limit: limit(
-                &mut section,
-                "label_value_length_limit",
-                defaults.label_value_length_limit,
-            )?,
+            body_size_limit: limits.body_bytes,
+            sample_limit: limits.samples,
+            sample_limit_action: limits.sample_action,
+            target_limit: limits.targets,
+            label_limit: limits.labels,
+            label_name_length_limit: limits.label_name_bytes,
+            label_value_length_limit: limits.label_value_bytes,
             native_histogram_bucket_limit: section.get_or("native_histogram_bucket_limit", 0)?,
             native_histogram_min_bucket_factor: section.get_or("native_histogram_min_bucket_factor", 0.0)?,
-            keep_dropped_targets: limit(
-                &mut section,
-                "keep_dropped_targets",
-                defaults.keep_dropped_targets,
-            )?,
+            keep_dropped_targets: limits.dropped_targets,
             metric_name_validation_scheme: scheme,
             metric_name_escaping_scheme: escaping,
             extra_scrape_metrics: inherited(
@@ -349,18 +333,8 @@ impl ScrapeConfig {
                 defaults.extra_scrape_metrics,
             )?,
             http_client: HttpClientConfig::read(&mut section)?,
-            relabel_configs: relabel_rules(
-                &mut section,
-                "relabel_configs",
-                "empty or null target relabeling rule in scrape config",
-                scheme,
-            )?,
-            metric_relabel_configs: relabel_rules(
-                &mut section,
-                "metric_relabel_configs",
-                "empty or null metric relabeling rule in scrape config",
-                scheme,
-            )?,
+            relabel_configs,
+            metric_relabel_configs,
             discovery: Mechanisms::read(&mut section)?,
             job_name,
         };
@@ -401,6 +375,59 @@ impl ScrapeConfig {
         }
         Mechanisms::check_addresses(section)
     }
+}
+
+/// Bounds of a job; 0 counts as not given.
+struct Limits {
+    body_bytes: Bytes,
+    samples: u64,
+    sample_action: SampleLimitAction,
+    targets: u64,
+    labels: u64,
+    label_name_bytes: u64,
+    label_value_bytes: u64,
+    dropped_targets: u64,
+}
+
+impl Limits {
+    fn read(section: &mut Section<'_>, defaults: &ScrapeDefaults) -> Result<Self, YamlError> {
+        let body_bytes = section.get("body_size_limit")?.filter(|limit| *limit != Bytes(0));
+        let sample_action = section.get_or("sample_limit_action", defaults.sample_limit_action)?;
+        let mut limit = |key, default: u64| -> Result<u64, YamlError> {
+            Ok(section.get(key)?.filter(|limit| *limit != 0).unwrap_or(default))
+        };
+        Ok(Limits {
+            body_bytes: body_bytes.unwrap_or(defaults.body_size_limit),
+            samples: limit("sample_limit", defaults.sample_limit)?,
+            sample_action,
+            targets: limit("target_limit", defaults.target_limit)?,
+            labels: limit("label_limit", defaults.label_limit)?,
+            label_name_bytes: limit("label_name_length_limit", defaults.label_name_length_limit)?,
+            label_value_bytes: limit("label_value_length_limit", defaults.label_value_length_limit)?,
+            dropped_targets: limit("keep_dropped_targets", defaults.keep_dropped_targets)?,
+        })
+    }
+}
+
+/// Rules for the targets, and for the samples.
+fn read_relabelling(
+    section: &mut Section<'_>,
+    scheme: NameScheme,
+) -> Result<[Vec<RelabelRule>; 2], YamlError> {
+    Ok([
+        relabel_rules(
+            section,
+            "relabel_configs",
+            "empty or null target relabeling rule in scrape config",
+            scheme,
+        )?,
+        relabel_rules(
+            section,
+            "metric_relabel_configs",
+            "empty or null metric relabeling rule in scrape config",
+            scheme,
+        )?,
+    ])
 }
 
 fn default_protocols(native_histograms: bool) -> Vec<ScrapeProtocol> {

@@ -22,6 +22,15 @@ pub(crate) struct ScrapeMetrics {
     pub(crate) sync_length: Family<Summary>,
     pub(crate) sync_length_histogram: Family<Histogram>,
     pub(crate) sync_failed: Family<Counter>,
+    pub(crate) refusals: Refusals,
+    pub(crate) interval_length: Family<Summary>,
+    pub(crate) interval_length_histogram: Family<Histogram>,
+    pub(crate) scrape_duration: Histogram,
+}
+
+/// What of scrapes was not stored, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusals {
     pub(crate) exceeded_body_size_limit: Counter,
     pub(crate) exceeded_sample_limit: Counter,
     pub(crate) series_dropped: Family<Counter>,
@@ -31,9 +40,50 @@ pub(crate) struct ScrapeMetrics {
     pub(crate) sample_out_of_order: Counter,
     pub(crate) sample_out_of_bounds: Counter,
     pub(crate) exemplar_out_of_order: Counter,
-    pub(crate) interval_length: Family<Summary>,
-    pub(crate) interval_length_histogram: Family<Histogram>,
-    pub(crate) scrape_duration: Histogram,
+}
+
+impl Refusals {
+    fn new(registry: &Registry) -> Self {
+        Refusals {
+            exceeded_body_size_limit: registry.counter(
+                "prometheus_target_scrapes_exceeded_body_size_limit_total",
+                "Total number of scrapes that hit the body size limit",
+            ),
+            exceeded_sample_limit: registry.counter(
+                "prometheus_target_scrapes_exceeded_sample_limit_total",
+                "Total number of scrapes that hit the sample limit and were rejected.",
+            ),
+            series_dropped: registry.counter_vec(
+                "narthex_target_scrapes_series_dropped_total",
+                "Total number of samples of new series that were dropped because sample_limit_action is drop_new.",
+                &["scrape_job", "metric"],
+            ),
+            exceeded_bucket_limit: registry.counter(
+                "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+                "Total number of scrapes that hit the native histogram bucket limit and were rejected.",
+            ),
+            exceeded_label_limits: registry.counter(
+                "prometheus_target_scrape_pool_exceeded_label_limits_total",
+                "Total number of times scrape pools hit the label limits, during sync or config reload.",
+            ),
+            sample_duplicate: registry.counter(
+                "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+                "Total number of samples rejected due to duplicate timestamps but different values.",
+            ),
+            sample_out_of_order: registry.counter(
+                "prometheus_target_scrapes_sample_out_of_order_total",
+                "Total number of samples rejected due to not being out of the expected order.",
+            ),
+            sample_out_of_bounds: registry.counter(
+                "prometheus_target_scrapes_sample_out_of_bounds_total",
+                "Total number of samples rejected due to timestamp falling outside of the time bounds.",
+            ),
+            exemplar_out_of_order: registry.counter(
+                "prometheus_target_scrapes_exemplar_out_of_order_total",
+                "Total number of exemplar rejected due to not being out of the expected order.",
+            ),
+        }
+    }
 }
 
 impl ScrapeMetrics {
@@ -102,43 +152,7 @@ impl ScrapeMetrics {
                 "Total number of target sync failures.",
                 &["scrape_job"],
             ),
-            exceeded_body_size_limit: registry.counter(
-                "prometheus_target_scrapes_exceeded_body_size_limit_total",
-                "Total number of scrapes that hit the body size limit",
-            ),
-            exceeded_sample_limit: registry.counter(
-                "prometheus_target_scrapes_exceeded_sample_limit_total",
-                "Total number of scrapes that hit the sample limit and were rejected.",
-            ),
-            series_dropped: registry.counter_vec(
-                "narthex_target_scrapes_series_dropped_total",
-                "Total number of samples of new series that were dropped because sample_limit_action is drop_new.",
-                &["scrape_job", "metric"],
-            ),
-            exceeded_bucket_limit: registry.counter(
-                "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
-                "Total number of scrapes that hit the native histogram bucket limit and were rejected.",
-            ),
-            exceeded_label_limits: registry.counter(
-                "prometheus_target_scrape_pool_exceeded_label_limits_total",
-                "Total number of times scrape pools hit the label limits, during sync or config reload.",
-            ),
-            sample_duplicate: registry.counter(
-                "prometheus_target_scrapes_sample_duplicate_timestamp_total",
-                "Total number of samples rejected due to duplicate timestamps but different values.",
-            ),
-            sample_out_of_order: registry.counter(
-                "prometheus_target_scrapes_sample_out_of_order_total",
-                "Total number of samples rejected due to not being out of the expected order.",
-            ),
-            sample_out_of_bounds: registry.counter(
-                "prometheus_target_scrapes_sample_out_of_bounds_total",
-                "Total number of samples rejected due to timestamp falling outside of the time bounds.",
-            ),
-            exemplar_out_of_order: registry.counter(
-                "prometheus_target_scrapes_exemplar_out_of_order_total",
-                "Total number of exemplar rejected due to not being out of the expected order.",
-            ),
+            refusals: Refusals::new(registry),
             interval_length: registry.summary_vec(
                 "prometheus_target_interval_length_seconds",
                 "Actual intervals between scrapes.",
@@ -171,6 +185,6 @@ impl ScrapeMetrics {
         self.sync_length.retain(kept);
         self.sync_length_histogram.retain(kept);
         self.sync_failed.retain(kept);
-        self.series_dropped.retain(kept);
+        self.refusals.series_dropped.retain(kept);
     }
 }

@@ -507,7 +507,7 @@ impl ScrapeLoop {
     }
 
     fn count(&self, report: &Report) {
-        let metrics = &self.shared.metrics;
+        let metrics = &self.shared.metrics.refusals;
         match &report.error {
             Some(error) if error.is_body_limit() => metrics.exceeded_body_size_limit.inc(),
             Some(ScrapeError::Sample(SampleError::SampleLimit)) => metrics.exceeded_sample_limit.inc(),

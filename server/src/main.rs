@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             report(&error, json);
-            ExitCode::FAILURE
+            ExitCode::from(code(&error))
         }
     }
 }
@@ -78,6 +78,19 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("starting the runtime")
+}
+
+/// Exit code of whatever is wrong with what the user wrote: flags, the configuration, rules.
+const INPUT_CODE: u8 = 2;
+
+/// Compat: what the user wrote and what the system refused have different codes
+/// (`fatal_errors_have_the_references_exit_codes`).
+fn code(error: &anyhow::Error) -> u8 {
+    let of_flags = error.is::<cli::serve_options::OptionErrors>();
+    let of_input = error
+        .downcast_ref::<serve::ServeError>()
+        .is_some_and(serve::ServeError::is_of_input);
+    if of_flags || of_input { INPUT_CODE } else { 1 }
 }
 
 /// Says what ended the program: in a line that each cause adds its words to once, and the place in the file where there is

@@ -79,6 +79,15 @@ impl ServeError {
             _ => None,
         }
     }
+
+    /// Whether what the user wrote is wrong, in the configuration, in rules or in a flag.
+    pub(crate) fn is_of_input(&self) -> bool {
+        match self {
+            ServeError::Config(_) | ServeError::Cors(_) => true,
+            ServeError::Reload(error) => matches!(error, ReloadError::Config(_) | ReloadError::Rules(_)),
+            _ => false,
+        }
+    }
 }
 
 /// Serves until a signal or a request ends it. `on_ready` is called once with the server's address.

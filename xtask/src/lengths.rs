@@ -7,12 +7,6 @@ use std::path::Path;
 /// Longest function that passes, in lines. They aim at 70.
 const LINES_MAX: usize = 100;
 
-/// Functions that were too long when this check came, by file and name; the list only shrinks.
-const KNOWN: [(&str, &str); 2] = [
-    ("scraper/src/config.rs", "read"),
-    ("scraper/src/metrics.rs", "new"),
-];
-
 /// What is to be said of the functions of a file.
 pub(crate) fn findings(file: &Path, text: &str) -> Vec<String> {
     let is_test = file.components().any(|part| part.as_os_str() == "tests")
@@ -23,27 +17,13 @@ pub(crate) fn findings(file: &Path, text: &str) -> Vec<String> {
         return Vec::new();
     }
     let long = too_long(text);
-    let is_known = |name: &str| {
-        KNOWN
-            .iter()
-            .any(|(path, known)| file == Path::new(path) && *known == name)
-    };
-    let told = long
-        .iter()
-        .filter(|(name, _)| !is_known(name))
-        .map(|(name, lines)| {
-            format!(
-                "{}: {name} has {lines} lines, more than {LINES_MAX}; give its steps names",
-                file.display()
-            )
-        });
-    let mended = KNOWN
-        .iter()
-        .filter(|(path, name)| file == Path::new(path) && long.iter().all(|(long, _)| long != name))
-        .map(|(path, name)| {
-            format!("{path}: {name} is short now; take it off the list in xtask/src/lengths.rs")
-        });
-    told.chain(mended).collect()
+    let told = long.iter().map(|(name, lines)| {
+        format!(
+            "{}: {name} has {lines} lines, more than {LINES_MAX}; give its steps names",
+            file.display()
+        )
+    });
+    told.collect()
 }
 
 /// Names and lengths of the functions of a formatted source that are longer than passes.

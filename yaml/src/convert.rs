@@ -182,21 +182,27 @@ impl FromYaml for Duration {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub i64);
 
-const BYTE_UNITS: [(&str, u32); 14] = [
-    ("EiB", 60),
-    ("PiB", 50),
-    ("TiB", 40),
-    ("GiB", 30),
-    ("MiB", 20),
-    ("KiB", 10),
-    ("EB", 60),
-    ("PB", 50),
-    ("TB", 40),
-    ("GB", 30),
-    ("MB", 20),
-    ("KB", 10),
-    ("B", 0),
-    ("", 0),
+/// Units of a size, by powers of two, largest first. Compat: a text keeps to one way of writing them
+/// (`sizes_are_read_and_written_as_the_reference_does`).
+const BYTE_UNITS: [[(&str, u32); 7]; 2] = [
+    [
+        ("EiB", 60),
+        ("PiB", 50),
+        ("TiB", 40),
+        ("GiB", 30),
+        ("MiB", 20),
+        ("KiB", 10),
+        ("B", 0),
+    ],
+    [
+        ("EB", 60),
+        ("PB", 50),
+        ("TB", 40),
+        ("GB", 30),
+        ("MB", 20),
+        ("KB", 10),
+        ("B", 0),
+    ],
 ];
 
 impl Bytes {
@@ -205,13 +211,19 @@ impl Bytes {
         if text == "0" {
             return Some(Bytes(0));
         }
-        let (negative, mut rest) = match text.strip_prefix('-') {
+        let (negative, rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(text)),
         };
         if rest.is_empty() {
             return None;
         }
+        let total = BYTE_UNITS.iter().find_map(|units| Bytes::sum(rest, units))?;
+        (total < 9.2e18).then_some(Bytes(if negative { -total as i64 } else { total as i64 }))
+    }
+
+    /// Numbers with units, one after the other.
+    fn sum(mut rest: &str, units: &[(&str, u32)]) -> Option<f64> {
         let mut total = 0f64;
         while !rest.is_empty() {
             let digits = rest
@@ -219,23 +231,29 @@ impl Bytes {
                 .unwrap_or(rest.len());
             let number: f64 = rest[..digits].parse().ok()?;
             rest = &rest[digits..];
-            let (unit, shift) = BYTE_UNITS
-                .iter()
-                .find(|(unit, _)| !unit.is_empty() && rest.starts_with(unit))?;
+            let (unit, shift) = units.iter().find(|(unit, _)| rest.starts_with(unit))?;
             rest = &rest[unit.len()..];
             total += number * 2f64.powi(*shift as i32);
         }
-        (total < 9.2e18).then_some(Bytes(if negative { -total as i64 } else { total as i64 }))
+        Some(total)
     }
 }
 
+/// As the reference writes it: `1MiB512KiB`.
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, shift) = BYTE_UNITS[..6]
-            .iter()
-            .find(|(_, shift)| self.0 != 0 && self.0 % (1 << shift) == 0)
-            .unwrap_or(&("B", 0));
-        write!(f, "{}{unit}", self.0 >> shift)
+        if self.0 == 0 {
+            return f.write_str("0B");
+        }
+        let mut rest = self.0;
+        for (unit, shift) in BYTE_UNITS[0] {
+            let (count, size) = (rest / (1 << shift), 1i64 << shift);
+            if count != 0 {
+                write!(f, "{count}{unit}")?;
+                rest -= count * size;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -304,5 +322,55 @@ impl FromYaml for Secret {
 
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         String::from_yaml(value).map(Secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_written_as_the_reference_does() {
+        for (text, shown) in [
+            ("0", "0B"),
+            ("0B", "0B"),
+            ("10B", "10B"),
+            ("1000B", "1000B"),
+            ("1KiB", "1KiB"),
+            ("2GB", "2GiB"),
+            ("1.5MiB", "1MiB512KiB"),
+            ("1GiB512MiB", "1GiB512MiB"),
+            ("1537KB", "1MiB513KiB"),
+            (".5GB", "512MiB"),
+            ("5.GB", "5GiB"),
+            ("0.3B", "0B"),
+            ("1.5KiB1B", "1KiB513B"),
+            ("+1MB", "1MiB"),
+            ("-3KB", "-3KiB"),
+            ("-1KB1B", "-1KiB-1B"),
+            ("7EiB", "7EiB"),
+        ] {
+            let read = Bytes::parse(text).map(|bytes| bytes.to_string());
+            assert_eq!(read.as_deref(), Some(shown), "{text}");
+        }
+        for text in [
+            "",
+            ".",
+            "+",
+            "10",
+            "1kB",
+            "1mib",
+            "1 MB",
+            "1M",
+            "1Mi",
+            "1e3B",
+            "1ZB",
+            "9EB",
+            "1GB1MiB",
+            "1MiB1GB",
+            "99999999999999999999B",
+        ] {
+            assert_eq!(Bytes::parse(text), None, "{text}");
+        }
     }
 }

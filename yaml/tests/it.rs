@@ -75,7 +75,7 @@ fn durations_and_sizes() {
     for text in ["100", "MB", "", "1XB", "1e3B"] {
         assert_eq!(Bytes::parse(text), None, "{text}");
     }
-    assert_eq!(Bytes(1536).to_string(), "1536B");
+    assert_eq!(Bytes(1536).to_string(), "1KiB512B");
     assert_eq!(Bytes(512 << 20).to_string(), "512MiB");
 }
 

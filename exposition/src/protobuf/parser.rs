@@ -117,7 +117,7 @@ impl<'a> ProtobufParser<'a> {
                     if !self.next_family()? {
                         return Ok(None);
                     }
-                    // Compat: a family without metrics gives nothing at all.
+                    // Compat: a family without metrics gives nothing at all (`a_family_without_metrics_gives_nothing`).
                     if self.family.metrics.is_empty() {
                         continue;
                     }
@@ -266,7 +266,7 @@ impl<'a> ProtobufParser<'a> {
         }
     }
 
-    /// Compat: a timestamp of 0 cannot be told from none.
+    /// Compat: a timestamp of 0 cannot be told from none (`a_timestamp_of_zero_is_none`).
     fn timestamp_ms(&self) -> Option<i64> {
         Some(self.metric.timestamp_ms).filter(|ms| *ms != 0)
     }
@@ -303,7 +303,7 @@ impl<'a> ProtobufParser<'a> {
             Fault::new(base, expected).in_binary(self.family.name.as_bytes())
         })?;
         // Compat: exemplars of native histograms count only with a timestamp; without any of its own the histogram
-        // takes those of its classic buckets.
+        // takes those of its classic buckets (conformance `exposition/prometheus.proto.bin`).
         let own = &self.metric.native.exemplars;
         let of_buckets = self.metric.points.iter().filter_map(|p| p.exemplar);
         let timed = |e: &ExemplarMessage<'_>| e.timestamp_ms.is_some();

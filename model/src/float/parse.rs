@@ -73,7 +73,7 @@ pub fn parse_number(text: &str) -> Result<f64, FloatError> {
         "0x" => (16, &rest[2..]),
         "0b" => (2, &rest[2..]),
         "0o" => (8, &rest[2..]),
-        // Compat: a leading zero means octal, as long as every digit is one; `08` is the float 8.
+        // Compat: a leading zero means octal, as long as every digit is one; `08` is the float 8 (`reading_is_gos`).
         _ if prefix.starts_with('0') => (8, &rest[1..]),
         _ => (10, rest),
     };

@@ -86,7 +86,7 @@ impl Regex {
     /// # Errors
     /// As [`Regex::new`]; the message shows the whole expression.
     pub fn anchored(pattern: &str) -> Result<Self, RegexError> {
-        // Compat: the wrapping is textual, so that `a)|(b` is accepted here.
+        // Compat: the wrapping is textual, so that `a)|(b` is accepted here (`patterns_agree_with_go`).
         let parsed = syntax::parse(&format!("^(?s:{pattern})$"), false)?;
         Build {
             pattern,
@@ -103,7 +103,15 @@ impl Regex {
     /// # Errors
     /// As [`Regex::anchored`].
     pub fn anchored_with_groups(pattern: &str) -> Result<Self, RegexError> {
-        Regex::with_groups(pattern, &format!("^(?s:{pattern})$"))
+        Regex::anchored_with_groups_within(pattern, AUTOMATON_BYTES_MAX)
+    }
+
+    /// The same, with an automaton of at most `bytes_max`.
+    ///
+    /// # Errors
+    /// As [`Regex::anchored`].
+    pub fn anchored_with_groups_within(pattern: &str, bytes_max: usize) -> Result<Self, RegexError> {
+        Regex::with_groups(pattern, &format!("^(?s:{pattern})$"), bytes_max)
     }
 
     /// Compiles `pattern` as it stands: it may match anywhere in a text, `.` does not match line feeds, groups are
@@ -112,17 +120,17 @@ impl Regex {
     /// # Errors
     /// As [`Regex::new`].
     pub fn unanchored(pattern: &str) -> Result<Self, RegexError> {
-        Regex::with_groups(pattern, pattern)
+        Regex::with_groups(pattern, pattern, AUTOMATON_BYTES_MAX)
     }
 
-    fn with_groups(pattern: &str, whole: &str) -> Result<Self, RegexError> {
+    fn with_groups(pattern: &str, whole: &str, bytes_max: usize) -> Result<Self, RegexError> {
         let parsed = syntax::parse(whole, false)?;
         Build {
             pattern,
             groups: Groups::Named(parsed.group_names),
             life: Life::Program,
             depth: parsed.depth,
-            bytes_max: AUTOMATON_BYTES_MAX,
+            bytes_max,
         }
         .run(&parsed.hir)
     }

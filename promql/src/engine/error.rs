@@ -120,6 +120,12 @@ pub enum ExecutionError {
     /// The pattern of `label_replace` is not a regular expression.
     #[error("invalid regular expression in label_replace(): {0}")]
     LabelReplacePattern(String),
+    /// The patterns of `label_replace` take too much.
+    #[error(
+        "the regular expressions of label_replace() would take more than {} when compiled",
+        HumanBytes(*.0)
+    )]
+    LabelReplacePatternsTooLarge(usize),
     /// `label_replace` or `label_join` made a text that no label can hold.
     #[error(transparent)]
     LabelTooLong(model::labels::LabelTooLong),

@@ -32,7 +32,7 @@ use model::storage::Queryable;
 use crate::annotations::Annotations;
 use crate::ast::Expr;
 use crate::exec::{Counts, Execution, Held, Limits, Profile, Shared};
-use crate::parser::{PATTERN_BYTES_MAX, ParseError, ParseOptions, parse};
+use crate::parser::{ParseError, ParseOptions, parse};
 use crate::plan::{self, PlanContext, PlanError};
 use crate::value::Value;
 
@@ -129,7 +129,7 @@ impl Engine {
     /// When it is not one.
     pub fn parse(&self, query: &str) -> Result<Expr, ParseError> {
         let options = ParseOptions {
-            pattern_bytes_max: pattern_bytes_max(self.options.query_bytes_max),
+            pattern_bytes_max: crate::exec::pattern_bytes_max(self.options.query_bytes_max),
             ..self.options.features.parse_options()
         };
         parse(query, &options)
@@ -301,14 +301,6 @@ impl Engine {
             default_subquery_step: &*self.options.default_subquery_step,
         }
     }
-}
-
-/// What the compiled patterns of a query may take, of all that it may: they are compiled before anything else is
-/// counted, by as many queries as there are slots.
-fn pattern_bytes_max(query_bytes_max: usize) -> usize {
-    const SHARE: usize = 16;
-    const LEAST: usize = 4 << 20;
-    (query_bytes_max / SHARE).clamp(LEAST, PATTERN_BYTES_MAX)
 }
 
 impl From<PlanError> for QueryError {

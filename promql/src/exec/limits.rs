@@ -10,6 +10,7 @@ use std::time::Instant;
 use model::labels::Labels;
 
 use crate::engine::{CancelHandle, MemoryLimit, MemoryPool, QueryError};
+use crate::parser::PATTERN_BYTES_MAX;
 use crate::row::Row;
 
 /// What the reference calls the place where most queries end early.
@@ -116,6 +117,11 @@ impl Limits {
     /// Most samples held at a time.
     pub(crate) fn peak_samples(&self) -> usize {
         self.samples.peak.load(Ordering::Relaxed)
+    }
+
+    /// What the patterns of `label_replace` may take together.
+    pub(crate) fn pattern_bytes_max(&self) -> usize {
+        pattern_bytes_max(self.bytes.max)
     }
 
     /// Most bytes held at a time.
@@ -300,6 +306,14 @@ impl Drop for Held {
         self.limits.samples.remove(self.samples);
         self.limits.give_bytes(self.bytes);
     }
+}
+
+/// What the compiled patterns of a query's selectors may take of all that it may, since they are compiled before anything
+/// else is counted, by as many queries as there are slots; and once more those of its `label_replace`.
+pub(crate) fn pattern_bytes_max(query_bytes_max: usize) -> usize {
+    const SHARE: usize = 16;
+    const LEAST: usize = 4 << 20;
+    (query_bytes_max / SHARE).clamp(LEAST, PATTERN_BYTES_MAX)
 }
 
 /// Bytes that a row of floats takes at `steps` steps.

@@ -45,7 +45,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 use model::matcher::Matcher;
-use model::regex::{Regex, Template};
+use model::regex::{AUTOMATON_BYTES_MAX, Regex, RegexErrorKind, Template};
 use model::stack::deep;
 use model::storage::{Querier, SelectHints, SeriesSet};
 
@@ -55,6 +55,7 @@ use crate::plan::{Node, NodeId, NodeKind, Plan};
 use crate::row::{Row, Steps};
 
 use limits::float_row_bytes;
+pub(crate) use limits::pattern_bytes_max;
 use pipeline::{Consumer, Ledger, Pipeline, Sink};
 use source::Source;
 use stage::{ScalarOperation, Stage};
@@ -70,9 +71,11 @@ pub(crate) struct Execution<'a> {
     kept: RefCell<HashMap<NodeId, Kept>>,
     /// What was selected so far: one list of matchers is asked for once.
     selected: RefCell<Vec<Selected>>,
+    /// Compiled patterns of `label_replace`.
+    patterns: RefCell<HashMap<&'a str, Regex>>,
     annotations: RefCell<Annotations>,
     counts: RefCell<Counts>,
-    /// Lists of series, and values of scalars.
+    /// Lists of series, compiled patterns, and values of scalars.
     held: RefCell<Held>,
 }
 
@@ -98,6 +101,7 @@ impl<'a> Execution<'a> {
             querier,
             kept: RefCell::new(HashMap::new()),
             selected: RefCell::new(Vec::new()),
+            patterns: RefCell::default(),
             annotations: RefCell::default(),
             counts: RefCell::new(shared.no_counts.clone()),
             held: RefCell::new(Held::new(&shared.limits)),
@@ -404,10 +408,8 @@ impl<'a> Execution<'a> {
                 (call.child, stage)
             }
             NodeKind::LabelReplace(replace) => {
-                let pattern = Regex::anchored_with_groups(&replace.pattern).map_err(|_| {
-                    let error = ExecutionError::LabelReplacePattern(replace.pattern.clone());
-                    QueryError::from(error).located(node.spans.whole)
-                })?;
+                let pattern = self.replaced_pattern(&replace.pattern);
+                let pattern = pattern.map_err(|error| error.located(node.spans.whole))?;
                 let stage = Stage::LabelReplace {
                     destination: &replace.destination,
                     replacement: Template::new(&replace.replacement),
@@ -421,6 +423,29 @@ impl<'a> Execution<'a> {
             _ => return Ok(None),
         };
         Ok(Some((child, stage)))
+    }
+
+    /// A pattern of `label_replace`, compiled once for all that write it the same.
+    fn replaced_pattern(&self, pattern: &'a str) -> Result<Regex, QueryError> {
+        let mut patterns = self.patterns.borrow_mut();
+        if let Some(known) = patterns.get(pattern) {
+            return Ok(known.clone());
+        }
+        let bytes_max = self.shared.limits.pattern_bytes_max();
+        let taken: usize = patterns.values().map(Regex::memory_bytes).sum();
+        let left = bytes_max.saturating_sub(taken);
+        let too_large = ExecutionError::LabelReplacePatternsTooLarge(bytes_max);
+        let compiled = Regex::anchored_with_groups_within(pattern, left.min(AUTOMATON_BYTES_MAX));
+        let compiled = compiled.map_err(|error| match error.kind {
+            RegexErrorKind::TooLarge if left < AUTOMATON_BYTES_MAX => too_large.clone(),
+            _ => ExecutionError::LabelReplacePattern(pattern.to_owned()),
+        })?;
+        if compiled.memory_bytes() > left {
+            return Err(too_large.into());
+        }
+        self.held.borrow_mut().add_bytes(compiled.memory_bytes())?;
+        patterns.insert(pattern, compiled.clone());
+        Ok(compiled)
     }
 
     /// `scalar(vector)` at every step: the value of the only float, NaN where there is none or more than one.

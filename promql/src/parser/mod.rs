@@ -125,14 +125,41 @@ pub fn parse(query: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
 /// # Errors
 /// When it is not one.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    run(text, &ParseOptions::default(), |parser| {
-        let selector = parser.selector()?;
-        parser.expect_end()?;
-        match selector.into_kind() {
-            ExprKind::Vector(selector) => Ok(selector.matchers),
-            _ => Ok(Vec::new()),
-        }
-    })
+    run(text, &ParseOptions::default(), selector)
+}
+
+/// The same for several selectors of one request, whose compiled regular expressions may take `pattern_bytes_max`
+/// together.
+///
+/// # Errors
+/// When one is no selector, or they would take more.
+pub fn parse_selectors<'t>(
+    texts: impl IntoIterator<Item = &'t str>,
+    pattern_bytes_max: usize,
+) -> Result<Vec<Vec<Matcher>>, ParseError> {
+    let options = ParseOptions {
+        pattern_bytes_max,
+        ..ParseOptions::default()
+    };
+    let mut patterns = Patterns::default();
+    let parsed = texts.into_iter().map(|text| {
+        run(text, &options, |parser| {
+            std::mem::swap(&mut parser.patterns, &mut patterns);
+            let matchers = selector(parser);
+            std::mem::swap(&mut parser.patterns, &mut patterns);
+            matchers
+        })
+    });
+    parsed.collect()
+}
+
+fn selector(parser: &mut Parser<'_>) -> Step<Vec<Matcher>> {
+    let selector = parser.selector()?;
+    parser.expect_end()?;
+    match selector.into_kind() {
+        ExprKind::Vector(selector) => Ok(selector.matchers),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// Reads a metric: `name{label="value", "quoted.label"="value"}`.

@@ -11,7 +11,7 @@ use narthex_promql::engine::{
 };
 use narthex_promql::parser::{
     DIAGNOSTICS_MAX, NESTING_MAX, OPERATORS_MAX, ParseOptions, Problem, WORDS_MAX, parse, parse_metric,
-    parse_selector, parse_series,
+    parse_selector, parse_selectors, parse_series,
 };
 
 use crate::engine::{engine, store};
@@ -253,6 +253,23 @@ fn compiled_patterns_have_a_budget() {
     // One that is written many times is compiled once.
     let same = vec!["g{a=~\"x.+y.*z[0-9]\"}"; 5_000].join(" or ");
     parse(&same, &options).expect("a pattern");
+}
+
+#[test]
+fn selectors_of_one_request_share_a_budget() {
+    let texts: Vec<String> = (0..20_000)
+        .map(|i| format!("g{{a=~\"x{i}.+y.*z[0-9]\"}}"))
+        .collect();
+    let parsed = |count: usize, budget| parse_selectors(texts[..count].iter().map(String::as_str), budget);
+    assert_eq!(parsed(20, 1 << 20).map(|selectors| selectors.len()), Ok(20));
+    let error = parsed(20_000, 1 << 20).expect_err("too many patterns");
+    assert_eq!(error.first().problem, Problem::PatternsTooLarge(1 << 20));
+    // One that is written many times is compiled once.
+    let same = vec!["g{a=~\"x.+y.*z[0-9]\"}"; 5_000];
+    assert_eq!(
+        parse_selectors(same, 1 << 20).map(|selectors| selectors.len()),
+        Ok(5_000)
+    );
 }
 
 #[test]

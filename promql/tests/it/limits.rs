@@ -300,3 +300,28 @@ fn searches_count_among_queries() {
     drop(kept);
     assert_eq!(engine.memory().held_bytes(), 0);
 }
+
+/// Patterns of `label_replace` are compiled where they are used: all of a query have one budget, and count among what it
+/// holds.
+#[test]
+fn patterns_of_label_replace_have_a_budget() {
+    let store = store(1);
+    let engine = engine(|options| options.query_bytes_max = 64 << 20);
+    let replaced =
+        |i: usize| format!("label_replace(g, \"x\", \"$1\", \"i\", \"(a{i}|[b-y]{{1,20}})+(.*)\")");
+    let instant = |query: &str| engine.instant(&store, query, 1_000_000, &QueryOptions::default());
+    let few: Vec<String> = (0..5).map(replaced).collect();
+    instant(&few.join(" or ")).expect("a few");
+    let many: Vec<String> = (0..5_000).map(replaced).collect();
+    let error = instant(&many.join(" or "))
+        .expect_err("too many patterns")
+        .to_string();
+    assert!(
+        error
+            .contains("the regular expressions of label_replace() would take more than 4.0MiB when compiled"),
+        "{error}"
+    );
+    assert_eq!(engine.memory().held_bytes(), 0);
+    // One that is written many times is compiled once.
+    instant(&vec![replaced(0); 2_000].join(" or ")).expect("one pattern");
+}

@@ -81,8 +81,9 @@ impl Queries {
 }
 
 impl QuerySource for Queries {
-    fn query(&self, expr: &Expr, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
-        self.query_text(&expr.to_string(), at_ms, asker)
+    fn query(&self, expr: &Expr, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
+        assert_eq!(text, expr.to_string());
+        self.query_text(text, at_ms, asker)
     }
 
     fn query_text(&self, text: &str, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {

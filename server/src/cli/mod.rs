@@ -66,15 +66,21 @@ pub(crate) fn parse() -> Action {
     let called = std::env::args_os().next().unwrap_or_default();
     match Path::new(&called).file_stem().and_then(|name| name.to_str()) {
         Some("promtool") => promtool::parse(std::env::args_os()),
-        Some("prometheus") => action(&matches(flags::add_to(named("prometheus")))),
-        _ => action(&matches(command())),
+        // Compat: the reference's exit code for a command line that it does not understand.
+        Some("prometheus") => action(&matches(flags::add_to(named("prometheus")), 1)),
+        _ => action(&matches(command(), 2)),
     }
 }
 
 /// Reads the command line of a program with the server's flags.
-fn matches(command: Command) -> ArgMatches {
+fn matches(command: Command, usage_code: i32) -> ArgMatches {
     let read = command.try_get_matches();
-    read.unwrap_or_else(|error| flags::suggest(error).exit())
+    read.unwrap_or_else(|error| {
+        let code = if error.use_stderr() { usage_code } else { 0 };
+        // Nowhere to say it is no reason to go on.
+        let _ = flags::suggest(error).print();
+        std::process::exit(code)
+    })
 }
 
 /// A program, and what every program says of itself.

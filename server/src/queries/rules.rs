@@ -56,8 +56,8 @@ impl RuleQueries {
 }
 
 impl QuerySource for RuleQueries {
-    fn query(&self, expr: &Expr, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
-        self.run(&expr.to_string(), Some(expr), at_ms, asker)
+    fn query(&self, expr: &Expr, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
+        self.run(text, Some(expr), at_ms, asker)
     }
 
     fn query_text(&self, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError> {

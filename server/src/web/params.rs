@@ -26,6 +26,8 @@ const MAX_TIME_TEXT: &str = "292277025-08-18T07:12:54.999999999Z";
 /// Most matchers that the selectors of a request may have together, in `match[]`: each may be a regular expression.
 /// They are counted before any is read.
 const MATCHERS_MAX: usize = 20_000;
+/// Most bytes that the compiled regular expressions of all `match[]` of a request may take: as much as a single one may.
+const SELECTOR_PATTERN_BYTES_MAX: usize = model::regex::AUTOMATON_BYTES_MAX;
 /// Bytes of a body that is too large that are read and thrown away, so that the client gets to see the answer.
 pub(super) const DISCARDED_BYTES_MAX: usize = 64 << 20;
 /// Forms of up to this many bytes are read at once, whatever others there are.
@@ -290,8 +292,10 @@ impl Params {
         if count > MATCHERS_MAX {
             return Err(SelectorError::TooMany { count });
         }
-        let parsed = texts.iter().map(|text| promql::parser::parse_selector(text));
-        Ok(parsed.collect::<Result<_, _>>()?)
+        Ok(promql::parser::parse_selectors(
+            texts.iter().copied(),
+            SELECTOR_PATTERN_BYTES_MAX,
+        )?)
     }
 }
 

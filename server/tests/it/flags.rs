@@ -33,13 +33,57 @@ fn mistakes_in_flags_are_said_at_once_and_each_once() {
         folder.path(),
         b"",
     );
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         text(&output.stderr),
         "narthex: --query.timeout: \"soon\" is not a duration like 30s, 5m or 15d\n\
          --web.enable-otlp-receiver: the OTLP receiver is not in this version; start without the flag\n\
          --agent: agent mode is not in this version; start without the flag\n"
     );
+}
+
+/// 2 where what the user wrote is wrong, 1 where the system refuses or the command line cannot be understood.
+#[test]
+fn fatal_errors_have_the_references_exit_codes() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("writes");
+    file("good.yml", "{}\n");
+    file("unknown.yml", "nope: 1\n");
+    file("rules.yml", "rule_files: [r.yml]\n");
+    file(
+        "r.yml",
+        "groups:\n- {name: a, rules: [{record: x, expr: 'sum('}]}\n",
+    );
+    file("scrapes.yml", "scrape_config_files: [unknown.yml]\n");
+    file("log.yml", "global: {query_log_file: gone/x}\n");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = format!("--web.listen-address={}", taken.local_addr().expect("address"));
+    for (args, code) in [
+        (["--config.file=unknown.yml", ""], 2),
+        (["--config.file=gone.yml", ""], 2),
+        (["--config.file=rules.yml", ""], 2),
+        (["--config.file=scrapes.yml", ""], 2),
+        (["--config.file=good.yml", "--query.max-samples=x"], 2),
+        (["--config.file=good.yml", "--web.cors.origin=("], 2),
+        (["--config.file=good.yml", "--web.external-url=:x"], 2),
+        (["--config.file=log.yml", ""], 1),
+        (["--config.file=good.yml", &taken], 1),
+        (["--config.file=good.yml", "--storage.tsdb.path=good.yml/x"], 1),
+        (["--config.file=good.yml", "--web.config.file=gone.yml"], 1),
+    ] {
+        let args: Vec<&str> = ["--web.listen-address=127.0.0.1:0"]
+            .into_iter()
+            .chain(args)
+            .filter(|arg| !arg.is_empty())
+            .collect();
+        let output = narthex(&args, folder.path(), b"");
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod writer;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use model::labels::{Labels, LabelsPacker};
+use model::labels::{LABEL_BYTES_MAX, Labels, LabelsPacker};
 use model::storage::{StorageError, TimeRange};
 
 use super::codec::{Cursor, FilePath, Malformed, crc32c};
@@ -163,7 +163,8 @@ impl IndexReader {
             name_of: HashMap::default(),
         };
         for values in &index.names {
-            if values.name.is_empty() {
+            // One that no label can hold stands in no set either: that is said where a set names it.
+            if values.name.is_empty() || values.name.len() > LABEL_BYTES_MAX {
                 continue;
             }
             let Some(symbol) = index.symbols.find(&values.name) else {
@@ -338,7 +339,9 @@ impl IndexReader {
         let at = series as usize * SERIES_ALIGN;
         self.path.corrupt(
             at,
-            format!("series refers to symbol {symbol}, which is missing or no UTF-8"),
+            format!(
+                "series refers to symbol {symbol}, which is missing, no UTF-8 or longer than a label can be"
+            ),
         )
     }
 

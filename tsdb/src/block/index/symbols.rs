@@ -1,5 +1,6 @@
 //! The symbol table: every text of the index once, sorted.
 
+use model::labels::LABEL_BYTES_MAX;
 use model::storage::StorageError;
 
 use crate::block::codec::{Cursor, FilePath, crc32c};
@@ -82,7 +83,7 @@ impl Symbols {
         Cursor::new(&self.file[..self.end], self.start + self.sampled[sample] as usize)
     }
 
-    /// The text of a symbol; `None` where there is none or it is no UTF-8.
+    /// The text of a symbol; `None` where there is none, or where no label can hold it.
     #[inline]
     pub fn get(&self, symbol: u32) -> Option<&str> {
         if symbol >= self.count {
@@ -92,7 +93,7 @@ impl Symbols {
         for _ in 0..symbol as usize % STEP {
             cursor.text().ok()?;
         }
-        std::str::from_utf8(cursor.text().ok()?).ok()
+        label_text(cursor.text().ok()?)
     }
 
     /// The number of the symbol with this text.
@@ -112,9 +113,48 @@ impl Symbols {
         (first..self.count).take(STEP).find(|_| cursor.text() == Ok(text))
     }
 
-    /// All symbols in order; `None` for one that is no UTF-8.
+    /// All symbols in order; `None` for one that no label can hold.
     pub fn iter(&self) -> impl Iterator<Item = Option<&str>> {
         let mut cursor = Cursor::new(&self.file[..self.end], self.start);
-        (0..self.count).map(move |_| std::str::from_utf8(cursor.text().ok()?).ok())
+        (0..self.count).map(move |_| label_text(cursor.text().ok()?))
+    }
+}
+
+/// A symbol as text; `None` where no label can hold it: it is no UTF-8, or too long.
+fn label_text(symbol: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(symbol).ok()?;
+    (text.len() <= LABEL_BYTES_MAX).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use files::{Files, MemFiles};
+
+    use super::*;
+    use crate::block::codec::put_uvarint;
+
+    #[test]
+    fn a_symbol_that_no_label_can_hold_is_none() {
+        let (longest, longer) = ("a".repeat(LABEL_BYTES_MAX), "b".repeat(LABEL_BYTES_MAX + 1));
+        let mut content = 4u32.to_be_bytes().to_vec();
+        for symbol in [longest.as_bytes(), longer.as_bytes(), b"c", b"\xff"] {
+            put_uvarint(&mut content, symbol.len() as u64);
+            content.extend_from_slice(symbol);
+        }
+        let mut bytes = (content.len() as u32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(&content);
+        bytes.extend_from_slice(&crc32c(&content).to_be_bytes());
+        let (files, path) = (MemFiles::new(), Path::new("index"));
+        files
+            .create(path)
+            .and_then(|file| file.write_all(&bytes))
+            .expect("writes");
+        let file = files.map(path).expect("maps");
+        let symbols = Symbols::open(file, 0, &FilePath::from(path)).expect("opens");
+        let texts = [Some(&*longest), None, Some("c"), None];
+        assert!((0..4).map(|number| symbols.get(number)).eq(texts));
+        assert!(symbols.iter().eq(texts));
     }
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use model::labels::LABEL_BYTES_MAX;
+
 use super::SnapshotRefusal;
 use super::file::{Damage, Kind, Section, sections};
 use super::state::State;
@@ -157,14 +159,14 @@ fn read_index(sections: &[Section<'_>], state: &State) -> Result<Index, Damage> 
         match section.kind {
             Kind::Names => section.read(|body| {
                 for _ in entries {
-                    builder.add_name(body.text()?);
+                    builder.add_name(label_text(body)?);
                 }
                 Ok(())
             })?,
             Kind::Pairs => section.read(|body| {
                 for _ in entries {
                     let name = body.uvarint()? as u32;
-                    if !builder.add_pair(name, body.text()?) {
+                    if !builder.add_pair(name, label_text(body)?) {
                         return Err(RecordError::Invalid("a pair has no name"));
                     }
                 }
@@ -182,6 +184,15 @@ fn read_index(sections: &[Section<'_>], state: &State) -> Result<Index, Damage> 
         }
     }
     Ok(builder.finish())
+}
+
+/// A name or value, of a length that a label can have.
+fn label_text<'a>(body: &mut Reader<'a>) -> Result<&'a str, RecordError> {
+    let text = body.text()?;
+    if text.len() > LABEL_BYTES_MAX {
+        return Err(RecordError::Invalid("a label is longer than any can be"));
+    }
+    Ok(text)
 }
 
 fn read_set(
@@ -229,5 +240,20 @@ fn read_rest(section: &Section<'_>, loaded: &mut Loaded) -> Result<(), Damage> {
             Ok(())
         }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::codec::put_text;
+
+    #[test]
+    fn a_text_that_no_label_can_hold_is_damage() {
+        for (len, fits) in [(LABEL_BYTES_MAX, true), (LABEL_BYTES_MAX + 1, false)] {
+            let mut body = Vec::new();
+            put_text(&mut body, &"a".repeat(len));
+            assert_eq!(label_text(&mut Reader::new(&body)).is_ok(), fits, "{len}");
+        }
     }
 }
