@@ -108,6 +108,14 @@ impl Api {
         })
     }
 
+    /// What it means that there is no answer in time.
+    pub(super) fn silent(&self) -> Failure {
+        Failure::NoAnswer(DiscoveryError::Http {
+            url: self.url.to_string(),
+            source: HttpClientError::Timeout,
+        })
+    }
+
     /// What an answer means that cannot be read.
     pub(super) fn unreadable(&self, error: &Unreadable) -> Failure {
         Failure::Refused(DiscoveryError::content(&self.url, error))

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::joined::Joined;
 use super::objects::{
     Container, ContainerPort, Endpoint, EndpointAddress, EndpointPort, EndpointSlice, Endpoints, Ingress,
     Meta, Node, Pairs, Pod, Service, SlicePort, TargetRef,
 };
-use super::unit::Joined;
 use crate::TargetGroup;
 use crate::meta::{ADDRESS, MetaLabels, host_port};
 use crate::prepare::DiscoveryError;

@@ -2,18 +2,23 @@
 //!
 //! * `config` reads the settings, `selector` checks selectors, `access` finds the API server.
 //! * `api` asks it; `stream` and `list` read its answers, bounded and as they arrive; `objects` says what is kept of them.
-//! * `reflector` keeps a copy of all objects of a kind by list and watch, `hub` shares it between discoveries.
-//! * `unit` joins copies: it knows what a change touches; `labels` makes groups.
+//! * `reflector` keeps a copy of all objects of a kind by list and watch, `store` holds it, `hub` shares it between
+//!   discoveries.
+//! * `unit` is a role in a namespace: `links` says which of its objects a change touches, `joined` what labels are made of
+//!   besides the object itself, and `labels` makes groups.
 
 mod access;
 mod api;
 mod config;
 mod hub;
+mod joined;
 mod labels;
+mod links;
 mod list;
 mod objects;
 mod reflector;
 mod selector;
+mod store;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -33,7 +38,8 @@ use self::api::Scope;
 pub use self::config::{AttachMetadata, KubernetesConfig, Namespaces, Role, Selector};
 pub(crate) use self::hub::Hub;
 use self::hub::Source;
-use self::unit::{Joined, Primary, Unit};
+use self::joined::Joined;
+use self::unit::{Primary, Unit};
 use crate::Updates;
 use crate::mechanism::Discovery;
 use crate::metrics::Metrics;

@@ -4,15 +4,14 @@
 //! changes follow. A watch that ends is asked for again from the last version seen; where that version is too old, the
 //! state is read anew. What fails is asked for again after a pause that grows, and what was known stays.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use httpclient::{HttpClientError, Response};
 use metrics::Counter;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use supervise::Supervisor;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::api::{Api, Failure};
 use super::list::{ListReader, Piece};
 use super::objects::Object;
+use super::store::{Objects, Store};
 use super::stream::{Event, Lines, Status, Unreadable, Versioned, read_event};
 use crate::runner::spread;
 
@@ -36,6 +36,9 @@ const WATCH_GRACE: Duration = Duration::from_secs(30);
 /// Longest silence within the state that a watch begins with: some proxies let the request through and forget that it
 /// asked for the state.
 const INITIAL_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for the beginning of an answer to a watch. Some proxies hold it back until there is an event, which is at
+/// the latest the bookmark that a server sends every minute.
+const WATCH_OPENS_MAX: Duration = Duration::from_secs(150);
 /// A watch that ends sooner is not asked for again at once.
 const WATCH_SHORT: Duration = Duration::from_secs(1);
 /// Longest time for one page of a list.
@@ -44,15 +47,6 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(120);
 const PAGE_ITEMS: &str = "500";
 /// What panics are counted under.
 const TASK: &str = "kubernetes watch";
-
-/// Somebody who is told of changes. What it is told it may only note: it is called while the copy is locked.
-pub(super) trait Listener<T>: Send + Sync {
-    /// An object has come (`old` is none), changed, or gone (`new` is none).
-    fn changed(&self, key: &Arc<str>, old: Option<&T>, new: Option<&T>);
-
-    /// The copy is complete for the first time, or getting it has failed for the first time.
-    fn settled(&self);
-}
 
 /// The copy. Dropping the last handle ends the watch.
 #[derive(Debug)]
@@ -68,26 +62,9 @@ struct Shared<T> {
     api: Api,
     failures: Counter,
     supervisor: Supervisor,
-    state: Mutex<State<T>>,
-}
-
-struct State<T> {
-    objects: HashMap<Arc<str>, Arc<T>>,
-    /// Last one seen; empty if none was or it is of no use any more.
-    version: Box<str>,
-    is_complete: bool,
-    has_failed: bool,
+    store: Mutex<Store<T>>,
     /// Whether the last attempt failed: only changes are said.
-    is_failing: bool,
-    listeners: Vec<Weak<dyn Listener<T>>>,
-}
-
-impl<T> std::fmt::Debug for State<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
-            .field("objects", &self.objects.len())
-            .finish_non_exhaustive()
-    }
+    is_failing: AtomicBool,
 }
 
 impl<T: Object> Reflector<T> {
@@ -98,14 +75,8 @@ impl<T: Object> Reflector<T> {
                 api,
                 failures,
                 supervisor,
-                state: Mutex::new(State {
-                    objects: HashMap::new(),
-                    version: Box::default(),
-                    is_complete: false,
-                    has_failed: false,
-                    is_failing: false,
-                    listeners: Vec::new(),
-                }),
+                store: Mutex::default(),
+                is_failing: AtomicBool::new(false),
             }),
             _ends: stop.clone().drop_guard(),
             stop,
@@ -122,111 +93,9 @@ impl<T: Object> Reflector<T> {
         }
     }
 
-    /// Tells `listener` what is there already, and then of each change.
-    pub(super) fn subscribe(&self, listener: &Arc<impl Listener<T> + 'static>) {
-        let mut state = self.shared.state.lock();
-        for (key, object) in &state.objects {
-            listener.changed(key, None, Some(object));
-        }
-        listener.settled();
-        state.listeners.retain(|listener| listener.strong_count() > 0);
-        let weak: Weak<dyn Listener<T>> = Arc::<_>::downgrade(listener) as _;
-        state.listeners.push(weak);
-    }
-
-    pub(super) fn get(&self, key: &str) -> Option<Arc<T>> {
-        self.shared.state.lock().objects.get(key).cloned()
-    }
-
-    /// Whether all objects are known.
-    pub(super) fn is_complete(&self) -> bool {
-        self.shared.state.lock().is_complete
-    }
-
-    /// Whether all objects are known, or an attempt to get them has failed.
-    pub(super) fn is_settled(&self) -> bool {
-        let state = self.shared.state.lock();
-        state.is_complete || state.has_failed
-    }
-}
-
-impl<T: Object> State<T> {
-    fn tell(&mut self, tell: impl Fn(&dyn Listener<T>)) {
-        self.listeners.retain(|listener| match listener.upgrade() {
-            Some(listener) => {
-                tell(&*listener);
-                true
-            }
-            None => false,
-        });
-    }
-
-    fn seen(&mut self, version: Box<str>) {
-        if !version.is_empty() {
-            self.version = version;
-        }
-    }
-
-    fn put(&mut self, key: &str, object: T) {
-        let object = Arc::new(object);
-        // The key that is there already goes on being the one.
-        let key = match self.objects.get_key_value(key) {
-            Some((key, _)) => key.clone(),
-            None => Arc::from(key),
-        };
-        let old = self.objects.insert(key.clone(), object.clone());
-        self.tell(|listener| listener.changed(&key, old.as_deref(), Some(&object)));
-    }
-
-    fn remove(&mut self, key: &str) {
-        if let Some((key, old)) = self.objects.remove_entry(key) {
-            self.tell(|listener| listener.changed(&key, Some(&old), None));
-        }
-    }
-
-    /// Compat: every object that was there before counts as changed, whether it is or not (case `pod-watch`).
-    fn replace(&mut self, all: HashMap<Arc<str>, Arc<T>>, version: Box<str>) {
-        self.version = version;
-        let before = std::mem::replace(&mut self.objects, all);
-        for (key, old) in &before {
-            if !self.objects.contains_key(key) {
-                self.tell(|listener| listener.changed(key, Some(old), None));
-            }
-        }
-        let now: Vec<_> = self
-            .objects
-            .iter()
-            .map(|(key, new)| (key.clone(), new.clone()))
-            .collect();
-        for (key, new) in now {
-            let old = before.get(&key);
-            self.tell(|listener| listener.changed(&key, old.map(|old| &**old), Some(&new)));
-        }
-        if !std::mem::replace(&mut self.is_complete, true) {
-            self.tell(|listener| listener.settled());
-        }
-    }
-}
-
-/// A state that is being read; what has not changed is the same allocation as before.
-struct Reading<'s, T> {
-    shared: &'s Shared<T>,
-    objects: HashMap<Arc<str>, Arc<T>>,
-}
-
-impl<T: Object> Reading<'_, T> {
-    fn put(&mut self, new: Versioned<T>) {
-        let known = {
-            let state = self.shared.state.lock();
-            let known = state.objects.get_key_value(&*new.key);
-            known.map(|(key, object)| (key.clone(), object.clone()))
-        };
-        let (key, object) = match known {
-            Some((key, object)) if *object == new.object => (key, object),
-            Some((key, _)) => (key, Arc::new(new.object)),
-            None => (Arc::from(new.key), Arc::new(new.object)),
-        };
-        self.objects.insert(key, object);
+    /// The objects.
+    pub(super) fn store(&self) -> MutexGuard<'_, Store<T>> {
+        self.shared.store.lock()
     }
 }
 
@@ -263,12 +132,12 @@ impl<T: Object> Shared<T> {
             Err(failure) => failure,
         };
         if matches!(failure, Failure::Expired(_)) {
-            self.state.lock().version = Box::default();
+            self.store.lock().version = Box::default();
             return self.stream_state().await.map(Some);
         }
         // A server that does not know the way, or may not go it.
         tracing::debug!(url = %self.api.url(), error = %failure, "Kubernetes: the state comes as a list");
-        let last = self.state.lock().version.clone();
+        let last = self.store.lock().version.clone();
         // Compat: the first one may be as old as it likes, a later one must be as new as something known: a server answers
         // both from memory, and the latter not in pages (cases `pod-paged-list`, `error-watch-lost`).
         let first_query = match &*last {
@@ -277,7 +146,7 @@ impl<T: Object> Shared<T> {
         };
         match self.list(first_query).await {
             Err(Failure::Expired(_)) => {
-                self.state.lock().version = Box::default();
+                self.store.lock().version = Box::default();
                 self.list(&[("limit", PAGE_ITEMS)]).await?;
             }
             result => result?,
@@ -288,10 +157,7 @@ impl<T: Object> Shared<T> {
     /// Opens a watch that begins with the state, and reads that.
     async fn stream_state(&self) -> Result<Stream, Failure> {
         let mut stream = self.watch(true).await?;
-        let mut reading = Reading {
-            shared: self,
-            objects: HashMap::new(),
-        };
+        let mut objects = Objects::new();
         loop {
             let line = tokio::time::timeout(INITIAL_SILENCE_MAX, stream.next(self)).await;
             let line = line.unwrap_or_else(|_| Err(self.api.broken(HttpClientError::Timeout)))?;
@@ -302,16 +168,15 @@ impl<T: Object> Shared<T> {
                 })
             })?;
             match read_event(&line).map_err(|error| self.api.unreadable(&error))? {
-                Event::Put(object) => reading.put(object),
-                Event::Gone(object) => {
-                    reading.objects.remove(&*object.key);
+                Event::Put(new) => objects.extend([self.store.lock().shared(new)]),
+                Event::Gone(old) => {
+                    objects.remove(&*old.key);
                 }
                 Event::Bookmark {
                     version,
                     is_complete: true,
                 } => {
-                    let objects = reading.objects;
-                    self.state.lock().replace(objects, version);
+                    self.store.lock().replace(objects, version);
                     return Ok(stream);
                 }
                 Event::Bookmark { .. } | Event::Unknown => {}
@@ -322,30 +187,30 @@ impl<T: Object> Shared<T> {
 
     /// Reads the state as a list, page by page.
     async fn list(&self, first_query: &[(&str, &str)]) -> Result<(), Failure> {
-        let mut reading = Reading {
-            shared: self,
-            objects: HashMap::new(),
-        };
+        let mut objects = Objects::new();
         let answer = self.api.ask(first_query, LIST_TIMEOUT).await?;
-        let mut page = self.read_page(answer, &mut reading).await?;
+        let mut page = self.read_page(answer, &mut objects).await?;
         while !page.r#continue.is_empty() {
             let query = [("limit", PAGE_ITEMS), ("continue", &*page.r#continue)];
             let answer = self.api.ask(&query, LIST_TIMEOUT).await?;
-            page = self.read_page(answer, &mut reading).await?;
+            page = self.read_page(answer, &mut objects).await?;
         }
-        self.state.lock().replace(reading.objects, page.resource_version);
+        self.store.lock().replace(objects, page.resource_version);
         Ok(())
     }
 
-    async fn read_page(&self, mut answer: Response, reading: &mut Reading<'_, T>) -> Result<Page, Failure> {
+    async fn read_page(&self, mut answer: Response, objects: &mut Objects<T>) -> Result<Page, Failure> {
         let mut reader = ListReader::default();
         let mut page = Page::default();
         while let Some(bytes) = answer.chunk().await.map_err(|error| self.api.broken(error))? {
             let read = reader.push(&bytes, &mut |piece| {
                 match piece {
-                    Piece::Item(text) => reading.put(Versioned::new(serde_json::from_slice(&text)?)?),
+                    Piece::Item(text) => {
+                        let new = Versioned::new(serde_json::from_slice(&text)?)?;
+                        objects.extend([self.store.lock().shared(new)]);
+                    }
                     Piece::Metadata(text) => page = serde_json::from_slice(&text)?,
-                    Piece::TooLong => self.failed(&self.api.unreadable(&Unreadable::TooLong)),
+                    Piece::TooLong => self.passed_over(&Unreadable::TooLong),
                 }
                 Ok(())
             });
@@ -360,7 +225,7 @@ impl<T: Object> Shared<T> {
 
     /// Opens a watch, from the last version seen.
     async fn watch(&self, with_state: bool) -> Result<Stream, Failure> {
-        let version = self.state.lock().version.clone();
+        let version = self.store.lock().version.clone();
         let seconds = WATCH_MIN.mul_f64(1.5 + spread() / 2.0).as_secs();
         let (limit, in_words) = (seconds.to_string(), format!("{}m{}s", seconds / 60, seconds % 60));
         let mut query = vec![
@@ -379,7 +244,8 @@ impl<T: Object> Shared<T> {
             ]);
         }
         let limit = Duration::from_secs(seconds) + WATCH_GRACE;
-        let answer = self.api.ask(&query, limit).await?;
+        let answer = tokio::time::timeout(WATCH_OPENS_MAX, self.api.ask(&query, limit)).await;
+        let answer = answer.unwrap_or_else(|_| Err(self.api.silent()))?;
         Ok(Stream {
             answer,
             lines: Lines::default(),
@@ -436,21 +302,21 @@ impl<T: Object> Shared<T> {
                 Ok(event) => event,
                 Err(error) => return End::Failed(self.api.unreadable(&error)),
             };
-            let mut state = self.state.lock();
+            let mut store = self.store.lock();
             match event {
-                Event::Put(new) => {
-                    state.put(&new.key, new.object);
-                    state.seen(new.version);
-                }
-                Event::Gone(old) => {
-                    state.remove(&old.key);
-                    state.seen(old.version);
-                }
-                Event::Bookmark { version, .. } => state.seen(version),
+                Event::Put(new) => store.put(new),
+                Event::Gone(old) => store.remove(old),
+                Event::Bookmark { version, .. } => store.seen(version),
                 Event::Error(status) => return End::Failed(self.api.told(&status)),
                 Event::Unknown => {}
             }
         }
+    }
+
+    /// One object is of no use; the others are.
+    fn passed_over(&self, error: &Unreadable) {
+        self.failures.inc();
+        tracing::warn!(discovery = "kubernetes", url = %self.api.url(), %error, "An object is passed over");
     }
 
     fn failed(&self, failure: &Failure) {
@@ -459,19 +325,16 @@ impl<T: Object> Shared<T> {
             self.failures.inc();
         }
         let (url, error) = (self.api.url(), failure);
-        let mut state = self.state.lock();
-        if std::mem::replace(&mut state.is_failing, true) {
+        if self.is_failing.swap(true, Ordering::Relaxed) {
             tracing::debug!(discovery = "kubernetes", %url, %error, "Unable to list or watch");
         } else {
             tracing::error!(discovery = "kubernetes", %url, %error, "Unable to list or watch; what was found before stays");
         }
-        if !std::mem::replace(&mut state.has_failed, true) {
-            state.tell(|listener| listener.settled());
-        }
+        self.store.lock().failed();
     }
 
     fn succeeded(&self) {
-        if std::mem::replace(&mut self.state.lock().is_failing, false) {
+        if self.is_failing.swap(false, Ordering::Relaxed) {
             tracing::info!(discovery = "kubernetes", url = %self.api.url(), "Listing and watching succeed again");
         }
     }
@@ -499,7 +362,7 @@ impl Stream {
                 Ok(Some(line)) => return Ok(Some(line)),
                 Ok(None) => {}
                 Err(error) => {
-                    shared.failed(&shared.api.unreadable(&error));
+                    shared.passed_over(&error);
                     continue;
                 }
             }

@@ -3,7 +3,7 @@
 //! A change only marks what depends on it, by an index (node → pods, pod → endpoints); a task of its own looks at what
 //! is marked, however many changes came meanwhile.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,114 +11,20 @@ use metrics::{Counter, Family};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::config::{AttachMetadata, Role};
+use super::config::Role;
+use super::joined::{Joined, look};
 use super::labels;
+use super::links::{Link, Linked, Links};
 use super::objects::{
-    EndpointSlice, Endpoints, Ingress, Job, Meta, Namespace, Node, Object, Pod, ReplicaSet, Service,
-    TargetRef,
+    EndpointSlice, Endpoints, Ingress, Job, Namespace, Node, Object, Pod, ReplicaSet, Service,
 };
-use super::reflector::{Listener, Reflector};
+use super::reflector::Reflector;
+use super::store::Listener;
 use crate::prepare::DiscoveryError;
 use crate::{TargetGroup, Updates};
 
 /// Groups that are reported together.
 const BATCH: usize = 500;
-
-/// The objects that labels are made of. What a role does not need is not there.
-#[derive(Debug, Default)]
-pub(super) struct Joined {
-    pub(super) attach: AttachMetadata,
-    pub(super) nodes: Option<Arc<Reflector<Node>>>,
-    pub(super) namespaces: Option<Arc<Reflector<Namespace>>>,
-    pub(super) pods: Option<Arc<Reflector<Pod>>>,
-    pub(super) services: Option<Arc<Reflector<Service>>>,
-    pub(super) replica_sets: Option<Arc<Reflector<ReplicaSet>>>,
-    pub(super) jobs: Option<Arc<Reflector<Job>>>,
-}
-
-fn look<T: Object>(from: Option<&Arc<Reflector<T>>>, key: &str) -> Option<Arc<T>> {
-    from?.get(key)
-}
-
-/// The name of an object's controller, if it is of this kind.
-fn controller(meta: &Meta, kind: &str) -> Option<String> {
-    let owner = meta.controller.as_deref().filter(|owner| &*owner.kind == kind)?;
-    Some(owner.name.to_string())
-}
-
-impl Joined {
-    pub(super) fn node(&self, name: &str) -> Option<Arc<Node>> {
-        look(self.nodes.as_ref(), name).filter(|_| self.attach.node)
-    }
-
-    pub(super) fn namespace(&self, name: &str) -> Option<Arc<Namespace>> {
-        look(self.namespaces.as_ref(), name)
-    }
-
-    pub(super) fn pod(&self, key: &str) -> Option<Arc<Pod>> {
-        look(self.pods.as_ref(), key)
-    }
-
-    pub(super) fn service(&self, key: &str) -> Option<Arc<Service>> {
-        look(self.services.as_ref(), key)
-    }
-
-    /// The name of the Deployment that a ReplicaSet belongs to.
-    pub(super) fn deployment_of(&self, replica_set: &str) -> Option<String> {
-        let found = look(self.replica_sets.as_ref(), replica_set)?;
-        controller(&found.metadata, "Deployment")
-    }
-
-    /// The name of the CronJob that a Job belongs to.
-    pub(super) fn cron_job_of(&self, job: &str) -> Option<String> {
-        let found = look(self.jobs.as_ref(), job).filter(|_| self.attach.cron_job)?;
-        controller(&found.metadata, "CronJob")
-    }
-
-    /// Starts all watches, and tells `unit` of what they see.
-    fn subscribe(&self, unit: &Arc<Unit>) {
-        fn one<T: Object>(reflector: Option<&Arc<Reflector<T>>>, unit: &Arc<Unit>)
-        where
-            Unit: Listener<T>,
-        {
-            if let Some(reflector) = reflector {
-                reflector.subscribe(unit);
-                reflector.start();
-            }
-        }
-        one(self.nodes.as_ref(), unit);
-        one(self.namespaces.as_ref(), unit);
-        one(self.pods.as_ref(), unit);
-        one(self.services.as_ref(), unit);
-        one(self.replica_sets.as_ref(), unit);
-        one(self.jobs.as_ref(), unit);
-    }
-
-    /// Whether all is known that labels are made of.
-    fn is_ready(&self, role: Role) -> bool {
-        let all = [
-            complete(self.nodes.as_ref()),
-            complete(self.namespaces.as_ref()),
-            complete(self.pods.as_ref()),
-            complete(self.services.as_ref()),
-        ];
-        // Compat: endpoints do not wait for what they may have to do without. The reference does not wait at all, so
-        // that chance says which names are there; here a failure does.
-        let owners = match role {
-            Role::Pod => [complete(self.replica_sets.as_ref()), complete(self.jobs.as_ref())],
-            _ => [settled(self.replica_sets.as_ref()), settled(self.jobs.as_ref())],
-        };
-        all.into_iter().chain(owners).all(|is_ready| is_ready)
-    }
-}
-
-fn complete<T: Object>(reflector: Option<&Arc<Reflector<T>>>) -> bool {
-    reflector.is_none_or(|reflector| reflector.is_complete())
-}
-
-fn settled<T: Object>(reflector: Option<&Arc<Reflector<T>>>) -> bool {
-    reflector.is_none_or(|reflector| reflector.is_settled())
-}
 
 /// The objects that groups are made of: one each.
 #[derive(Debug)]
@@ -130,19 +36,6 @@ pub(super) enum Primary {
     EndpointSlice(Arc<Reflector<EndpointSlice>>),
     Ingress(Arc<Reflector<Ingress>>),
 }
-
-/// What an object may depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
-    Node,
-    Namespace,
-    Pod,
-    Service,
-    Owner,
-}
-
-/// How many there are.
-const LINKS: usize = 5;
 
 /// A role in a namespace.
 #[derive(Debug)]
@@ -160,28 +53,8 @@ pub(super) struct Unit {
 struct State {
     /// Objects whose groups must be looked at.
     marked: HashSet<Arc<str>>,
-    /// Which objects depend on a thing of some name.
-    links: [HashMap<Box<str>, HashSet<Arc<str>>>; LINKS],
-}
-
-impl State {
-    fn link(&mut self, link: Link, name: &str, key: &Arc<str>) {
-        let dependants = match self.links[link as usize].get_mut(name) {
-            Some(dependants) => dependants,
-            None => self.links[link as usize].entry(name.into()).or_default(),
-        };
-        dependants.insert(key.clone());
-    }
-
-    fn unlink(&mut self, link: Link, name: &str, key: &str) {
-        let links = &mut self.links[link as usize];
-        if let Some(dependants) = links.get_mut(name) {
-            dependants.remove(key);
-            if dependants.is_empty() {
-                links.remove(name);
-            }
-        }
-    }
+    /// Which objects depend on what.
+    links: Links,
 }
 
 impl Unit {
@@ -200,22 +73,18 @@ impl Unit {
     /// Reports groups until it is dropped. Called again after a panic, it goes on.
     pub(super) async fn run(self: Arc<Self>, updates: &Updates) {
         if !self.is_subscribed.swap(true, Ordering::Relaxed) {
-            // What joins first: the index of what depends on it is then made once.
-            self.joined.subscribe(&self);
+            let joined = &self.joined;
+            follow(joined.nodes.as_ref(), &self);
+            follow(joined.namespaces.as_ref(), &self);
+            follow(joined.pods.as_ref(), &self);
+            follow(joined.services.as_ref(), &self);
+            follow(joined.replica_sets.as_ref(), &self);
+            follow(joined.jobs.as_ref(), &self);
             match &self.primary {
                 Primary::Node | Primary::Pod | Primary::Service => {}
-                Primary::Endpoints(reflector) => {
-                    reflector.subscribe(&self);
-                    reflector.start();
-                }
-                Primary::EndpointSlice(reflector) => {
-                    reflector.subscribe(&self);
-                    reflector.start();
-                }
-                Primary::Ingress(reflector) => {
-                    reflector.subscribe(&self);
-                    reflector.start();
-                }
+                Primary::Endpoints(reflector) => follow(Some(reflector), &self),
+                Primary::EndpointSlice(reflector) => follow(Some(reflector), &self),
+                Primary::Ingress(reflector) => follow(Some(reflector), &self),
             }
         }
         loop {
@@ -229,9 +98,9 @@ impl Unit {
     fn is_ready(&self) -> bool {
         let is_complete = match &self.primary {
             Primary::Node | Primary::Pod | Primary::Service => true,
-            Primary::Endpoints(reflector) => reflector.is_complete(),
-            Primary::EndpointSlice(reflector) => reflector.is_complete(),
-            Primary::Ingress(reflector) => reflector.is_complete(),
+            Primary::Endpoints(reflector) => reflector.store().is_complete(),
+            Primary::EndpointSlice(reflector) => reflector.store().is_complete(),
+            Primary::Ingress(reflector) => reflector.store().is_complete(),
         };
         is_complete && self.joined.is_ready(self.role)
     }
@@ -292,13 +161,15 @@ impl Unit {
             Primary::Service => joined
                 .service(key)
                 .map(|service| labels::of_service(source, &service, joined)),
-            Primary::Endpoints(all) => all
-                .get(key)
-                .map(|endpoints| labels::of_endpoints(source, &endpoints, joined)),
-            Primary::EndpointSlice(all) => all.get(key).map(|slice| labels::of_slice(source, &slice, joined)),
-            Primary::Ingress(all) => all
-                .get(key)
-                .map(|ingress| labels::of_ingress(source, &ingress, joined)),
+            Primary::Endpoints(all) => {
+                look(Some(all), key).map(|endpoints| labels::of_endpoints(source, &endpoints, joined))
+            }
+            Primary::EndpointSlice(all) => {
+                look(Some(all), key).map(|slice| labels::of_slice(source, &slice, joined))
+            }
+            Primary::Ingress(all) => {
+                look(Some(all), key).map(|ingress| labels::of_ingress(source, &ingress, joined))
+            }
         };
         Some(made.unwrap_or(Ok(gone)))
     }
@@ -316,13 +187,7 @@ impl Unit {
     fn primary_changed<T: Linked>(&self, key: &Arc<str>, old: Option<&T>, new: Option<&T>) {
         self.count(self.role, old, new);
         let mut state = self.state.lock();
-        let attach = self.joined.attach;
-        if let Some(old) = old {
-            old.links(attach, &mut |link, name| state.unlink(link, name, key));
-        }
-        if let Some(new) = new {
-            new.links(attach, &mut |link, name| state.link(link, name, key));
-        }
+        state.links.change(key, old, new, self.joined.attach);
         state.marked.insert(key.clone());
         drop(state);
         self.wake.notify_one();
@@ -332,8 +197,9 @@ impl Unit {
     fn mark(&self, link: Link, name: &str) {
         let mut state = self.state.lock();
         let State { marked, links } = &mut *state;
-        if let Some(dependants) = links[link as usize].get(name) {
-            marked.extend(dependants.iter().cloned());
+        let before = marked.len();
+        marked.extend(links.of(link, name).cloned());
+        if marked.len() > before {
             drop(state);
             self.wake.notify_one();
         }
@@ -344,104 +210,14 @@ impl Unit {
     }
 }
 
-/// An object that groups are made of, and what it depends on.
-trait Linked {
-    fn links(&self, attach: AttachMetadata, each: &mut dyn FnMut(Link, &str));
-}
-
-impl Linked for Node {
-    fn links(&self, _: AttachMetadata, _: &mut dyn FnMut(Link, &str)) {}
-}
-
-fn link_namespace(meta: &Meta, attach: AttachMetadata, each: &mut dyn FnMut(Link, &str)) {
-    if attach.namespace {
-        each(Link::Namespace, &meta.namespace);
-    }
-}
-
-/// The node behind an address: its pod's, or itself.
-fn link_node(reference: Option<&TargetRef>, node: Option<&str>, each: &mut dyn FnMut(Link, &str)) {
-    match reference {
-        Some(reference) if &*reference.kind == "Node" => each(Link::Node, &reference.name),
-        Some(reference) if &*reference.kind == "Pod" => {
-            if let Some(node) = node {
-                each(Link::Node, node);
-            }
-        }
-        _ => {}
-    }
-}
-
-impl Linked for Pod {
-    fn links(&self, attach: AttachMetadata, each: &mut dyn FnMut(Link, &str)) {
-        link_namespace(&self.metadata, attach, each);
-        if attach.node {
-            each(Link::Node, &self.spec.node_name);
-        }
-        let owner = match self.metadata.controller.as_deref() {
-            Some(owner) if attach.deployment && &*owner.kind == "ReplicaSet" => owner,
-            Some(owner) if (attach.job || attach.cron_job) && &*owner.kind == "Job" => owner,
-            _ => return,
-        };
-        each(
-            Link::Owner,
-            &owned_by(&owner.kind, &self.metadata.namespace, &owner.name),
-        );
-    }
-}
-
-/// What an owner is known as in the index.
-fn owned_by(kind: &str, namespace: &str, name: &str) -> String {
-    format!("{kind}/{namespace}/{name}")
-}
-
-impl Linked for Service {
-    fn links(&self, attach: AttachMetadata, each: &mut dyn FnMut(Link, &str)) {
-        link_namespace(&self.metadata, attach, each);
-    }
-}
-
-impl Linked for Ingress {
-    fn links(&self, attach: AttachMetadata, each: &mut dyn FnMut(Link, &str)) {
-        link_namespace(&self.metadata, attach, each);
-    }
-}
-
-impl Linked for Endpoints {
-    fn links(&self, attach: AttachMetadata, each: &mut dyn FnMut(Link, &str)) {
-        link_namespace(&self.metadata, attach, each);
-        each(Link::Service, &self.metadata.key());
-        // Compat: addresses that are not ready are not looked at again for their pod's or node's sake.
-        for address in self.subsets.iter().flat_map(|subset| &subset.addresses) {
-            let reference = address.target_ref.as_deref();
-            if let Some(pod) = reference.filter(|reference| &*reference.kind == "Pod") {
-                each(Link::Pod, &format!("{}/{}", pod.namespace, pod.name));
-            }
-            if attach.node {
-                link_node(reference, address.node_name.as_deref(), each);
-            }
-        }
-    }
-}
-
-impl Linked for EndpointSlice {
-    fn links(&self, attach: AttachMetadata, each: &mut dyn FnMut(Link, &str)) {
-        let meta = &self.metadata;
-        if attach.namespace || attach.has_owners() {
-            each(Link::Namespace, &meta.namespace);
-        }
-        if let Some(service) = meta.labels.get(labels::SERVICE_NAME) {
-            each(Link::Service, &format!("{}/{service}", meta.namespace));
-        }
-        if attach.node {
-            for endpoint in &self.endpoints {
-                link_node(
-                    endpoint.target_ref.as_deref(),
-                    endpoint.node_name.as_deref(),
-                    each,
-                );
-            }
-        }
+/// Has `unit` told of what a watch sees, and starts it.
+fn follow<T: Object>(reflector: Option<&Arc<Reflector<T>>>, unit: &Arc<Unit>)
+where
+    Unit: Listener<T>,
+{
+    if let Some(reflector) = reflector {
+        reflector.store().subscribe(unit);
+        reflector.start();
     }
 }
 
@@ -588,9 +364,7 @@ impl Unit {
         let mut state = self.state.lock();
         let State { marked, links } = &mut *state;
         if self.is_of_endpoints() {
-            for dependants in links.iter().flat_map(HashMap::values) {
-                marked.extend(dependants.iter().cloned());
-            }
+            marked.extend(links.all().cloned());
         }
         drop(state);
         self.wake.notify_one();
