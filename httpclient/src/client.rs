@@ -14,7 +14,7 @@ use crate::error::HttpClientError;
 use crate::files::{SecretFile, Source};
 use crate::oauth2::TokenSource;
 use crate::request::{Request, Response};
-use crate::transport::Transport;
+use crate::transport::{Redirects, Transport};
 
 /// A client with its credentials. Cloning shares connections.
 #[derive(Clone, Debug)]
@@ -86,7 +86,10 @@ impl HttpClient {
             &config.tls_config,
             &config.proxy,
             config.enable_http2,
-            config.follow_redirects,
+            Redirects {
+                follow: config.follow_redirects,
+                to_link_local: config.allow_link_local_redirects,
+            },
             user_agent,
             &surroundings,
             socket,

@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use yaml::{FromYaml, Secret, Section, Value, YamlError};
+use yaml::{FromYaml, Node, NodeKind, ScalarKind, Secret, Section, Value, YamlError};
+
+use crate::rsa::Algorithm;
+
+/// The grant of OAuth 2.0 by which we sign a token ourselves and show it for another one (RFC 7523).
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// How to reach HTTP servers. All keys stand directly in the section that carries them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,6 +28,9 @@ pub struct HttpClientConfig {
     pub tls_config: TlsConfig,
     /// Follow redirects.
     pub follow_redirects: bool,
+    /// Let servers elsewhere redirect to link-local addresses and metadata services.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_link_local_redirects: bool,
     /// Offer HTTP/2 over TLS.
     pub enable_http2: bool,
     /// Proxy settings.
@@ -41,6 +49,7 @@ impl Default for HttpClientConfig {
             oauth2: None,
             tls_config: TlsConfig::default(),
             follow_redirects: true,
+            allow_link_local_redirects: false,
             enable_http2: true,
             proxy: ProxyConfig::default(),
             http_headers: BTreeMap::new(),
@@ -79,7 +88,7 @@ pub struct Authorization {
     pub credentials_file: PathBuf,
 }
 
-/// OAuth 2.0 with client credentials.
+/// OAuth 2.0 with client credentials, or with tokens that we sign ourselves.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct OAuth2 {
     /// Client.
@@ -90,6 +99,30 @@ pub struct OAuth2 {
     /// File that holds the secret.
     #[serde(skip_serializing_if = "is_empty_path")]
     pub client_secret_file: PathBuf,
+    /// Name of the key that tokens are signed with, for who checks them.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub client_certificate_key_id: String,
+    /// RSA key that tokens are signed with.
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub client_certificate_key: Secret,
+    /// File that holds the key.
+    #[serde(skip_serializing_if = "is_empty_path")]
+    pub client_certificate_key_file: PathBuf,
+    /// [`JWT_BEARER`]; anything else means client credentials.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub grant_type: String,
+    /// `RS256`, `RS384` or `RS512`; `RS256` if empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub signature_algorithm: String,
+    /// Who asks; `client_id` if empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub iss: String,
+    /// Whom the token that we sign is meant for; `token_url` if empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub audience: String,
+    /// What it says besides.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub claims: serde_json::Map<String, serde_json::Value>,
     /// Scopes to ask for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
@@ -238,6 +271,7 @@ impl HttpClientConfig {
                 .transpose()?
                 .unwrap_or_default(),
             follow_redirects: section.get_or("follow_redirects", defaults.follow_redirects)?,
+            allow_link_local_redirects: section.get_or("allow_link_local_redirects", false)?,
             enable_http2: section.get_or("enable_http2", defaults.enable_http2)?,
             proxy: ProxyConfig::read(section)?,
             http_headers: read_headers(section)?,
@@ -301,6 +335,7 @@ impl HttpClientConfig {
         }
         if let Some(oauth2) = &mut self.oauth2 {
             resolve(folder, &mut oauth2.client_secret_file);
+            resolve(folder, &mut oauth2.client_certificate_key_file);
             oauth2.tls_config.resolve_paths(folder);
         }
         self.tls_config.resolve_paths(folder);
@@ -324,6 +359,7 @@ impl HttpClientConfig {
         );
         if let Some(oauth2) = &self.oauth2 {
             files.push(&oauth2.client_secret_file);
+            files.push(&oauth2.client_certificate_key_file);
             files.extend(oauth2.tls_config.files());
         }
         files.extend(
@@ -409,6 +445,14 @@ impl OAuth2 {
             client_id: section.get_or("client_id", String::new())?,
             client_secret: section.get_or("client_secret", Secret::default())?,
             client_secret_file: path(&mut section, "client_secret_file")?,
+            client_certificate_key_id: section.get_or("client_certificate_key_id", String::new())?,
+            client_certificate_key: section.get_or("client_certificate_key", Secret::default())?,
+            client_certificate_key_file: path(&mut section, "client_certificate_key_file")?,
+            grant_type: section.get_or("grant_type", String::new())?,
+            signature_algorithm: section.get_or("signature_algorithm", String::new())?,
+            iss: section.get_or("iss", String::new())?,
+            audience: section.get_or("audience", String::new())?,
+            claims: read_claims(&mut section)?,
             scopes: section.get_or("scopes", Vec::new())?,
             token_url: section.get_or("token_url", String::new())?,
             endpoint_params: section.get_or("endpoint_params", BTreeMap::new())?,
@@ -425,15 +469,77 @@ impl OAuth2 {
         if oauth2.token_url.is_empty() {
             return Err(section.error("oauth2 token_url must be configured"));
         }
-        if !oauth2.client_secret.is_empty() && !is_empty_path(&oauth2.client_secret_file) {
+        oauth2.check_grant(&section)?;
+        section.finish()?;
+        Ok(oauth2)
+    }
+
+    /// Whether tokens that we sign ourselves are what we show.
+    pub(crate) fn signs(&self) -> bool {
+        self.grant_type == JWT_BEARER
+    }
+
+    fn check_grant(&self, section: &Section<'_>) -> Result<(), YamlError> {
+        if self.signs() {
+            if !self.client_certificate_key.is_empty() && !is_empty_path(&self.client_certificate_key_file) {
+                return Err(section.error_at(
+                    "client_certificate_key_file",
+                    format_args!(
+                        "at most one of oauth2 client_certificate_key, client_certificate_key_file & \
+                         client_certificate_key_ref must be configured using grant-type={JWT_BEARER}"
+                    ),
+                ));
+            }
+            let known = Algorithm::NAMED
+                .iter()
+                .any(|(name, _)| *name == self.signature_algorithm);
+            if !self.signature_algorithm.is_empty() && !known {
+                let message = "valid signature algorithms are RS256, RS384 and RS512";
+                return Err(section.error_at("signature_algorithm", message));
+            }
+            return Ok(());
+        }
+        if !self.client_secret.is_empty() && !is_empty_path(&self.client_secret_file) {
             return Err(section.error_at(
                 "client_secret_file",
                 "at most one of oauth2 client_secret, client_secret_file & client_secret_ref must be \
                  configured using grant-type=client_credentials",
             ));
         }
-        section.finish()?;
-        Ok(oauth2)
+        Ok(())
+    }
+}
+
+/// Takes `claims`: anything that JSON can say.
+fn read_claims(section: &mut Section<'_>) -> Result<serde_json::Map<String, serde_json::Value>, YamlError> {
+    let Some(value) = section.value("claims") else {
+        return Ok(serde_json::Map::new());
+    };
+    match to_json(value.node) {
+        serde_json::Value::Object(claims) => Ok(claims),
+        _ => Err(value.unexpected("a mapping of claims")),
+    }
+}
+
+/// Compat: numbers, truth values and texts are what they are in YAML. The depth is that of the file, which has a bound.
+fn to_json(node: &Node) -> serde_json::Value {
+    match &node.kind {
+        NodeKind::Scalar(scalar) => match scalar.kind {
+            ScalarKind::Null => serde_json::Value::Null,
+            ScalarKind::Bool(is) => is.into(),
+            ScalarKind::Int(number) => number.into(),
+            ScalarKind::Float(number) => number.into(),
+            ScalarKind::String => scalar.text.clone().into(),
+        },
+        NodeKind::Sequence(items) => items.iter().map(to_json).collect::<Vec<_>>().into(),
+        NodeKind::Mapping(pairs) => {
+            let text = |key: &Node| match &key.kind {
+                NodeKind::Scalar(scalar) => scalar.text.clone(),
+                _ => String::new(),
+            };
+            let pairs = pairs.iter().map(|(key, value)| (text(key), to_json(value)));
+            serde_json::Value::Object(pairs.collect())
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use url::Url;
 use crate::error::HttpClientError;
 use crate::pool::{Connection, Sender};
 use crate::proxy::{self, Proxies};
+use crate::reach::is_of_machine;
 use crate::request::Destination;
 use crate::tls::TlsSource;
 use crate::wire::{Io, Progress, Wire};
@@ -106,7 +107,7 @@ impl Connector {
         let socket = to.socket.as_ref().or(self.socket.as_ref());
         let io = match (socket, self.proxies.choose(to.https, &to.host, to.port)) {
             (Some(path), _) => dial_socket(path).await?,
-            (None, None) => self.dial(&to.host, to.port).await?,
+            (None, None) => self.dial(&to.host, to.port, to.is_guarded).await?,
             (None, Some(proxy)) => {
                 to_proxy = !to.https && matches!(proxy.scheme(), "http" | "https");
                 self.through(proxy, to).await?
@@ -123,8 +124,8 @@ impl Connector {
         }
     }
 
-    async fn dial(&self, host: &str, port: u16) -> Result<Box<dyn Io>, HttpClientError> {
-        let stream = tokio::time::timeout(DIAL_TIMEOUT, self.dial_any(host, port)).await;
+    async fn dial(&self, host: &str, port: u16, is_guarded: bool) -> Result<Box<dyn Io>, HttpClientError> {
+        let stream = tokio::time::timeout(DIAL_TIMEOUT, self.dial_any(host, port, is_guarded)).await;
         let stream = stream.map_err(|_| HttpClientError::Timeout)??;
         let _ = stream.set_nodelay(true);
         // Probing is a help, not a need: a socket that does not want it is used all the same.
@@ -134,12 +135,17 @@ impl Connector {
         Ok(Box::new(stream))
     }
 
-    async fn dial_any(&self, host: &str, port: u16) -> Result<TcpStream, HttpClientError> {
+    async fn dial_any(&self, host: &str, port: u16, is_guarded: bool) -> Result<TcpStream, HttpClientError> {
         let no_address = |source| HttpClientError::Resolve {
             host: host.to_owned(),
             source,
         };
         let addresses = self.resolver.resolve(host, port).await.map_err(no_address)?;
+        if is_guarded && addresses.iter().any(|address| is_of_machine(address.ip())) {
+            return Err(HttpClientError::LinkLocal {
+                host: host.to_owned(),
+            });
+        }
         let mut left = addresses.into_iter();
         let mut attempts = FuturesUnordered::new();
         let mut failure = None;
@@ -180,7 +186,7 @@ impl Connector {
             other => return Err(failed(format!("unsupported protocol scheme {other:?}"))),
         };
         let io = self
-            .dial(host, proxy.port().unwrap_or(port))
+            .dial(host, proxy.port().unwrap_or(port), false)
             .await
             .map_err(|error| failed(error.to_string()))?;
         let io: Box<dyn Io> = if proxy.scheme() == "https" {

@@ -131,6 +131,15 @@ pub enum HttpClientError {
     /// Redirected too often.
     #[error("stopped after {} redirects", crate::REDIRECTS_MAX)]
     Redirects,
+    /// Redirected to an address that only the machine itself is meant to ask.
+    #[error(
+        "redirect to {host} refused: link-local addresses and metadata services are asked only where the configuration \
+         names them (or with allow_link_local_redirects)"
+    )]
+    LinkLocal {
+        /// Where to.
+        host: String,
+    },
     /// Redirected to something that is no place.
     #[error("failed to parse Location header {location:?}: {source}")]
     Location {

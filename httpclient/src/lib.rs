@@ -37,6 +37,7 @@ mod files;
 mod oauth2;
 mod pool;
 mod proxy;
+mod reach;
 pub mod renew;
 mod request;
 pub mod rsa;
@@ -46,7 +47,8 @@ mod wire;
 
 pub use client::HttpClient;
 pub use config::{
-    Authorization, BasicAuth, HeaderValues, HttpClientConfig, OAuth2, ProxyConfig, TlsConfig, TlsVersion,
+    Authorization, BasicAuth, HeaderValues, HttpClientConfig, JWT_BEARER, OAuth2, ProxyConfig, TlsConfig,
+    TlsVersion,
 };
 pub use connect::{Resolve, Resolving, Surroundings, SystemResolver};
 pub use error::HttpClientError;

@@ -1,25 +1,31 @@
-//! Tokens of OAuth 2.0 (RFC 6749, section 4.4: client credentials).
+//! Tokens of OAuth 2.0: for a client's credentials (RFC 6749, section 4.4), or for a token that we sign ourselves (RFC 7523).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded;
 
-use crate::config::OAuth2;
+use crate::config::{JWT_BEARER, OAuth2};
 use crate::connect::Surroundings;
 use crate::error::HttpClientError;
 use crate::files::Source;
 use crate::renew::{Age, Renewed};
 use crate::request::Request;
-use crate::transport::Transport;
+use crate::rsa::{Algorithm, KeyError, SigningKey};
+use crate::transport::{Redirects, Transport};
 
 /// A token is renewed this long before it expires, as in Go.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
+/// How long a token that we sign is good, in seconds, as in the reference.
+const ASSERTION_SECONDS: u64 = 600;
 /// Longest wait for a token.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest answer of a token endpoint, in bytes, as in Go.
@@ -57,17 +63,28 @@ impl TokenSource {
         surroundings: &Surroundings,
     ) -> Result<Self, HttpClientError> {
         Ok(TokenSource {
-            secret: Source::new(
-                oauth2.client_secret.reveal(),
-                &oauth2.client_secret_file,
-                "oauth2 client secret",
-            ),
+            secret: if oauth2.signs() {
+                Source::new(
+                    oauth2.client_certificate_key.reveal(),
+                    &oauth2.client_certificate_key_file,
+                    "oauth2 client certificate key",
+                )
+            } else {
+                Source::new(
+                    oauth2.client_secret.reveal(),
+                    &oauth2.client_secret_file,
+                    "oauth2 client secret",
+                )
+            },
             endpoint: Arc::new(Endpoint {
                 transport: Transport::new(
                     &oauth2.tls_config,
                     &oauth2.proxy,
                     true,
-                    true,
+                    Redirects {
+                        follow: true,
+                        to_link_local: false,
+                    },
                     user_agent,
                     surroundings,
                     None,
@@ -108,9 +125,23 @@ impl Token {
 
 impl Endpoint {
     async fn token(&self, secret: &str) -> Result<Token, HttpClientError> {
+        let answer = if self.oauth2.signs() {
+            let form = self.signed_form(secret)?;
+            self.exchange(form, None).await
+        } else {
+            self.ask_either_way(secret).await
+        };
+        let read = answer.and_then(|answer| read_token(&answer));
+        read.map_err(|detail| HttpClientError::Token {
+            url: self.oauth2.token_url.clone(),
+            detail,
+        })
+    }
+
+    async fn ask_either_way(&self, secret: &str) -> Result<Answer, String> {
         // Compat: as Go's library, the header is tried first, the form if that is refused, and what worked is kept.
         let in_form = self.in_form.load(Ordering::Relaxed);
-        let first = match self.ask(secret, in_form).await {
+        match self.ask(secret, in_form).await {
             Err(_) if !in_form => {
                 let second = self.ask(secret, true).await;
                 if second.is_ok() {
@@ -119,18 +150,68 @@ impl Endpoint {
                 second
             }
             first => first,
+        }
+    }
+
+    /// The body of a request that shows a token of our own. Compat: parameters may replace the grant's name and nothing
+    /// else, as in the reference.
+    fn signed_form(&self, key: &str) -> Result<String, HttpClientError> {
+        let oauth2 = &self.oauth2;
+        let failed = |source| HttpClientError::Key {
+            what: "client_certificate_key",
+            source,
         };
-        let detail = match first {
-            Ok(answer) => match read_token(&answer) {
-                Ok(token) => return Ok(token),
-                Err(detail) => detail,
-            },
-            Err(detail) => detail,
+        let key = SigningKey::from_pem(key.as_bytes()).map_err(failed)?;
+        let algorithm = Algorithm::NAMED
+            .iter()
+            .find(|(name, _)| *name == oauth2.signature_algorithm);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let or = |text: &str, other: &str| {
+            if text.is_empty() {
+                other.to_owned()
+            } else {
+                text.to_owned()
+            }
         };
-        Err(HttpClientError::Token {
-            url: self.oauth2.token_url.clone(),
-            detail,
-        })
+        let scopes = oauth2.scopes.join(" ");
+        let mut claims = Map::new();
+        for (name, value) in [
+            ("iss", or(&oauth2.iss, &oauth2.client_id).into()),
+            ("sub", oauth2.client_id.as_str().into()),
+            ("jti", Value::from(unique().map_err(failed)?)),
+            ("aud", or(&oauth2.audience, &oauth2.token_url).into()),
+            ("iat", now.into()),
+            ("exp", (now + ASSERTION_SECONDS).into()),
+        ] {
+            claims.insert(name.to_owned(), value);
+        }
+        if !scopes.is_empty() {
+            claims.insert("scope".to_owned(), scopes.as_str().into());
+        }
+        claims.extend(oauth2.claims.clone());
+        let algorithm = algorithm.map(|(_, algorithm)| *algorithm).unwrap_or_default();
+        let assertion = key
+            .token(algorithm, &oauth2.client_certificate_key_id, &claims)
+            .map_err(failed)?;
+        let mut form = BTreeMap::from([("assertion", assertion.as_str()), ("grant_type", JWT_BEARER)]);
+        if !scopes.is_empty() {
+            form.insert("scope", &scopes);
+        }
+        for (name, value) in &oauth2.endpoint_params {
+            if form.contains_key(name.as_str()) && name != "grant_type" {
+                return Err(HttpClientError::Token {
+                    url: oauth2.token_url.clone(),
+                    detail: format!("endpoint_params cannot overwrite {name:?}"),
+                });
+            }
+            form.insert(name, value);
+        }
+        Ok(form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish())
     }
 
     /// The body of the token request.
@@ -154,15 +235,22 @@ impl Endpoint {
     }
 
     async fn ask(&self, secret: &str, in_form: bool) -> Result<Answer, String> {
+        let escape = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let header = (!in_form).then(|| {
+            let pair = format!("{}:{}", escape(&self.oauth2.client_id), escape(secret));
+            format!("Basic {}", BASE64.encode(pair))
+        });
+        self.exchange(self.form(in_form.then_some(secret)), header).await
+    }
+
+    async fn exchange(&self, form: String, authorization: Option<String>) -> Result<Answer, String> {
         let url = Url::parse(&self.oauth2.token_url).map_err(|error| error.to_string())?;
         let mut request = Request::post(url, "application/x-www-form-urlencoded", "")
-            .secret_body(self.form(in_form.then_some(secret)))
+            .secret_body(form)
             .timeout(TOKEN_TIMEOUT)
             .repeatable();
-        if !in_form {
-            let escape = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-            let pair = format!("{}:{}", escape(&self.oauth2.client_id), escape(secret));
-            request = request.secret_header("authorization", format!("Basic {}", BASE64.encode(pair)));
+        if let Some(value) = authorization {
+            request = request.secret_header("authorization", value);
         }
         let answer = self
             .transport
@@ -195,6 +283,15 @@ impl Endpoint {
             body: body.to_vec(),
         })
     }
+}
+
+/// Something that was never there before.
+fn unique() -> Result<String, KeyError> {
+    let mut bytes = [0; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| KeyError::Signing)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 struct Answer {

@@ -14,6 +14,7 @@ use url::{Position, Url};
 use crate::error::HttpClientError;
 use crate::pool::Lease;
 use crate::proxy::bare;
+use crate::reach::is_host_of_machine;
 
 /// Bytes of a body nobody wants that are read all the same, so that the connection can be used again.
 const UNWANTED_BYTES_MAX: usize = 2 << 10;
@@ -201,6 +202,8 @@ pub(crate) struct Destination {
     pub(crate) absolute_form: Uri,
     /// The Unix socket that leads there.
     pub(crate) socket: Option<Arc<Path>>,
+    /// A server has sent us here, so no address of the machine's own will do.
+    pub(crate) is_guarded: bool,
     /// What connections are kept under: scheme, host, port and socket.
     pub(crate) key: Arc<str>,
 }
@@ -234,8 +237,22 @@ impl Destination {
                 Some(path) => format!("{}://{host}:{port} {}", url.scheme(), path.display()),
             }),
             socket,
+            is_guarded: false,
             authority: HeaderValue::try_from(authority)
                 .map_err(|_| HttpClientError::Header("Host".to_owned()))?,
+        })
+    }
+
+    /// Itself, as a place that a server has sent us to. Its connections are kept apart: one that was made when nobody
+    /// looked where a name leads must not serve.
+    pub(crate) fn guarded(self) -> Result<Self, HttpClientError> {
+        if is_host_of_machine(&self.host) {
+            return Err(HttpClientError::LinkLocal { host: self.host });
+        }
+        Ok(Destination {
+            is_guarded: true,
+            key: Arc::from(format!("{} guarded", self.key)),
+            ..self
         })
     }
 

@@ -19,6 +19,7 @@ use crate::connect::{Connector, Surroundings};
 use crate::error::HttpClientError;
 use crate::pool::{Connection, Lease, Outgoing, Pool, keep_shared};
 use crate::proxy::{Proxies, basic_auth};
+use crate::reach::is_host_of_machine;
 use crate::request::{Destination, Request, Response};
 use crate::tls::TlsSource;
 
@@ -27,12 +28,21 @@ pub const REDIRECTS_MAX: usize = 10;
 /// How often files of certificates are looked at.
 const FILES_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Which redirects are followed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Redirects {
+    /// Any at all.
+    pub(crate) follow: bool,
+    /// From elsewhere to addresses that only the machine itself is meant to ask.
+    pub(crate) to_link_local: bool,
+}
+
 /// Sends requests and knows nothing of credentials.
 #[derive(Debug)]
 pub(crate) struct Transport {
     pool: Arc<Pool>,
     connector: Arc<Connector>,
-    follow_redirects: bool,
+    redirects: Redirects,
     user_agent: HeaderValue,
     /// When the files of certificates were last looked at.
     files_seen: parking_lot::Mutex<Option<Instant>>,
@@ -44,7 +54,7 @@ impl Transport {
         tls: &TlsConfig,
         proxy: &ProxyConfig,
         http2: bool,
-        follow_redirects: bool,
+        redirects: Redirects,
         user_agent: &str,
         surroundings: &Surroundings,
         socket: Option<Arc<Path>>,
@@ -57,7 +67,7 @@ impl Transport {
                 proxies: Proxies::new(proxy)?,
                 tls: TlsSource::new(tls, http2, surroundings.roots.as_ref())?,
             }),
-            follow_redirects,
+            redirects,
             user_agent: HeaderValue::try_from(user_agent)
                 .map_err(|_| HttpClientError::Header("User-Agent".to_owned()))?,
             files_seen: parking_lot::Mutex::new(None),
@@ -105,7 +115,14 @@ impl Transport {
             };
             let status = response.status();
             response.discard().await;
-            hop.turn_to(status, location)?;
+            let may_be_of_machine = self.redirects.to_link_local || is_host_of_machine(&first.host);
+            hop.turn_to(status, location, |to| {
+                if may_be_of_machine || to.host == first.host {
+                    Ok(to)
+                } else {
+                    to.guarded()
+                }
+            })?;
             if !first.trusts(&hop.to) {
                 hop.drop_secrets();
                 if request.secret_body && !hop.body.is_empty() {
@@ -145,7 +162,7 @@ impl Transport {
         let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
         // Compat: Go takes a redirect without a place to go to as it is.
         let location = response.headers().get(LOCATION).filter(|value| !value.is_empty());
-        let Some(location) = location.filter(|_| self.follow_redirects && is_redirect) else {
+        let Some(location) = location.filter(|_| self.redirects.follow && is_redirect) else {
             return Ok(None);
         };
         let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
@@ -258,8 +275,13 @@ struct Hop {
 }
 
 impl Hop {
-    fn turn_to(&mut self, status: StatusCode, url: Url) -> Result<(), HttpClientError> {
-        self.to = Arc::new(Destination::new(&url, self.to.socket.clone())?);
+    fn turn_to(
+        &mut self,
+        status: StatusCode,
+        url: Url,
+        guard: impl FnOnce(Destination) -> Result<Destination, HttpClientError>,
+    ) -> Result<(), HttpClientError> {
+        self.to = Arc::new(guard(Destination::new(&url, self.to.socket.clone())?)?);
         self.url = url;
         // A `Host` of the caller's own is that of the first place.
         self.headers.remove(HOST);

@@ -1,6 +1,11 @@
 //! Redirects, and what they carry along.
 
-use narthex_httpclient::{HttpClientConfig, HttpClientError, Request};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use narthex_httpclient::{
+    HttpClient, HttpClientConfig, HttpClientError, Request, Resolve, Resolving, Surroundings,
+};
 
 use crate::server::{Server, answer, client, get};
 use crate::settings::read;
@@ -92,4 +97,72 @@ async fn circles_end_and_redirects_can_be_refused() {
         .await
         .expect_err("no place");
     assert!(matches!(error, HttpClientError::Location { .. }), "{error:?}");
+}
+
+/// All names and addresses lead to one server, but names that say so lead to where metadata is given out.
+#[derive(Debug)]
+struct Everywhere(SocketAddr);
+
+impl Resolve for Everywhere {
+    fn resolve<'r>(&'r self, host: &'r str, _: u16) -> Resolving<'r> {
+        let address = if host == "sneaky.example" {
+            SocketAddr::from(([169, 254, 169, 254], 80))
+        } else {
+            self.0
+        };
+        Box::pin(async move { Ok(vec![address]) })
+    }
+}
+
+#[tokio::test]
+async fn nobody_sends_us_to_the_machines_own_metadata() {
+    let server = Server::answering(|head| {
+        let target = head.split(' ').nth(1).unwrap_or("/");
+        match target.strip_prefix("/to/") {
+            Some(host) => answer("302 Found", &format!("Location: http://{host}/end\r\n"), ""),
+            None => answer("200 OK", "", "end"),
+        }
+    })
+    .await;
+    let ask = async |settings: &str, start: &str, to: &str| {
+        let surroundings = Surroundings {
+            resolver: Arc::new(Everywhere(server.address())),
+            roots: None,
+        };
+        let client =
+            HttpClient::within(&read(settings).expect("valid"), "test", surroundings).expect("client");
+        client.send(&get(&format!("http://{start}/to/{to}"))).await
+    };
+    let refused = [
+        "169.254.169.254",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "metadata.google.internal",
+        "sneaky.example",
+    ];
+    for to in refused {
+        let error = ask("{}", "public.example", to).await.expect_err(to).to_string();
+        let host = to.trim_matches(['[', ']']);
+        assert!(
+            error.starts_with(&format!("redirect to {host} refused")),
+            "{to}: {error}"
+        );
+    }
+    assert_eq!(
+        server.heads().len(),
+        refused.len(),
+        "only the first request of each goes out"
+    );
+    for (settings, start, to) in [
+        ("{}", "public.example", "elsewhere.example"),
+        ("{}", "169.254.169.254", "169.254.170.2"),
+        (
+            "allow_link_local_redirects: true",
+            "public.example",
+            "169.254.169.254",
+        ),
+    ] {
+        let answered = ask(settings, start, to).await.expect(to);
+        assert_eq!(answered.url().path(), "/end", "{start} to {to}");
+    }
 }
