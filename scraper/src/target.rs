@@ -206,18 +206,27 @@ pub struct Preview {
     pub discovered: Labels,
     /// Labels after it, internal ones included; `None` where the target is dropped.
     pub outcome: Result<Option<Labels>, TargetError>,
+    /// What would be asked, where it would be.
+    pub url: Option<String>,
 }
 
 /// What becomes of each target of a group.
 pub fn preview_group(group: &TargetGroup, config: &ScrapeConfig) -> Vec<Preview> {
-    let preview = |target: &Labels| Preview {
-        discovered: discovered_labels(target, &group.labels, config)
-            .try_build()
-            .unwrap_or_default(),
-        outcome: populate(target, &group.labels, config).map(|populated| match populated {
-            Populated::Active(target) => Some(target.labels.clone()),
-            Populated::Dropped(_) => None,
-        }),
+    let preview = |target: &Labels| {
+        let outcome = populate(target, &group.labels, config);
+        Preview {
+            discovered: discovered_labels(target, &group.labels, config)
+                .try_build()
+                .unwrap_or_default(),
+            url: match &outcome {
+                Ok(Populated::Active(target)) => Some(target.url.clone()),
+                _ => None,
+            },
+            outcome: outcome.map(|populated| match populated {
+                Populated::Active(target) => Some(target.labels.clone()),
+                Populated::Dropped(_) => None,
+            }),
+        }
     };
     group.targets.iter().map(preview).collect()
 }

@@ -48,6 +48,9 @@ pub(crate) struct Options {
     /// blocks hold short chunks: compare them with each other only)
     #[arg(long, value_parser = crate::duration)]
     block_duration: Option<Duration>,
+    /// Targets pack their answers
+    #[arg(long)]
+    gzip: bool,
     /// Seed of the values
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -86,9 +89,10 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         results.push((kind.name(), figures));
     }
     let about = format!(
-        "{} targets x {} series every {:?}; {} intervals to settle, {:?} measured, {} restarts; seed {}",
+        "{} targets x {} series{} every {:?}; {} intervals to settle, {:?} measured, {} restarts; seed {}",
         options.targets,
         options.series,
+        if options.gzip { ", packed," } else { "" },
         options.interval,
         options.settle,
         options.measure,
@@ -112,7 +116,12 @@ async fn measure(kind: Kind, binary: PathBuf, options: &Options) -> Result<Figur
         block_duration: options.block_duration,
     };
     // Made anew from the seed for each server: all see the same values.
-    let targets = Arc::new(Targets::new(options.targets, options.series, options.seed));
+    let targets = Arc::new(Targets::new(
+        options.targets,
+        options.series,
+        options.seed,
+        options.gzip,
+    ));
     let address = Arc::clone(&targets).serve().await?;
     fs::write(setup.config(), targets.config(address, options.interval))?;
 

@@ -1,6 +1,7 @@
 //! Synthetic targets: what real exporters expose, with values that change as theirs do.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,11 +51,13 @@ pub(crate) struct Targets {
     /// Each target's values, in the order of `lines`.
     states: Vec<Mutex<(Rng, Vec<f64>)>>,
     served: AtomicU64,
+    /// Bodies are packed, as most exporters do for who takes it.
+    gzip: bool,
 }
 
 impl Targets {
     /// `count` targets with `series` series each, from a seed.
-    pub(crate) fn new(count: usize, series: usize, seed: u64) -> Self {
+    pub(crate) fn new(count: usize, series: usize, seed: u64, gzip: bool) -> Self {
         let states = (0..count).map(|target| {
             let mut rng = Rng::new(seed ^ (target as u64) << 32);
             let values = (0..series).map(|_| (rng.next_u64() % 100_000) as f64).collect();
@@ -64,6 +67,7 @@ impl Targets {
             lines: lines(series),
             states: states.collect(),
             served: AtomicU64::new(0),
+            gzip,
         }
     }
 
@@ -122,14 +126,21 @@ impl Targets {
 }
 
 async fn answer(State(targets): State<Arc<Targets>>, Path(target): Path<usize>) -> Response {
+    let content_type = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
     match targets.body(target) {
-        Some(body) => (
-            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-            body,
-        )
-            .into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
+        Some(body) if !targets.gzip => ([content_type], body).into_response(),
+        Some(body) => match pack(&body) {
+            Ok(packed) => ([content_type, (header::CONTENT_ENCODING, "gzip")], packed).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        },
     }
+}
+
+fn pack(body: &str) -> std::io::Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body.as_bytes())?;
+    encoder.finish()
 }
 
 /// The lines of a body up to their values: exactly `count` series, nearly half of them buckets, then counters, gauges,
@@ -211,7 +222,7 @@ mod tests {
     #[test]
     fn targets_have_as_many_series_as_asked_and_values_move() {
         for count in [1, 10, 137, 1000] {
-            let targets = Targets::new(2, count, 7);
+            let targets = Targets::new(2, count, 7, false);
             let samples = |body: &str| {
                 body.lines()
                     .filter(|l| !l.starts_with('#'))
@@ -229,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_bodies() {
-        let body = |seed| Targets::new(1, 100, seed).body(0).expect("a target");
+        let body = |seed| Targets::new(1, 100, seed, false).body(0).expect("a target");
         assert_eq!(body(1), body(1));
         assert_ne!(body(1), body(2));
     }
