@@ -125,7 +125,7 @@ impl Notifier {
     ) -> Result<Prepared, HttpClientError> {
         let client = |http: &HttpClientConfig| HttpClient::new(http, &self.options.user_agent);
         let webhook = |hook: &WebhookConfig| {
-            Ok((
+            Ok::<_, HttpClientError>((
                 client(&hook.http)?,
                 Url::parse(&hook.url).expect("checked when the configuration was read"),
             ))
