@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tower::Service as _;
 use url::Url;
 
+use crate::HEAD_BYTES_MAX;
 use crate::error::HttpClientError;
 use crate::pool::{Connection, Sender};
 use crate::proxy::{self, Proxies};
@@ -28,7 +29,6 @@ use crate::reach::is_of_machine;
 use crate::request::Destination;
 use crate::tls::TlsSource;
 use crate::wire::{Io, Progress, Wire};
-use crate::{HEAD_BYTES_MAX, HEADERS_MAX};
 
 /// Longest wait for a connection, all addresses of a name together.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -102,7 +102,13 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// A new connection to `to`, through the proxy where there is one.
-    pub(crate) async fn connect(&self, to: &Destination, epoch: u64) -> Result<Connection, HttpClientError> {
+    /// On it answers have `headers_max` headers at most.
+    pub(crate) async fn connect(
+        &self,
+        to: &Destination,
+        epoch: u64,
+        headers_max: usize,
+    ) -> Result<Connection, HttpClientError> {
         let mut to_proxy = false;
         let socket = to.socket.as_ref().or(self.socket.as_ref());
         let io = match (socket, self.proxies.choose(to.https, &to.host, to.port)) {
@@ -114,13 +120,13 @@ impl Connector {
             }
         };
         if !to.https {
-            return http1_connection(io, to_proxy, epoch).await;
+            return http1_connection(io, to_proxy, epoch, headers_max).await;
         }
         let stream = handshake(self.tls.config(), self.tls.server_name(&to.host)?, &to.host, io).await?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             http2_connection(Box::new(stream), epoch).await
         } else {
-            http1_connection(Box::new(stream), false, epoch).await
+            http1_connection(Box::new(stream), false, epoch, headers_max).await
         }
     }
 
@@ -277,13 +283,14 @@ async fn http1_connection(
     io: Box<dyn Io>,
     to_proxy: bool,
     epoch: u64,
+    headers_max: usize,
 ) -> Result<Connection, HttpClientError> {
     let progress = Arc::new(Progress::default());
     let wire = TokioIo::new(Wire::new(io, progress.clone(), true));
     // Compat: what Go's client takes from servers (conformance `http-response-tolerance`): folded headers, names that
     // are none, and as many as fit into the head.
     let (sender, connection) = http1::Builder::new()
-        .max_headers(HEADERS_MAX)
+        .max_headers(headers_max)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .allow_obsolete_multiline_headers_in_responses(true)

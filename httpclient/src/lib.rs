@@ -60,3 +60,6 @@ pub use transport::REDIRECTS_MAX;
 pub const HEAD_BYTES_MAX: usize = 1 << 20;
 /// Most headers of an answer; the table that holds them has room for 24,576.
 pub const HEADERS_MAX: usize = 24_000;
+/// Headers that an answer has at most as a rule. Whatever is allowed is set aside for each answer, so that allowing
+/// [`HEADERS_MAX`] of everybody would cost more than reading the answer.
+const HEADERS_USUAL: usize = 200;

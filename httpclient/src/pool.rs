@@ -1,6 +1,6 @@
 //! Connections that are kept, and the rule by which a request is sent again on another one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::wire::Progress;
+use crate::{HEADERS_MAX, HEADERS_USUAL};
 
 /// Idle connections are closed after this time, as in the reference.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -23,6 +24,9 @@ const IDLE_PER_HOST_MAX: usize = 1_000;
 /// How long a connection that was given back may take to be ready again; one that takes longer is still busy with a
 /// request that its server has answered before reading it.
 const READY_WAIT: Duration = Duration::from_millis(50);
+
+/// Hosts with many headers that are remembered; beyond that all are found out anew.
+const WORDY_MAX: usize = 1_000;
 
 /// The body of what we send: all of it at hand, so that it can be sent again.
 pub(crate) type Outgoing = Full<Bytes>;
@@ -139,6 +143,8 @@ impl Failure {
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     hosts: Mutex<HashMap<Arc<str>, Vec<Idle>>>,
+    /// Hosts that answer with more headers than is usual.
+    wordy: Mutex<HashSet<Arc<str>>>,
     epoch: AtomicU64,
     is_swept: AtomicBool,
 }
@@ -153,6 +159,29 @@ impl Pool {
     /// What a new connection is made under.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Most headers of an answer of this host.
+    pub(crate) fn headers_max(&self, key: &str) -> usize {
+        if self.wordy.lock().contains(key) {
+            HEADERS_MAX
+        } else {
+            HEADERS_USUAL
+        }
+    }
+
+    /// Remembers that this host has sent more headers than is usual; false where that is known.
+    pub(crate) fn allow_headers(&self, key: &Arc<str>) -> bool {
+        let mut wordy = self.wordy.lock();
+        if wordy.len() >= WORDY_MAX {
+            wordy.clear();
+        }
+        let is_new = wordy.insert(key.clone());
+        drop(wordy);
+        if is_new {
+            self.hosts.lock().remove(key);
+        }
+        is_new
     }
 
     /// Lets go of all connections: they were made with certificates that have changed.

@@ -183,7 +183,11 @@ impl Transport {
             let (mut connection, was_used) = match self.pool.take(&hop.to.key).await {
                 Some(kept) => (kept, true),
                 None => {
-                    let connection = self.connector.connect(&hop.to, self.pool.epoch()).await?;
+                    let headers_max = self.pool.headers_max(&hop.to.key);
+                    let connection = self
+                        .connector
+                        .connect(&hop.to, self.pool.epoch(), headers_max)
+                        .await?;
                     keep_shared(&self.pool, &hop.to.key, &connection);
                     (connection, false)
                 }
@@ -197,13 +201,16 @@ impl Transport {
                 }
                 Err(failure) => failure,
             };
+            if failure.error.is_parse_too_large() {
+                // From now on there is room for more; what may be asked twice is asked again at once.
+                if self.pool.allow_headers(&hop.to.key) && hop.is_repeatable {
+                    continue;
+                }
+                return Err(HttpClientError::HeadTooLong);
+            }
             let again = failure.unsent || (failure.silent && hop.is_repeatable);
             if !(was_used && again) {
-                return Err(if failure.error.is_parse_too_large() {
-                    HttpClientError::HeadTooLong
-                } else {
-                    HttpClientError::Exchange(failure.error)
-                });
+                return Err(HttpClientError::Exchange(failure.error));
             }
         }
     }

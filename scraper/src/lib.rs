@@ -27,6 +27,7 @@ mod labels;
 mod manager;
 mod metadata;
 mod metrics;
+mod network;
 mod pool;
 mod scrape_loop;
 mod table;

@@ -24,6 +24,7 @@ use crate::config::ScrapeConfig;
 use crate::failure_log::FailureLog;
 use crate::metadata::FamilyMetadata;
 use crate::metrics::ScrapeMetrics;
+use crate::network::Network;
 use crate::pool::Pool;
 use crate::scrape_loop::{LoopHandle, Shared};
 use crate::target::{Fnv64, Target, TargetStatus};
@@ -49,6 +50,8 @@ pub struct Options {
     pub timestamp_tolerance: Duration,
     /// Least time between two reactions to what discovery finds.
     pub discovery_reload_interval: Duration,
+    /// Targets are waited for on threads of their own, not on those of the runtime that the manager is used in.
+    pub own_threads: bool,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             append_metadata: false,
             timestamp_tolerance: Duration::from_millis(2),
             discovery_reload_interval: Duration::from_secs(5),
+            own_threads: false,
         }
     }
 }
@@ -187,6 +191,10 @@ impl Manager {
         options: Options,
     ) -> Arc<Self> {
         let supervisor = Supervisor::new(registry);
+        let network = match options.own_threads {
+            true => Network::own(),
+            false => Network::default(),
+        };
         let manager = Arc::new(Manager {
             shared: Arc::new(Shared {
                 appender,
@@ -195,6 +203,7 @@ impl Manager {
                 options,
                 scratches: Buffers::default(),
                 bodies: Buffers::default(),
+                network,
                 workers: Workers::start(&supervisor),
                 supervisor,
                 shutdown: CancellationToken::new(),

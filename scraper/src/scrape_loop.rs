@@ -23,6 +23,7 @@ use crate::fetch::{Body, Fetch, FetchRules};
 use crate::ingest::{ExtraReport, Report, Scrape, TargetMemory};
 use crate::labels::{LabelLimits, LabelRules};
 use crate::metrics::ScrapeMetrics;
+use crate::network::Network;
 use crate::target::{Health, Target, TargetStatus};
 use crate::workers::Workers;
 
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) scratches: Buffers<Scratch>,
     pub(crate) bodies: Buffers<Body>,
     pub(crate) workers: Workers,
+    pub(crate) network: Network,
     pub(crate) supervisor: Supervisor,
     /// The program is ending: stop at once and write nothing more.
     pub(crate) shutdown: CancellationToken,
@@ -133,12 +135,13 @@ impl ScrapeLoop {
     pub(crate) fn spawn(self, before: Option<LoopHandle>) -> LoopHandle {
         let stop = CancellationToken::new();
         let hand_over = Arc::new(AtomicBool::new(false));
+        let shared = Arc::clone(&self.shared);
         let live = Arc::new(self).live(before, stop.clone(), Arc::clone(&hand_over));
         LoopHandle {
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
             hand_over,
-            task: tokio::spawn(live),
+            task: shared.network.spawn(live),
         }
     }
 

@@ -53,8 +53,10 @@ impl MemoryFlag {
 /// Of the memory there is, the share in percent that the process may come to: the rest is for what it does not see, the
 /// kernel's own pages and what is allocated between two looks.
 const PROCESS_PERCENT: u64 = 85;
-/// How often the process looks at its own size.
+/// How often the process looks at its own size while queries hold memory.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often while none does.
+const LOOK_IDLE_EVERY: Duration = Duration::from_millis(250);
 /// Where less than this share of the memory is free, in percent, the allocator is asked to give back what it keeps.
 const SHORT_PERCENT: u64 = 20;
 /// How often at most.
@@ -76,14 +78,15 @@ pub(crate) fn watch(engine: &Arc<Engine>, supervisor: Supervisor) {
         engine
             .memory()
             .leave(usize::try_from(free_bytes).unwrap_or(usize::MAX));
+        let is_idle = engine.memory().held_bytes() == 0;
         drop(engine);
         if free_bytes < memory_bytes / 100 * SHORT_PERCENT && given_back.elapsed() >= GIVE_BACK_EVERY {
             given_back = Instant::now();
             crate::allocator::give_back();
         }
-        ControlFlow::Continue(())
+        ControlFlow::Continue(if is_idle { LOOK_IDLE_EVERY } else { LOOK_EVERY })
     };
-    let looks = move || look_on(&supervisor, LOOK_EVERY, look);
+    let looks = move || look_on(&supervisor, look);
     // Without it queries are bounded by what they count.
     let spawned = std::thread::Builder::new()
         .name("memory-watch".to_owned())
@@ -93,12 +96,17 @@ pub(crate) fn watch(engine: &Arc<Engine>, supervisor: Supervisor) {
     }
 }
 
-/// Looks until told to end. A look that panics is counted, and the next one begins anew.
-fn look_on(supervisor: &Supervisor, every: Duration, mut look: impl FnMut() -> ControlFlow<()>) {
+/// Looks until told to end, each time after the pause that the last look asked for. A look that panics is counted, and the
+/// next one begins anew.
+fn look_on(supervisor: &Supervisor, mut look: impl FnMut() -> ControlFlow<(), Duration>) {
     const TASK: &str = "memory watch";
     supervisor.announce(TASK);
-    while !matches!(supervisor.catch(TASK, &mut look), Ok(ControlFlow::Break(()))) {
-        std::thread::sleep(every);
+    loop {
+        match supervisor.catch(TASK, &mut look) {
+            Ok(ControlFlow::Break(())) => return,
+            Ok(ControlFlow::Continue(pause)) => std::thread::sleep(pause),
+            Err(_) => std::thread::sleep(LOOK_EVERY),
+        }
     }
 }
 
@@ -200,12 +208,12 @@ mod tests {
     fn a_look_that_panics_is_counted_and_the_next_one_looks_again() {
         let supervisor = Supervisor::new(&metrics::Registry::new());
         let mut looks = 0;
-        look_on(&supervisor, Duration::ZERO, || {
+        look_on(&supervisor, || {
             looks += 1;
             match looks {
                 2 => panic!("as prepared"),
                 4 => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
+                _ => ControlFlow::Continue(Duration::ZERO),
             }
         });
         assert_eq!((looks, supervisor.panics("memory watch")), (4, 1));

@@ -274,6 +274,7 @@ fn scraper(
             start_timestamps: options.features.start_timestamps,
             timestamp_tolerance: options.adjust_timestamps.unwrap_or_default(),
             discovery_reload_interval: options.discovery_interval,
+            own_threads: true,
             ..scraper::Options::default()
         },
     )

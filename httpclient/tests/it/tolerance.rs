@@ -1,6 +1,6 @@
 //! Odd but common answers (conformance `http-response-tolerance`): taken where Go's client takes them.
 
-use narthex_httpclient::{HEAD_BYTES_MAX, HEADERS_MAX, HttpClientConfig, HttpClientError};
+use narthex_httpclient::{HEAD_BYTES_MAX, HEADERS_MAX, HttpClientConfig, HttpClientError, Request};
 
 use crate::server::{Server, client, get, read_request, say};
 
@@ -60,6 +60,39 @@ async fn garbage_is_an_error() {
     ] {
         read(bytes.into()).await.expect_err(bytes);
     }
+}
+
+/// An answer with more headers than is usual is asked for again where that is safe, on a connection that has room for it;
+/// from then on there is room at once.
+#[tokio::test]
+async fn more_headers_than_usual_cost_one_request() {
+    let head: String = (0..2_000).map(|i| format!("X-{i}: y\r\n")).collect();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = asked.clone();
+    let server = Server::start(move |mut stream, _, _| {
+        let answer = format!("HTTP/1.1 200 OK\r\n{head}Content-Length: 0\r\n\r\n");
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async move {
+            read_request(&mut stream).await;
+            say(stream, answer.as_bytes()).await;
+        }
+    })
+    .await;
+    let url = server.url("/").parse().expect("a URL");
+    let post = Request::post(url, "text/plain", "not twice");
+    let fresh = client(&HttpClientConfig::default());
+    let error = fresh
+        .send(&post)
+        .await
+        .expect_err("no room, and not to be repeated");
+    assert!(matches!(error, HttpClientError::HeadTooLong), "{error:?}");
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+    fresh.send(&post).await.expect("room now");
+    let other = client(&HttpClientConfig::default());
+    for _ in 0..2 {
+        other.send(&get(&server.url("/"))).await.expect("asked again");
+    }
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 2 + 3);
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use crate::buffers::Buffers;
 use crate::error::FetchError;
 use crate::fetch::{Body, Fetch, FetchRules, Fetching};
 use crate::metrics::ScrapeMetrics;
+use crate::network::Network;
 use crate::pool::Pool;
 use crate::scrape_loop::Shared;
 use crate::workers::Workers;
@@ -82,6 +83,7 @@ fn bench_with(yaml: &str, registry: &Registry) -> Bench {
         scratches: Buffers::default(),
         bodies: Buffers::default(),
         workers: Workers::inline(&supervisor),
+        network: Network::default(),
         supervisor,
         shutdown: CancellationToken::new(),
     });
