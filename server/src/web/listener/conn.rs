@@ -106,6 +106,16 @@ impl Conn {
         times.idle_since = Instant::now();
     }
 
+    /// Whether a request is being answered.
+    pub(super) fn is_running(&self) -> bool {
+        self.times.lock().running > 0
+    }
+
+    /// Whether some of an answer is on its way since the last request began.
+    pub(super) fn is_answering(&self) -> bool {
+        self.handed.load(Ordering::Relaxed) > 0
+    }
+
     /// Bytes came.
     pub(super) fn read(&self) {
         let mut times = self.times.lock();

@@ -126,9 +126,8 @@ impl Heads {
         self.state == State::Opaque
     }
 
-    /// Whether bytes that come belong to a head.
-    #[cfg(test)]
-    fn in_head(&self) -> bool {
+    /// Whether bytes that come belong to a head: all that came before is whole.
+    pub(super) fn in_head(&self) -> bool {
         matches!(self.state, State::Head { .. })
     }
 

@@ -21,6 +21,13 @@ fn router() -> Router {
     Router::new()
         .route("/short", get(|| async { "short" }))
         .route("/long", get(|| async { Body::from(vec![b'x'; LONG_BYTES]) }))
+        .route(
+            "/soon",
+            get(|| async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                "soon"
+            }),
+        )
         .route("/never", get(std::future::pending::<&'static str>))
         .route(
             "/refused",
@@ -211,6 +218,71 @@ async fn an_answer_that_takes_long_is_waited_for() {
     // Until the client goes away.
     drop(talk.client);
     let _ = talk.served.await.expect("no panic");
+}
+
+/// As `nc -N` and some health checkers ask.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_ended_its_side_is_answered() {
+    for path in ["/short", "/soon", "/long"] {
+        for (version, more) in [("1.0", ""), ("1.1", "Connection: close\r\n"), ("1.1", "")] {
+            let mut talk = talk();
+            talk.send(&format!("GET {path} HTTP/{version}\r\nHost: x\r\n{more}\r\n"))
+                .await;
+            talk.client.shutdown().await.expect("its side ends");
+            let (mut all, mut part) = (Vec::new(), vec![0; PIPE_BYTES]);
+            loop {
+                // The long one for minutes: whoever reads is there.
+                let bytes = talk.client.read(&mut part).await.expect("an answer");
+                if bytes == 0 {
+                    break;
+                }
+                all.extend_from_slice(&part[..bytes]);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            let text = String::from_utf8_lossy(&all);
+            let head = format!("HTTP/{version} 200 OK");
+            assert!(text.starts_with(&head), "{path} {version}: {text}");
+            let body = match path {
+                "/long" => "x".repeat(LONG_BYTES),
+                path => path[1..].to_owned(),
+            };
+            assert!(
+                text.ends_with(&format!("\r\n\r\n{body}")),
+                "{path} {version}: {} bytes",
+                text.len()
+            );
+            assert_eq!(talk.end().await.0, None, "{path}");
+        }
+    }
+    // Two requests in advance.
+    let mut talk = talk();
+    talk.send(&SHORT.repeat(2)).await;
+    talk.client.shutdown().await.expect("its side ends");
+    talk.answer("short").await;
+    talk.answer("short").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_gone_is_not_waited_for() {
+    let mut talk = talk();
+    talk.send("GET /never HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    talk.client.shutdown().await.expect("its side ends");
+    let begin = talk.begun;
+    talk.served.await.expect("no panic").expect_err("it is cut short");
+    assert_eq!(begin.elapsed(), wire::HALF_CLOSED_PATIENCE);
+    // A body that breaks off is an error at once.
+    let mut talk = self::talk();
+    talk.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        .await;
+    talk.client.shutdown().await.expect("its side ends");
+    let begin = Instant::now();
+    let mut answer = String::new();
+    talk.client.read_to_string(&mut answer).await.expect("an end");
+    assert!(
+        begin.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        begin.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,14 +1,20 @@
 //! The bytes of a connection: read through [`Heads`], watched while they are written.
+//!
+//! A client may end its side of a connection as soon as it has asked (`nc -N`, some health checkers); one that is gone
+//! looks the same. So the end is kept back for a while as long as a request is being answered, and for longer once some
+//! of the answer is on its way: a client that is gone is found out by what is written to it.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::conn::Conn;
 use super::heads::{Heads, Protocol};
@@ -17,6 +23,8 @@ use super::heads::{Heads, Protocol};
 const READ_BYTES: usize = 8 << 10;
 /// A buffer that a long head has made larger than this is given back.
 const KEPT_BYTES_MAX: usize = 64 << 10;
+/// How long a client that has ended its side may wait for the beginning of its answer, before it counts as gone.
+pub(super) const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What connections are made over.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -41,6 +49,10 @@ pub(super) struct Wire<S: Socket> {
     /// As they are handed on.
     ready: BytesMut,
     ended: bool,
+    /// Nothing of what was to be written waits any more.
+    flushed: bool,
+    /// Runs while the end is kept back.
+    kept_back: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: Socket> Wire<S> {
@@ -52,6 +64,8 @@ impl<S: Socket> Wire<S> {
             raw: BytesMut::new(),
             ready: BytesMut::new(),
             ended: false,
+            flushed: true,
+            kept_back: None,
         }
     }
 
@@ -83,6 +97,22 @@ impl<S: Socket> Wire<S> {
             self.conn.read();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Waits for as long as the client's end is not to be told.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // Where a body breaks off, whoever reads it is to know at once.
+        while self.heads.in_head() && (self.conn.is_running() || !self.flushed) {
+            let clock = self
+                .kept_back
+                .get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED_PATIENCE)));
+            ready!(clock.as_mut().poll(context));
+            if self.flushed && !self.conn.is_answering() {
+                break;
+            }
+            clock.as_mut().reset(Instant::now() + HALF_CLOSED_PATIENCE);
+        }
+        Poll::Ready(())
     }
 
     fn wrote(&self, polled: Poll<io::Result<usize>>, wanted: usize) -> Poll<io::Result<usize>> {
@@ -123,6 +153,7 @@ impl<S: Socket> AsyncRead for Wire<S> {
             this.heads
                 .feed(&mut this.raw, &mut this.ready, &this.conn.targets);
             if this.ready.is_empty() && this.ended {
+                ready!(this.poll_end(context));
                 // What is left is no whole head; the library says what it thinks of that.
                 std::mem::swap(&mut this.raw, &mut this.ready);
                 if this.ready.is_empty() {
@@ -141,6 +172,7 @@ impl<S: Socket> AsyncWrite for Wire<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.flushed = false;
         let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.wrote(polled, bytes.len())
     }
@@ -150,6 +182,7 @@ impl<S: Socket> AsyncWrite for Wire<S> {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.flushed = false;
         let polled = Pin::new(&mut self.socket).poll_write_vectored(context, parts);
         self.wrote(polled, parts.iter().map(|part| part.len()).sum())
     }
@@ -159,7 +192,10 @@ impl<S: Socket> AsyncWrite for Wire<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+        // The library flushes once it holds nothing back.
+        self.flushed = true;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
