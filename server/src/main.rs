@@ -69,6 +69,7 @@ fn run(action: Action) -> Result<u8> {
         Action::Query(args) => runtime()?.block_on(cli::query::run(args)),
         Action::Tsdb(args) => Ok(runtime()?.block_on(cli::tsdb::run(&args))),
         Action::Promql(args) => Ok(cli::promql::run(&args)),
+        Action::Token(args) => Ok(cli::token::token(&args)),
         Action::Test(args) => Ok(cli::test::run(&args)),
     }
 }

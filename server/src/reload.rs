@@ -10,8 +10,10 @@ use tokio::sync::oneshot;
 
 use crate::cli::feature_flags::FeatureFlags;
 use crate::cli::serve_options::StorageOptions;
+use crate::config::web::WebConfigError;
 use crate::config::{self, Config, ConfigError, LoadOptions, Loaded};
 use crate::queries::{Queries, QueryLog};
+use crate::web::guard::Guard;
 
 /// What is kept when nothing says otherwise.
 const DEFAULT_RETENTION_MS: i64 = 15 * 24 * 3_600_000;
@@ -43,6 +45,9 @@ pub(crate) enum ReloadError {
     /// A mistake of ours on the way.
     #[error(transparent)]
     Panicked(#[from] supervise::Panicked),
+    /// The web configuration cannot be used.
+    #[error("--web.config.file: {0}")]
+    WebConfig(#[from] WebConfigError),
     /// A mechanism of discovery cannot be built.
     #[error(transparent)]
     Discovery(#[from] discovery::JobError),
@@ -65,6 +70,7 @@ impl ReloadError {
         match self {
             ReloadError::Config(error) => error.render(color),
             ReloadError::Rules(error) => error.places(color),
+            ReloadError::WebConfig(error) => error.render(color),
             _ => None,
         }
     }
@@ -109,6 +115,8 @@ pub(crate) struct Reloader {
     pub(crate) subquery_step_ms: Arc<AtomicI64>,
     pub(crate) queries: Arc<Queries>,
     pub(crate) head_limits: Mutex<HeadLimits>,
+    /// What guards the listener, where something does.
+    pub(crate) guard: Option<Arc<Guard>>,
     pub(crate) supervisor: supervise::Supervisor,
 }
 
@@ -165,6 +173,10 @@ impl Reloader {
             .collect();
         let notify_discovery = self.notify_discovery.lock().prepare(found_by)?;
         let rules = self.rules.prepare(self.rule_settings(&config)).await?;
+        let guarded = match &self.guard {
+            Some(guard) => Some((guard, guard.prepare().await?)),
+            None => None,
+        };
         // From here on nothing fails.
         self.rules.apply(rules).await;
         self.notifier.apply(alerts);
@@ -175,6 +187,9 @@ impl Reloader {
             .store(config.global.evaluation_interval.as_ms(), Ordering::Relaxed);
         self.scrape_discovery.lock().apply(scrape_discovery);
         self.notify_discovery.lock().apply(notify_discovery);
+        if let Some((guard, prepared)) = guarded {
+            guard.apply(prepared);
+        }
         for section in config.unserved() {
             tracing::warn!(
                 section,

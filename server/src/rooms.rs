@@ -2,6 +2,7 @@
 //!
 //! Nothing evaluates, scrapes or answers yet; [`serve`](crate::serve) starts and ends them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -21,6 +22,7 @@ use crate::queries::{Queries, RuleQueries};
 use crate::reload::{self, ConfigStatus, EncodingError, ReloadRequest, Reloader};
 use crate::storage::{self, StoreError};
 use crate::version::USER_AGENT;
+use crate::web::guard::{self, Guard};
 use crate::web::state::{
     AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
     StatusState, TargetState,
@@ -40,6 +42,9 @@ pub(crate) enum RoomError {
     /// The system gives no threads.
     #[error("cannot start threads for rules: {0}")]
     Threads(#[source] std::io::Error),
+    /// The system gives no threads, or no random bytes.
+    #[error("--web.config.file: {0}")]
+    Guard(#[source] std::io::Error),
 }
 
 /// All rooms.
@@ -122,8 +127,18 @@ impl Rooms {
         })
     }
 
-    /// What puts configurations in force.
-    pub(crate) fn reloader(&self, options: &ServeOptions, own_address: &str) -> Reloader {
+    /// What guards the listener as the web configuration `path` says, of which `first` was read.
+    pub(crate) fn guard(&self, path: &Path, first: guard::Prepared) -> Result<Guard, RoomError> {
+        Guard::new(path, first, &self.registry).map_err(RoomError::Guard)
+    }
+
+    /// What puts configurations in force, that of `guard` included.
+    pub(crate) fn reloader(
+        &self,
+        options: &ServeOptions,
+        own_address: &str,
+        guard: Option<Arc<Guard>>,
+    ) -> Reloader {
         let discovering = discovery::Context::new(USER_AGENT, discovery::Metrics::new(&self.registry));
         Reloader {
             config_file: options.config_file.clone(),
@@ -145,6 +160,7 @@ impl Rooms {
             subquery_step_ms: self.asking.subquery_step_ms.clone(),
             queries: self.asking.queries.clone(),
             head_limits: Mutex::default(),
+            guard,
             supervisor: Supervisor::new(&self.registry),
         }
     }

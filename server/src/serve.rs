@@ -1,14 +1,13 @@
 //! `narthex serve`: what is started in which order, what runs in between, and how it ends.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::storage::StorageError;
 use promql::engine::CancelHandle;
 use supervise::Supervisor;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,17 +15,22 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::serve_options::ServeOptions;
 use crate::clock_watch;
 use crate::config::ConfigError;
-use crate::config::web::{self as web_config, WebConfig, WebConfigError};
+use crate::config::web::WebConfigError;
 use crate::instrument;
 use crate::reload::{self, ConfigStatus, ReloadError, ReloadRequest, Reloader};
 use crate::rooms::{RoomError, Rooms};
 use crate::storage::{self, StoreError};
 use crate::threads::{Network, raise_descriptor_limit};
+use crate::web::guard::{self, Guard};
+use crate::web::listener::{self, Listener};
 use crate::web::state::{Site, StatusState};
-use crate::web::{self, Cors, Trust, listener};
+use crate::web::{self, Cors, Trust};
 
 /// Requests to reload that may wait for one under way.
 const RELOADS_WAITING: usize = 8;
+
+/// Our own address where we have none on the network.
+const NO_ADDRESS: &str = "localhost:9090";
 
 /// As often as files are looked at where nobody asks for it.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -58,6 +62,9 @@ pub(crate) enum ServeError {
     /// A room cannot be made.
     #[error(transparent)]
     Room(#[from] RoomError),
+    /// systemd has handed nothing over that can be listened on.
+    #[error("--web.systemd-socket: {0}")]
+    Systemd(#[source] std::io::Error),
     /// The system gives no threads for the network.
     #[error("cannot start the threads of the network")]
     Network(#[source] std::io::Error),
@@ -98,23 +105,18 @@ pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> R
         "Starting Narthex"
     );
     say_what_has_no_effect(&options);
-    if let Some(path) = &options.web_config_file {
-        check_web_config(path)?;
-    }
+    let guarded = match &options.web_config_file {
+        Some(path) => Some((path.clone(), guard::read(path)?)),
+        None => None,
+    };
     raise_descriptor_limit();
     let network = Network::start().map_err(ServeError::Network)?;
-    let mut listeners = Vec::new();
-    for address in options.listen_addresses.clone() {
-        // Whoever opens it hears of its connections.
-        let opened = network.spawn(async move { listen(&address).await }).await;
-        listeners.push(opened.map_err(|error| ServeError::Network(std::io::Error::other(error)))??);
-    }
+    let listeners = listen(&network, &options).await?;
     let own_address = listeners
-        .first()
-        .and_then(|l| l.local_addr().ok())
-        .map(reachable)
-        .unwrap_or_default();
-    let server = Server::build(options, own_address).await?;
+        .iter()
+        .find_map(Listener::socket_addr)
+        .map_or_else(|| NO_ADDRESS.to_owned(), reachable);
+    let server = Server::build(options, own_address, guarded).await?;
     server.run(&network, listeners, on_ready).await
 }
 
@@ -135,21 +137,6 @@ fn say_what_has_no_effect(options: &ServeOptions) {
     }
 }
 
-/// Refuses a web configuration that is wrong, or that asks for what is not served.
-fn check_web_config(path: &Path) -> Result<(), ServeError> {
-    let config = WebConfig::load(path)?;
-    if let Some(tls) = &config.tls {
-        web_config::tls::server(tls).map_err(WebConfigError::from)?;
-    }
-    match config.unserved() {
-        sections if sections.is_empty() => Ok(()),
-        sections => Err(ServeError::WebConfig(WebConfigError::NotServed {
-            path: path.to_owned(),
-            sections,
-        })),
-    }
-}
-
 /// Which configuration counts: a file that was named, one that lies here, or none.
 fn say_configuration(file: Option<&Path>) {
     match file {
@@ -161,20 +148,29 @@ fn say_configuration(file: Option<&Path>) {
     }
 }
 
-/// Opens one address; `:9090` means every interface.
-async fn listen(address: &str) -> Result<TcpListener, ServeError> {
-    let full = if address.starts_with(':') {
-        format!("0.0.0.0{address}")
+/// Opens all addresses, or takes what systemd hands over.
+async fn listen(network: &Network, options: &ServeOptions) -> Result<Vec<Listener>, ServeError> {
+    let mut listeners = Vec::new();
+    let joined = |error| ServeError::Network(std::io::Error::other(error));
+    if options.systemd_socket {
+        let handed = network.spawn(async { Listener::from_systemd() }).await;
+        listeners = handed.map_err(joined)?.map_err(ServeError::Systemd)?;
     } else {
-        address.to_owned()
-    };
-    let failed = |source| ServeError::Listen {
-        address: address.to_owned(),
-        source,
-    };
-    let listener = TcpListener::bind(&full).await.map_err(failed)?;
-    tracing::info!(address = %listener.local_addr().map_err(failed)?, "Listening on");
-    Ok(listener)
+        for address in options.listen_addresses.clone() {
+            let text = address.to_string();
+            // Whoever opens it hears of its connections.
+            let opened = network.spawn(async move { address.listen().await }).await;
+            let listener = opened.map_err(joined)?.map_err(|source| ServeError::Listen {
+                address: text,
+                source,
+            })?;
+            listeners.push(listener);
+        }
+    }
+    for listener in &listeners {
+        tracing::info!(address = %listener, "Listening on");
+    }
+    Ok(listeners)
 }
 
 /// The address under which this machine reaches a listener.
@@ -192,6 +188,7 @@ struct Server {
     own_address: String,
     reloader: Reloader,
     site: Site,
+    guard: Option<Arc<Guard>>,
     /// Ends the queries of rules that are under way.
     rule_queries: CancelHandle,
     reloads: mpsc::Receiver<ReloadRequest>,
@@ -201,13 +198,21 @@ struct Server {
 
 impl Server {
     /// Opens the store and puts the configuration in force; nothing evaluates or scrapes yet.
-    async fn build(options: ServeOptions, own_address: String) -> Result<Self, ServeError> {
+    async fn build(
+        options: ServeOptions,
+        own_address: String,
+        guarded: Option<(PathBuf, guard::Prepared)>,
+    ) -> Result<Self, ServeError> {
         // A configuration that cannot be read must not cost the replay of a log first.
         say_configuration(options.config_file.as_deref());
         let first_fingerprint = fingerprint(options.config_file.as_deref(), options.auto_reload).await;
         let first = reload::read(options.config_file.as_deref(), &own_address, &options.features)?;
         let rooms = Rooms::open(&options, &first.config, &own_address).await?;
-        let reloader = rooms.reloader(&options, &own_address);
+        let guard = match guarded {
+            Some((path, first)) => Some(Arc::new(rooms.guard(&path, first)?)),
+            None => None,
+        };
+        let reloader = rooms.reloader(&options, &own_address, guard.clone());
         // Nor must one that cannot be put in force.
         let status = reloader.apply(first).await?;
         let (reload, reloads) = mpsc::channel(RELOADS_WAITING);
@@ -226,6 +231,7 @@ impl Server {
             own_address,
             reloader,
             site,
+            guard,
             rule_queries,
             reloads,
             first_fingerprint,
@@ -235,7 +241,7 @@ impl Server {
     async fn run(
         self,
         network: &Network,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
         on_ready: impl FnOnce(&str),
     ) -> Result<(), ServeError> {
         let Server {
@@ -243,10 +249,15 @@ impl Server {
             own_address,
             reloader,
             site,
+            guard,
             rule_queries,
             reloads,
             first_fingerprint,
         } = self;
+        let scheme = match &guard {
+            Some(guard) if guard.speaks_tls() => "https",
+            _ => "http",
+        };
         let stop = site.start.stop.clone();
         let db = site.start.db.clone();
         let supervisor = Supervisor::new(&site.pages.metrics);
@@ -265,7 +276,8 @@ impl Server {
         // The listener outlives the signal to stop by nothing: it is the first to end.
         let serving = network.spawn(listener::serve(
             listeners,
-            web::router(site.clone(), cors, trust),
+            web::router(site.clone(), cors, trust, guard.clone()),
+            guard,
             limits,
             site.pages.metrics.clone(),
             stop.clone(),
@@ -302,7 +314,7 @@ impl Server {
         });
         site.alerting.rules.start();
         site.start.ready.send_replace(true);
-        let url = format!("http://{own_address}{}", site.pages.prefix);
+        let url = format!("{scheme}://{own_address}{}", site.pages.prefix);
         tracing::info!(%url, "Server is ready to receive web requests.");
         on_ready(&url);
         follow_reloads(

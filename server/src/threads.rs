@@ -1,12 +1,15 @@
-//! Threads of the network and of the API, and the file descriptors that they use.
+//! Threads of the network and of the API, threads for one kind of work each, and the file descriptors that they use.
 //!
 //! What clients make happen runs on a runtime of its own: however many ask, and whatever they ask for, scrapes, rules,
 //! notifications, reloads and the end of the program run on threads that no request can take.
 
 use std::io;
+use std::sync::mpsc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use supervise::Held;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Most threads that evaluate queries, search indexes and write answers. Queries have fewer places; the rest are searches,
@@ -44,6 +47,53 @@ impl Drop for Network {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
+        }
+    }
+}
+
+/// A thread that does one thing after another, and nothing but its one kind of work: neither waits for others', nor do
+/// they for it. It ends with this.
+#[derive(Debug)]
+pub(crate) struct Worker(mpsc::Sender<Work>);
+
+type Work = Box<dyn FnOnce() + Send>;
+
+impl Worker {
+    /// Starts the thread; with `nice` above 0 it makes way for others.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn start(name: &str, nice: i32) -> io::Result<Self> {
+        let (sender, works) = mpsc::channel::<Work>();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // Priority is the thread's own on Linux only. A system that refuses leaves things as they are.
+            if cfg!(target_os = "linux") && nice > 0 {
+                let _ = rustix::process::setpriority_process(None, nice);
+            }
+            works.into_iter().for_each(|work| work());
+        })?;
+        Ok(Worker(sender))
+    }
+
+    /// Does `work` when its turn comes. It is done, too, where nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When it panics.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Held> {
+        let (done, result) = oneshot::channel();
+        let work = Box::new(move || {
+            let _ = done.send(supervise::hold(work));
+        });
+        // The thread outlives the panics of its work, and so ends only with this.
+        if self.0.send(work).is_err() {
+            std::future::pending::<()>().await;
+        }
+        match result.await {
+            Ok(result) => result,
+            Err(_) => std::future::pending().await,
         }
     }
 }

@@ -69,8 +69,9 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "config.file", Text("prometheus.yml"), Served, "Configuration file. Without the flag, and without a prometheus.yml here, a built-in configuration scrapes this server itself.";
     "config.auto-reload", Switch(false), Served, "Reload the configuration when its files change.";
     "config.auto-reload-interval", Duration("30s"), Served, "How often to look for changed files under --config.auto-reload.";
-    "web.listen-address", Repeated("0.0.0.0:9090"), Served, "Address to listen on for pages, API and metrics. Can be repeated.";
-    "web.config.file", Text(""), Served, "File that turns on TLS, authentication, headers and a limit of requests. It is checked; what this version does not serve of it keeps the server from starting.";
+    "web.listen-address", Repeated("0.0.0.0:9090"), Served, "Address to listen on for pages, API and metrics: host:port, :port, or unix:/path, with ?mode=0660 behind it. Can be repeated.";
+    "web.systemd-socket", Switch(false), Served, "Listen on the sockets that systemd hands over (LISTEN_FDS) instead of --web.listen-address.";
+    "web.config.file", Text(""), Served, "File that turns on TLS, authentication, headers and a limit of requests. A change of it, or of what it names, is in force with the next request.";
     "web.read-timeout", Duration("5m"), Served, "Longest time for a request to come, whole, from its first byte on; and for an idle connection to stay.";
     "web.max-connections", Number("512"), Served, "Most connections at the same time, over all addresses. The one of least use makes room for another.";
     "web.max-notifications-subscribers", Number("16"), Accepted("live notifications are not in this version"), "Most subscribers of live notifications at the same time.";

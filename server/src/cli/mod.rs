@@ -13,6 +13,7 @@ pub(crate) mod render;
 pub(crate) mod serve_options;
 pub(crate) mod test;
 mod text_format;
+pub(crate) mod token;
 pub(crate) mod tsdb;
 
 use std::path::Path;
@@ -46,6 +47,8 @@ pub(crate) enum Action {
     Promql(promql::PromqlArgs),
     /// Run unit tests of rules.
     Test(test::TestArgs),
+    /// Make a bearer token.
+    Token(token::TokenArgs),
     /// Work on a data folder.
     Tsdb(tsdb::TsdbArgs),
 }
@@ -151,6 +154,7 @@ fn command() -> Command {
         .subcommand(test::command())
         .subcommand(tsdb::command())
         .subcommand(promql::command())
+        .subcommand(token::command())
 }
 
 fn listen_arg() -> Arg {
@@ -177,6 +181,7 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("query", matches)) => Action::Query(query::args(matches)),
         Some(("tsdb", matches)) => Action::Tsdb(tsdb::args(matches)),
         Some(("promql", matches)) => Action::Promql(promql::args(matches)),
+        Some(("token", matches)) => Action::Token(token::TokenArgs::new(matches)),
         Some(("test", matches)) => Action::Test(test::args(matches)),
         _ => Action::Serve(FlagValues::from_matches(matches)),
     }

@@ -8,6 +8,7 @@ use yaml::Bytes;
 use super::feature_flags::FeatureFlags;
 use super::flags::{FlagValues, parse_number};
 use crate::memory::{MemoryFlag, QueryMemory};
+use crate::web::listener::Address;
 
 /// Shortest time between two looks at files: the flags' smaller values count as this.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,7 +59,9 @@ enum OptionError {
 pub(crate) struct ServeOptions {
     pub(crate) config_file: Option<PathBuf>,
     pub(crate) auto_reload: Option<Duration>,
-    pub(crate) listen_addresses: Vec<String>,
+    pub(crate) listen_addresses: Vec<Address>,
+    /// Sockets come from systemd instead.
+    pub(crate) systemd_socket: bool,
     /// File that says how the listener guards itself.
     pub(crate) web_config_file: Option<PathBuf>,
     pub(crate) read_timeout: Duration,
@@ -191,11 +194,8 @@ impl ServeOptions {
                 read.duration("config.auto-reload-interval")
                     .max(SHORTEST_INTERVAL)
             }),
-            listen_addresses: flags
-                .get("web.listen-address")
-                .split(',')
-                .map(str::to_owned)
-                .collect(),
+            listen_addresses: read.addresses("web.listen-address"),
+            systemd_socket: read.switch("web.systemd-socket"),
             web_config_file: read.path("web.config.file"),
             read_timeout: read.duration("web.read-timeout"),
             max_connections: read.number("web.max-connections"),
@@ -332,6 +332,12 @@ impl<'f> Reader<'f, '_> {
         value
     }
 
+    fn addresses(&mut self, flag: &'static str) -> Vec<Address> {
+        const EXPECTED: &str = "addresses like 0.0.0.0:9090, :9090 or unix:/run/narthex.sock";
+        let addresses = self.text(flag).split(',').map(Address::parse).collect();
+        self.or_error(flag, EXPECTED, addresses).unwrap_or_default()
+    }
+
     fn memory(&mut self, flag: &'static str) -> Option<MemoryFlag> {
         const EXPECTED: &str = "a size like 2GB, a share like 25%, or 0 for no limit";
         match self.text(flag) {
@@ -370,6 +376,7 @@ mod tests {
         match (name, kind) {
             ("enable-feature", _) => "exemplar-storage",
             ("web.external-url", _) => "http://a/b",
+            ("web.listen-address", _) => "a:1",
             ("query.max-memory" | "query.max-total-memory", _) => "7MB",
             (_, Kind::Switch(true)) => "false",
             (_, Kind::Switch(false)) => "true",

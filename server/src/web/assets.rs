@@ -12,9 +12,10 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method, StatusCode};
 use tokio_util::io::ReaderStream;
 
-use super::get_only;
+use super::auth::scope::guarded;
 use super::listener::WholeQuery;
 use super::paths::{not_found, redirect};
+use super::{READ, get_only};
 
 /// Names of one folder that a listing shows.
 const LISTED_MAX: usize = 10_000;
@@ -30,9 +31,9 @@ pub(super) fn add_to<S: Clone + Send + Sync + 'static>(
 ) -> Router<S> {
     let [bare, own, below] = PATTERNS.map(|pattern| format!("{prefix}{pattern}"));
     let files: Router<S> = Router::new()
-        .route(&bare, any(bare_folder))
-        .route(&own, get_only(root))
-        .route(&below, get_only(file))
+        .route(&bare, guarded(READ, any(bare_folder)))
+        .route(&own, guarded(READ, get_only(root)))
+        .route(&below, guarded(READ, get_only(file)))
         .with_state(Arc::new(folder));
     site.merge(files)
 }

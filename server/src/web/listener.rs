@@ -6,18 +6,22 @@
 //! `--web.max-connections` are taken, the connection that has been of no use for longest makes room for a new one, so
 //! that clients that say nothing never keep out those that do.
 //!
+//! Where a web configuration asks for TLS, the handshake is the first thing that must happen, in the connection's own task
+//! (`tls`). Connections come from TCP addresses, Unix sockets and systemd alike (`address`).
+//!
 //! Everything here runs on the threads of the network and of the API, which are no others' (`serve::Threads`): whatever
 //! clients do, rules, scrapes, reloads and the end of the program have theirs.
 
+mod address;
 mod conn;
 mod heads;
 mod streams;
+mod tls;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,17 +36,22 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::{Counter, Family, Gauge, Registry};
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use supervise::Supervisor;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use address::{Address, Listener, Peer};
+
+use super::guard::Guard;
+use address::Stream;
 use conn::{Conn, Cut};
 use heads::{HEAD_BYTES_MAX, Protocol};
 use streams::{Service, Streams};
-use wire::{Socket, Wire};
+use tls::{Channel, HandshakeError};
+use wire::{Meter, Socket, Wire};
 
 /// How long a request that is being answered may go on once the server stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
@@ -60,10 +69,6 @@ const HEADERS_MAX: usize = 1000;
 const STREAMS_MAX: u32 = 100;
 /// Longest head of a request over HTTP/2, in bytes: a URI has no more than 64 KiB.
 const STREAM_HEAD_BYTES_MAX: u32 = 128 << 10;
-
-/// Who sent a request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Bounds of the listener.
 #[derive(Clone, Copy, Debug)]
@@ -95,16 +100,18 @@ impl<S: Send + Sync> FromRequestParts<S> for WholeQuery {
     }
 }
 
-/// Serves `router` on all `listeners` until `stop`, then lets running requests end.
+/// Serves `router` on all `listeners` until `stop`, then lets running requests end. `guard` knows whether TLS is spoken.
 pub(crate) async fn serve(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     router: Router,
+    guard: Option<Arc<Guard>>,
     limits: Limits,
     registry: Registry,
     stop: CancellationToken,
 ) {
     let front = Arc::new(Front {
         router,
+        guard,
         limits,
         supervisor: Supervisor::new(&registry),
         places: Arc::new(Semaphore::new(limits.max_connections.max(1))),
@@ -113,6 +120,7 @@ pub(crate) async fn serve(
         tasks: TaskTracker::new(),
         counts: Counts::new(&registry),
         refused: Rarely::default(),
+        failed: Rarely::default(),
         full: Rarely::default(),
         stop,
     });
@@ -137,6 +145,7 @@ pub(crate) async fn serve(
 /// What all connections share.
 struct Front {
     router: Router,
+    guard: Option<Arc<Guard>>,
     limits: Limits,
     supervisor: Supervisor,
     places: Arc<Semaphore>,
@@ -145,6 +154,7 @@ struct Front {
     tasks: TaskTracker,
     counts: Counts,
     refused: Rarely,
+    failed: Rarely,
     full: Rarely,
     stop: CancellationToken,
 }
@@ -154,6 +164,7 @@ struct Counts {
     open: Gauge,
     cut: Family<Counter>,
     refused: Counter,
+    handshakes: Family<Counter>,
 }
 
 impl Counts {
@@ -169,7 +180,15 @@ impl Counts {
                 "narthex_http_accept_failures_total",
                 "Connections that the system refused, as it does when file descriptors run out.",
             ),
+            handshakes: registry.counter_vec(
+                "narthex_http_tls_handshakes_total",
+                "TLS handshakes of clients, and what became of them.",
+                &["result"],
+            ),
         };
+        for result in ["success", "failure", "plain_http"] {
+            counts.handshakes.with(&[result]);
+        }
         for reason in ["silent", "not_reading", "evicted", "stopping"] {
             counts.cut.with(&[reason]);
         }
@@ -187,7 +206,7 @@ impl Counts {
     }
 }
 
-async fn accept(listener: Arc<TcpListener>, front: Arc<Front>) {
+async fn accept(listener: Arc<Listener>, front: Arc<Front>) {
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
         let accepted = tokio::select! {
@@ -278,22 +297,14 @@ impl Front {
         }
     }
 
-    fn begin(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
-        // Not being able to ask for it costs some latency, nothing else.
-        let _ = stream.set_nodelay(true);
-        let conn = Arc::new(Conn::new(peer.ip(), self.limits.read_timeout));
+    fn begin(self: &Arc<Self>, stream: Stream, peer: Peer, place: OwnedSemaphorePermit) {
+        let conn = Arc::new(Conn::new(peer, self.limits.read_timeout));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.conns.lock().insert(number, conn.clone());
         self.counts.open.inc();
         let front = self.clone();
         self.tasks.spawn(async move {
-            let talk = converse(
-                stream,
-                &conn,
-                front.router.clone(),
-                &front.supervisor,
-                &front.stop,
-            );
+            let talk = front.talk(Meter::new(stream, conn.clone()), &conn);
             match front.supervisor.round("http connection", talk).await {
                 Ok(Ok(())) | Err(_) => {}
                 // Clients that went away or spoke nonsense.
@@ -307,6 +318,45 @@ impl Front {
             front.counts.open.dec();
             drop(place);
         });
+    }
+
+    /// Agrees upon TLS, where it is spoken, and answers what is asked.
+    async fn talk(&self, meter: Meter<Stream>, conn: &Arc<Conn>) -> Result<(), ConverseError> {
+        let config = match &self.guard {
+            Some(guard) => attend(conn, guard.current()).await?.tls.clone(),
+            None => None,
+        };
+        let channel = match config {
+            Some(config) => match open(meter, config, conn, &self.stop).await {
+                Ok(channel) => {
+                    if channel.is_some() {
+                        self.counts.handshakes.with(&["success"]).inc();
+                    }
+                    channel
+                }
+                Err(error) => {
+                    self.failed(conn, &error);
+                    return Err(error);
+                }
+            },
+            None => Some(Channel::Plain(meter)),
+        };
+        match channel {
+            Some(channel) => converse(channel, conn, self.router.clone(), &self.supervisor, &self.stop).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A handshake came to nothing.
+    fn failed(&self, conn: &Conn, error: &ConverseError) {
+        let result = match error {
+            ConverseError::Handshake(HandshakeError::PlainHttp) => "plain_http",
+            _ => "failure",
+        };
+        self.counts.handshakes.with(&[result]).inc();
+        if let Some(silent) = self.failed.may_say() {
+            tracing::warn!(client = %conn.peer, %error, more_since_last_said = silent, "No TLS with a client");
+        }
     }
 
     /// Lets running requests end, and ends those that do not.
@@ -339,17 +389,35 @@ enum ConverseError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+}
+
+/// Agrees upon TLS in time; `None` where the client has gone, or the server stops.
+async fn open<S: Socket>(
+    meter: Meter<S>,
+    config: Arc<ServerConfig>,
+    conn: &Conn,
+    stop: &CancellationToken,
+) -> Result<Option<Channel<S>>, ConverseError> {
+    conn.handshake_began();
+    let channel = tokio::select! {
+        accepted = attend(conn, tls::accept(meter, config)) => accepted??,
+        () = stop.cancelled() => None,
+    };
+    conn.handshake_ended();
+    Ok(channel)
 }
 
 /// Answers what comes over one connection, until it ends.
 async fn converse<S: Socket>(
-    socket: S,
+    channel: Channel<S>,
     conn: &Arc<Conn>,
     router: Router,
     supervisor: &Supervisor,
     stop: &CancellationToken,
 ) -> Result<(), ConverseError> {
-    let mut wire = Wire::new(socket, conn.clone());
+    let mut wire = Wire::new(channel, conn.clone());
     let first = tokio::select! {
         first = attend(conn, wire.protocol()) => first??,
         // Nothing was asked.

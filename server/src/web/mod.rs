@@ -4,6 +4,7 @@ mod admin;
 mod alerting;
 mod answer;
 mod assets;
+mod auth;
 mod chunks;
 mod cors;
 mod cross_site;
@@ -12,6 +13,7 @@ mod families;
 mod features;
 mod federate;
 mod form;
+pub(crate) mod guard;
 mod http_metrics;
 mod json;
 pub(crate) mod listener;
@@ -39,9 +41,11 @@ use http::header::{ALLOW, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tower_http::compression::CompressionLayer;
 
+use auth::scope::{Needs, Scope, guarded};
 pub(crate) use cors::Cors;
 pub(crate) use cross_site::Trust;
 pub(crate) use federate::FederationMetrics;
+use guard::Guard;
 use http_metrics::HttpMetrics;
 use listener::WholeQuery;
 pub(crate) use metrics_page::AskedMetrics;
@@ -51,6 +55,11 @@ pub(crate) use status::OWN_VERSION;
 
 /// Where the API lies.
 const API: &str = "/api/v1";
+
+// What a route needs of whoever asks by a token: the tables below say it of each.
+const ANY: Needs = Needs::Nothing;
+const READ: Needs = Needs::One(Scope::Read);
+const ADMIN: Needs = Needs::One(Scope::Admin);
 
 /// Routes and their patterns, which tell what a path that is nearly one of them means, and label what is counted.
 struct Routes {
@@ -70,10 +79,10 @@ impl Routes {
         }
     }
 
-    fn add(mut self, pattern: &str, methods: MethodRouter<Site>) -> Self {
+    fn add(mut self, pattern: &str, needs: Needs, methods: MethodRouter<Site>) -> Self {
         // Not nested: a nested "/" would stand for the prefix without its slash.
         let pattern = format!("{}{pattern}", self.prefix);
-        self.router = self.router.route(&pattern, methods);
+        self.router = self.router.route(&pattern, guarded(needs, methods));
         self.patterns.push(pattern);
         self
     }
@@ -86,8 +95,9 @@ impl Routes {
     }
 }
 
-/// The whole site. `cors` says whose pages may read the API, `trust` whose may change something.
-pub(crate) fn router(site: Site, cors: Cors, trust: Trust) -> Router {
+/// The whole site. `cors` says whose pages may read the API, `trust` whose may change something, `guard` who has to say who
+/// it is.
+pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Guard>>) -> Router {
     let trust = Arc::new(trust);
     let prefix = site.pages.prefix.clone();
     let api = api_routes(&site, cors.clone(), &trust);
@@ -125,9 +135,13 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust) -> Router {
         .fallback(nowhere)
         .with_state(site);
     // Before routes are looked for, paths are cleaned: a layer of routes would come too late.
-    Router::new()
+    let cleaned = Router::new()
         .fallback_service(inside)
-        .layer(middleware::from_fn_with_state(paths, paths::layer))
+        .layer(middleware::from_fn_with_state(paths, paths::layer));
+    match guard {
+        Some(guard) => cleaned.layer(middleware::from_fn_with_state(guard, auth::layer)),
+        None => cleaned,
+    }
 }
 
 /// Answers OPTIONS, and refuses all methods but those of `methods`, which `allowed` names.
@@ -212,62 +226,64 @@ async fn refuse_head(allowed: &'static str) -> Response {
 fn page_routes(site: &Site, trust: &Arc<Trust>) -> Routes {
     let ready = middleware::from_fn_with_state(site.start.clone(), readiness::layer);
     let mut routes = Routes::new(site.pages.prefix.clone())
-        .add("/", get_only(pages::home))
-        .add("/graph", get_and_head(pages::graph))
-        .add("/version", get_only(status::version))
+        .add("/", READ, get_only(pages::home))
+        .add("/graph", READ, get_and_head(pages::graph))
+        .add("/version", READ, get_only(status::version))
         .add(
             "/metrics",
+            READ,
             get_only(metrics_page::metrics).layer(CompressionLayer::new().no_deflate()),
         )
         .add(
             "/federate",
+            READ,
             get_only(federate::federate)
                 .layer(CompressionLayer::new())
                 .layer(ready),
         )
-        .add("/-/healthy", get_and_head(pages::healthy))
-        .add("/-/ready", get_and_head(readiness::ready))
-        .add("/-/reload", lifecycle(trust, pages::reload))
-        .add("/-/quit", lifecycle(trust, pages::quit));
+        .add("/-/healthy", ANY, get_and_head(pages::healthy))
+        .add("/-/ready", ANY, get_and_head(readiness::ready))
+        .add("/-/reload", ADMIN, lifecycle(trust, pages::reload))
+        .add("/-/quit", ADMIN, lifecycle(trust, pages::quit));
     for path in pages::FRONT {
-        routes = routes.add(path, get_and_head(pages::front));
+        routes = routes.add(path, READ, get_and_head(pages::front));
     }
     routes
 }
 
 fn api_routes(site: &Site, cors: Cors, trust: &Arc<Trust>) -> Routes {
     Routes::new(format!("{}{API}", site.pages.prefix))
-        .add("/query", get_and_post(query::instant))
-        .add("/query_range", get_and_post(query::range))
-        .add("/query_exemplars", get_and_post(exemplars::query))
-        .add("/format_query", get_and_post(parse::format_query))
-        .add("/parse_query", get_and_post(parse::parse_query))
-        .add("/labels", get_and_post(series::label_names))
-        .add("/label/{name}/values", get_only(series::label_values))
-        .add("/series", get_and_post(series::series))
-        .add("/scrape_pools", get_only(targets::scrape_pools))
-        .add("/scrape_pools/config", get_only(targets::scrape_pool_config))
-        .add("/targets", get_only(targets::targets))
-        .add("/targets/metadata", get_only(targets::target_metadata))
-        .add("/targets/relabel_steps", get_only(targets::relabel_steps))
-        .add("/metadata", get_only(targets::metadata))
-        .add("/alertmanagers", get_only(alerting::alertmanagers))
-        .add("/alerts", get_only(alerting::alerts))
-        .add("/rules", get_only(alerting::rules))
-        .add("/status/config", get_only(status::config))
-        .add("/status/runtimeinfo", get_only(status::runtime_info))
-        .add("/status/buildinfo", get_only(status::build_info))
-        .add("/status/flags", get_only(status::flags))
-        .add("/status/tsdb", get_only(status::tsdb))
-        .add("/status/tsdb/blocks", get_only(status::blocks))
-        .add("/features", get_only(features::features))
-        .add("/admin/tsdb/delete_series", post_and_put(trust, admin::delete_series))
-        .add("/admin/tsdb/clean_tombstones", post_and_put(trust, admin::clean_tombstones))
-        .add("/admin/tsdb/snapshot", post_and_put(trust, admin::snapshot))
+        .add("/query", READ, get_and_post(query::instant))
+        .add("/query_range", READ, get_and_post(query::range))
+        .add("/query_exemplars", READ, get_and_post(exemplars::query))
+        .add("/format_query", READ, get_and_post(parse::format_query))
+        .add("/parse_query", READ, get_and_post(parse::parse_query))
+        .add("/labels", READ, get_and_post(series::label_names))
+        .add("/label/{name}/values", READ, get_only(series::label_values))
+        .add("/series", READ, get_and_post(series::series))
+        .add("/scrape_pools", READ, get_only(targets::scrape_pools))
+        .add("/scrape_pools/config", READ, get_only(targets::scrape_pool_config))
+        .add("/targets", READ, get_only(targets::targets))
+        .add("/targets/metadata", READ, get_only(targets::target_metadata))
+        .add("/targets/relabel_steps", READ, get_only(targets::relabel_steps))
+        .add("/metadata", READ, get_only(targets::metadata))
+        .add("/alertmanagers", READ, get_only(alerting::alertmanagers))
+        .add("/alerts", READ, get_only(alerting::alerts))
+        .add("/rules", READ, get_only(alerting::rules))
+        .add("/status/config", READ, get_only(status::config))
+        .add("/status/runtimeinfo", READ, get_only(status::runtime_info))
+        .add("/status/buildinfo", READ, get_only(status::build_info))
+        .add("/status/flags", READ, get_only(status::flags))
+        .add("/status/tsdb", READ, get_only(status::tsdb))
+        .add("/status/tsdb/blocks", READ, get_only(status::blocks))
+        .add("/features", READ, get_only(features::features))
+        .add("/admin/tsdb/delete_series", ADMIN, post_and_put(trust, admin::delete_series))
+        .add("/admin/tsdb/clean_tombstones", ADMIN, post_and_put(trust, admin::clean_tombstones))
+        .add("/admin/tsdb/snapshot", ADMIN, post_and_put(trust, admin::snapshot))
         .map(|router| router.layer(CompressionLayer::new()))
         // Compat: these are never compressed.
-        .add("/status/walreplay", get_only(status::wal_replay))
-        .add("/notifications", get_only(features::notifications))
+        .add("/status/walreplay", READ, get_only(status::wal_replay))
+        .add("/notifications", READ, get_only(features::notifications))
         .map(|router| {
             router
                 .layer(middleware::from_fn(options_and_vary))

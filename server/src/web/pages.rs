@@ -46,7 +46,7 @@ pub(crate) async fn reload(State(state): State<Arc<LifecycleState>>) -> Response
         return reload_failed("server is stopping");
     }
     match answered.await {
-        Ok(Ok(())) => text(StatusCode::OK, ""),
+        Ok(Ok(())) => StatusCode::OK.into_response(),
         Ok(Err(error)) => reload_failed(error),
         Err(_) => reload_failed("server is stopping"),
     }

@@ -76,7 +76,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Origin {
         // Inside of nested routers the path has lost its beginning.
         let whole = parts.extensions.get::<OriginalUri>();
         Ok(Origin::Request {
-            client: peer.map_or_else(String::new, |peer| peer.0.to_string()),
+            client: peer.map_or_else(String::new, Peer::to_string),
             method: parts.method.to_string(),
             path: whole.map_or(&parts.uri, |uri| &uri.0).path().to_owned(),
         })

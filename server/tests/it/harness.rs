@@ -15,6 +15,8 @@ pub(crate) const POLL: Duration = Duration::from_millis(50);
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
+    /// Who asks it; where nobody is named, each request is a new client's, over a connection of its own.
+    client: Option<reqwest::Client>,
     pub(crate) url: String,
     pub(crate) folder: PathBuf,
     program: PathBuf,
@@ -108,11 +110,33 @@ impl Server {
         args.extend(more_args.iter().map(|arg| (*arg).to_owned()));
         let mut server = Server {
             child: spawn(&own_program(), &args, folder),
+            client: None,
             program: own_program(),
             url: format!("http://{address}"),
             folder: folder.to_owned(),
             args,
         };
+        server.wait_ready().await;
+        server
+    }
+
+    /// Starts one that `web_config` guards, and waits until it is ready for `client`, who has what it takes.
+    pub(crate) async fn start_guarded(
+        folder: &Path,
+        web_config: &str,
+        more_args: &[&str],
+        client: reqwest::Client,
+    ) -> Server {
+        std::fs::write(folder.join("web.yml"), web_config).expect("web configuration");
+        let flag = format!("--web.config.file={}", folder.join("web.yml").display());
+        let args: Vec<&str> = std::iter::once(flag.as_str())
+            .chain(more_args.iter().copied())
+            .collect();
+        let mut server = Server::begin(own_program(), folder, "{}", &args);
+        server.client = Some(client);
+        if web_config.contains("tls_server_config") {
+            server.url = server.url.replace("http://127.0.0.1", "https://localhost");
+        }
         server.wait_ready().await;
         server
     }
@@ -132,11 +156,16 @@ impl Server {
         let child = spawn(&program, &args, folder);
         Server {
             child,
+            client: None,
             program,
             url: format!("http://127.0.0.1:{port}"),
             folder: folder.to_owned(),
             args,
         }
+    }
+
+    fn client(&self) -> reqwest::Client {
+        self.client.clone().unwrap_or_else(http_client)
     }
 
     async fn wait_ready(&mut self) {
@@ -150,7 +179,7 @@ impl Server {
             if let Some(status) = self.child.try_wait().expect("child") {
                 panic!("the server ended with {status}:\n{}", self.log());
             }
-            let answer = http_client().get(format!("{}{path}", self.url)).send().await;
+            let answer = self.client().get(format!("{}{path}", self.url)).send().await;
             if answer.is_ok_and(|answer| answer.status() == 200) {
                 return;
             }
@@ -184,8 +213,18 @@ impl Server {
 
     /// Asks it to end, and waits until it has.
     pub(crate) async fn stop(&mut self) {
-        let quit = http_client().post(format!("{}/-/quit", self.url)).send().await;
+        self.ask_to_end().await;
+        self.wait_for_end().await;
+    }
+
+    /// Asks it to end.
+    pub(crate) async fn ask_to_end(&self) {
+        let quit = self.client().post(format!("{}/-/quit", self.url)).send().await;
         assert!(quit.is_ok_and(|answer| answer.status() == 200), "{}", self.log());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn wait_for_end(&mut self) {
         let begin = Instant::now();
         while self.child.try_wait().expect("child").is_none() {
             assert!(
@@ -215,7 +254,8 @@ impl Server {
 
     /// Asks for a path; status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let answer = http_client()
+        let answer = self
+            .client()
             .get(format!("{}{path}", self.url))
             .send()
             .await
@@ -230,7 +270,7 @@ impl Server {
         if !params.is_empty() {
             url.query_pairs_mut().extend_pairs(params);
         }
-        let answer = http_client().get(url).send().await.expect("an answer");
+        let answer = self.client().get(url).send().await.expect("an answer");
         let text = answer.text().await.expect("a body");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
     }

@@ -10,6 +10,7 @@ mod crash;
 mod end_to_end;
 mod flags;
 mod golden;
+mod guard;
 mod harness;
 mod http;
 mod limits;

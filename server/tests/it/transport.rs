@@ -12,7 +12,7 @@ const SERIES: usize = 12_000;
 const AT_S: i64 = 1_700_000_000;
 
 /// Every route that answers GET, with parameters that make its answer the same each time; large ones where there are.
-const ROUTES: &[&str] = &[
+pub(crate) const ROUTES: &[&str] = &[
     "/query",
     "/-/healthy",
     "/-/ready",

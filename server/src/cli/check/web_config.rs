@@ -6,6 +6,7 @@ use clap::{ArgMatches, Command};
 
 use super::{FAILURE, files, files_arg};
 use crate::cli::render::{color, err};
+use crate::config::web::tokens::BearerToken;
 use crate::config::web::{WebConfig, WebConfigError, tls};
 
 pub(super) fn command() -> Command {
@@ -34,10 +35,17 @@ pub(crate) fn web_config(args: &WebConfigArgs) -> u8 {
         let checked = WebConfig::load(file).and_then(|config| {
             // What it names is read as for serving.
             config.tls.as_ref().map(tls::server).transpose()?;
-            Ok::<_, WebConfigError>(())
+            config
+                .tokens
+                .iter()
+                .try_for_each(|token| token.digest().map(drop))?;
+            Ok::<_, WebConfigError>(config)
         });
         match checked {
-            Ok(()) => err(format_args!("{} SUCCESS", file.display())),
+            Ok(config) => {
+                err(format_args!("{} SUCCESS", file.display()));
+                config.tokens.iter().for_each(show);
+            }
             Err(error) => {
                 err(format_args!("{} FAILED: {error}", file.display()));
                 if let Some(place) = error.render(color()) {
@@ -48,4 +56,14 @@ pub(crate) fn web_config(args: &WebConfigArgs) -> u8 {
         }
     }
     code
+}
+
+/// Who may do what is to be seen at a glance.
+fn show(token: &BearerToken) {
+    let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.word()).collect();
+    err(format_args!(
+        "  bearer token {:?} may {}",
+        token.name,
+        scopes.join(", ")
+    ));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use yaml::{Section, YamlError};
 
 /// Names, and the values that they may have; none means any.
@@ -15,8 +15,9 @@ const HEADERS: [(&str, &[&str]); 5] = [
 ];
 
 /// Reads `headers`.
-pub(super) fn read(section: &mut Section<'_>) -> Result<BTreeMap<String, String>, YamlError> {
+pub(super) fn read(section: &mut Section<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, YamlError> {
     let headers: BTreeMap<String, String> = section.get_or("headers", BTreeMap::new())?;
+    let mut read = Vec::new();
     for (name, value) in &headers {
         let Some((_, allowed)) = HEADERS.iter().find(|(known, _)| known == name) else {
             let error = section.error_at(
@@ -31,10 +32,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Result<BTreeMap<String, String>
                 format!("invalid value for {name}. Expected one of: {allowed:?}, but got: {value:?}");
             return Err(section.error_at("headers", message));
         }
-        if HeaderValue::from_str(value).is_err() {
+        let (Ok(name), Ok(value)) = (name.parse(), HeaderValue::from_str(value)) else {
             let message = format!("invalid value for {name}: {value:?} cannot stand in a header");
             return Err(section.error_at("headers", message));
-        }
+        };
+        read.push((name, value));
     }
-    Ok(headers)
+    Ok(read)
 }

@@ -1,25 +1,34 @@
 //! `--web.config.file`: TLS, credentials, headers and a rate for whoever asks this server.
 //!
-//! Keys, defaults and what is refused are those of the reference's toolkit for web servers; errors stand at their place.
-//! [`WebConfig::load`] reads the file and [`tls::server`] everything that it names, so that what has been checked can be
+//! Keys, defaults and what is refused are those of the reference's toolkit for web servers, `bearer_tokens` apart, which
+//! is ours; errors stand at their place. [`WebConfig::load`] reads the file, [`tls::server`] and
+//! [`BearerToken::digest`](tokens::BearerToken::digest) everything that it names, so that what has been checked can be
 //! served.
 
+mod certificate;
+mod client_auth;
 mod headers;
-mod san;
 pub(crate) mod tls;
+pub(crate) mod tokens;
 
 use std::collections::BTreeMap;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
 
 use yaml::{FromYaml, ScalarKind, Secret, Section, Value, YamlError};
 
 use tls::{TlsError, TlsServerConfig};
+use tokens::BearerToken;
 
 /// Most requests and longest time that a rate is made of.
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Costs of a bcrypt hash that can be meant: each step doubles the work, and 31 takes days.
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=31;
+/// Largest web configuration, in bytes.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// What the file says.
 #[derive(Debug, Default)]
@@ -32,6 +41,8 @@ pub(crate) struct WebConfig {
     pub(crate) rate_limit: Option<RateLimit>,
     /// `basic_auth_users`: bcrypt hashes by name.
     pub(crate) users: BTreeMap<String, Secret>,
+    /// `bearer_tokens`
+    pub(crate) tokens: Vec<BearerToken>,
 }
 
 /// `http_server_config`
@@ -40,14 +51,14 @@ pub(crate) struct HttpServerConfig {
     /// Whether clients may speak HTTP/2 over TLS.
     pub(crate) http2: bool,
     /// Headers of every answer.
-    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Default for HttpServerConfig {
     fn default() -> Self {
         HttpServerConfig {
             http2: true,
-            headers: BTreeMap::new(),
+            headers: Vec::new(),
         }
     }
 }
@@ -72,12 +83,23 @@ pub(crate) enum WebConfigError {
     /// What it names cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// It asks for what this version does not have.
-    #[error("{}: {} {} not served by this version", path.display(), sections.join(", "), if sections.len() == 1 { "is" } else { "are" })]
-    NotServed {
+    /// The file of a token cannot be read.
+    #[error("token {name:?}: failed to read token_file ({}): {source}", path.display())]
+    TokenFile {
+        name: String,
         path: PathBuf,
-        sections: Vec<&'static str>,
+        source: io::Error,
     },
+    /// The file of a token holds none that is any good.
+    #[error(
+        "token {name:?}: {} must hold one token of at least {} characters; make one with `narthex token`",
+        path.display(),
+        tokens::TOKEN_BYTES_MIN
+    )]
+    WeakToken { name: String, path: PathBuf },
+    /// A change that would leave the server open, or its clients without a way to speak to it.
+    #[error("{}: {what}; restart the server if that is meant", path.display())]
+    NeedsRestart { path: PathBuf, what: &'static str },
 }
 
 impl WebConfigError {
@@ -96,7 +118,7 @@ impl WebConfig {
     /// # Errors
     /// When it cannot be read, or something in it is wrong.
     pub(crate) fn load(path: &Path) -> Result<Self, WebConfigError> {
-        let text = std::fs::read(path)
+        let text = read_named(path, FILE_BYTES_MAX)
             .and_then(yaml::text_of)
             .map_err(|source| WebConfigError::Read {
                 path: path.to_owned(),
@@ -104,25 +126,24 @@ impl WebConfig {
             })?;
         let document = yaml::parse(&path.to_string_lossy(), &text)?;
         let mut config = WebConfig::read(document.root())?;
+        let folder = path.parent().unwrap_or(Path::new(""));
         if let Some(tls) = &mut config.tls {
-            tls.resolve_paths(path.parent().unwrap_or(Path::new("")));
+            tls.resolve_paths(folder);
+        }
+        for token in &mut config.tokens {
+            token.resolve_path(folder);
         }
         Ok(config)
     }
 
-    /// Sections that are configured and that this version does not serve: going on without them would be unsafe.
-    pub(crate) fn unserved(&self) -> Vec<&'static str> {
-        let configured = [
-            ("tls_server_config", self.tls.is_some()),
-            ("http_server_config", !self.http.headers.is_empty()),
-            ("rate_limit", self.rate_limit.is_some()),
-            ("basic_auth_users", !self.users.is_empty()),
-        ];
-        let there = configured.into_iter().filter(|(_, there)| *there);
-        there.map(|(section, _)| section).collect()
+    /// Files that it names.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let of_tls = self.tls.iter().flat_map(TlsServerConfig::files);
+        let of_tokens = self.tokens.iter().filter_map(BearerToken::file);
+        of_tls.chain(of_tokens).map(Path::to_owned).collect()
     }
 
-    fn read(value: Value<'_>) -> Result<Self, YamlError> {
+    pub(crate) fn read(value: Value<'_>) -> Result<Self, YamlError> {
         let mut section = value.section("the web configuration")?;
         let http = match section.value("http_server_config") {
             Some(value) => HttpServerConfig::read(value)?,
@@ -139,10 +160,28 @@ impl WebConfig {
                 None => None,
             },
             users: read_users(&mut section)?,
+            tokens: BearerToken::read_all(&mut section)?,
         };
         section.finish()?;
         Ok(config)
     }
+}
+
+/// Reads a file that is named in a configuration: no pipe, which might keep whoever reads it for ever, and no more than
+/// `bytes_max`.
+fn read_named(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?
+        .take(bytes_max + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::other(format!("larger than {bytes_max} bytes")));
+    }
+    Ok(bytes)
 }
 
 impl HttpServerConfig {
@@ -256,6 +295,9 @@ fn bcrypt_problem(hash: &str) -> Option<&'static str> {
         Some("not a bcrypt hash: the cost must be from 4 to 31")
     } else if !parts.next().is_some_and(|rest| rest.chars().all(is_digit)) {
         Some("not a bcrypt hash: salt and hash are not of its characters")
+    } else if hash.parse::<bcrypt::HashParts>().is_err() {
+        // Whoever is let in is let in by this reader.
+        Some("not a bcrypt hash that can be compared with")
     } else {
         None
     }

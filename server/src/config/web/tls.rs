@@ -4,20 +4,21 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{
-    CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms, verify_tls12_signature,
-    verify_tls13_signature,
-};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::VerifierBuilderError;
 use rustls::{
-    CipherSuite, DigitallySignedStruct, DistinguishedName, NamedGroup, ProtocolVersion, RootCertStore,
-    ServerConfig, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion, version,
+    CipherSuite, NamedGroup, ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+    version,
 };
 use yaml::{Secret, Section, Value, YamlError};
+
+use super::client_auth::{ClientAuth, verifier};
+use super::read_named;
+
+/// Largest file of certificates or a key, in bytes: all of the world's roots take half of one MiB.
+const PEM_BYTES_MAX: u64 = 16 << 20;
 
 /// Cipher suites by the names that the file has; those without one are known and not in this version.
 const CIPHERS: [(&str, Option<CipherSuite>); 13] = [
@@ -77,10 +78,10 @@ pub(crate) struct TlsServerConfig {
     certificate: Source,
     key: Source,
     /// `None` where clients show nothing.
-    client_ca: Option<Source>,
-    client_auth: ClientAuth,
-    /// Names of which a client's certificate must have one; empty for any.
-    client_allowed_sans: Vec<String>,
+    pub(super) client_ca: Option<Source>,
+    pub(super) client_auth: ClientAuth,
+    /// Names of which a client's certificate must have one; `None` for any.
+    pub(super) client_allowed_sans: Option<Vec<String>>,
     cipher_suites: Vec<CipherSuite>,
     curves: Vec<NamedGroup>,
     /// Of TLS 1.2 and 1.3, those that may be spoken.
@@ -90,7 +91,7 @@ pub(crate) struct TlsServerConfig {
 }
 
 /// Where something in PEM stands: a file, or the configuration itself. It never shows what it is.
-enum Source {
+pub(super) enum Source {
     File { key: &'static str, path: PathBuf },
     Text { key: &'static str, pem: Secret },
 }
@@ -102,16 +103,6 @@ impl fmt::Debug for Source {
             Source::Text { key, .. } => f.write_str(key),
         }
     }
-}
-
-/// `client_auth_type`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ClientAuth {
-    None,
-    Request,
-    RequireAny,
-    VerifyIfGiven,
-    RequireAndVerify,
 }
 
 /// What keeps TLS from being served as the file says.
@@ -166,7 +157,8 @@ impl TlsServerConfig {
         let versions = read_versions(&mut section)?;
         let cipher_suites = read_names(&mut section, "cipher_suites", "cipher", &CIPHERS)?;
         let curves = read_names(&mut section, "curve_preferences", "curve", &CURVES)?;
-        let client_allowed_sans = section.get_or("client_allowed_sans", Vec::new())?;
+        // Compat: an empty list is one that nobody is on (`names_that_clients_may_have`).
+        let client_allowed_sans = section.get("client_allowed_sans")?;
         let prefer_server_cipher_suites = section.get_or("prefer_server_cipher_suites", true)?;
         let asks_for_nothing =
             certificate.is_none() && key.is_none() && client_ca.is_none() && auth.is_empty();
@@ -197,6 +189,16 @@ impl TlsServerConfig {
             prefer_server_cipher_suites,
             http2,
         }))
+    }
+
+    /// Files that it names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let sources = [&self.certificate, &self.key].into_iter();
+        let all = sources.chain(&self.client_ca);
+        all.filter_map(|source| match source {
+            Source::File { path, .. } => Some(path.as_path()),
+            Source::Text { .. } => None,
+        })
     }
 
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
@@ -346,7 +348,7 @@ fn provider(config: &TlsServerConfig) -> CryptoProvider {
 fn pem(source: &Source) -> Result<Vec<u8>, TlsError> {
     match source {
         Source::Text { pem, .. } => Ok(pem.reveal().as_bytes().to_vec()),
-        Source::File { key, path } => std::fs::read(path).map_err(|source| TlsError::Read {
+        Source::File { key, path } => read_named(path, PEM_BYTES_MAX).map_err(|source| TlsError::Read {
             key,
             path: path.clone(),
             source,
@@ -354,164 +356,12 @@ fn pem(source: &Source) -> Result<Vec<u8>, TlsError> {
     }
 }
 
-fn certificates(source: &Source) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(source: &Source) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let what = || format!("{source:?}");
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem(source)?).collect();
     match found {
         Ok(found) if found.is_empty() => Err(TlsError::NoCertificate { what: what() }),
         Ok(found) => Ok(found),
         Err(source) => Err(TlsError::Pem { what: what(), source }),
-    }
-}
-
-/// Who looks at the certificates that clients show; `None` where they are asked for none.
-fn verifier(
-    config: &TlsServerConfig,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
-    let inner: Arc<dyn ClientCertVerifier> = match config.client_auth {
-        ClientAuth::None => return Ok(None),
-        ClientAuth::Request | ClientAuth::RequireAny => Arc::new(AnyCertificate {
-            mandatory: config.client_auth == ClientAuth::RequireAny,
-            algorithms: provider.signature_verification_algorithms,
-        }),
-        ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify => {
-            let roots = Arc::new(client_roots(config)?);
-            let builder = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
-            match config.client_auth {
-                ClientAuth::VerifyIfGiven => builder.allow_unauthenticated().build()?,
-                _ => builder.build()?,
-            }
-        }
-    };
-    if config.client_allowed_sans.is_empty() {
-        return Ok(Some(inner));
-    }
-    Ok(Some(Arc::new(AllowedNames {
-        inner,
-        allowed: config.client_allowed_sans.clone(),
-    })))
-}
-
-/// Compat: without a file the machine's roots vouch for clients, as for Go.
-fn client_roots(config: &TlsServerConfig) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    match &config.client_ca {
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        Some(source) => {
-            for certificate in certificates(source)? {
-                roots.add(certificate).map_err(|error| TlsError::ClientCa {
-                    what: format!("{source:?}"),
-                    source: error,
-                })?;
-            }
-        }
-    }
-    Ok(roots)
-}
-
-/// Takes any certificate: who holds its key is proven, who that is is not asked.
-#[derive(Debug)]
-struct AnyCertificate {
-    mandatory: bool,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ClientCertVerifier for AnyCertificate {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.mandatory
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// Takes what another one takes, if it has one of some names.
-#[derive(Debug)]
-struct AllowedNames {
-    inner: Arc<dyn ClientCertVerifier>,
-    allowed: Vec<String>,
-}
-
-impl ClientCertVerifier for AllowedNames {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
-    }
-
-    fn verify_client_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.inner.verify_client_cert(certificate, chain, now)?;
-        let names = super::san::names(certificate).unwrap_or_default();
-        if names.iter().any(|name| self.allowed.contains(name)) {
-            Ok(verified)
-        } else {
-            Err(rustls::Error::General(
-                "the client's certificate has none of the names in client_allowed_sans".to_owned(),
-            ))
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }

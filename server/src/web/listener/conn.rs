@@ -1,6 +1,5 @@
 //! What is known of a connection, and until when it must have done something.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -9,10 +8,13 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::address::Peer;
 use super::heads::Targets;
 
 /// How long a client may take none of its answer before the connection is cut. The reference waits for ever.
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a TLS handshake may take, unless `--web.read-timeout` is shorter. The reference knows the latter only.
+pub(super) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// What a client has to take within that time, in bytes, to be no client that takes nothing.
 const PROGRESS_BYTES_MIN: u64 = 4096;
 /// Bytes of an answer that wait to be written to a connection of HTTP/1, beside those that its writer holds.
@@ -21,7 +23,7 @@ const UNWRITTEN_BYTES_MAX: u64 = 128 << 10;
 /// Why a connection was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Cut {
-    #[error("no request came within --web.read-timeout")]
+    #[error("no request came within --web.read-timeout, or no handshake within ten seconds")]
     Silent,
     #[error("the client took nothing of its answer for a minute")]
     NotReading,
@@ -34,7 +36,7 @@ pub(super) enum Cut {
 /// A connection, as the tasks that serve it and the list of all connections see it.
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) peer: IpAddr,
+    pub(super) peer: Peer,
     pub(super) targets: Targets,
     read_timeout: Duration,
     times: Mutex<Times>,
@@ -52,6 +54,8 @@ pub(super) struct Conn {
 
 #[derive(Debug)]
 struct Times {
+    /// TLS is not agreed upon yet.
+    in_handshake: bool,
     /// Requests whose answers are not yet handed on whole.
     running: usize,
     /// Since when there is none.
@@ -65,12 +69,13 @@ struct Times {
 }
 
 impl Conn {
-    pub(super) fn new(peer: IpAddr, read_timeout: Duration) -> Self {
+    pub(super) fn new(peer: Peer, read_timeout: Duration) -> Self {
         Conn {
             peer,
             targets: Targets::new(),
             read_timeout,
             times: Mutex::new(Times {
+                in_handshake: false,
                 running: 0,
                 idle_since: Instant::now(),
                 head_since: None,
@@ -84,6 +89,18 @@ impl Conn {
             why: Mutex::default(),
             resets: AtomicBool::new(false),
         }
+    }
+
+    /// TLS is to be agreed upon.
+    pub(super) fn handshake_began(&self) {
+        self.times.lock().in_handshake = true;
+    }
+
+    /// It was.
+    pub(super) fn handshake_ended(&self) {
+        let mut times = self.times.lock();
+        times.in_handshake = false;
+        times.idle_since = Instant::now();
     }
 
     /// A request's head is whole. Returns by when its body must be.
@@ -174,14 +191,22 @@ impl Conn {
             .stuck_since
             .map(|since| (since + WRITE_PATIENCE, Cut::NotReading));
         let since = times.head_since.unwrap_or(times.idle_since);
-        let silent = (times.running == 0).then_some((since + self.read_timeout, Cut::Silent));
+        let patience = match times.in_handshake {
+            true => self.read_timeout.min(HANDSHAKE_PATIENCE),
+            false => self.read_timeout,
+        };
+        let silent = (times.running == 0).then_some((since + patience, Cut::Silent));
         // The end of an answer may still be on its way when its request counts as done.
         stuck.or(silent)
     }
 
     /// How soon a deadline may come that is not known yet.
     pub(super) fn soonest(&self) -> Duration {
-        self.read_timeout.min(WRITE_PATIENCE)
+        let soonest = self.read_timeout.min(WRITE_PATIENCE);
+        match self.times.lock().in_handshake {
+            true => soonest.min(HANDSHAKE_PATIENCE),
+            false => soonest,
+        }
     }
 
     /// Since when it does nothing at all, or takes nothing.

@@ -105,6 +105,11 @@ impl Heads {
         Heads { state: State::Start }
     }
 
+    /// Looks at nothing: HTTP/2 was agreed upon.
+    pub(super) fn opaque() -> Self {
+        Heads { state: State::Opaque }
+    }
+
     /// Which protocol the first bytes speak; `None` while they are too few. Passes all of HTTP/2 from then on.
     pub(super) fn protocol(&mut self, input: &[u8]) -> Option<Protocol> {
         if self.state == State::Start {

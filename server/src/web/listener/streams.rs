@@ -18,7 +18,6 @@ use supervise::Supervisor;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tower::ServiceExt as _;
 
-use super::Peer;
 use super::conn::{Conn, WRITE_PATIENCE};
 use super::heads::Protocol;
 use crate::web::params::DISCARDED_BYTES_MAX;
@@ -101,7 +100,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let running = Running::begin(self.conn.clone());
         let (mut parts, body) = request.into_parts();
-        parts.extensions.insert(Peer(self.conn.peer));
+        parts.extensions.insert(self.conn.peer);
         if let Some(long) = parts.uri.query().and_then(|word| self.conn.targets.take(word)) {
             parts.extensions.insert(long);
         }

@@ -54,12 +54,12 @@ struct Talk {
 
 fn talk() -> Talk {
     let (client, server) = tokio::io::duplex(PIPE_BYTES);
-    let conn = Arc::new(Conn::new(IpAddr::from([127, 0, 0, 1]), READ_TIMEOUT));
+    let conn = Arc::new(Conn::new(Peer::Unix, READ_TIMEOUT));
     let stop = CancellationToken::new();
     let (of_task, stopping) = (conn.clone(), stop.clone());
     let served = tokio::spawn(async move {
         let ended = converse(
-            server,
+            Channel::Plain(Meter::new(server, of_task.clone())),
             &of_task,
             router(),
             &Supervisor::new(&Registry::new()),
@@ -462,4 +462,180 @@ async fn a_stream_that_is_not_read_is_reset_alone() {
     assert!(!talk.served.is_finished());
     talk.conn.cut(Cut::Stopping);
     assert_eq!(talk.end().await.0, Some(Cut::Stopping));
+}
+
+/// A server's and a client's side of TLS.
+fn tls_sides() -> (Arc<ServerConfig>, tokio_rustls::TlsConnector) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("key");
+    let mut server = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a pair");
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a root");
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Arc::new(server), Arc::new(client).into())
+}
+
+/// A connection on which TLS is expected.
+fn tls_talk(config: Arc<ServerConfig>) -> Talk {
+    let (client, server) = tokio::io::duplex(PIPE_BYTES);
+    let conn = Arc::new(Conn::new(Peer::Unix, READ_TIMEOUT));
+    let stop = CancellationToken::new();
+    let (of_task, stopping) = (conn.clone(), stop.clone());
+    let served = tokio::spawn(async move {
+        let meter = Meter::new(server, of_task.clone());
+        let ended = match open(meter, config, &of_task, &stopping).await {
+            Ok(Some(channel)) => {
+                let supervisor = Supervisor::new(&Registry::new());
+                converse(channel, &of_task, router(), &supervisor, &stopping).await
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        of_task.ended();
+        ended
+    });
+    Talk {
+        client,
+        conn,
+        stop,
+        served,
+        begun: Instant::now(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_has_its_time() {
+    let (config, _) = tls_sides();
+    // Nothing; the beginning of a record; a record that promises more; a byte every second.
+    for sent in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
+        let mut talk = tls_talk(config.clone());
+        talk.client.write_all(sent).await.expect("sent");
+        let expected = (Some(Cut::Silent), conn::HANDSHAKE_PATIENCE.as_secs());
+        assert_eq!(talk.end().await, expected, "{sent:?}");
+    }
+    let mut talk = tls_talk(config.clone());
+    for byte in b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\x00\x00\x00\x00\x00\x00\x00" {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if talk.client.write_u8(*byte).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(talk.conn.why(), Some(Cut::Silent));
+    // The end of the server ends a handshake; so does a client that goes.
+    let talk = tls_talk(config.clone());
+    talk.stop.cancel();
+    assert_eq!(talk.end().await, (None, 0));
+    let mut talk = tls_talk(config);
+    talk.client.shutdown().await.expect("gone");
+    talk.served.await.expect("no panic").expect("nothing is wrong");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_tls_is_told_apart() {
+    const ANSWER: &str = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    let (config, _) = tls_sides();
+    for (sent, expected) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", ANSWER),
+        ("HEAD /-/ready HTTP/1.1\r\n\r\n", ANSWER),
+        ("POST /x HTTP/1.1\r\n", ANSWER),
+        ("PUT /x", ANSWER),
+        ("OPTIONS * HTTP/1.1\r\n\r\n", ANSWER),
+        ("DELETE /x HTTP/1.1\r\n\r\n", ""),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ""),
+        ("SSH-2.0-x\r\n", ""),
+        ("\0\0\0\0\0\0", ""),
+    ] {
+        let mut talk = tls_talk(config.clone());
+        talk.send(sent).await;
+        talk.client.shutdown().await.expect("its side ends");
+        let mut answer = String::new();
+        talk.client.read_to_string(&mut answer).await.expect("an end");
+        assert_eq!(answer, expected, "{sent}");
+        let error = talk.served.await.expect("no panic").expect_err("no TLS");
+        let is_plain = matches!(error, ConverseError::Handshake(HandshakeError::PlainHttp));
+        assert_eq!(is_plain, expected == ANSWER, "{sent}");
+    }
+}
+
+/// Random bytes behind the first one of a handshake.
+#[tokio::test(start_paused = true)]
+async fn garbage_is_no_handshake() {
+    let (config, _) = tls_sides();
+    let mut state: u64 = 0x5eed;
+    for _ in 0..200 {
+        let mut bytes = vec![0x16, 3, 1, 0, 100];
+        while bytes.len() < 105 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            bytes.push(state as u8);
+        }
+        let mut talk = tls_talk(config.clone());
+        talk.client.write_all(&bytes).await.expect("sent");
+        // An alert, and the end.
+        let mut answer = Vec::new();
+        talk.client.read_to_end(&mut answer).await.expect("an end");
+        assert!(answer.is_empty() || answer[0] == 0x15, "{answer:?}");
+        talk.served.await.expect("no panic").expect_err("no TLS");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_over_tls_are_those_over_none() {
+    let (config, connector) = tls_sides();
+    let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
+    let client = async |talk: &mut Talk| {
+        let (near, _) = tokio::io::duplex(1);
+        let client = std::mem::replace(&mut talk.client, near);
+        connector.connect(name.clone(), client).await.expect("TLS")
+    };
+    // One that ends its side is answered.
+    for path in ["/short", "/soon", "/long"] {
+        let mut talk = tls_talk(config.clone());
+        let mut stream = client(&mut talk).await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stream.shutdown().await.expect("its side ends");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("an answer");
+        let body = match path {
+            "/long" => "x".repeat(LONG_BYTES),
+            path => path[1..].to_owned(),
+        };
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1.1 200 OK"), "{path}: {text}");
+        assert!(text.ends_with(&format!("\r\n\r\n{body}")), "{path}");
+    }
+    // One that does not read is cut, and one that reads slowly is not.
+    let mut talk = tls_talk(config.clone());
+    let mut stream = client(&mut talk).await;
+    let request = "GET /long HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let (why, seconds) = talk.end().await;
+    assert_eq!((why, seconds), (Some(Cut::NotReading), WRITE_PATIENCE.as_secs()));
+    let mut talk = tls_talk(config.clone());
+    let mut stream = client(&mut talk).await;
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let (mut bytes, mut part) = (0, vec![0; LONG_BYTES / 8]);
+    while bytes < LONG_BYTES {
+        tokio::time::sleep(WRITE_PATIENCE - Duration::from_secs(1)).await;
+        let more = stream.read(&mut part).await.expect("more");
+        assert_ne!(more, 0, "cut after {bytes} bytes");
+        bytes += more;
+    }
+    // An idle one ends as without TLS.
+    let mut talk = tls_talk(config);
+    let _stream = client(&mut talk).await;
+    assert_eq!(talk.end().await, (Some(Cut::Silent), READ_TIMEOUT.as_secs()));
 }

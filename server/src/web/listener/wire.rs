@@ -1,4 +1,5 @@
-//! The bytes of a connection: read through [`Heads`], watched while they are written.
+//! The bytes of a connection: watched as they are read and written ([`Meter`]), and read through [`Heads`] ([`Wire`]), with
+//! TLS in between where there is such a thing.
 //!
 //! A client may end its side of a connection as soon as it has asked (`nc -N`, some health checkers); one that is gone
 //! looks the same. So the end is kept back for a while as long as a request is being answered, and for longer once some
@@ -12,12 +13,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::conn::Conn;
 use super::heads::{Heads, Protocol};
+use super::tls::Channel;
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 8 << 10;
@@ -32,16 +33,102 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn end_by_reset(&self);
 }
 
-impl Socket for TcpStream {
-    fn end_by_reset(&self) {
-        // Not being able to costs clients the difference between a part and the whole, over HTTP/1.0 only.
-        let _ = self.set_zero_linger();
+/// A socket, whose writing is watched: below TLS, since that takes bytes before the system does.
+pub(super) struct Meter<S: Socket> {
+    socket: S,
+    conn: Arc<Conn>,
+    /// Looked at, and not yet read.
+    ahead: Option<u8>,
+}
+
+impl<S: Socket> Meter<S> {
+    pub(super) fn new(socket: S, conn: Arc<Conn>) -> Self {
+        Meter {
+            socket,
+            conn,
+            ahead: None,
+        }
+    }
+
+    /// The first byte, which stays to be read; `None` at the end.
+    pub(super) async fn first_byte(&mut self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        if self.read(&mut byte).await? == 0 {
+            return Ok(None);
+        }
+        self.ahead = Some(byte[0]);
+        Ok(self.ahead)
+    }
+
+    fn wrote(&self, polled: Poll<io::Result<usize>>, wanted: usize) -> Poll<io::Result<usize>> {
+        match &polled {
+            Poll::Ready(Ok(bytes)) => self.conn.wrote(*bytes as u64, *bytes == wanted),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.conn.stuck(),
+        }
+        polled
+    }
+}
+
+impl<S: Socket> AsyncRead for Meter<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if into.remaining() > 0
+            && let Some(byte) = self.ahead.take()
+        {
+            into.put_slice(&[byte]);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.socket).poll_read(context, into)
+    }
+}
+
+impl<S: Socket> AsyncWrite for Meter<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.wrote(polled, bytes.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(context, parts);
+        self.wrote(polled, parts.iter().map(|part| part.len()).sum())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+impl<S: Socket> Drop for Meter<S> {
+    fn drop(&mut self) {
+        if self.conn.resets() {
+            self.socket.end_by_reset();
+        }
     }
 }
 
 /// A connection's bytes.
 pub(super) struct Wire<S: Socket> {
-    socket: S,
+    channel: Channel<S>,
     conn: Arc<Conn>,
     heads: Heads,
     /// As they came.
@@ -56,11 +143,15 @@ pub(super) struct Wire<S: Socket> {
 }
 
 impl<S: Socket> Wire<S> {
-    pub(super) fn new(socket: S, conn: Arc<Conn>) -> Self {
+    pub(super) fn new(channel: Channel<S>, conn: Arc<Conn>) -> Self {
+        let heads = match channel.protocol() {
+            Some(Protocol::Http2) => Heads::opaque(),
+            _ => Heads::new(),
+        };
         Wire {
-            socket,
+            channel,
             conn,
-            heads: Heads::new(),
+            heads,
             raw: BytesMut::new(),
             ready: BytesMut::new(),
             ended: false,
@@ -69,11 +160,12 @@ impl<S: Socket> Wire<S> {
         }
     }
 
-    /// Reads until the protocol is known; `None` when the connection ends before.
+    /// Reads until the protocol is known; `None` when the connection ends before. Where another one was agreed upon than is
+    /// spoken, the library says what it thinks of that.
     pub(super) async fn protocol(&mut self) -> io::Result<Option<Protocol>> {
         loop {
-            if let Some(protocol) = self.heads.protocol(&self.raw).filter(|_| !self.raw.is_empty()) {
-                return Ok(Some(protocol));
+            if let Some(spoken) = self.heads.protocol(&self.raw).filter(|_| !self.raw.is_empty()) {
+                return Ok(self.channel.protocol().or(Some(spoken)));
             }
             if self.ended {
                 return Ok(None);
@@ -88,7 +180,7 @@ impl<S: Socket> Wire<S> {
         let before = self.raw.len();
         self.raw.resize(before + READ_BYTES, 0);
         let mut buffer = ReadBuf::new(&mut self.raw[before..]);
-        let polled = Pin::new(&mut self.socket).poll_read(context, &mut buffer);
+        let polled = Pin::new(&mut self.channel).poll_read(context, &mut buffer);
         let bytes = buffer.filled().len();
         self.raw.truncate(before + bytes);
         ready!(polled)?;
@@ -114,15 +206,6 @@ impl<S: Socket> Wire<S> {
         }
         Poll::Ready(())
     }
-
-    fn wrote(&self, polled: Poll<io::Result<usize>>, wanted: usize) -> Poll<io::Result<usize>> {
-        match &polled {
-            Poll::Ready(Ok(bytes)) => self.conn.wrote(*bytes as u64, *bytes == wanted),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.conn.stuck(),
-        }
-        polled
-    }
 }
 
 impl<S: Socket> AsyncRead for Wire<S> {
@@ -144,7 +227,7 @@ impl<S: Socket> AsyncRead for Wire<S> {
             }
             if this.heads.is_opaque() && this.raw.is_empty() {
                 let before = into.filled().len();
-                ready!(Pin::new(&mut this.socket).poll_read(context, into))?;
+                ready!(Pin::new(&mut this.channel).poll_read(context, into))?;
                 if into.filled().len() > before {
                     this.conn.read();
                 }
@@ -173,8 +256,7 @@ impl<S: Socket> AsyncWrite for Wire<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.flushed = false;
-        let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.wrote(polled, bytes.len())
+        Pin::new(&mut self.channel).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -183,30 +265,21 @@ impl<S: Socket> AsyncWrite for Wire<S> {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.flushed = false;
-        let polled = Pin::new(&mut self.socket).poll_write_vectored(context, parts);
-        self.wrote(polled, parts.iter().map(|part| part.len()).sum())
+        Pin::new(&mut self.channel).poll_write_vectored(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.channel.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+        ready!(Pin::new(&mut self.channel).poll_flush(context))?;
         // The library flushes once it holds nothing back.
         self.flushed = true;
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
-    }
-}
-
-impl<S: Socket> Drop for Wire<S> {
-    fn drop(&mut self) {
-        if self.conn.resets() {
-            self.socket.end_by_reset();
-        }
+        Pin::new(&mut self.channel).poll_shutdown(context)
     }
 }
