@@ -1,10 +1,11 @@
 //! Automation of this repository.
 //!
 //! * `cargo xtask tidy` checks what the compiler does not: dependency arrows and leftovers, first
-//!   lines of files, long functions, the list of unsafe code, links in documents.
+//!   lines of files, long functions, unwatched tasks, the list of unsafe code, links in documents.
 //! * `cargo xtask ci [STEP…]` runs the steps of CI, cheapest first, each timed; without names, all of them.
 //! * `cargo xtask crash [--rounds N] [--seed N]` kills a store at random moments, 300 times where nothing is said.
 //! * `cargo xtask memory [--program PATH] [--limit MiB]` asks a released server in a control group for too much.
+//! * `cargo xtask reload [--program PATH] [--jobs N] [--groups N]` times reloads of a released server.
 //! * `cargo xtask fuzz [TARGET…] [--seconds N] [--keep]` builds and runs the fuzz targets.
 
 mod ci;
@@ -12,6 +13,8 @@ mod crash;
 mod fuzz;
 mod lengths;
 mod memory;
+mod reload;
+mod spawns;
 mod tidy;
 mod unused;
 
@@ -27,7 +30,8 @@ fn main() -> Result<()> {
         Some("crash") => crash::run(&root(), &args.collect::<Vec<_>>()),
         Some("fuzz") => fuzz::run(&root(), &args.collect::<Vec<_>>()),
         Some("memory") => memory::run(&root(), &args.collect::<Vec<_>>()),
-        other => bail!("expected `tidy`, `ci`, `crash`, `fuzz` or `memory`, got {other:?}"),
+        Some("reload") => reload::run(&root(), &args.collect::<Vec<_>>()),
+        other => bail!("expected `tidy`, `ci`, `crash`, `fuzz`, `memory` or `reload`, got {other:?}"),
     }
 }
 

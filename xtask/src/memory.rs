@@ -141,7 +141,13 @@ fn import(program: &Path, folder: &Path, end: u64) -> Result<()> {
     Ok(())
 }
 
-fn start(program: &Path, folder: &Path, port: u16, flags: &[String], group: Option<&Group>) -> Result<Child> {
+pub(crate) fn start(
+    program: &Path,
+    folder: &Path,
+    port: u16,
+    flags: &[String],
+    group: Option<&Group>,
+) -> Result<Child> {
     fs::write(folder.join("narthex.yml"), "{}")?;
     // The shell enters the group before it becomes the server, which looks for its limit as it starts.
     let enter = group.map_or_else(String::new, |group| {
@@ -162,7 +168,7 @@ fn start(program: &Path, folder: &Path, port: u16, flags: &[String], group: Opti
 }
 
 /// Asks and reads the answer to its end: its status and its length.
-fn ask(port: u16, method: &str, path: &str, body: &str) -> Result<(u16, usize)> {
+pub(crate) fn ask(port: u16, method: &str, path: &str, body: &str) -> Result<(u16, usize)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let length = body.len();
@@ -187,7 +193,7 @@ fn ask(port: u16, method: &str, path: &str, body: &str) -> Result<(u16, usize)> 
     Ok((status.context("no status")?, bytes))
 }
 
-fn wait_until(mut so: impl FnMut() -> bool) -> Result<()> {
+pub(crate) fn wait_until(mut so: impl FnMut() -> bool) -> Result<()> {
     let begin = Instant::now();
     while !so() {
         ensure!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}");
@@ -196,7 +202,7 @@ fn wait_until(mut so: impl FnMut() -> bool) -> Result<()> {
     Ok(())
 }
 
-struct Server(Child);
+pub(crate) struct Server(pub(crate) Child);
 
 impl Server {
     fn status_mib(&self, key: &str) -> Result<u64> {
@@ -218,7 +224,7 @@ impl Drop for Server {
 }
 
 /// A control group that is removed at the end.
-struct Group {
+pub(crate) struct Group {
     folder: PathBuf,
 }
 

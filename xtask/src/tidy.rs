@@ -1,4 +1,4 @@
-//! What the compiler does not check: dependency arrows and leftovers, first lines, sizes, the list of unsafe code, links.
+//! What the compiler does not check: dependency arrows and leftovers, first lines, sizes, unwatched tasks, the list of unsafe code, links.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{lengths, unused};
+use super::{lengths, spawns, unused};
 
 /// Longest source file that passes, in lines. Files aim at 500; a thousand is a smell.
 const LINES_MAX: usize = 1000;
@@ -171,6 +171,7 @@ fn check_source(
         _ => {}
     }
     findings.extend(lengths::findings(file, &text));
+    findings.extend(spawns::findings(file, &text));
     let lines = text.lines().count();
     if lines > LINES_MAX {
         findings.push(format!(
