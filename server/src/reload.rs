@@ -15,6 +15,9 @@ use crate::config::{self, Config, ConfigError, LoadOptions, Loaded};
 use crate::queries::{Queries, QueryLog};
 use crate::web::guard::Guard;
 
+/// What panics of reloads are counted under.
+const TASK: &str = "reload";
+
 /// What is kept when nothing says otherwise.
 const DEFAULT_RETENTION_MS: i64 = 15 * 24 * 3_600_000;
 
@@ -44,7 +47,7 @@ pub(crate) enum ReloadError {
     Encoding(#[from] EncodingError),
     /// A mistake of ours on the way.
     #[error(transparent)]
-    Panicked(#[from] supervise::Panicked),
+    Ended(#[from] supervise::Ended),
     /// The web configuration cannot be used.
     #[error("--web.config.file: {0}")]
     WebConfig(#[from] WebConfigError),
@@ -132,11 +135,16 @@ impl Reloader {
     /// Reads the configuration and puts it in force. On an error everything stays as it was.
     pub(crate) async fn reload(&self) -> Result<ConfigStatus, ReloadError> {
         let round = async {
-            let loaded = read(self.config_file.as_deref(), &self.own_address, &self.features)?;
+            // Off the threads that scrape: large files take a while, and so may a disk.
+            let (file, features) = (self.config_file.clone(), self.features.clone());
+            let own_address = self.own_address.clone();
+            let reading = move || read(file.as_deref(), &own_address, &features);
+            let loaded = self.supervisor.blocking(TASK, reading).await??;
             self.apply(loaded).await
         };
         // One that panics has failed like another; what it had put in force by then stays.
-        self.supervisor.round("reload", round).await?
+        let done = self.supervisor.round(TASK, round).await;
+        done.map_err(supervise::Ended::from)?
     }
 
     /// Puts a configuration in force. On an error everything stays as it was.

@@ -29,6 +29,9 @@ use instrument::QueryMetrics;
 /// What a query was doing when its time was over before it began.
 const QUEUE: &str = "query queue";
 
+/// A query that held this part of what all may hold leaves so much behind that the allocator is to give it back at once.
+const HEAVY_PARTS: usize = 16;
+
 /// Under which name panics of queries are counted.
 const QUERY_TASK: &str = "query";
 
@@ -199,6 +202,10 @@ impl Queries {
                     }),
                     stats: QueryStats::default(),
                 });
+        // Freed memory that is not given back stands beside what the next queries take, and is in nobody's count.
+        if stats.peak_bytes >= self.engine.memory().max_bytes() / HEAVY_PARTS {
+            crate::allocator::give_back();
+        }
         let times = QueryTimes {
             waited: turn.waited,
             total: turn.waited + begin.elapsed(),
