@@ -139,7 +139,7 @@ impl AlertmanagerConfig {
                 scheme,
             )?,
         };
-        // Without rules that could repair it, an address that is none is an error at once.
+        // Without rules that could repair it, a malformed address is an error at once.
         if config.relabel_configs.is_empty() {
             Mechanisms::check_addresses(&section)?;
         }

@@ -19,7 +19,7 @@ impl LintOptions {
     /// Reads the value of `--lint`: `all`, `none`, `duplicate-rules`, or several with commas.
     ///
     /// # Errors
-    /// The word that is none of them.
+    /// The first unknown word.
     pub fn parse(words: &str, fatal: bool) -> Result<Self, UnknownLint> {
         let mut options = LintOptions {
             duplicate_rules: false,

@@ -12,7 +12,7 @@ use crate::rule::{ALERTS, ALERTS_FOR_STATE, Action, Rule};
 /// follow each other so that a rule comes behind all that it looks at. `None` where a rule may look at anything.
 ///
 /// Compat: only rules further up count, and a selector that says nothing of the metric's name makes the whole group
-/// wait in line, as in the reference (`--enable-feature=concurrent-rule-eval`).
+/// wait in line, as in the reference with `--enable-feature=concurrent-rule-eval` (`rules_wait_for_what_they_look_at`).
 pub(crate) fn batches<'r>(rules: impl Iterator<Item = &'r Rule>) -> Option<Vec<Vec<usize>>> {
     let mut above = Above::default();
     let mut batches: Vec<Vec<usize>> = Vec::new();

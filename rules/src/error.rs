@@ -117,7 +117,7 @@ pub enum RuleProblem {
     /// A name, label or annotation longer than a label can hold.
     #[error(transparent)]
     LabelTooLong(#[from] LabelTooLong),
-    /// A label's or annotation's value is no template.
+    /// A label's or annotation's value is not a template.
     #[error("{part} {}: {error}", Quoted(.name))]
     Template {
         /// `label` or `annotation`.

@@ -64,7 +64,7 @@ impl Settings {
     /// The files that the patterns match, each once, in order of the patterns and then of names.
     ///
     /// # Errors
-    /// Patterns that are none, folders that cannot be read.
+    /// When a pattern is malformed or a folder cannot be read.
     pub fn paths(&self) -> Result<Vec<PathBuf>, LoadError> {
         let (mut paths, mut seen) = (Vec::new(), HashSet::new());
         for pattern in &self.patterns {

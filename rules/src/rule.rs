@@ -45,7 +45,7 @@ impl Rule {
     /// Makes a rule of one from a file, whose group has `group_labels`.
     ///
     /// # Errors
-    /// Templates that are none, which reading a file refuses already.
+    /// When a template is malformed, which reading a file refuses already.
     pub(crate) fn new(
         rule: &format::Rule,
         group_labels: &BTreeMap<String, String>,
@@ -131,8 +131,8 @@ impl Rule {
     }
 
     fn series(&self, labels: &Labels, metric: &str, state: Option<&str>) -> Labels {
-        // Compat: the rule's own labels come first, so that one whose template expands to nothing, and which the alert
-        // therefore lacks, shows up with its template as its value.
+        // Compat: the rule's own labels come first (`empty_labels_take_labels_away`), so that one whose template expands
+        // to nothing, and which the alert therefore lacks, shows up with its template as its value.
         let mut builder = LabelsBuilder::new();
         for (name, value) in self.labels.iter().chain(labels) {
             builder.set(name, value);

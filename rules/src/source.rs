@@ -31,7 +31,7 @@ pub trait QuerySource: Send + Sync {
     /// The same for the text of a query, as templates have it.
     ///
     /// # Errors
-    /// As [`QuerySource::query`], and when the text is no query.
+    /// As [`QuerySource::query`], and when the text is not a query.
     fn query_text(&self, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError>;
 }
 

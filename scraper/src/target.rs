@@ -98,7 +98,7 @@ pub enum TargetError {
     /// The address is a URL or has a path.
     #[error("{} is not a valid hostname", Quoted(.0))]
     Address(String),
-    /// A label that says how often to scrape is no duration.
+    /// A label that says how often to scrape is not a duration.
     #[error("error parsing scrape {what}: {source}")]
     Time {
         /// `interval` or `timeout`.

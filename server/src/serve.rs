@@ -71,7 +71,7 @@ pub(crate) enum ServeError {
     /// The system refuses a signal handler.
     #[error("cannot handle signals: {0}")]
     Signals(#[source] std::io::Error),
-    /// `--web.cors.origin` is no pattern.
+    /// `--web.cors.origin` is not a pattern.
     #[error("--web.cors.origin: {0}")]
     Cors(#[from] model::regex::RegexError),
 }

@@ -152,7 +152,7 @@ fn slice(call: &mut Call<'_>) -> Result<Value, CallError> {
         Value::List(list) => Ok(Value::list(list.list_type, list.items[at[0]..at[1]].to_vec())),
         item => {
             let text = item.as_str().unwrap_or("");
-            // Go slices bytes and may cut a character; text that is no text is of no use to anyone.
+            // Go slices bytes and may cut a character; broken UTF-8 is of no use to anyone.
             let part = text.get(at[0]..at[1]).ok_or(CallError::SplitCharacter)?;
             Ok(part.into())
         }

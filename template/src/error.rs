@@ -1,4 +1,4 @@
-//! What can go wrong: text that is no template, execution that fails, functions that refuse.
+//! What can go wrong: text that is not a template, execution that fails, functions that refuse.
 
 use std::fmt;
 use std::sync::Arc;

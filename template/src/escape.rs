@@ -50,7 +50,7 @@ pub(crate) fn query(text: &str) -> String {
     out
 }
 
-/// Undoes [`query`]; an escape that is none is given back.
+/// Undoes [`query`]; a malformed escape is given back.
 pub(crate) fn unquery(text: &str) -> Result<Vec<u8>, &str> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

@@ -66,7 +66,7 @@ pub struct Call<'c> {
 }
 
 impl Call<'_> {
-    /// The text of argument `index`; empty where it is no text, which a signature excludes.
+    /// The text of argument `index`; empty where it is not text, which a signature excludes.
     pub fn text(&self, index: usize) -> &str {
         self.args.get(index).and_then(Value::as_str).unwrap_or("")
     }

@@ -117,7 +117,7 @@ pub(crate) fn duration(value: f64) -> String {
 /// The moment `value` seconds after the Unix epoch, to the millisecond.
 ///
 /// # Errors
-/// What is no number, or beyond what 64 bits of nanoseconds reach.
+/// What is not a number, or beyond what 64 bits of nanoseconds reach.
 pub(crate) fn to_time(value: f64) -> Result<Time, CallError> {
     if !value.is_finite() {
         return Err(CallError::NanOrInf);
@@ -134,7 +134,7 @@ pub(crate) fn to_time(value: f64) -> Result<Time, CallError> {
 /// `2015-06-23 13:19:44.128 +0000 UTC`
 ///
 /// # Errors
-/// As [`to_time`], but what is no number prints as what it is.
+/// As [`to_time`], but what is not a number prints as what it is.
 pub(crate) fn timestamp(value: f64) -> Result<String, CallError> {
     if !value.is_finite() {
         return Ok(short(value));

@@ -55,7 +55,7 @@ pub use value::{List, Map, Object, Type, Value};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It is no template.
+    /// It is not a template.
     #[error(transparent)]
     Parse(#[from] ParseError),
     /// It failed.

@@ -48,7 +48,7 @@ impl TemplateSet {
     /// the same name, unless they are blank.
     ///
     /// # Errors
-    /// Text that is no template; the set is unchanged then.
+    /// Text that is not a template; the set is unchanged then.
     pub fn add(&mut self, name: &str, text: &str) -> Result<(), ParseError> {
         let functions = self.functions;
         let parsed = parser::parse(name, text, &|name| functions.find(name))?;

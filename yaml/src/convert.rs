@@ -33,7 +33,7 @@ impl FromYaml for String {
         let scalar = value.scalar().ok_or_else(|| value.unexpected("a text"))?;
         match scalar.kind {
             ScalarKind::Null => Ok(String::new()),
-            // Compat: a number in JSON is no text (conformance `file-sd-json-is-not-yaml`).
+            // Compat: a number in JSON is not text (conformance `file-sd-json-is-not-yaml`).
             kind if kind != ScalarKind::String && value.document.is_json() => {
                 Err(value.unexpected("a text in quotes"))
             }

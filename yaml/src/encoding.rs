@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Why bytes are no text.
+/// Why bytes are not text.
 #[derive(Debug, thiserror::Error)]
 enum EncodingError {
     /// They are not UTF-8.
@@ -23,7 +23,7 @@ enum EncodingError {
 /// Compat: go-yaml reads UTF-16 of both orders (conformance `utf16`).
 ///
 /// # Errors
-/// With the place, when the bytes are no text; of the kind `InvalidData`, so that readers of files have one error.
+/// With the place, when the bytes are not text; of the kind `InvalidData`, so that readers of files have one error.
 pub fn text_of(bytes: Vec<u8>) -> io::Result<String> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
     match bytes.as_slice() {

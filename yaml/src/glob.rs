@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// A pattern that is none: a `[` without its end, or a backslash at the end.
+/// A malformed pattern: a `[` without its end, or a backslash at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("syntax error in pattern")]
 struct BadPattern;

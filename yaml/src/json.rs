@@ -1,7 +1,7 @@
 //! JSON, read as Go's library reads it into a struct, with the position of everything.
 //!
 //! JSON is almost YAML, and the difference matters (conformance `file-sd-json-is-not-yaml`): an empty file is no list, a
-//! number is no text, a comma too many is an error, half of a surrogate pair is a replacement character, keys are found
+//! number is not text, a comma too many is an error, half of a surrogate pair is a replacement character, keys are found
 //! in any case, and of a key that is there twice the last one counts.
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use crate::kernels::ScalarArg;
 use crate::row::{Bits, Row};
 
 /// Runs `$body` with `$f` bound to the arithmetic that `$op` stands for, compiled once an operator so that loops over
-/// rows can be vectorised. Operators that are none give NaN.
+/// rows can be vectorised. Operators that are not arithmetic give NaN.
 macro_rules! with_arithmetic {
     ($op:expr, $f:ident => $body:expr) => {
         match $op {

@@ -47,7 +47,7 @@ enum Kernel {
     Histogram(fn(&FloatHistogram) -> f64),
 }
 
-/// The element-wise function called `name`; `None` for names that are none.
+/// The element-wise function called `name`; `None` for any other name.
 pub fn element_function(name: &str) -> Option<&'static ElementFunction> {
     FUNCTIONS
         .binary_search_by(|function| function.name.cmp(name))

@@ -98,7 +98,7 @@ impl SamplesBuffers {
 }
 
 /// Whether a staleness marker is among the values. Whole chunks at a time, of which processors compare several values
-/// at once; that a value is no number is seen sooner than which one it is.
+/// at once; that a value is not a number is seen sooner than which one it is.
 fn has_stale_marker(values: &[f64]) -> bool {
     let has_nan = |chunk: &&[f64]| chunk.iter().fold(false, |any, value| any | value.is_nan());
     let mut with_nan = values.chunks(64).filter(has_nan);

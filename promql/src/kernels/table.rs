@@ -6,7 +6,7 @@ use super::{
     variance,
 };
 
-/// The range function called `name`; `None` for names that are none. Every name of the reference's range functions has
+/// The range function called `name`; `None` for any other name. Every name of the reference's range functions has
 /// an entry, experimental ones included.
 pub fn range_function(name: &str) -> Option<&'static RangeFunction> {
     FUNCTIONS

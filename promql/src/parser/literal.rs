@@ -82,7 +82,7 @@ pub(crate) fn unquote(literal: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-/// Like [`unquote`], but bytes that are no UTF-8 stay what they are in disguise: byte `b` as the private character
+/// Like [`unquote`], but bytes that are not UTF-8 stay what they are in disguise: byte `b` as the private character
 /// U+10FF00 + `b`. Label names in arguments are refused with the very bytes in the message ([`QuotedText`]).
 pub(crate) fn unquote_disguised(literal: &str) -> String {
     let bytes = unquote_bytes(literal);
@@ -113,7 +113,7 @@ pub(crate) fn is_label_name(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(|c| disguised_byte(c).is_some())
 }
 
-/// A disguised text as clients get it: what is no UTF-8 becomes U+FFFD, as in the reference's JSON.
+/// A disguised text as clients get it: what is not UTF-8 becomes U+FFFD, as in the reference's JSON.
 pub(crate) fn undisguised(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| disguised_byte(c).is_some()) {
         return Cow::Borrowed(text);

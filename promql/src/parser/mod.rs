@@ -132,7 +132,7 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
 /// together.
 ///
 /// # Errors
-/// When one is no selector, or they would take more.
+/// When one is not a selector, or they would take more.
 pub fn parse_selectors<'t>(
     texts: impl IntoIterator<Item = &'t str>,
     pattern_bytes_max: usize,

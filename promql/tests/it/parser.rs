@@ -87,7 +87,7 @@ fn agrees(golden: &Value, options: &ParseOptions) -> Result<(), String> {
     Ok(())
 }
 
-/// The reference quotes only a part of a word that is no number; we quote all of it.
+/// The reference quotes only a part of a word that is not a number; we quote all of it.
 fn normalized(error: &str) -> String {
     match error.split_once("bad number or duration syntax: ") {
         Some((before, _)) => before.to_owned(),

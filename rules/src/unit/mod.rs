@@ -217,7 +217,7 @@ impl UnitReport {
         if self.is_success() {
             return "  SUCCESS\n\n".to_owned();
         }
-        // Compat: a line for each failure, which itself goes to standard error.
+        // Compat: a line for each failure, which itself goes to standard error (`own_tests_fail`).
         "\n".repeat(self.failures().count() + 1)
     }
 

@@ -6,7 +6,8 @@ use clap::Command;
 
 use super::{Action, action, check, experimental_arg, named, promql, query, test, tsdb};
 
-/// Compat: the reference's exit code for a command line that it does not understand.
+/// Compat: the reference's exit code for a command line that it does not understand
+/// (`the_tools_go_by_the_references_name`).
 const USAGE_CODE: i32 = 1;
 
 fn command() -> Command {

@@ -3,8 +3,8 @@
 /// Replaces references to variables; `lookup` gives the value of one, or `None` for an unset or empty one. Names that
 /// gave nothing are added to `empty`.
 ///
-/// Compat: the shell's special parameters (`$1`, `$?`, `$*` …) are names of one character; a dollar before anything
-/// else stays; `${` without its end and `${}` vanish. The rules are those of Go's `os.Expand`.
+/// Compat (`variables_in_external_labels_are_replaced`): the shell's special parameters (`$1`, `$?`, `$*` …) are names of
+/// one character; a dollar before anything else stays; `${` without its end and `${}` vanish. The rules are those of Go's `os.Expand`.
 pub(super) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>, empty: &mut Vec<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -34,7 +34,7 @@ impl Default for GlobalConfig {
     fn default() -> Self {
         GlobalConfig {
             scrape: ScrapeDefaults {
-                // Compat: shown in the status only where the file has no `global` section.
+                // Compat: shown in the status only where the file has no `global` section (testdata/config/empty.good.yml).
                 metric_name_escaping_scheme: Some(exposition::EscapingScheme::AllowUtf8),
                 ..ScrapeDefaults::default()
             },
@@ -69,7 +69,7 @@ impl GlobalConfig {
         let evaluation_interval = section.get_or("evaluation_interval", Duration::default())?;
         let global = GlobalConfig {
             scrape,
-            // Compat: 0 counts as not given.
+            // Compat: 0 counts as not given (`the_text_of_a_configuration_is_the_references`).
             evaluation_interval: match evaluation_interval.as_ms() {
                 0 => DEFAULT_EVALUATION_INTERVAL,
                 _ => evaluation_interval,

@@ -174,7 +174,7 @@ impl Queries {
         let parsed = match question.expr {
             Some(expr) => expr,
             None => {
-                // Compat: what is no query is not logged.
+                // Compat: a text that does not parse is not logged (`queries_are_logged_where_the_configuration_says`).
                 expr = self.engine.parse(question.text)?;
                 &expr
             }

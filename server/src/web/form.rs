@@ -19,7 +19,7 @@ pub(crate) enum FormError {
     /// A `%` without two hexadecimal digits behind it.
     #[error("invalid URL escape {0:?}")]
     Escape(String),
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     #[error("parameter {0:?} is not UTF-8")]
     NotUtf8(String),
     /// The body is longer than a form may be.
@@ -51,7 +51,7 @@ pub(crate) fn count(text: &[u8]) -> usize {
 /// back: the reference goes on with the rest.
 ///
 /// # Errors
-/// What is no text: nothing is like it, and leaving it out would ask for something else.
+/// What is not text: nothing is like it, and leaving it out would ask for something else.
 pub(crate) fn read_pairs(text: &[u8], pairs: &mut Vec<Pair>) -> Result<Option<FormError>, FormError> {
     let mut first = None;
     for piece in text.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty()) {

@@ -303,7 +303,7 @@ impl Params {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum SelectorError {
-    /// One is no selector.
+    /// One is not a selector.
     #[error(transparent)]
     Parse(#[from] promql::parser::ParseError),
     /// One would select everything.

@@ -22,7 +22,7 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// The path that is meant by one that is none of ours, if it is nearly one.
+    /// The path that was probably meant by an unknown one, if it is close to one of ours.
     fn meant(&self, path: &str) -> Option<String> {
         let decoded = percent_decoded(path);
         let other_slash = match decoded.strip_suffix('/') {

@@ -248,7 +248,7 @@ impl Querier for MergedQuerier {
             in_order &= merge.filled == before || (before == 0 && source.is_in_order());
         }
         // Compat: what comes from several places comes sorted, asked for or not; `limitk` shows it (golden answers of
-        // the directory `plain`).
+        // the directory `plain`: `the_plain_directory_answers_as_recorded`).
         if !in_order && (hints.sorted || hints.limit > 0 || self.sources.len() > 1) {
             merge.sort(limit_of(hints));
         }

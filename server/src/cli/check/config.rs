@@ -243,8 +243,8 @@ fn rule_files(config: &Config) -> Result<Vec<PathBuf>, CheckError> {
     Ok(all)
 }
 
-/// Looks for the files of an HTTP client. Compat: only those fail the check that fail the reference's; of others that
-/// are missing there is a warning.
+/// Looks for the files of an HTTP client. Compat: only those fail the check that fail the reference's; others that
+/// are missing bring a warning (`files_that_a_configuration_names_are_looked_at`).
 fn check_files(http: &HttpClientConfig, context: &str) -> Result<(), CheckError> {
     let tls = &http.tls_config;
     let credentials = http

@@ -53,7 +53,8 @@ pub(super) struct Histogram {
     buckets: Vec<(u8, Float, Float, Float)>,
 }
 
-/// A float that JSON has as text. Compat: the tool writes it without an exponent, unlike the API.
+/// A float that JSON has as text. Compat: the tool writes it without an exponent, unlike the API
+/// (`answers_are_printed_as_the_reference_prints_them`).
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Float(f64);

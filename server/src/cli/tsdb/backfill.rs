@@ -162,7 +162,7 @@ pub(super) async fn backfill(args: &BackfillArgs) -> Result<u8, TsdbError> {
             series.append(&mut evaluate(&client, rule, from, until).await?);
             bar.inc(1);
         }
-        // Compat: the reference says nothing about the blocks; here they are printed as those of samples are.
+        // The reference says nothing about the blocks; here they are printed as those of samples are.
         if let Some(line) = new_block(&files, &args.output, series, args.printed, heading)? {
             bar.suspend(|| crate::cli::render::out_text(&line));
             heading = false;

@@ -230,7 +230,8 @@ fn open_metrics_series(labels: &Labels) -> String {
     text
 }
 
-/// Labels as a JSON object. Compat: what could close a tag in a page is escaped, as Go's encoder does it.
+/// Labels as a JSON object. Compat: what could close a tag in a page is escaped, as Go's encoder does it
+/// (`series_are_written_so_that_they_can_be_read_again`).
 fn json(labels: &Labels) -> String {
     let pairs: std::collections::BTreeMap<_, _> = labels.iter().collect();
     // Texts only: nothing that JSON could not hold.

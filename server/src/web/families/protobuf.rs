@@ -272,7 +272,7 @@ fn scalar(out: &mut Vec<u8>, value: &FieldValue) {
     let mut integers = itoa::Buffer::new();
     match value {
         FieldValue::Text(text) => quoted(out, text),
-        // Compat: protobuf's text has its own words for what is no number.
+        // Compat: protobuf's text has its own words for what is not a number.
         FieldValue::Double(value) if value.is_nan() => out.extend_from_slice(b"nan"),
         FieldValue::Double(value) if value.is_infinite() => {
             out.extend_from_slice(if *value > 0.0 { b"inf" } else { b"-inf" });

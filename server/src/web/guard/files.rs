@@ -98,7 +98,7 @@ impl Seen {
         let mut hasher = Sha256::new();
         for (file, stamp) in self.files().zip(&self.stamps) {
             let mut bytes = Vec::new();
-            // What is no file is read by nobody.
+            // What is not a file is read by nobody.
             let read = stamp.is_some()
                 && std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file())
                 && std::fs::File::open(file)

@@ -68,7 +68,7 @@ impl Points {
         }
         text[end..end + 2].copy_from_slice(b",\"");
         end += 2;
-        // -0 keeps its sign, and NaN is no number at all.
+        // -0 keeps its sign, and NaN is not a number at all.
         let is_whole = value.is_sign_positive() && value < WHOLE_MAX && value as i64 as f64 == value;
         if is_whole {
             end = put_whole(text, end, value as u64);

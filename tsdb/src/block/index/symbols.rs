@@ -120,7 +120,7 @@ impl Symbols {
     }
 }
 
-/// A symbol as text; `None` where no label can hold it: it is no UTF-8, or too long.
+/// A symbol as text; `None` where no label can hold it: it is not UTF-8, or too long.
 fn label_text(symbol: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(symbol).ok()?;
     (text.len() <= LABEL_BYTES_MAX).then_some(text)

@@ -148,7 +148,8 @@ impl<'a, K: Kind> Reader<'a, K> {
         let hint = match self.header {
             CounterReset::Gauge => CounterResetHint::Gauge,
             _ if self.read > 1 => CounterResetHint::NotReset,
-            // Compat: the header tells more, but not whether the chunk before this one is still there.
+            // Compat: the header tells more, but not whether the chunk before this one is still there
+            // (`every_chunk_of_the_reference_reads_and_comes_out_the_same`).
             _ => CounterResetHint::Unknown,
         };
         match &self.state {
