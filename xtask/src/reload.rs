@@ -34,7 +34,13 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<()> {
 }
 
 fn measure(program: &Path, folder: &Path, port: u16, jobs: usize, groups: usize) -> Result<()> {
-    let _server = Server(start(program, folder, port, &[], None)?);
+    let _server = Server(start(
+        program,
+        folder,
+        port,
+        &["--web.enable-lifecycle".to_owned()],
+        None,
+    )?);
     wait_until(|| ask(port, "GET", "/-/ready", "").is_ok_and(|(status, _)| status == 200))?;
     let reload = |what: &str, config: &str, rules: &str| -> Result<()> {
         fs::write(folder.join("rules.yml"), rules)?;
