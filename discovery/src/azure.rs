@@ -17,7 +17,7 @@ use url::Url;
 use yaml::{Secret, Section, YamlError};
 
 use crate::TargetGroup;
-use crate::api::{Answer, Api, ApiSettings, Pages, Round, answers, files_of, some_at_a_time};
+use crate::api::{Answer, Api, ApiSettings, MINUTE, Pages, Round, answers, files_of, some_at_a_time};
 use crate::mechanism::Discovery;
 use crate::meta::{MetaLabels, group};
 use crate::metrics::Metrics;
@@ -137,7 +137,7 @@ impl Discovery for AzureConfig {
         let signed_in = cloud.map(|cloud| Ok((cloud, Azure::new(context.machine(), cloud, method)?)));
         let poll = AzureMachines {
             signed_in: signed_in.transpose().map_err(PrepareError::Settings)?,
-            api: self.api.client(context)?,
+            api: Api::new(context.client(&self.api.http)?, MINUTE),
             failures: failures(&context.metrics),
             cache_hits: cache_hits(&context.metrics),
             kept: Mutex::default(),
@@ -532,6 +532,7 @@ impl Refresh<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::damage::try_damaged;
 
     #[test]
     fn parts_of_ids_are_found_whatever_their_case() {
@@ -548,5 +549,23 @@ mod tests {
             assert_eq!(part_of(bad, "resourceGroups"), None, "{bad}");
         }
         assert!((0.0..=1.0).contains(&share_of(id)));
+    }
+
+    #[test]
+    fn damaged_answers_never_panic() {
+        let machines = br#"{"value": [{"id": "/subscriptions/s/resourceGroups/g/x/m", "name": "m", "tags": {"a": "b"}, "properties":
+            {"networkProfile": {"networkInterfaces": [{"id": "/subscriptions/s/resourceGroups/g/x/nic"}]}, "osProfile":
+            {"computerName": "c"}, "hardwareProfile": {"vmSize": "v"}}}], "nextLink": "https://x/"}"#;
+        try_damaged(machines, |bytes| {
+            let page: Option<Page<Machine>> = serde_json::from_slice(bytes).ok();
+            for machine in page.into_iter().flat_map(|page| page.value) {
+                let _ = part_of(&machine.id, "resourceGroups");
+            }
+        });
+        let interface = br#"{"properties": {"primary": true, "ipConfigurations": [{"properties": {"privateIPAddress": "192.0.2.1",
+            "publicIPAddress": {"properties": {"ipAddress": "203.0.113.1"}}}}]}}"#;
+        try_damaged(interface, |bytes| {
+            let _: Result<Interface, _> = serde_json::from_slice(bytes);
+        });
     }
 }

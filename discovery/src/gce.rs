@@ -212,3 +212,26 @@ fn of_instance(instance: &Instance, config: &GceConfig) -> Result<Option<Labels>
     }
     target.build().map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::try_damaged;
+
+    #[test]
+    fn damaged_answers_never_panic() {
+        let good = br#"{"items": [{"id": "7", "name": "n", "zone": "z", "networkInterfaces": [{"name": "nic0", "networkIP":
+            "192.0.2.1", "accessConfigs": [{"type": "ONE_TO_ONE_NAT", "natIP": "203.0.113.1"}]}], "tags": {"items": ["a"]},
+            "metadata": {"items": [{"key": "k", "value": "v"}, {"key": "w"}]}, "labels": {"l": "v"}}], "nextPageToken": "p"}"#;
+        let document = yaml::parse("f", "{project: p, zone: z}").expect("YAML");
+        let config = GceConfig::read(&mut document.root().section("it").expect("mapping")).expect("settings");
+        let mut whole = 0;
+        try_damaged(good, |bytes| {
+            let page: Page = serde_json::from_slice(bytes).unwrap_or_default();
+            for instance in &page.items {
+                whole += usize::from(of_instance(instance, &config).is_ok_and(|found| found.is_some()));
+            }
+        });
+        assert!(whole > 0, "the good one is read");
+    }
+}

@@ -102,6 +102,8 @@ mod api;
 mod aws;
 mod azure;
 mod consul;
+#[cfg(test)]
+mod damage;
 mod digitalocean;
 mod dns;
 mod docker;
@@ -132,6 +134,7 @@ mod stackit;
 mod static_groups;
 mod target_list;
 mod triton;
+mod trouble;
 mod uyuni;
 mod vultr;
 mod zookeeper;
@@ -155,6 +158,7 @@ pub use nomad::NomadConfig;
 pub use prepare::Context;
 pub use runner::Updates;
 pub use static_groups::StaticConfig;
+pub use trouble::{Trouble, Troubles};
 
 /// Targets that were found together and share labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

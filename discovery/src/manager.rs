@@ -13,6 +13,7 @@ use crate::mechanism::{Mechanism, Mechanisms};
 use crate::metrics::Metrics;
 use crate::prepare::{Context, PrepareError, Runner};
 use crate::runner::{self, Updates};
+use crate::trouble::{Trouble, Troubles};
 use crate::{Groups, TargetGroup};
 
 /// All groups of all jobs. A job's list is the same one until something of the job changes.
@@ -90,7 +91,8 @@ struct New {
     mechanism: Mechanism,
     /// The first job that has it.
     job: Arc<str>,
-    runner: Option<Runner>,
+    /// How it runs, or why it cannot.
+    runner: Result<Runner, String>,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -107,6 +109,7 @@ pub(crate) struct Shared {
     /// Which manager this is, in metrics.
     name: &'static str,
     pub(crate) metrics: Metrics,
+    troubles: Troubles,
     state: Mutex<State>,
     changed: Notify,
     published: watch::Sender<Snapshot>,
@@ -202,6 +205,29 @@ impl Shared {
         }
     }
 
+    /// A mechanism has failed, perhaps again.
+    pub(crate) fn trouble(&self, provider: u64, mechanism: &'static str, error: String) {
+        let trouble = Trouble {
+            manager: self.name,
+            jobs: self
+                .state
+                .lock()
+                .found
+                .get(&provider)
+                .map(|found| found.jobs.clone())
+                .unwrap_or_default(),
+            mechanism,
+            error,
+            since: SystemTime::now(),
+        };
+        self.troubles.begin(provider, trouble);
+    }
+
+    /// A mechanism works again.
+    pub(crate) fn trouble_ends(&self, provider: u64) {
+        self.troubles.end(provider);
+    }
+
     /// Publishes the jobs that have changed.
     fn publish(&self) {
         let mut state = self.state.lock();
@@ -275,6 +301,7 @@ impl Manager {
         let shared = Arc::new(Shared {
             name,
             metrics,
+            troubles: context.troubles.clone(),
             state: Mutex::default(),
             changed: Notify::new(),
             published: watch::Sender::new(Snapshot::default()),
@@ -310,7 +337,7 @@ impl Manager {
                     continue;
                 }
                 let runner = match mechanism.prepare(&self.context) {
-                    Ok(runner) => Some(runner),
+                    Ok(runner) => Ok(runner),
                     Err(source @ PrepareError::Settings(_)) => {
                         return Err(JobError {
                             job: name,
@@ -320,7 +347,7 @@ impl Manager {
                     }
                     Err(PrepareError::Unavailable(error)) => {
                         tracing::error!(config = name, discovery = mechanism.name(), %error, "Cannot create service discovery");
-                        None
+                        Err(error.to_string())
                     }
                 };
                 new.push(New {
@@ -421,16 +448,19 @@ impl Manager {
         let at = list.iter().position(|new| new.mechanism == mechanism)?;
         let made = list.swap_remove(at);
         let (id, stop) = (NEXT_ID.fetch_add(1, Ordering::Relaxed), CancellationToken::new());
-        let failed = made.runner.is_none();
-        if let Some(runner) = made.runner {
-            let updates = Updates {
-                shared: self.shared.clone(),
-                provider: id,
-                mechanism: mechanism.name(),
-                job: made.job,
-                failing: Arc::default(),
-            };
-            starting.push((runner, updates, stop.clone()));
+        let failed = made.runner.is_err();
+        match made.runner {
+            Ok(runner) => {
+                let updates = Updates {
+                    shared: self.shared.clone(),
+                    provider: id,
+                    mechanism: mechanism.name(),
+                    job: made.job,
+                    failing: Arc::default(),
+                };
+                starting.push((runner, updates, stop.clone()));
+            }
+            Err(error) => self.shared.trouble(id, mechanism.name(), error),
         }
         self.running
             .entry(identity.to_owned())
@@ -446,6 +476,7 @@ impl Manager {
 
     /// Puts jobs and their sources in force, and publishes.
     fn take_over(&self, sources: BTreeMap<String, Sources>, mut wanted: BTreeMap<u64, Vec<String>>) {
+        self.shared.troubles.keep(self.shared.name, &wanted);
         let mut state = self.shared.state.lock();
         state.found.retain(|id, _| wanted.contains_key(id));
         while let Some((id, jobs)) = wanted.pop_first() {

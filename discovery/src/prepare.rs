@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use httpclient::{HttpClient, HttpClientConfig, HttpClientError, Request, Response, Surroundings};
 
 use crate::metrics::Metrics;
-use crate::{TargetGroup, Updates};
+use crate::{TargetGroup, Troubles, Updates};
 
 /// Longest answer that a mechanism reads, in bytes: ten times what 50,000 targets with many labels need.
 pub const BODY_BYTES_MAX: usize = 256 << 20;
@@ -34,6 +34,8 @@ pub struct Context {
     pub dns_port: u16,
     /// Counters.
     pub metrics: Metrics,
+    /// Where it is told what fails.
+    pub troubles: Troubles,
     /// Watches of Kubernetes that are shared.
     pub(crate) kubernetes: crate::kubernetes::Hub,
 }
@@ -47,6 +49,7 @@ impl Context {
             env: None,
             root: PathBuf::from("/"),
             dns_port: DNS_PORT,
+            troubles: Troubles::default(),
             kubernetes: crate::kubernetes::Hub::default(),
             metrics,
         }

@@ -45,6 +45,8 @@ impl Updates {
     /// Says that an attempt failed; what was found before stays. Said once, until something succeeds.
     pub fn failed(&self, error: &(dyn std::error::Error + 'static)) {
         let before = self.failing.swap(true, std::sync::atomic::Ordering::Relaxed);
+        self.shared
+            .trouble(self.provider, self.mechanism, error.to_string());
         if before {
             tracing::debug!(discovery = self.mechanism, config = &*self.job, %error, "Unable to refresh target groups");
         } else {
@@ -60,6 +62,7 @@ impl Updates {
     /// Says that an attempt succeeded.
     pub fn succeeded(&self) {
         if self.failing.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            self.shared.trouble_ends(self.provider);
             tracing::info!(
                 discovery = self.mechanism,
                 config = &*self.job,

@@ -255,10 +255,26 @@ impl HttpClientConfig {
     /// # Errors
     /// When a value is of the wrong kind, or settings contradict each other.
     pub fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
+        let (mut config, token) = HttpClientConfig::take(section)?;
+        config.check(section, token)?;
+        Ok(config)
+    }
+
+    /// As [`HttpClientConfig::read`], but settings that contradict each other pass, and the older `bearer_token` keys
+    /// count for nothing.
+    ///
+    /// # Errors
+    /// When a value is of the wrong kind.
+    pub fn read_unchecked(section: &mut Section<'_>) -> Result<Self, YamlError> {
+        Ok(HttpClientConfig::take(section)?.0)
+    }
+
+    /// Takes the keys; the older ones for a token by themselves.
+    fn take(section: &mut Section<'_>) -> Result<(Self, (Secret, PathBuf)), YamlError> {
         let defaults = HttpClientConfig::default();
         let bearer_token: Secret = section.get_or("bearer_token", Secret::default())?;
         let bearer_token_file = path(section, "bearer_token_file")?;
-        let mut config = HttpClientConfig {
+        let config = HttpClientConfig {
             basic_auth: section.value("basic_auth").map(BasicAuth::read).transpose()?,
             authorization: section
                 .value("authorization")
@@ -276,6 +292,15 @@ impl HttpClientConfig {
             proxy: ProxyConfig::read(section)?,
             http_headers: read_headers(section)?,
         };
+        Ok((config, (bearer_token, bearer_token_file)))
+    }
+
+    fn check(
+        &mut self,
+        section: &Section<'_>,
+        (bearer_token, bearer_token_file): (Secret, PathBuf),
+    ) -> Result<(), YamlError> {
+        let config = self;
         let has_token = !bearer_token.is_empty();
         let has_token_file = !is_empty_path(&bearer_token_file);
         if has_token && has_token_file {
@@ -321,7 +346,7 @@ impl HttpClientConfig {
                 "at most one of basic_auth, oauth2 & authorization must be configured",
             ));
         }
-        Ok(config)
+        Ok(())
     }
 
     /// Makes relative file names relative to `folder`, that of the configuration file.

@@ -261,6 +261,7 @@ impl<'x> Ipv6<'x> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::damage::try_damaged;
 
     #[test]
     fn a_primary_address_of_an_absurd_interface_takes_no_room() {
@@ -279,5 +280,30 @@ mod tests {
         assert_eq!(found.primary, ["", "2001:db8::1"]);
         assert_eq!(found.all, ["2001:db8::1", "2001:db8::10", "2001:db8::2"]);
         assert_eq!(found.default_address(), Some("2001:db8::1"));
+    }
+
+    #[test]
+    fn damaged_answers_never_panic() {
+        let good = b"<R><reservationSet><item><ownerId>o</ownerId><instancesSet><item><instanceId>i</instanceId>\
+            <privateIpAddress>192.0.2.1</privateIpAddress><vpcId>v</vpcId><placement><availabilityZone>z</availabilityZone>\
+            </placement><tagSet><item><key>k</key><value>v</value></item></tagSet><networkInterfaceSet><item><subnetId>s</subnetId>\
+            <attachment><deviceIndex>1</deviceIndex></attachment><ipv6AddressesSet><item><ipv6Address>2001:db8::1</ipv6Address>\
+            <isPrimaryIpv6>true</isPrimaryIpv6></item></ipv6AddressesSet></item></networkInterfaceSet></item></instancesSet></item>\
+            </reservationSet></R>";
+        let found = Found {
+            region: "r",
+            port: 80,
+            zone_ids: None,
+        };
+        let mut whole = 0;
+        try_damaged(good, |bytes| {
+            let Ok(page) = Element::parse(bytes) else { return };
+            for reservation in page.list("reservationSet") {
+                for instance in reservation.list("instancesSet") {
+                    whole += usize::from(found.target(instance, None).is_ok_and(|found| found.is_some()));
+                }
+            }
+        });
+        assert!(whole > 0, "the good one is read");
     }
 }

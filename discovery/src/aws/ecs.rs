@@ -537,3 +537,35 @@ fn of_task(
     target.all("tag_ec2_", &host_tags);
     target.build().map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::try_damaged;
+
+    #[test]
+    fn damaged_answers_never_panic() {
+        let good = br#"{"tasks": [{"taskArn": "t", "group": "service:s", "containerInstanceArn": "c", "attachments": [{"type":
+            "ElasticNetworkInterface", "details": [{"name": "privateIPv4Address", "value": "192.0.2.1"}, {"name": "mac"}]}],
+            "tags": [{"key": "k", "value": "v"}, {"key": "w"}]}], "services": [{"serviceName": "s", "tags": null}]}"#;
+        let mut whole = 0;
+        try_damaged(good, |bytes| {
+            let described: Described = serde_json::from_slice(bytes).unwrap_or_default();
+            let known = Known {
+                cluster: &Cluster::default(),
+                services: described
+                    .services
+                    .into_iter()
+                    .map(|service| (service.service_name.clone(), service))
+                    .collect(),
+                containers: HashMap::new(),
+                public_ips: HashMap::new(),
+                hosts: HashMap::new(),
+            };
+            for task in &described.tasks {
+                whole += usize::from(of_task(task, &known, "r", 80).is_ok_and(|found| found.is_some()));
+            }
+        });
+        assert!(whole > 0, "the good one is read");
+    }
+}

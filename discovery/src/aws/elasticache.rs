@@ -309,3 +309,25 @@ fn address(labels: &mut MetaLabels, of: &Element<'_>) {
         labels.address(host, port);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::try_damaged;
+
+    #[test]
+    fn damaged_answers_never_panic() {
+        let good = b"<R><L><C><ARN>a</ARN><CreateTime>2026-01-02T03:04:05Z</CreateTime><Endpoint><Address>h</Address><Port>1</Port>\
+            </Endpoint><SubnetIds><SubnetId>s</SubnetId></SubnetIds><CacheNodes><CacheNode><CacheNodeId>1</CacheNodeId><Endpoint>\
+            <Address>h</Address><Port>2</Port></Endpoint></CacheNode></CacheNodes><LogDeliveryConfigurations><L><Status>s</Status></L>\
+            </LogDeliveryConfigurations><SecurityGroups><G><Status>s</Status></G></SecurityGroups></C></L></R>";
+        let mut whole = 0;
+        try_damaged(good, |bytes| {
+            let Ok(page) = Element::parse(bytes) else { return };
+            for cache in page.list("L") {
+                whole += usize::from(serverless(cache).is_ok()) + usize::from(cluster(cache).is_ok());
+            }
+        });
+        assert!(whole >= 2, "the good one is read");
+    }
+}

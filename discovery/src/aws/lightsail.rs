@@ -121,3 +121,23 @@ fn of_instance(
     json_tags(&mut target, "tag_", &instance.tags);
     target.build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::try_damaged;
+
+    #[test]
+    fn damaged_answers_never_panic() {
+        let good = br#"{"instances": [{"name": "n", "privateIpAddress": "192.0.2.1", "location": null, "ipv6Addresses": ["2001:db8::1"],
+            "state": {"name": "running"}, "tags": [{"key": "k", "value": "v"}, {"key": "w"}]}]}"#;
+        let mut whole = 0;
+        try_damaged(good, |bytes| {
+            let answer: Answer = serde_json::from_slice(bytes).unwrap_or_default();
+            for instance in &answer.instances {
+                whole += usize::from(of_instance(instance, "192.0.2.1", "r", 80).is_ok());
+            }
+        });
+        assert!(whole > 0, "the good one is read");
+    }
+}

@@ -22,7 +22,7 @@ use credentials::CredentialsError;
 use credentials::aws::fault::Fault;
 use credentials::aws::{Aws, AwsCredentials, AwsSettings};
 use credentials::xml::Element;
-use httpclient::Request;
+use httpclient::{HttpClientConfig, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::{Url, form_urlencoded};
@@ -54,11 +54,21 @@ pub struct AwsApiSettings {
 
 impl AwsApiSettings {
     fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
+        AwsApiSettings::read_with(section, HttpClientConfig::read)
+    }
+
+    fn read_with(
+        section: &mut Section<'_>,
+        read_http: fn(&mut Section<'_>) -> Result<HttpClientConfig, YamlError>,
+    ) -> Result<Self, YamlError> {
         Ok(AwsApiSettings {
             endpoint: section.get_or("endpoint", String::new())?,
             aws: AwsSettings::read(section)?,
             port: section.get_or("port", PORT)?,
-            api: ApiSettings::read(section, MINUTE)?,
+            api: ApiSettings {
+                refresh_interval: section.get_or("refresh_interval", MINUTE)?,
+                http: read_http(section)?,
+            },
         })
     }
 
@@ -82,7 +92,8 @@ impl AwsApiSettings {
             text => Some(crate::api::base_url("endpoint", text)?),
         };
         Ok(Service {
-            api: Arc::new(self.api.client(context)?),
+            // As the reference, not bounded by the interval: many calls make a refresh.
+            api: Arc::new(Api::new(context.client(&self.api.http)?, MINUTE)),
             aws,
             name,
             endpoint,

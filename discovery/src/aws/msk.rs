@@ -269,3 +269,23 @@ fn of_node(cluster: &Cluster, node: &Node, port: i64) -> Result<Vec<Labels>, Dis
     });
     targets.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::try_damaged;
+
+    #[test]
+    fn damaged_answers_never_panic() {
+        let good = br#"{"nodeInfoList": [{"nodeARN": "n", "brokerNodeInfo": {"brokerId": 1.0, "endpoints": ["b-1", "b-2"]}},
+            {"nodeARN": "c", "controllerNodeInfo": {"endpoints": ["c-1"]}}], "nextToken": "t"}"#;
+        let mut whole = 0;
+        try_damaged(good, |bytes| {
+            let nodes: Nodes = serde_json::from_slice(bytes).unwrap_or_default();
+            for node in &nodes.node_info_list {
+                whole += of_node(&Cluster::default(), node, 80).map_or(0, |found| found.len());
+            }
+        });
+        assert!(whole >= 3, "the good one is read");
+    }
+}

@@ -235,3 +235,26 @@ impl Cluster {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::try_damaged;
+
+    #[test]
+    fn damaged_answers_never_panic() {
+        let good = b"<R><DBClusters><DBCluster><DBClusterArn>a</DBClusterArn><AllocatedStorage>1</AllocatedStorage><MultiAZ>true\
+            </MultiAZ><ClusterCreateTime>2026-01-02T03:04:05Z</ClusterCreateTime><DBClusterMembers><DBClusterMember>\
+            <DBInstanceIdentifier>i</DBInstanceIdentifier><IsClusterWriter>true</IsClusterWriter></DBClusterMember>\
+            </DBClusterMembers><TagList><Tag><Key>k</Key><Value>v</Value></Tag></TagList></DBCluster></DBClusters></R>";
+        let mut whole = 0;
+        try_damaged(good, |bytes| {
+            let Ok(page) = Element::parse(bytes) else { return };
+            for cluster in page.list("DBClusters") {
+                whole +=
+                    usize::from(Cluster::read(cluster).is_ok_and(|cluster| cluster.labels.build().is_ok()));
+            }
+        });
+        assert!(whole > 0, "the good one is read");
+    }
+}

@@ -1,5 +1,6 @@
 //! `aws_sd_configs`: any of AWS's kinds, by its role.
 
+use httpclient::HttpClientConfig;
 use serde::Serialize;
 use yaml::{Section, YamlError};
 
@@ -39,7 +40,9 @@ impl Discovery for AwsConfig {
 
     fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
         let role = read_role(section, ROLES, None)?;
-        let mut settings = AwsApiSettings::read(section)?;
+        // Compat: the reference checks the client's settings of each kind, and forgot the umbrella's. They are of no
+        // account: requests are signed, and what signs them is set here.
+        let mut settings = AwsApiSettings::read_with(section, HttpClientConfig::read_unchecked)?;
         // Compat: what is 0 counts as not set, as the reference copies what is set from here to there.
         if settings.port == 0 {
             settings.port = PORT;

@@ -1,5 +1,6 @@
 //! Discovery as a whole: the manager, files on a disk, and recorded exchanges of every mechanism.
 
+mod clouds;
 mod dns_server;
 mod docker_socket;
 mod docs;

@@ -575,10 +575,10 @@ fn like(wanted: &str, found: &str) -> bool {
 
 /// Leads the recording's hosts to the replay server.
 #[derive(Debug)]
-struct Lead {
-    to: Vec<String>,
-    http: SocketAddr,
-    https: SocketAddr,
+pub(crate) struct Lead {
+    pub(crate) to: Vec<String>,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
 }
 
 impl Resolve for Lead {

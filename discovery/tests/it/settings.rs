@@ -65,3 +65,19 @@ fn kinds_that_are_not_built_in_are_named_with_those_that_are() {
         assert!(error.to_string().contains(kind.key), "{}: {error}", kind.key);
     }
 }
+
+#[test]
+fn the_umbrella_over_aws_passes_what_the_reference_forgot_to_check() {
+    let read_it =
+        |key: &str, more: &str| read(&format!("scrape_configs: [{{job_name: j, {key}: [{{{more}}}]}}]"));
+    for contradicts in [
+        "basic_auth: {username: u, password: p}, authorization: {credentials: x}",
+        "bearer_token: a, bearer_token_file: b",
+    ] {
+        read_it("aws_sd_configs", &format!("role: rds, region: r, {contradicts}")).expect("passes");
+        read_it("rds_sd_configs", &format!("region: r, {contradicts}")).expect_err("refused");
+    }
+    // What is 0 counts as not set.
+    read_it("aws_sd_configs", "role: msk, port: 0, refresh_interval: 0s").expect("passes");
+    read_it("aws_sd_configs", "role: ec2, nonsense: 1").expect_err("refused");
+}
