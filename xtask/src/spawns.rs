@@ -4,7 +4,7 @@
 use std::path::Path;
 
 /// Files that may, and why.
-const KNOWN: [(&str, &str); 16] = [
+const KNOWN: [(&str, &str); 18] = [
     (
         "discovery/src/file.rs",
         "a reader that panics gives nothing, which its round sees",
@@ -32,6 +32,10 @@ const KNOWN: [(&str, &str); 16] = [
         "threads of a scope: their panics go on in the evaluation that waits for them",
     ),
     (
+        "scraper/src/network.rs",
+        "a runtime: those who start tasks on it stand here themselves",
+    ),
+    (
         "scraper/src/scrape_loop.rs",
         "each scrape, and the loop around them, is a round of a supervisor",
     ),
@@ -46,6 +50,10 @@ const KNOWN: [(&str, &str); 16] = [
     ("server/src/demo/mod.rs", "the demo's own services"),
     ("server/src/demo/services.rs", "the demo's own services"),
     ("server/src/memory.rs", "each look is a round of a supervisor"),
+    (
+        "server/src/threads.rs",
+        "a runtime: those who start tasks on it wait for them",
+    ),
     (
         "server/src/web/chunks.rs",
         "an answer whose writer panics is cut off, and counted",
