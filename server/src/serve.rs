@@ -263,12 +263,7 @@ impl Server {
         let supervisor = Supervisor::new(&site.pages.metrics);
         stop_on_signals(&supervisor, stop.clone()).map_err(ServeError::Signals)?;
         let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
-        let cors = Cors::new(&options.cors_origin)?;
-        let given = options.flags.is_given("web.cors.origin");
-        let trusted = given
-            .then(|| model::regex::Regex::new(&options.cors_origin))
-            .transpose()?;
-        let trust = Trust::new(trusted, &site.targets.external_url);
+        let (cors, trust) = origins(&options, &site.targets.external_url)?;
         let limits = listener::Limits {
             max_connections: options.max_connections,
             read_timeout: options.read_timeout,
@@ -341,6 +336,16 @@ impl Server {
         tracing::info!("See you next time!");
         Ok(())
     }
+}
+
+/// Whose pages may read the API, and whose may change something.
+fn origins(options: &ServeOptions, external_url: &url::Url) -> Result<(Cors, Trust), ServeError> {
+    let cors = Cors::new(&options.cors_origin)?;
+    let given = options.flags.is_given("web.cors.origin");
+    let trusted = given
+        .then(|| model::regex::Regex::new(&options.cors_origin))
+        .transpose()?;
+    Ok((cors, Trust::new(trusted, external_url)))
 }
 
 fn stop_on_signals(supervisor: &Supervisor, stop: CancellationToken) -> std::io::Result<()> {
