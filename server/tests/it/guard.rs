@@ -548,8 +548,8 @@ async fn wrong_passwords_cost_nobody_else() {
         slowest = slowest.max(asked.elapsed());
     }
     attack.abort_all();
-    // A comparison takes as long in a build without optimisation, and hundreds wait.
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    // Eight comparisons wait at any time, each of which takes a second and more in a build without optimisation.
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     let (_, metrics) = server.get("/metrics").await;
     assert!(
         metrics.contains("narthex_http_requests_refused_total{reason=\"busy\"}"),
