@@ -62,6 +62,8 @@ pub(crate) struct Rooms {
     notifier: Arc<notify::Notifier>,
     rules: Arc<rules::Manager>,
     scraper: Arc<scraper::Manager>,
+    /// What discovery cannot do at the moment.
+    troubles: discovery::Troubles,
     /// Ends the queries of rules that are under way.
     pub(crate) rule_queries: CancelHandle,
 }
@@ -123,6 +125,7 @@ impl Rooms {
             notifier,
             rules,
             scraper,
+            troubles: discovery::Troubles::default(),
             rule_queries,
         })
     }
@@ -139,7 +142,8 @@ impl Rooms {
         own_address: &str,
         guard: Option<Arc<Guard>>,
     ) -> Reloader {
-        let discovering = discovery::Context::new(USER_AGENT, discovery::Metrics::new(&self.registry));
+        let mut discovering = discovery::Context::new(USER_AGENT, discovery::Metrics::new(&self.registry));
+        discovering.troubles = self.troubles.clone();
         Reloader {
             config_file: options.config_file.clone(),
             own_address: own_address.to_owned(),
@@ -215,6 +219,7 @@ impl Rooms {
                 scraper: self.scraper,
                 external_url: self.external_url,
                 own_port: self.own_port,
+                troubles: self.troubles,
             }),
             alerting: Arc::new(AlertingState {
                 rules: self.rules,

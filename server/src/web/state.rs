@@ -60,6 +60,8 @@ pub(crate) struct TargetState {
     pub(crate) external_url: url::Url,
     /// Where it listens.
     pub(crate) own_port: Option<u16>,
+    /// What discovery cannot do at the moment.
+    pub(crate) troubles: discovery::Troubles,
 }
 
 /// Rules, alerts, and where they go.

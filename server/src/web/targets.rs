@@ -49,11 +49,43 @@ pub(crate) async fn targets(State(state): State<Arc<TargetState>>, params: Param
     } else {
         Value::Null
     };
-    success_json(&json!({
+    let mut answer = json!({
         "activeTargets": active,
         "droppedTargets": dropped,
         "droppedTargetCounts": counts,
-    }))
+    });
+    // Ours, and only there while discovery fails: targets found before stay, and nothing else would tell.
+    let troubles = troubles_json(&state, wanted);
+    if !troubles.is_empty() {
+        answer["discoveryErrors"] = troubles.into();
+    }
+    success_json(&answer)
+}
+
+/// What discovery cannot do for the jobs that are shown.
+fn troubles_json(state: &TargetState, wanted: &str) -> Vec<Value> {
+    let troubles = state.troubles.now().into_iter();
+    let of_jobs = troubles.filter(|trouble| trouble.manager == discovery::SCRAPE);
+    let mut shown = Vec::new();
+    for trouble in of_jobs {
+        let since = trouble
+            .since
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        for job in trouble
+            .jobs
+            .iter()
+            .filter(|job| wanted.is_empty() || *job == wanted)
+        {
+            shown.push(json!({
+                "scrapePool": job,
+                "mechanism": trouble.mechanism,
+                "lastError": trouble.error,
+                "since": rfc3339_nanos(since.as_millis() as i64),
+            }));
+        }
+    }
+    shown
 }
 
 fn active_json(state: &TargetState, pool: &PoolTargets, target: &ActiveTarget) -> Value {

@@ -110,3 +110,35 @@ async fn a_reload_is_all_or_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_discovery_cannot_do_is_shown_with_the_targets_while_it_lasts() {
+    let folder = tempfile::tempdir().expect("folder");
+    // A port that nobody listens on.
+    let config = "scrape_configs:\n- job_name: cloud\n  ec2_sd_configs:\n  - {region: r, endpoint: 'http://127.0.0.1:1', access_key: a, secret_key: b}\n";
+    let server = Server::start(folder.path(), config, &[]).await;
+    wait_until("the error is shown", async || {
+        get(&server, "targets").await["discoveryErrors"].is_array()
+    })
+    .await;
+    let shown = get(&server, "targets").await["discoveryErrors"][0].take();
+    assert_eq!(
+        (&shown["scrapePool"], &shown["mechanism"]),
+        (&"cloud".into(), &"ec2".into())
+    );
+    let error = shown["lastError"].as_str().expect("an error");
+    assert!(
+        error.contains("127.0.0.1:1: connect: connection refused"),
+        "{error}"
+    );
+    assert!(
+        shown["since"].as_str().is_some_and(|since| since.ends_with('Z')),
+        "{shown}"
+    );
+    assert!(get(&server, "targets?scrapePool=other").await["discoveryErrors"].is_null());
+    assert_eq!(reload(&server, "scrape_configs: []\n").await.0, 200);
+    assert!(
+        get(&server, "targets").await["discoveryErrors"].is_null(),
+        "it is configured no more"
+    );
+}
