@@ -1,11 +1,13 @@
 //! Asking an API server: how it is reached, and what its answers mean.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::StatusCode;
 use httpclient::{HttpClient, HttpClientConfig, HttpClientError, Request, Response};
 use url::Url;
 
+use super::exec::{Exec, ExecToken};
 use super::objects::Resource;
 use super::stream::{Status, Unreadable};
 use crate::prepare::{DiscoveryError, bad_status, send};
@@ -21,6 +23,8 @@ pub(super) struct Access {
     pub(super) http: HttpClientConfig,
     /// Further headers: as whom to act.
     pub(super) headers: Vec<(String, String)>,
+    /// A program that gives tokens.
+    pub(super) exec: Option<Exec>,
 }
 
 /// Which objects are wanted.
@@ -35,13 +39,29 @@ pub(super) struct Scope {
 /// Objects of one kind behind an API server.
 #[derive(Debug)]
 pub(super) struct Api {
-    client: HttpClient,
+    client: Client,
     url: Url,
     headers: Vec<(String, String)>,
 }
 
+/// What requests to one server are sent with.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    http: HttpClient,
+    exec: Option<Arc<ExecToken>>,
+}
+
+impl Client {
+    pub(super) fn new(http: HttpClient, access: &Access) -> Self {
+        Client {
+            http,
+            exec: access.exec.clone().map(|exec| Arc::new(ExecToken::new(exec))),
+        }
+    }
+}
+
 impl Api {
-    pub(super) fn new(client: HttpClient, access: &Access, resource: Resource, scope: &Scope) -> Self {
+    pub(super) fn new(client: Client, access: &Access, resource: Resource, scope: &Scope) -> Self {
         let mut url = access.server.clone();
         url.set_query(None);
         url.set_fragment(None);
@@ -82,8 +102,18 @@ impl Api {
         for (name, value) in &self.headers {
             request = request.secret_header(name, value);
         }
-        let answer = send(&self.client, &request).await.map_err(Failure::NoAnswer)?;
+        let mut token = None;
+        if let Some(exec) = &self.client.exec {
+            let given = exec.get().await.map_err(Failure::Refused)?;
+            request = request.secret_header("authorization", format!("Bearer {given}"));
+            token = Some((exec, given));
+        }
+        let answer = send(&self.client.http, &request).await;
+        let answer = answer.map_err(Failure::NoAnswer)?;
         let status = answer.status();
+        if let (StatusCode::UNAUTHORIZED, Some((exec, token))) = (status, token) {
+            exec.refused(&token).await;
+        }
         if status.is_success() {
             return Ok(answer);
         }

@@ -9,7 +9,7 @@ use metrics::Counter;
 use parking_lot::Mutex;
 use supervise::Supervisor;
 
-use super::api::{Access, Api, Scope};
+use super::api::{Access, Api, Client, Scope};
 use super::objects::Object;
 use super::reflector::Reflector;
 use crate::prepare::Context;
@@ -29,7 +29,7 @@ struct Entry {
 pub(super) struct Source<'h> {
     hub: &'h Hub,
     access: Arc<Access>,
-    client: HttpClient,
+    client: Client,
     failures: Counter,
     supervisor: Supervisor,
 }
@@ -49,8 +49,8 @@ impl<'h> Source<'h> {
         });
         Source {
             hub,
+            client: Client::new(client, &access),
             access: Arc::new(access),
-            client,
             failures: failures.clone(),
             supervisor: context.metrics.supervisor.clone(),
         }

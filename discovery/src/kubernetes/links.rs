@@ -139,7 +139,8 @@ impl Linked for Endpoints {
     fn links(&self, attach: AttachMetadata, each: &mut dyn FnMut(Link, &str)) {
         link_namespace(&self.metadata, attach, each);
         each(Link::Service, &self.metadata.key());
-        // Compat: addresses that are not ready are not looked at again for their pod's or node's sake.
+        // Compat: addresses that are not ready are not looked at again for their pod's or node's sake
+        // (`a_change_finds_what_depends_on_it_and_nothing_is_left_when_it_does_no_more`).
         for address in self.subsets.iter().flat_map(|subset| &subset.addresses) {
             let reference = address.target_ref.as_deref();
             if let Some(pod) = reference.filter(|reference| &*reference.kind == "Pod") {

@@ -1,6 +1,7 @@
 //! `kubernetes_sd_configs`: nodes, pods, services, endpoints and ingresses of a Kubernetes cluster.
 //!
-//! * `config` reads the settings, `selector` checks selectors, `access` finds the API server.
+//! * `config` reads the settings, `selector` checks selectors, `access` finds the API server, perhaps by a `kubeconfig`, with
+//!   tokens of an `exec`.
 //! * `api` asks it; `stream` and `list` read its answers, bounded and as they arrive; `objects` says what is kept of them.
 //! * `reflector` keeps a copy of all objects of a kind by list and watch, `store` holds it, `hub` shares it between
 //!   discoveries.
@@ -10,8 +11,10 @@
 mod access;
 mod api;
 mod config;
+mod exec;
 mod hub;
 mod joined;
+mod kubeconfig;
 mod labels;
 mod links;
 mod list;
@@ -85,8 +88,7 @@ impl Discovery for KubernetesConfig {
         if namespaces.is_empty() || self.role == Role::Node {
             namespaces = vec![String::new()];
         }
-        namespaces.sort();
-        namespaces.dedup();
+        // Compat: one that is named twice is looked at twice, and its events count twice; the watches are shared.
         let metrics = KubernetesMetrics::new(&context.metrics);
         let source = Source::new(&context.kubernetes, access, client, &metrics.failures, context);
         let units = namespaces

@@ -103,7 +103,10 @@ impl<T: Object> Reflector<T> {
 enum End {
     /// In the middle or at its end: the next goes on from there.
     Over,
-    Failed(Failure),
+    /// It was not had.
+    Refused(Failure),
+    /// It was had, and is of no use any more.
+    Lost(Failure),
 }
 
 async fn run<T: Object>(shared: Arc<Shared<T>>) {
@@ -265,21 +268,28 @@ impl<T: Object> Shared<T> {
                     self.succeeded();
                     self.consume(stream).await
                 }
-                Err(failure) => End::Failed(failure),
+                Err(failure) => End::Refused(failure),
             };
             match end {
                 End::Over if start.elapsed() >= WATCH_SHORT => {}
                 End::Over => pause.wait(Duration::ZERO).await,
-                End::Failed(Failure::Expired(error)) => {
-                    tracing::debug!(url = %self.api.url(), %error, "Kubernetes: the watch is too old and begins anew");
-                    return;
-                }
                 // It may well be that nothing was missed.
-                End::Failed(failure @ (Failure::NoAnswer(_) | Failure::Throttled { .. })) => {
+                End::Lost(failure @ Failure::Throttled { .. }) => pause.wait(failure.wait()).await,
+                End::Refused(failure @ (Failure::NoAnswer(_) | Failure::Throttled { .. })) => {
                     self.failed(&failure);
                     pause.wait(failure.wait()).await;
                 }
-                End::Failed(failure) => {
+                End::Lost(Failure::Expired(error)) | End::Refused(Failure::Expired(error)) => {
+                    tracing::debug!(url = %self.api.url(), %error, "Kubernetes: the watch is too old and begins anew");
+                    return;
+                }
+                // Compat: what is said within a watch is no failed request.
+                End::Lost(failure) => {
+                    let (url, error) = (self.api.url(), failure);
+                    tracing::warn!(discovery = "kubernetes", %url, %error, "A watch ends and begins anew");
+                    return;
+                }
+                End::Refused(failure) => {
                     self.failed(&failure);
                     return;
                 }
@@ -296,18 +306,18 @@ impl<T: Object> Shared<T> {
                     tracing::debug!(url = %self.api.url(), %error, "Kubernetes: the watch broke and is begun again");
                     return End::Over;
                 }
-                Err(failure) => return End::Failed(failure),
+                Err(failure) => return End::Lost(failure),
             };
             let event = match read_event::<T>(&line) {
                 Ok(event) => event,
-                Err(error) => return End::Failed(self.api.unreadable(&error)),
+                Err(error) => return End::Lost(self.api.unreadable(&error)),
             };
             let mut store = self.store.lock();
             match event {
                 Event::Put(new) => store.put(new),
                 Event::Gone(old) => store.remove(old),
                 Event::Bookmark { version, .. } => store.seen(version),
-                Event::Error(status) => return End::Failed(self.api.told(&status)),
+                Event::Error(status) => return End::Lost(self.api.told(&status)),
                 Event::Unknown => {}
             }
         }
@@ -320,7 +330,8 @@ impl<T: Object> Shared<T> {
     }
 
     fn failed(&self, failure: &Failure) {
-        // Compat: to be asked for fewer requests is no failure.
+        // Compat: to be asked for fewer requests is no failure
+        // (`a_server_that_asks_for_patience_is_given_it_and_counts_as_no_failure`).
         if !matches!(failure, Failure::Throttled { .. }) {
             self.failures.inc();
         }

@@ -458,3 +458,53 @@ async fn what_the_surroundings_lack_costs_the_job_and_not_the_reload() {
     let refused = prepare(&certificate, folder.path()).expect_err("a mistake in the settings");
     assert!(refused.contains("no-such-file"), "{refused}");
 }
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_of_a_kubeconfig_gives_tokens_until_they_are_refused() {
+    let expired = json!([{"phase": 1, "type": "ERROR", "object": {"code": 410}}]);
+    let mut first = exchange(
+        "/api/v1/pods",
+        json!([0, 1]),
+        &json!([pod("a", 1, "192.0.2.1")]),
+        &expired,
+    );
+    first["request"]["headers"] = json!({"Authorization": "Bearer token-1"});
+    first["phases"] = json!([0, 0]);
+    let mut second = exchange(
+        "/api/v1/pods",
+        json!([1, null]),
+        &json!([pod("b", 2, "192.0.2.2")]),
+        &json!([]),
+    );
+    second["request"]["headers"] = json!({"Authorization": "Bearer token-2"});
+    let unauthorized = json!({"request": {"path": "/api/v1/pods"}, "response": {"status": 401}});
+    let server = ReplayServer::start(vec![first, second, unauthorized], &[]).await;
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::write(folder.path().join("ca.pem"), &server.ca_pem).expect("certificate");
+    // Each run gives the next token.
+    let script = "n=$(cat count 2>/dev/null || echo 0); n=$((n+1)); echo $n > count; \
+                  echo \"{\\\"status\\\": {\\\"token\\\": \\\"$PREFIX-$n\\\"}}\"";
+    let script = format!("cd '{}'; {script}", folder.path().display());
+    let exec = json!({
+        "command": "sh", "args": ["-c", script], "apiVersion": "client.authentication.k8s.io/v1",
+        "env": [{"name": "PREFIX", "value": "token"}],
+    });
+    let address = format!("https://127.0.0.1:{}", server.https.port());
+    let kubeconfig = json!({
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": address, "certificate-authority": "ca.pem"}}],
+        "users": [{"name": "u", "user": {"exec": exec}}],
+    });
+    let path = folder.path().join("kube.json");
+    std::fs::write(&path, kubeconfig.to_string()).expect("a file");
+    let entry = format!("{{role: pod, kubeconfig_file: '{}'}}", path.display());
+    let text = format!("jobs: [{{name: j, kubernetes_sd_configs: [{entry}]}}]");
+    let mut running = Running::start(&text, |_| {});
+    running.wait_for("j", "__address__", &["192.0.2.1"]).await;
+    server.advance(1);
+    running.wait_for("j", "__address__", &["192.0.2.2"]).await;
+    let runs = std::fs::read_to_string(folder.path().join("count")).expect("a count");
+    assert_eq!(runs.trim(), "2");
+}
