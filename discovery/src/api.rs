@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use httpclient::{HttpClient, HttpClientConfig, Request};
 use serde::Serialize;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Unexpected};
 use url::Url;
 use yaml::{Section, YamlError};
 
@@ -199,7 +199,10 @@ impl Round<'_> {
     }
 
     /// What a GET of `url` gives.
-    pub(crate) async fn get_json<T: DeserializeOwned>(&self, url: Url) -> Result<T, DiscoveryError> {
+    pub(crate) async fn get_json<T: Default + DeserializeOwned>(
+        &self,
+        url: Url,
+    ) -> Result<T, DiscoveryError> {
         let request = Request::get(url).header("accept", "application/json");
         self.send(request).await?.json()
     }
@@ -267,21 +270,16 @@ impl Answer {
         }
     }
 
-    /// The body, read as JSON.
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, DiscoveryError> {
-        // Compat: `null` for the whole is an answer without anything, as to Go.
-        self.json_or("{}")
+    /// The body, read as a JSON object.
+    pub(crate) fn json<T: Default + DeserializeOwned>(&self) -> Result<T, DiscoveryError> {
+        read_object(&self.body).map_err(|error| DiscoveryError::content(&self.url, error))
     }
 
     /// The body, read as a JSON list.
     pub(crate) fn json_list<T: DeserializeOwned>(&self) -> Result<Vec<T>, DiscoveryError> {
-        self.json_or("[]")
-    }
-
-    fn json_or<T: DeserializeOwned>(&self, nothing: &str) -> Result<T, DiscoveryError> {
-        let read: Result<Option<T>, _> = serde_json::from_slice(&self.body);
-        let read = read.and_then(|read| read.map_or_else(|| serde_json::from_str(nothing), Ok));
-        read.map_err(|error| DiscoveryError::content(&self.url, error))
+        let read: Result<Option<Vec<T>>, _> = serde_json::from_slice(&self.body);
+        let read = read.map_err(|error| DiscoveryError::content(&self.url, error))?;
+        Ok(read.unwrap_or_default())
     }
 
     /// A header, or the empty text.
@@ -426,6 +424,18 @@ pub(crate) fn url(base: &str, parameters: &[(&str, &str)]) -> Result<Url, Discov
     read.map_err(|error| DiscoveryError::content(base, error))
 }
 
+/// Reads a JSON object.
+///
+/// Compat: to Go, `null` is one without anything, and a list is none: serde would take it for an object whose fields come
+/// in their order, and `[]` for an empty one.
+pub(crate) fn read_object<T: Default + DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return Err(serde::de::Error::invalid_type(Unexpected::Seq, &"an object"));
+    }
+    let read: Option<T> = serde_json::from_slice(text)?;
+    Ok(read.unwrap_or_default())
+}
+
 /// Compat: to Go, `null` is the empty value, and what is missing is, too.
 pub(crate) fn null_is_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
@@ -481,6 +491,24 @@ mod tests {
         }
         let error = pages.next("the list", Some("a")).expect_err("again").to_string();
         assert_eq!(error, "the list: its pages lead round in a circle");
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+        #[serde(default)]
+        struct Few {
+            count: u8,
+        }
+        assert_eq!(read_object::<Few>(b" null").expect("nothing"), Few::default());
+        assert_eq!(read_object::<Few>(b"{\"count\": 1}").expect("an object").count, 1);
+        for bad in [&b"[]"[..], b" [1]", b"", b"5", b"{} {}"] {
+            assert!(
+                read_object::<Few>(bad).is_err(),
+                "{}",
+                String::from_utf8_lossy(bad)
+            );
+        }
     }
 
     #[test]

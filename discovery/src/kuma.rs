@@ -201,7 +201,7 @@ impl Kuma {
             return Ok(None);
         }
         let bad = |error: &dyn std::fmt::Display| DiscoveryError::content(&answer.url, error);
-        let read: Answer = serde_json::from_slice(&answer.body).map_err(|error| bad(&error))?;
+        let read: Answer = answer.json()?;
         if let Some(other) = read
             .resources
             .iter()

@@ -162,6 +162,15 @@ struct Page<T> {
     pages: u64,
 }
 
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Page {
+            data: Vec::new(),
+            pages: 0,
+        }
+    }
+}
+
 answers! {
     struct Instance {
         id: i64,

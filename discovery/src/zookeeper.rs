@@ -23,7 +23,7 @@ use yaml::{Section, YamlError};
 
 use self::client::{Connection, Said, Servers};
 use self::jute::Question;
-use crate::api::answers;
+use crate::api::{answers, read_object};
 use crate::mechanism::Discovery;
 use crate::meta::MetaLabels;
 use crate::metrics::Metrics;
@@ -422,19 +422,13 @@ answers! {
     }
 }
 
-/// JSON, where `null` is an empty member, as to Go.
-fn json<T: serde::de::DeserializeOwned + Default>(data: &[u8]) -> Option<T> {
-    let read: Result<Option<T>, _> = serde_json::from_slice(data);
-    read.ok().map(Option::unwrap_or_default)
-}
-
 impl Members for Serverset {
     const KEY: &'static str = "serverset_sd_configs";
     const NAME: &'static str = "serverset";
     const HELP: &'static str = "members of serversets in ZooKeeper";
 
     fn read(data: &[u8], path: &str) -> Option<Member> {
-        let member: ServersetMember = json(data)?;
+        let member: ServersetMember = read_object(data).ok()?;
         let Endpoint { host, port } = &member.service_endpoint;
         let mut labels = MetaLabels::new("__meta_serverset_");
         labels
@@ -465,7 +459,7 @@ impl Members for Nerve {
     const HELP: &'static str = "services that AirBnB's Nerve registers in ZooKeeper";
 
     fn read(data: &[u8], path: &str) -> Option<Member> {
-        let member: NerveMember = json(data)?;
+        let member: NerveMember = read_object(data).ok()?;
         let mut labels = MetaLabels::new("__meta_nerve_");
         labels
             .address(&member.host, member.port)
