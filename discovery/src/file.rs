@@ -57,6 +57,14 @@ pub enum FileError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A pattern that cannot be looked up: what it named before may still be there.
+    #[error("{pattern}: {source}")]
+    Pattern {
+        /// Which pattern.
+        pattern: String,
+        /// Why not.
+        source: yaml::GlobError,
+    },
     /// It is a folder, a pipe, a device: reading it may never end.
     #[error("{}: not a regular file", path.display())]
     NotRegular {
@@ -118,13 +126,31 @@ impl Discovery for FileConfig {
     }
 }
 
+impl FileError {
+    /// Whether a file may be there, only that it cannot be looked for.
+    fn may_hide(&self, path: &Path) -> bool {
+        let FileError::Pattern { pattern, .. } = self else {
+            return false;
+        };
+        let (pattern, name) = (Path::new(pattern), path.file_name().unwrap_or_default());
+        folder_of(pattern) == folder_of(path) && yaml::glob_name(pattern, &name.to_string_lossy())
+    }
+}
+
 impl FileConfig {
-    /// Files that the patterns name now.
-    pub fn paths(&self) -> Vec<PathBuf> {
-        self.files
-            .iter()
-            .flat_map(|pattern| yaml::glob(pattern).unwrap_or_default())
-            .collect()
+    /// Files that the patterns name now, and what keeps patterns from being looked up.
+    pub fn paths(&self) -> (Vec<PathBuf>, Vec<FileError>) {
+        let (mut paths, mut errors) = (Vec::new(), Vec::new());
+        for pattern in &self.files {
+            match yaml::glob(pattern) {
+                Ok(mut found) => paths.append(&mut found),
+                Err(source) => errors.push(FileError::Pattern {
+                    pattern: pattern.clone(),
+                    source,
+                }),
+            }
+        }
+        (paths, errors)
     }
 
     /// Patterns whose names are watched for, by the folders that their last parts stand in.
@@ -284,7 +310,7 @@ impl FileWatch {
             let looks = self.look().await;
             self.metrics.scan_seconds.observe(start.elapsed().as_secs_f64());
             match looks {
-                Some(looks) => updates.send(self.take(looks, updates)),
+                Some((looks, errors)) => updates.send(self.take(looks, &errors, updates)),
                 None => self.metrics.read_errors.inc(),
             }
             tokio::select! {
@@ -298,20 +324,17 @@ impl FileWatch {
     }
 
     /// Reads on a thread of its own, unless too many do: a disk that does not answer holds neither the pool's threads nor the program's end.
-    async fn look(&self) -> Option<Vec<Look>> {
+    async fn look(&self) -> Option<(Vec<Look>, Vec<FileError>)> {
         let (config, known) = (self.config.clone(), self.known.clone());
         let turn = READERS.clone().acquire_owned().await.ok()?;
         let (give, take) = oneshot::channel();
         let reading = std::thread::Builder::new()
             .name("file-sd".to_owned())
             .spawn(move || {
-                let looks: Vec<Look> = config
-                    .paths()
-                    .into_iter()
-                    .map(|path| look_at(path, &known))
-                    .collect();
+                let (paths, errors) = config.paths();
+                let looks: Vec<Look> = paths.into_iter().map(|path| look_at(path, &known)).collect();
                 // Whoever asked may have been stopped.
-                let _ = give.send(looks);
+                let _ = give.send((looks, errors));
                 drop(turn);
             });
         match reading {
@@ -325,7 +348,7 @@ impl FileWatch {
     }
 
     /// What has changed: the groups of all readable files, and empty groups for what is gone.
-    fn take(&mut self, looks: Vec<Look>, updates: &Updates) -> Vec<TargetGroup> {
+    fn take(&mut self, looks: Vec<Look>, errors: &[FileError], updates: &Updates) -> Vec<TargetGroup> {
         let mut groups = Vec::new();
         let present: BTreeSet<PathBuf> = looks.iter().map(|look| look.path.clone()).collect();
         for Look {
@@ -357,9 +380,13 @@ impl FileWatch {
                 }
             }
         }
+        for error in errors {
+            self.metrics.read_errors.inc();
+            tracing::error!(%error, config = &*updates.job, "Error looking for files; those found before stay");
+        }
         let metrics = &self.metrics;
         self.known.retain(|path, known| {
-            let stays = present.contains(path);
+            let stays = present.contains(path) || errors.iter().any(|error| error.may_hide(path));
             if !stays {
                 let name = path.to_string_lossy();
                 groups.extend((0..known.groups).map(|index| gone(&name, index)));

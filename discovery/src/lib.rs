@@ -126,6 +126,7 @@ mod moby;
 mod nomad;
 mod openstack;
 mod ovhcloud;
+mod pace;
 pub mod prepare;
 mod puppetdb;
 mod runner;
@@ -155,6 +156,7 @@ pub use mechanism::{Discovery, KINDS, Kind, Mechanism, Mechanisms, NOT_BUILT_IN}
 pub use metrics::{Metrics, QUANTILES};
 pub use moby::Filter;
 pub use nomad::NomadConfig;
+pub use pace::rest_after;
 pub use prepare::Context;
 pub use runner::Updates;
 pub use static_groups::StaticConfig;

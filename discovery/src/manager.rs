@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::mechanism::{Mechanism, Mechanisms};
 use crate::metrics::Metrics;
+use crate::pace::rest_after;
 use crate::prepare::{Context, PrepareError, Runner};
 use crate::runner::{self, Updates};
 use crate::trouble::{Trouble, Troubles};
@@ -26,9 +27,9 @@ pub const NOTIFY: &str = "notify";
 
 /// Changes that come this close together are published together.
 const COLLECT: Duration = Duration::from_millis(50);
-/// Shortest time between two publications. The reference waits 5 s: its consumers look at everything each time, ours at
+/// Longest rest between two publications. The reference's is 5 s: its consumers look at everything each time, ours at
 /// the jobs that changed.
-const PUBLISH_GAP: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// A mechanism could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -275,8 +276,9 @@ async fn publish_changes(shared: Arc<Shared>, stop: CancellationToken) {
         loop {
             shared.changed.notified().await;
             tokio::time::sleep(COLLECT).await;
+            let start = Instant::now();
             shared.publish();
-            tokio::time::sleep(PUBLISH_GAP).await;
+            tokio::time::sleep(rest_after(start.elapsed(), COLLECT, REST_MAX)).await;
             if !shared.state.lock().dirty.is_empty() {
                 delayed.inc();
             }
@@ -507,3 +509,6 @@ fn running<'r>(running: &'r Running, identity: &str, mechanism: &Mechanism) -> O
         .iter()
         .find(|provider| provider.mechanism == *mechanism)
 }
+
+#[cfg(test)]
+mod tests;

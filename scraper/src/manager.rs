@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use discovery::Groups;
 use httpclient::{HttpClient, HttpClientConfig, HttpClientError};
@@ -32,6 +32,10 @@ use crate::workers::Workers;
 
 /// Name of turning what was found into targets, as panics are counted.
 const SYNC: &str = "target_sync";
+/// How long a scrape of what has gone is waited for.
+const GONE_WAIT: Duration = Duration::from_millis(500);
+/// Shortest time between two reactions to what discovery finds.
+const REST_MIN: Duration = Duration::from_millis(20);
 
 /// What scraping is told on the command line.
 #[derive(Clone, Debug)]
@@ -48,7 +52,7 @@ pub struct Options {
     /// How far timestamps are moved onto even steps, at most; zero leaves them alone. Never more than a hundredth of the
     /// interval.
     pub timestamp_tolerance: Duration,
-    /// Least time between two reactions to what discovery finds.
+    /// Longest time for which what discovery finds is collected; shorter while reacting to it is cheap.
     pub discovery_reload_interval: Duration,
     /// Targets are waited for on threads of their own, not on those of the runtime that the manager is used in.
     pub own_threads: bool,
@@ -293,12 +297,21 @@ impl Manager {
         wait_for(ended).await;
     }
 
-    /// Makes the targets those of `groups`, by job. Returns once what is gone is scraped no more. Must be called inside a
-    /// runtime.
+    /// Makes the targets those of `groups`, by job. Returns once what is gone is scraped no more, or after half a second:
+    /// what has gone and hangs holds up nothing that comes. Must be called inside a runtime.
     pub async fn update(&self, groups: Arc<BTreeMap<String, Groups>>) {
+        self.update_timed(groups).await;
+    }
+
+    /// As [`Manager::update`]; says how long it worked, without waiting.
+    async fn update_timed(&self, groups: Arc<BTreeMap<String, Groups>>) -> Duration {
         let _turn = self.turn.lock().await;
+        let start = Instant::now();
         let before = std::mem::replace(&mut self.state.lock().groups, groups);
-        wait_for(self.sync_now(&before)).await;
+        let ended = self.sync_now(&before);
+        let took = start.elapsed();
+        let _ = tokio::time::timeout(GONE_WAIT, wait_for(ended)).await;
+        took
     }
 
     /// Follows discovery until `shutdown`, and stops then.
@@ -311,8 +324,14 @@ impl Manager {
             loop {
                 let groups = Arc::clone(&found.borrow_and_update());
                 // A panic is told, and costs this update.
-                let _ = self.shared.supervisor.round(SYNC, self.update(groups)).await;
-                tokio::time::sleep(self.shared.options.discovery_reload_interval).await;
+                let took = self
+                    .shared
+                    .supervisor
+                    .round(SYNC, self.update_timed(groups))
+                    .await;
+                let most = self.shared.options.discovery_reload_interval;
+                let rest = discovery::rest_after(took.unwrap_or_default(), REST_MIN, most);
+                tokio::time::sleep(rest).await;
                 if found.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
@@ -361,6 +380,14 @@ impl Manager {
                 }
             })
             .collect()
+    }
+
+    /// Whether a job has a target at an address.
+    #[cfg(test)]
+    pub(crate) fn has_target(&self, job: &str, address: &str) -> bool {
+        let state = self.state.lock();
+        let mut pool = state.pools.get(job).into_iter().flat_map(Pool::targets);
+        pool.any(|target| target.labels.value("__address__") == address)
     }
 
     fn apply_now(&self, prepared: Prepared) -> Vec<LoopHandle> {

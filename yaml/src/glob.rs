@@ -52,11 +52,14 @@ pub fn glob_name(pattern: &Path, name: &str) -> bool {
 fn expand(pattern: &Path) -> Result<Vec<PathBuf>, GlobError> {
     let text = pattern.to_string_lossy();
     if !has_meta(&text) {
-        return Ok(if pattern.symlink_metadata().is_ok() {
-            vec![pattern.to_owned()]
-        } else {
-            Vec::new()
-        });
+        return match pattern.symlink_metadata() {
+            Ok(_) => Ok(vec![pattern.to_owned()]),
+            Err(error) if is_absent(&error) => Ok(Vec::new()),
+            Err(source) => Err(GlobError::Folder {
+                path: pattern.to_owned(),
+                source,
+            }),
+        };
     }
     let Some(name) = pattern.file_name() else {
         return Ok(Vec::new());
@@ -89,15 +92,20 @@ fn expand(pattern: &Path) -> Result<Vec<PathBuf>, GlobError> {
 
 /// What a folder holds; nothing where there is no folder.
 fn entries(folder: &Path) -> Result<Vec<std::fs::DirEntry>, GlobError> {
-    use std::io::ErrorKind::{NotADirectory, NotFound};
     let read = std::fs::read_dir(folder).and_then(Iterator::collect);
     match read {
-        Err(source) if !matches!(source.kind(), NotFound | NotADirectory) => Err(GlobError::Folder {
+        Err(source) if !is_absent(&source) => Err(GlobError::Folder {
             path: folder.to_owned(),
             source,
         }),
         read => Ok(read.unwrap_or_default()),
     }
+}
+
+/// Whether an error says that something is not there, not that it cannot be looked into.
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
 }
 
 fn has_meta(text: &str) -> bool {

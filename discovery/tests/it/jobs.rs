@@ -120,6 +120,45 @@ async fn files_are_followed_and_broken_ones_keep_their_targets() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_looked_into_keeps_its_targets() {
+    let root = tempfile::tempdir().expect("folder");
+    let (folder, aside) = (root.path().join("targets"), root.path().join("aside"));
+    std::fs::create_dir(&folder).expect("folder");
+    replace(&folder.join("a.yml"), "- targets: [a:1]\n");
+    replace(&folder.join("b.json"), r#"[{"targets": ["b:1"]}]"#);
+    let registry = Registry::new();
+    let mut manager = manager(&registry);
+    let often = |pattern: &str| files(&folder, pattern).replace("1h", "200ms");
+    apply(
+        &mut manager,
+        jobs([("a", &often("*.yml")), ("b", &often("b.json"))]),
+    );
+    wait_for(&manager, "a", &["a:1"]).await;
+    wait_for(&manager, "b", &["b:1"]).await;
+    // A link to itself: neither absent nor readable, whatever one's rights are.
+    std::fs::rename(&folder, &aside).expect("rename");
+    std::os::unix::fs::symlink(&folder, &folder).expect("link");
+    let errors = || {
+        let text = registry.render(Format::Text);
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("prometheus_sd_file_read_errors_total "));
+        line.and_then(|count| count.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let start = Instant::now();
+    while errors() < 4 && start.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(errors() >= 4, "each look at each pattern is counted");
+    assert_eq!(addresses(&manager.subscribe().borrow(), "a"), ["a:1"]);
+    assert_eq!(addresses(&manager.subscribe().borrow(), "b"), ["b:1"]);
+    // Gone is gone.
+    std::fs::remove_file(&folder).expect("remove");
+    wait_for(&manager, "a", &[]).await;
+    wait_for(&manager, "b", &[]).await;
+}
+
+#[tokio::test]
 async fn a_pipe_among_the_files_stops_nothing() {
     let folder = tempfile::tempdir().expect("folder");
     let pipe = folder.path().join("a.json");

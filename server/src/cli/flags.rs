@@ -117,7 +117,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "rules.max-concurrent-evals", Number("4"), Served, "Most rules evaluated beside others of their group under --enable-feature=concurrent-rule-eval.";
     "scrape.adjust-timestamps", Switch(true), Served, "Move timestamps of scrapes by up to the tolerance, so that they lie at even distances and compress better.";
     "scrape.timestamp-tolerance", Duration("2ms"), Served, "How far timestamps of scrapes may be moved.";
-    "scrape.discovery-reload-interval", Duration("5s"), Served, "Shortest time between two changes of the targets.";
+    "scrape.discovery-reload-interval", Duration("5s"), Served, "Longest time for which changes of the targets are collected; while they cost less than a fiftieth of a core, they are shown sooner.";
     "alertmanager.notification-queue-capacity", Number("10000"), Served, "Alerts that may wait for one Alertmanager.";
     "alertmanager.notification-batch-size", Number("256"), Served, "Most alerts in one request.";
     "alertmanager.drain-notification-queue-on-shutdown", Switch(true), Served, "Send what waits before stopping.";

@@ -288,7 +288,10 @@ pub(super) fn groups(
                 files: vec![pattern.clone()],
                 refresh_interval: file_sd.refresh_interval,
             };
-            let paths = one.paths();
+            let (paths, mut errors) = one.paths();
+            if let Some(error) = errors.pop() {
+                return Err(CheckError::Discovery(error));
+            }
             if paths.is_empty() {
                 out(format_args!(
                     "  WARNING: file {pattern:?} for file_sd in {context} does not exist"
