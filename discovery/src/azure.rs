@@ -259,6 +259,15 @@ struct Page<T> {
     next_link: Option<String>,
 }
 
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Page {
+            value: Vec::new(),
+            next_link: None,
+        }
+    }
+}
+
 impl Poll for AzureMachines {
     fn refresh(&mut self) -> BoxFuture<'_, Result<Vec<TargetGroup>, DiscoveryError>> {
         async {

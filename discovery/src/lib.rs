@@ -10,9 +10,8 @@
 //!
 //! # Adding a mechanism
 //!
-//! One file with a type that implements [`Discovery`], and one line in the table of `mechanism.rs` (its key goes out of
-//! `NOT_BUILT_IN` there). [`Discovery::read`] takes the keys of one entry; [`Discovery::prepare`] builds clients, which
-//! may fail, and gives a `Runner`:
+//! One file with a type that implements [`Discovery`], and one line in the table of `mechanism.rs`. [`Discovery::read`] takes
+//! the keys of one entry; [`Discovery::prepare`] builds clients, which may fail, and gives a `Runner`:
 //!
 //! * `Runner::poll` for kinds that ask at an interval. `Poll::refresh` gives the whole picture or an error; the
 //!   runner waits, spreads, times, counts (`prometheus_sd_refresh_*`) and logs, and keeps what was found when it fails.
@@ -124,7 +123,9 @@ mod meta;
 mod metrics;
 mod moby;
 mod nomad;
+mod oci;
 mod openstack;
+mod outscale;
 mod ovhcloud;
 mod pace;
 pub mod prepare;
@@ -152,7 +153,7 @@ pub use file::{FileConfig, FileError, read_groups};
 pub use http::HttpConfig;
 pub use kubernetes::KubernetesConfig;
 pub use manager::{JobError, Manager, NOTIFY, Prepared, SCRAPE, Snapshot};
-pub use mechanism::{Discovery, KINDS, Kind, Mechanism, Mechanisms, NOT_BUILT_IN};
+pub use mechanism::{Discovery, KINDS, Kind, Mechanism, Mechanisms};
 pub use metrics::{Metrics, QUANTILES};
 pub use moby::Filter;
 pub use nomad::NomadConfig;

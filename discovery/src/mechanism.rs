@@ -11,8 +11,8 @@ use crate::prepare::{Context, PrepareError, Runner};
 use crate::static_groups::StaticConfig;
 use crate::{
     aws, azure, consul, digitalocean, dns, docker, dockerswarm, eureka, file, gce, hetzner, http, ionos,
-    kubernetes, kuma, linode, marathon, nomad, openstack, ovhcloud, puppetdb, scaleway, stackit, triton,
-    uyuni, vultr, zookeeper,
+    kubernetes, kuma, linode, marathon, nomad, oci, openstack, outscale, ovhcloud, puppetdb, scaleway,
+    stackit, triton, uyuni, vultr, zookeeper,
 };
 
 /// A kind of discovery: one entry of its list in the configuration, and how it is run.
@@ -121,7 +121,7 @@ macro_rules! mechanisms {
     };
 }
 
-// Adding a kind is one line here (sorted by key) and one file; its key goes out of `NOT_BUILT_IN`.
+// Adding a kind is one line here (sorted by key) and one file.
 mechanisms! {
     /// `aws_sd_configs`
     Aws(aws::umbrella::AwsConfig),
@@ -171,8 +171,12 @@ mechanisms! {
     Nerve(zookeeper::NerveConfig),
     /// `nomad_sd_configs`
     Nomad(nomad::NomadConfig),
+    /// `oci_sd_configs`
+    Oci(oci::OciConfig),
     /// `openstack_sd_configs`
     OpenStack(openstack::OpenStackConfig),
+    /// `outscale_sd_configs`
+    Outscale(outscale::OutscaleConfig),
     /// `ovhcloud_sd_configs`
     OvhCloud(ovhcloud::OvhCloudConfig),
     /// `puppetdb_sd_configs`
@@ -193,10 +197,6 @@ mechanisms! {
     Vultr(vultr::VultrConfig),
 }
 
-/// Mechanisms of the reference that are not built in yet. Naming one is an error: a job that silently finds nothing
-/// would be worse.
-pub const NOT_BUILT_IN: &[&str] = &["oci_sd_configs", "outscale_sd_configs"];
-
 /// The mechanisms of one job, as its section of the configuration has them. Printed, they are the section's keys.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mechanisms {
@@ -210,13 +210,8 @@ impl Mechanisms {
     /// Takes the discovery keys out of the section that carries them.
     ///
     /// # Errors
-    /// When an entry is malformed, or names a mechanism that is not built in.
+    /// When an entry is malformed, or no mapping.
     pub fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
-        for key in NOT_BUILT_IN {
-            if let Some(value) = section.value(key) {
-                return Err(not_built_in(key, value));
-            }
-        }
         let static_configs = section.list("static_configs", |value| {
             not_null(value, "static_configs")?;
             StaticConfig::read(value)
@@ -235,20 +230,6 @@ impl Mechanisms {
             static_configs,
             others,
         })
-    }
-
-    /// Every mechanism of a section that is not built in, as the error that [`Mechanisms::read`] gives of the first: so that
-    /// all of a file can be told at once.
-    pub fn not_built_in(section: Value<'_>) -> Vec<YamlError> {
-        let named = NOT_BUILT_IN
-            .iter()
-            .filter_map(|key| Some((*key, section.entry(key)?)));
-        let mut named: Vec<(&str, Value<'_>)> = named.filter(|(_, value)| !value.is_null()).collect();
-        named.sort_by_key(|(_, value)| value.node.position.offset);
-        named
-            .into_iter()
-            .map(|(key, value)| not_built_in(key, value))
-            .collect()
     }
 
     /// Makes relative file names relative to `folder`, that of the configuration file.
@@ -327,19 +308,6 @@ pub(crate) fn register_all(metrics: &Metrics) {
     }
 }
 
-fn not_built_in(key: &str, value: Value<'_>) -> YamlError {
-    value
-        .error(format_args!(
-            "{key}: this discovery mechanism is not built into this version"
-        ))
-        .with_help(format!("there are {}", known_keys()))
-}
-
-fn known_keys() -> String {
-    let keys: Vec<&str> = KINDS.iter().map(|kind| kind.key).collect();
-    format!("static_configs, {}", keys.join(", "))
-}
-
 fn not_null(value: Value<'_>, key: &str) -> Result<(), YamlError> {
     if value.is_null() {
         Err(value.error(format_args!("empty or null section in {key}")))
@@ -353,12 +321,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_sorted_and_nothing_is_both_built_in_and_not() {
+    fn the_table_is_sorted() {
         assert!(KINDS.is_sorted_by(|a, b| a.key < b.key));
-        assert!(
-            KINDS
-                .iter()
-                .all(|kind| !NOT_BUILT_IN.contains(&kind.key) && kind.key.ends_with("_sd_configs"))
-        );
+        assert!(KINDS.iter().all(|kind| kind.key.ends_with("_sd_configs")));
     }
 }

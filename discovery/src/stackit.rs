@@ -1,29 +1,26 @@
 //! `stackit_sd_configs`: servers of a STACKIT project.
 
-use std::collections::BTreeMap;
+mod account;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ::http::StatusCode;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use httpclient::Request;
 use model::labels::Labels;
 use serde::Serialize;
 use serde_json::Value;
 use url::Url;
-use yaml::{Section, YamlError};
+use yaml::{Secret, Section, YamlError};
 
+use self::account::Account;
 use crate::TargetGroup;
-use crate::api::{Api, ApiSettings, MINUTE, answers, files_of};
+use crate::api::{Api, ApiSettings, MINUTE, answers, files_of, is_empty_path};
 use crate::mechanism::Discovery;
 use crate::meta::{MetaLabels, group};
 use crate::prepare::{Context, DiscoveryError, Poll, PrepareError, Runner};
-
-/// Settings of service accounts, whose signed tokens are not built in.
-const NOT_BUILT_IN: [&str; 5] = [
-    "service_account_key",
-    "service_account_key_path",
-    "private_key",
-    "private_key_path",
-    "credentials_file_path",
-];
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,6 +38,21 @@ pub struct StackitConfig {
     /// The API's address.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub endpoint: String,
+    /// A service account, as JSON.
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub service_account_key: Secret,
+    /// The account's private key, as PEM; without it, the one in the account's JSON.
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub private_key: Secret,
+    /// File that holds the account.
+    #[serde(skip_serializing_if = "is_empty_path")]
+    pub service_account_key_path: PathBuf,
+    /// File that holds the private key.
+    #[serde(skip_serializing_if = "is_empty_path")]
+    pub private_key_path: PathBuf,
+    /// File that says where the private key is.
+    #[serde(skip_serializing_if = "is_empty_path")]
+    pub credentials_file_path: PathBuf,
 }
 
 impl Discovery for StackitConfig {
@@ -49,14 +61,6 @@ impl Discovery for StackitConfig {
     const HELP: &'static str = "servers of a STACKIT project";
 
     fn read(section: &mut Section<'_>) -> Result<Self, YamlError> {
-        for key in NOT_BUILT_IN {
-            if !section.get_or(key, String::new())?.is_empty() {
-                let message = format!("{key}: service accounts are not built into this version");
-                return Err(section
-                    .error_at(key, message)
-                    .with_help("give a token in authorization"));
-            }
-        }
         let region = section.get_or("region", "eu01".to_owned())?;
         let endpoint: String = section.get_or("endpoint", String::new())?;
         if region.is_empty() && endpoint.is_empty() {
@@ -68,11 +72,17 @@ impl Discovery for StackitConfig {
             let message = format!("stackit_sd: invalid endpoint {endpoint:?}: {error}");
             return Err(section.error_at("endpoint", message));
         }
+        let path = |section: &mut Section<'_>, key| section.get_or(key, String::new()).map(PathBuf::from);
         Ok(StackitConfig {
             project: section.get_or("project", String::new())?,
             port: section.get_or("port", 80)?,
             region,
             endpoint,
+            service_account_key: section.get_or("service_account_key", Secret::default())?,
+            private_key: section.get_or("private_key", Secret::default())?,
+            service_account_key_path: path(section, "service_account_key_path")?,
+            private_key_path: path(section, "private_key_path")?,
+            credentials_file_path: path(section, "credentials_file_path")?,
             api: ApiSettings::read(section, MINUTE)?,
         })
     }
@@ -91,8 +101,10 @@ impl Discovery for StackitConfig {
                 .extend(["v1", "projects", &self.project, "servers"]);
         }
         servers.query_pairs_mut().append_pair("details", "true");
+        let account = Account::new(self, context).map_err(|error| PrepareError::Unavailable(error.into()))?;
         let poll = Stackit {
             api: self.api.client(context)?,
+            account,
             servers,
             config: self.clone(),
         };
@@ -102,6 +114,8 @@ impl Discovery for StackitConfig {
 
 struct Stackit {
     api: Api,
+    /// Whose tokens are used; the client's own credentials where there is none.
+    account: Option<Account>,
     servers: Url,
     config: StackitConfig,
 }
@@ -109,7 +123,19 @@ struct Stackit {
 impl Poll for Stackit {
     fn refresh(&mut self) -> BoxFuture<'_, Result<Vec<TargetGroup>, DiscoveryError>> {
         async {
-            let servers: Servers = self.api.round().get_json(self.servers.clone()).await?;
+            let round = self.api.round();
+            let mut request = Request::get(self.servers.clone()).header("accept", "application/json");
+            if let Some(account) = &mut self.account {
+                let token = account.token(&round).await?;
+                request = request.secret_header("authorization", format!("Bearer {token}"));
+            }
+            let answer = round.send_any(request).await?;
+            if answer.status == StatusCode::UNAUTHORIZED
+                && let Some(account) = &mut self.account
+            {
+                account.forget();
+            }
+            let servers: Servers = answer.good()?.json()?;
             let mut targets = Vec::new();
             for server in &servers.items {
                 targets.extend(of_server(server, &self.config)?);

@@ -244,7 +244,11 @@ impl Refresh<'_> {
         Ok(targets)
     }
 
-    async fn call<T: DeserializeOwned>(&self, action: &str, parameters: &Value) -> Result<T, DiscoveryError> {
+    async fn call<T: Default + DeserializeOwned>(
+        &self,
+        action: &str,
+        parameters: &Value,
+    ) -> Result<T, DiscoveryError> {
         self.ecs.ecs.json(self.round, TARGET, action, parameters).await
     }
 

@@ -235,7 +235,7 @@ impl Service {
     }
 
     /// A call whose parameters are JSON.
-    async fn json<T: DeserializeOwned>(
+    async fn json<T: Default + DeserializeOwned>(
         &self,
         round: &Round<'_>,
         target: &str,
@@ -250,7 +250,7 @@ impl Service {
     }
 
     /// What a path of the service gives; its segments are escaped whole.
-    async fn get<T: DeserializeOwned>(
+    async fn get<T: Default + DeserializeOwned>(
         &self,
         round: &Round<'_>,
         segments: &[&str],

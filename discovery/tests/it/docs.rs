@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use narthex_discovery::{KINDS, NOT_BUILT_IN};
+use narthex_discovery::KINDS;
 
 const HEAD: &str = "# Discovery
 
@@ -26,12 +26,6 @@ fn page() -> String {
     let mut page = HEAD.to_owned();
     for kind in KINDS {
         writeln!(page, "| `{}` | {} |", kind.key, kind.help).expect("a text");
-    }
-    if !NOT_BUILT_IN.is_empty() {
-        page.push_str("\nNot built in yet; a configuration that names one is refused:\n\n");
-        for key in NOT_BUILT_IN {
-            writeln!(page, "* `{key}`").expect("a text");
-        }
     }
     page
 }

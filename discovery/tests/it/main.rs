@@ -9,5 +9,6 @@ mod kubernetes;
 mod replay;
 mod replay_server;
 mod settings;
+mod stackit;
 mod zookeeper;
 mod zookeeper_server;

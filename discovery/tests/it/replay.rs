@@ -20,6 +20,8 @@ use crate::zookeeper_server::ZooKeeperServer;
 
 /// Longest wait for targets to become those expected.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Some key, made for these tests.
+const RSA_KEY: &str = include_str!("rsa_key.pem");
 /// Where the recording has its ZooKeeper.
 const ZOOKEEPER: &str = "127.0.0.1:2181";
 /// The recording's refresh interval, and ours: half of the time is enough.
@@ -64,10 +66,12 @@ built_in! {
     replay_lightsail: "lightsail",
     replay_linode: "linode",
     replay_marathon: "marathon",
-    replay_nerve: "nerve",
     replay_msk: "msk",
+    replay_nerve: "nerve",
     replay_nomad: "nomad",
+    replay_oci: "oci",
     replay_openstack: "openstack",
+    replay_outscale: "outscale",
     replay_ovhcloud: "ovhcloud",
     replay_puppetdb: "puppetdb",
     replay_rds: "rds",
@@ -150,6 +154,9 @@ async fn play(path: &Path) -> Result<(), String> {
             .replace("@CA_FILE@", &ca_file.to_string_lossy())
     };
     write_files(folder.path(), &case["files"], &fill);
+    if let Some(name) = case["make_rsa_key"].as_str() {
+        std::fs::write(folder.path().join(name), RSA_KEY).expect("key");
+    }
     let registry = Registry::new();
     let mut context = Context::new("Prometheus/3.14.0", Metrics::new(&registry));
     context.surroundings = Surroundings {

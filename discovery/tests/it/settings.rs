@@ -24,9 +24,14 @@ fn verdicts_are_the_references() {
     for line in std::fs::read_to_string(path).expect("verdicts").lines() {
         let verdict: Value = serde_json::from_str(line).expect("JSON");
         let mechanism = verdict["mechanism"].as_str().expect("mechanism");
-        if !KINDS.iter().any(|kind| kind.name == mechanism) {
+        // Where addresses may stand is for those to say who know the rules behind them.
+        if mechanism == "static" {
             continue;
         }
+        assert!(
+            mechanism == "unknown" || KINDS.iter().any(|kind| kind.name == mechanism),
+            "{mechanism}"
+        );
         judged += 1;
         let text = verdict["config"].as_str().expect("configuration");
         let result = read(text);
@@ -56,14 +61,6 @@ fn a_bad_target_among_four_is_named_at_its_place() {
         (3, 20),
         "{error}"
     );
-}
-
-#[test]
-fn kinds_that_are_not_built_in_are_named_with_those_that_are() {
-    let error = read("scrape_configs: [{job_name: a, oci_sd_configs: [{}]}]").expect_err("not built in");
-    for kind in KINDS {
-        assert!(error.to_string().contains(kind.key), "{}: {error}", kind.key);
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use scraper::{ScrapeConfig, ScrapeDefaults};
 use yaml::YamlError;
 
-use super::{Config, not_built_in};
+use super::Config;
 
 /// What counts when there is no file: the server scrapes itself at `ADDRESS`.
 const DEFAULT_CONFIG: &str = "\
@@ -60,9 +60,6 @@ pub(crate) enum ConfigError {
     /// Something in a file is wrong; the text starts with the place.
     #[error(transparent)]
     Content(#[from] YamlError),
-    /// Files ask for what this version does not have.
-    #[error("{}", lines(.0))]
-    NotBuiltIn(Vec<YamlError>),
     /// A pattern of `scrape_config_files` is malformed.
     #[error("error retrieving scrape config files for {pattern:?}: {source}")]
     Pattern {
@@ -78,18 +75,9 @@ impl ConfigError {
     pub(crate) fn render(&self, color: bool) -> Option<String> {
         match self {
             ConfigError::Content(error) => Some(error.render(color)),
-            ConfigError::NotBuiltIn(errors) => {
-                let places: Vec<String> = errors.iter().map(|error| error.render(color)).collect();
-                Some(places.join("\n"))
-            }
             _ => None,
         }
     }
-}
-
-fn lines(errors: &[YamlError]) -> String {
-    let lines: Vec<String> = errors.iter().map(YamlError::to_string).collect();
-    lines.join("\n")
 }
 
 /// Something strange that is no error.
@@ -140,9 +128,7 @@ pub(crate) fn read_file(
     options: &LoadOptions<'_>,
 ) -> Result<(Config, Vec<Warning>), ConfigError> {
     let document = read_document(path)?;
-    let read = Config::read(&document, options);
-    let (mut config, warnings) =
-        read.map_err(|error| all_not_built_in(not_built_in::all(error, path, &document)))?;
+    let (mut config, warnings) = Config::read(&document, options)?;
     config.resolve_paths(folder_of(path));
     Ok((config, warnings))
 }
@@ -160,17 +146,6 @@ pub(crate) fn load_default(own_address: &str, options: &LoadOptions<'_>) -> Resu
         config,
         warnings,
     })
-}
-
-/// One error is about whatever it is about; several are about parts that this version does not have.
-fn all_not_built_in(mut errors: Vec<YamlError>) -> ConfigError {
-    if errors.len() > 1 {
-        return ConfigError::NotBuiltIn(errors);
-    }
-    match errors.pop() {
-        Some(error) => ConfigError::Content(error),
-        None => ConfigError::NotBuiltIn(errors),
-    }
 }
 
 fn read_document(path: &Path) -> Result<yaml::Document, ConfigError> {
@@ -207,7 +182,6 @@ impl Config {
     /// When such a file cannot be read, something in it is wrong, or a job's name is taken.
     pub(crate) fn load_jobs(&self) -> Result<Vec<ScrapeConfig>, ConfigError> {
         let mut jobs = self.scrape_configs.clone();
-        let mut not_built_in = Vec::new();
         let mut origins: BTreeMap<String, String> = jobs
             .iter()
             .map(|job| (job.job_name.clone(), "main config file".to_owned()))
@@ -219,15 +193,8 @@ impl Config {
             })?;
             for path in paths {
                 let document = read_document(&path)?;
-                let missing = not_built_in::in_document(&document);
-                if missing.is_empty() {
-                    jobs.extend(load_jobs_of(&path, &document, &self.global.scrape, &mut origins)?);
-                }
-                not_built_in.extend(missing);
+                jobs.extend(load_jobs_of(&path, &document, &self.global.scrape, &mut origins)?);
             }
-        }
-        if !not_built_in.is_empty() {
-            return Err(all_not_built_in(not_built_in));
         }
         Ok(jobs)
     }

@@ -7,7 +7,6 @@
 mod expand;
 mod global;
 mod load;
-mod not_built_in;
 mod storage;
 mod unserved;
 mod watch;

@@ -32,27 +32,6 @@ fn sections_that_are_not_served_are_warned_of_and_count_on_request() {
 }
 
 #[test]
-fn what_is_not_built_in_is_said_at_once() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/config");
-    let (code, _, err) = run(&folder, &["check", "config", "not-built-in-all.bad.yml"], b"");
-    assert_eq!(code, Some(1));
-    for (key, times) in [("oci", 3), ("outscale", 2)] {
-        let said = format!("{key}_sd_configs: this discovery mechanism is not built into this version");
-        // Once in the line that fails, once over its mark.
-        assert_eq!(err.matches(&said).count(), 2 * times, "{key}: {err}");
-    }
-    // The server says the same.
-    let (code, _, err) = run(&folder, &["--config.file=not-built-in-all.bad.yml"], b"");
-    assert_eq!(code, Some(1));
-    let last = err.split("narthex: ").last().expect("the fatal error");
-    assert_eq!(
-        last.matches("is not built into this version").count(),
-        10,
-        "{err}"
-    );
-}
-
-#[test]
 fn files_in_utf16_are_read_and_bytes_that_are_no_text_have_a_place() {
     let folder = tempfile::tempdir().expect("folder");
     let write = |name: &str, text: &str, mark: &[u8], unit: fn(u16) -> [u8; 2]| {

@@ -118,10 +118,8 @@ pub(super) struct TargetFault {
 
 /// The reference's words; the place is shown behind them.
 fn parsing(error: &ConfigError) -> String {
-    let line = |error: &yaml::YamlError| format!("parsing YAML file {}: {}", error.path(), error.message());
     match error {
-        ConfigError::Content(error) => line(error),
-        ConfigError::NotBuiltIn(errors) => errors.iter().map(line).collect::<Vec<_>>().join("\n  FAILED: "),
+        ConfigError::Content(error) => format!("parsing YAML file {}: {}", error.path(), error.message()),
         error => error.to_string(),
     }
 }
