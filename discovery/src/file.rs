@@ -310,7 +310,10 @@ impl FileWatch {
             let looks = self.look().await;
             self.metrics.scan_seconds.observe(start.elapsed().as_secs_f64());
             match looks {
-                Some((looks, errors)) => updates.send(self.take(looks, &errors, updates)),
+                Some((looks, errors)) => {
+                    updates.send(self.take(looks, &errors, updates));
+                    updates.settled();
+                }
                 None => self.metrics.read_errors.inc(),
             }
             tokio::select! {

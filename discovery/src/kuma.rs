@@ -159,6 +159,7 @@ impl Watch for Kuma {
                     Ok(Some(groups)) => {
                         updates.succeeded();
                         updates.replace(groups);
+                        updates.settled();
                     }
                     Ok(None) => {
                         updates.succeeded();

@@ -96,6 +96,14 @@ struct New {
     runner: Result<Runner, String>,
 }
 
+impl Prepared {
+    /// What could not be built because the surroundings lack something.
+    pub fn unavailable(&self) -> impl Iterator<Item = &str> {
+        let new = self.new.values().flatten();
+        new.filter_map(|new| new.runner.as_ref().err().map(String::as_str))
+    }
+}
+
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Prepared")
@@ -109,6 +117,8 @@ impl std::fmt::Debug for Prepared {
 pub(crate) struct Shared {
     /// Which manager this is, in metrics.
     name: &'static str,
+    /// Fires when a mechanism has told its first whole picture.
+    settling: watch::Sender<()>,
     pub(crate) metrics: Metrics,
     troubles: Troubles,
     state: Mutex<State>,
@@ -136,6 +146,8 @@ struct Sources {
 struct Found {
     /// Who wants them.
     jobs: Vec<String>,
+    /// A whole picture was told.
+    is_whole: bool,
     /// `None` where a group was taken back; the list is packed once half of it is.
     groups: Vec<Option<Arc<TargetGroup>>>,
     places: HashMap<String, usize>,
@@ -229,6 +241,18 @@ impl Shared {
         self.troubles.end(provider);
     }
 
+    /// A mechanism has told all that there is.
+    pub(crate) fn settle(&self, provider: u64) {
+        let mut state = self.state.lock();
+        let Some(mine) = state.found.get_mut(&provider) else {
+            return;
+        };
+        if !std::mem::replace(&mut mine.is_whole, true) {
+            drop(state);
+            self.settling.send_replace(());
+        }
+    }
+
     /// Publishes the jobs that have changed.
     fn publish(&self) {
         let mut state = self.state.lock();
@@ -307,6 +331,7 @@ impl Manager {
             state: Mutex::default(),
             changed: Notify::new(),
             published: watch::Sender::new(Snapshot::default()),
+            settling: watch::Sender::new(()),
         });
         Manager {
             shared,
@@ -319,6 +344,24 @@ impl Manager {
     /// What has been found; changes with every publication. A job that is configured is there even without groups.
     pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
         self.shared.published.subscribe()
+    }
+
+    /// Waits until every mechanism has told a first whole picture, and publishes it. Some never know that they have: give
+    /// this a limit.
+    pub async fn settled(&self) {
+        let mut settling = self.shared.settling.subscribe();
+        while !self
+            .shared
+            .state
+            .lock()
+            .found
+            .values()
+            .all(|found| found.is_whole)
+        {
+            // Sent by what lives as long as this.
+            let _ = settling.changed().await;
+        }
+        self.shared.publish();
     }
 
     /// Builds the clients of all mechanisms that do not run yet, and changes nothing.

@@ -42,6 +42,11 @@ impl Updates {
         self.shared.update(self.provider, groups, true);
     }
 
+    /// Says that all that there is was reported: the picture is whole.
+    pub fn settled(&self) {
+        self.shared.settle(self.provider);
+    }
+
     /// Says that an attempt failed; what was found before stays. Said once, until something succeeds.
     pub fn failed(&self, error: &(dyn std::error::Error + 'static)) {
         let before = self.failing.swap(true, std::sync::atomic::Ordering::Relaxed);
@@ -101,6 +106,7 @@ async fn poll_for_ever(mut poll: Box<dyn Poll>, interval: Duration, counted: Cou
             Ok(Ok(groups)) => {
                 updates.succeeded();
                 updates.replace(groups);
+                updates.settled();
             }
             Ok(Err(error)) => {
                 failures.inc();

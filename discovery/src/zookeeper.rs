@@ -275,6 +275,7 @@ impl ZooKeeper {
             work.tell(updates);
             if !connection.is_waiting() && work.read_all_at.is_none() {
                 updates.succeeded();
+                updates.settled();
             }
         }
         self.metrics.watch(self.nodes.len());

@@ -63,7 +63,10 @@ fn run(action: Action) -> Result<u8> {
         Action::CheckConfig(args) => Ok(cli::check::config(&args)),
         Action::CheckRules(args) => Ok(cli::check::rules(&args)),
         Action::CheckMetrics(args) => Ok(cli::check::metrics(&args)),
-        Action::CheckDiscovery(args) => Ok(cli::check::discovery(&args)),
+        Action::CheckDiscovery(args) => {
+            logging::init("info", "logfmt");
+            Ok(runtime()?.block_on(cli::check::discovery(&args)))
+        }
         Action::CheckWebConfig(args) => Ok(cli::check::web_config(&args)),
         Action::CheckServer(args) => Ok(runtime()?.block_on(cli::check::server(&args))),
         Action::Query(args) => runtime()?.block_on(cli::query::run(args)),

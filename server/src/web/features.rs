@@ -116,10 +116,16 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
         "promql_functions": functions,
         "promql_operators": operators,
         "rules": { "concurrent_rule_eval": state.concurrent_rules, "keep_firing_for": true, "query_offset": true },
-        "service_discovery_providers": { "file": true, "static": true },
+        "service_discovery_providers": discovery_providers(),
         "tsdb": { "isolation": true, "native_histograms": true },
         "ui": { "ui_v2": false, "ui_v3": false },
     }))
+}
+
+/// All of the table's, and what is listed.
+fn discovery_providers() -> Value {
+    let names = discovery::KINDS.iter().map(|kind| kind.name).chain(["static"]);
+    Value::Object(names.map(|name| (name.to_owned(), true.into())).collect())
 }
 
 /// Compat: the notices that the reference's pages show, in its words.

@@ -271,7 +271,7 @@ fn check_files(http: &HttpClientConfig, context: &str) -> Result<(), CheckError>
 }
 
 /// Groups that a configuration lists, and those of the files that it names.
-pub(super) fn groups(
+fn groups(
     mechanisms: &discovery::Mechanisms,
     syntax_only: bool,
     context: &str,
