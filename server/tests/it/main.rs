@@ -7,6 +7,7 @@ mod checks;
 mod clients;
 mod commands;
 mod crash;
+mod discovery_check;
 mod end_to_end;
 mod flags;
 mod golden;
