@@ -3,16 +3,22 @@
 use narthex_discovery::{KINDS, Mechanisms};
 use serde_json::Value;
 
+/// The mechanisms of all jobs and of all Alertmanagers.
 fn read(text: &str) -> Result<Vec<Mechanisms>, yaml::YamlError> {
     let document = yaml::parse("prometheus.yml", text)?;
     let mut root = document.root().section("the configuration")?;
-    root.list("scrape_configs", |value| {
-        let mut job = value.section("a scrape config")?;
+    let one = |value: yaml::Value<'_>| {
+        let mut job = value.section("a job")?;
         let _ = job.value("job_name");
         let mechanisms = Mechanisms::read(&mut job)?;
         job.finish()?;
         Ok(mechanisms)
-    })
+    };
+    let mut found = root.list("scrape_configs", one)?;
+    if let Some(alerting) = root.value("alerting") {
+        found.extend(alerting.section("alerting")?.list("alertmanagers", one)?);
+    }
+    Ok(found)
 }
 
 #[test]

@@ -73,14 +73,15 @@ fn files_in_utf16_are_read_and_bytes_that_are_no_text_have_a_place() {
     assert_eq!(run(folder.path(), &["check", "rules"], &stdin).0, Some(0));
 
     std::fs::write(folder.path().join("bytes.yml"), b"groups:\n- name: \xff\n").expect("write");
-    for args in [
-        &["check", "rules", "bytes.yml"][..],
-        &["check", "config", "bytes.yml"],
-        &["test", "rules", "bytes.yml"],
-        &["--config.file=bytes.yml"],
+    for (args, wanted) in [
+        (&["check", "rules", "bytes.yml"][..], 1),
+        (&["check", "config", "bytes.yml"], 1),
+        (&["test", "rules", "bytes.yml"], 1),
+        // Compat: the server ends with 2 for a configuration that it cannot read, its tools with 1.
+        (&["--config.file=bytes.yml"], 2),
     ] {
         let (code, out, err) = run(folder.path(), args, b"");
-        assert_eq!(code, Some(1));
+        assert_eq!(code, Some(wanted), "{args:?}");
         let said = format!("{out}{err}");
         assert!(
             said.contains("line 2, column 9: invalid UTF-8 (byte 0xff at offset 16)"),

@@ -99,13 +99,13 @@ fn mistakes_are_named_in_one_message() {
     assert_eq!(code, Some(2));
     assert!(text.contains("--no-such-flag"), "{text}");
     let (code, text) = run(folder.path(), &["--query.timeout=soon"], b"");
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(
         text.contains("--query.timeout: \"soon\" is not a duration like 30s, 5m or 15d"),
         "{text}"
     );
     let (code, text) = run(folder.path(), &["--config.file", &at("none.yml")], b"");
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(
         text.contains("none.yml") && text.contains("No such file"),
         "{text}"

@@ -552,6 +552,7 @@ async fn what_is_counted_has_the_references_names_types_and_labels() {
         "prometheus_build_info{branch=\"narthex-",
         "promhttp_metric_handler_requests_in_flight 1",
         "prometheus_target_interval_length_histogram_seconds",
+        "prometheus_rule_group_last_restore_duration_seconds",
     ];
     // Some is there a moment later: the length of an interval needs two scrapes.
     let begin = std::time::Instant::now();

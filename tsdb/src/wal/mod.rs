@@ -17,6 +17,7 @@ mod output;
 mod page;
 mod record;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -301,7 +302,15 @@ impl Wal {
             let pending = std::mem::replace(&mut queue.pending, spare);
             (pending, std::mem::take(&mut queue.cuts), queue.ticket)
         };
-        let result = output.write(&*self.files, &self.dir, &pending, &cuts);
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            output.write(&*self.files, &self.dir, &pending, &cuts)
+        }));
+        // What was taken from the queue is nowhere else: whoever waits for it hears of the panic too.
+        let result = written.unwrap_or_else(|payload| {
+            let why = "a write of the log panicked".to_owned();
+            self.fail(&mut output, &StorageError::Other(why));
+            resume_unwind(payload)
+        });
         let bytes = pending.len() as u64;
         pending.clear();
         pending.shrink_to(1 << 20);

@@ -47,7 +47,11 @@ impl Output {
             .map_or((self.segment, self.written), |torn| (torn.segment, torn.written))
     }
 
-    /// Writes `pending`, beginning a new segment at each of `cuts`.
+    /// Writes `pending`, beginning a new segment at each of `cuts`. What a failure or a panic has left of it is cut off before
+    /// anything else is written.
+    ///
+    /// # Panics
+    /// As the files do; the caller tells who waits.
     pub(super) fn write(
         &mut self,
         files: &dyn Files,
@@ -60,10 +64,11 @@ impl Output {
             written: self.written,
         };
         let full = self.unsynced.len();
+        self.torn = Some(before);
         let result = self.write_pieces(files, dir, pending, cuts);
-        if result.is_err() {
-            self.torn = Some(before);
-            self.unsynced.truncate(full);
+        match result {
+            Ok(()) => self.torn = None,
+            Err(_) => self.unsynced.truncate(full),
         }
         result
     }
