@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::serve_options::ServeOptions;
 use crate::clock_watch;
 use crate::config::ConfigError;
+use crate::config::Loaded;
 use crate::config::web::WebConfigError;
 use crate::instrument;
 use crate::reload::{self, ConfigStatus, ReloadError, ReloadRequest, Reloader};
@@ -109,6 +110,12 @@ pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> R
         Some(path) => Some((path.clone(), guard::read(path)?)),
         None => None,
     };
+    // A mistake in the configuration comes before whatever else is wrong, and must not cost the replay of a log.
+    say_configuration(options.config_file.as_deref());
+    let first_fingerprint = fingerprint(options.config_file.as_deref(), options.auto_reload).await;
+    let read = |own_address| reload::read(options.config_file.as_deref(), own_address, &options.features);
+    let named = options.config_file.is_some();
+    let first = named.then(|| read(NO_ADDRESS)).transpose()?;
     raise_descriptor_limit();
     let network = Network::start().map_err(ServeError::Network)?;
     let listeners = listen(&network, &options).await?;
@@ -116,7 +123,9 @@ pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> R
         .iter()
         .find_map(Listener::socket_addr)
         .map_or_else(|| NO_ADDRESS.to_owned(), reachable);
-    let server = Server::build(options, own_address, guarded).await?;
+    // The built-in configuration scrapes the server itself.
+    let first = first.map_or_else(|| read(&own_address), Ok)?;
+    let server = Server::build(options, own_address, guarded, first, first_fingerprint).await?;
     server.run(&network, listeners, on_ready).await
 }
 
@@ -202,11 +211,9 @@ impl Server {
         options: ServeOptions,
         own_address: String,
         guarded: Option<(PathBuf, guard::Prepared)>,
+        first: Loaded,
+        first_fingerprint: Option<u64>,
     ) -> Result<Self, ServeError> {
-        // A configuration that cannot be read must not cost the replay of a log first.
-        say_configuration(options.config_file.as_deref());
-        let first_fingerprint = fingerprint(options.config_file.as_deref(), options.auto_reload).await;
-        let first = reload::read(options.config_file.as_deref(), &own_address, &options.features)?;
         let rooms = Rooms::open(&options, &first.config, &own_address).await?;
         let guard = match guarded {
             Some((path, first)) => Some(Arc::new(rooms.guard(&path, first)?)),

@@ -112,7 +112,7 @@ fn mistakes_are_named_in_one_message() {
     );
     std::fs::write(at("bad.yml"), "global:\n  scrape_intervall: 5s\n").expect("write");
     let (code, text) = run(folder.path(), &["--config.file", &at("bad.yml")], b"");
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(
         text.contains("bad.yml:2:3") && text.contains("scrape_intervall"),
         "{text}"
