@@ -339,6 +339,13 @@ impl ScrapeConfig {
             job_name,
         };
         config.check_static_targets(&section)?;
+        let is_own = section.has("sample_limit_action");
+        if is_own && config.sample_limit_action == SampleLimitAction::DropNew && config.sample_limit == 0 {
+            return Err(section.error_at(
+                "sample_limit_action",
+                "drop_new has nothing to keep to: it needs a sample_limit above 0, of the job or in global",
+            ));
+        }
         section.finish()?;
         Ok(config)
     }

@@ -364,8 +364,8 @@ fn stop_on_signals(supervisor: &Supervisor, stop: CancellationToken) -> std::io:
             let again = || Some((signal(SignalKind::terminate()).ok()?, signal(SignalKind::interrupt()).ok()?));
             let Some((mut terminate, mut interrupt)) = handlers.or_else(again) else { return };
             tokio::select! {
-                _ = terminate.recv() => tracing::warn!("Received an OS signal, exiting gracefully... signal=terminated"),
-                _ = interrupt.recv() => tracing::warn!("Received an OS signal, exiting gracefully... signal=interrupt"),
+                _ = terminate.recv() => tracing::warn!(signal = "terminated", "Received an OS signal, exiting gracefully..."),
+                _ = interrupt.recv() => tracing::warn!(signal = "interrupt", "Received an OS signal, exiting gracefully..."),
                 () = stop.cancelled() => {}
             }
             stop.cancel();

@@ -93,6 +93,8 @@ pub(super) fn watch(names: BTreeMap<PathBuf, Vec<PathBuf>>, errors: &Counter) ->
     }
     let listeners = hub.listeners.clone();
     for (folder, names) in names {
+        // Events come with whole paths, whatever was asked for. What has none is not there either.
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
         let is_watched = listeners.lock().contains_key(&folder);
         let watched = match &mut hub.watcher {
             Some(watcher) if !is_watched => watcher.watch(&folder, RecursiveMode::NonRecursive),
@@ -152,4 +154,25 @@ fn new_watcher(listeners: Listeners) -> notify_watch::Result<RecommendedWatcher>
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn folders_that_are_named_relatively_are_heard_of() {
+        let here = std::env::current_dir().expect("folder");
+        let folder = tempfile::tempdir_in(&here).expect("folder");
+        let relative = folder.path().strip_prefix(&here).expect("below");
+        let errors = metrics::Registry::new().counter("errors_total", "Errors.");
+        for named in [relative.to_owned(), PathBuf::from(".").join(relative)] {
+            let mut changes = watch(BTreeMap::from([(named, vec![PathBuf::from("*.yml")])]), &errors);
+            std::fs::write(folder.path().join("a.yml"), "[]").expect("written");
+            let heard = tokio::time::timeout(Duration::from_secs(30), changes.changed());
+            heard.await.expect("heard of");
+        }
+    }
 }

@@ -9,7 +9,13 @@ const HEAD: &str = "# Discovery
 
 How jobs and Alertmanagers find their targets. Each section below is a list in a scrape configuration or under
 `alertmanagers`; its keys, their defaults and the labels that targets get (`__meta_…`) are Prometheus 3.14's. What differs
-stands in [differences.md](differences.md).
+stands in [differences.md](differences.md). Each key is described in [Prometheus'
+documentation](https://prometheus.io/docs/prometheus/latest/configuration/configuration/); files of `file_sd_configs` and
+answers to `http_sd_configs` are lists like
+
+    [{\"targets\": [\"shop:9102\", \"pay:9102\"], \"labels\": {\"team\": \"web\"}}]
+
+Files are watched, and read when they change; what is asked for is asked for again every `refresh_interval`.
 
 Where a mechanism fails, the targets that it found before stay: one line in the log when it begins to fail and one when it
 works again, and counters (`prometheus_sd_refresh_failures_total` by mechanism and job). `narthex check service-discovery

@@ -22,10 +22,10 @@ fn what_becomes_of_too_many_samples() {
     let (set, job) = ("{sample_limit_action: drop_new}", "{job_name: j}");
     assert_eq!(action("{}", job), fail);
     assert_eq!(action(set, job), drop_new);
-    assert_eq!(
-        action("{}", "{job_name: j, sample_limit_action: drop_new}"),
-        drop_new
-    );
+    let own = "{job_name: j, sample_limit: 5, sample_limit_action: drop_new}";
+    assert_eq!(action("{}", own), drop_new);
+    let error = action("{}", "{job_name: j, sample_limit_action: drop_new}").unwrap_err();
+    assert!(error.contains("needs a sample_limit above 0"), "{error}");
     assert_eq!(action(set, "{job_name: j, sample_limit_action: fail}"), fail);
     let error = action("{}", "{job_name: j, sample_limit_action: drop}").unwrap_err();
     assert!(error.contains("must be one of 'fail', 'drop_new'"), "{error}");

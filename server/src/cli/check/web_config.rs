@@ -45,6 +45,11 @@ pub(crate) fn web_config(args: &WebConfigArgs) -> u8 {
             Ok(config) => {
                 err(format_args!("{} SUCCESS", file.display()));
                 config.tokens.iter().for_each(show);
+                if config.tokens.is_empty() && config.users.is_empty() {
+                    err(
+                        "  nobody has to say who they are: there are neither basic_auth_users nor bearer_tokens",
+                    );
+                }
             }
             Err(error) => {
                 err(format_args!("{} FAILED: {error}", file.display()));
