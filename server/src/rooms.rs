@@ -189,8 +189,7 @@ impl Rooms {
             status: Arc::new(StatusState {
                 config,
                 flags: self.flags,
-                features: options.features.promql,
-                concurrent_rules: options.features.concurrent_rules,
+                features: options.features.clone(),
                 lifecycle_enabled: options.lifecycle,
                 admin_enabled: options.admin,
                 db: self.db.clone(),

@@ -4,6 +4,7 @@
 //! number is not text, a comma too many is an error, half of a surrogate pair is a replacement character, keys are found
 //! in any case, and of a key that is there twice the last one counts.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::error::YamlError;
@@ -24,6 +25,7 @@ pub fn parse_json(path: &str, bytes: &[u8]) -> Result<Document, YamlError> {
         at: 0,
         line: 1,
         line_start: 0,
+        counted: Cell::new((0, 0)),
         depth: 0,
     };
     let root = reader.value()?;
@@ -40,6 +42,8 @@ struct Reader<'t> {
     at: usize,
     line: u32,
     line_start: usize,
+    /// Up to where columns are counted, and how many that are: a line may be hundreds of megabytes long.
+    counted: Cell<(usize, u32)>,
     depth: u32,
 }
 
@@ -49,9 +53,16 @@ impl Reader<'_> {
     }
 
     fn position(&self, bytes: usize) -> Position {
+        let (from, before) = match self.counted.get() {
+            counted if counted.0 <= self.at => counted,
+            // The reader went back.
+            _ => (self.line_start, 0),
+        };
+        let columns = before + self.text[from..self.at].chars().count() as u32;
+        self.counted.set((self.at, columns));
         Position {
             line: self.line,
-            column: self.text[self.line_start..self.at].chars().count() as u32 + 1,
+            column: columns + 1,
             offset: self.at,
             bytes,
         }
@@ -74,6 +85,7 @@ impl Reader<'_> {
             if *byte == b'\n' {
                 self.line += 1;
                 self.line_start = self.at;
+                self.counted.set((self.at, 0));
             }
         }
     }

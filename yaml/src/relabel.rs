@@ -2,7 +2,7 @@
 
 use model::labels::NameScheme;
 use model::nearest::nearest;
-use model::relabel::{DEFAULT_SEPARATOR, RelabelAction, RelabelConfig, RelabelError, RelabelRule};
+use model::relabel::{RelabelAction, RelabelConfig, RelabelError, RelabelRule};
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_yaml::FlowSeq;
@@ -101,12 +101,7 @@ impl Serialize for Written<'_> {
         if !rule.source_labels.is_empty() {
             map.serialize_field("source_labels", &FlowSeq(&rule.source_labels))?;
         }
-        let separator = if rule.separator.is_empty() {
-            DEFAULT_SEPARATOR
-        } else {
-            &rule.separator
-        };
-        map.serialize_field("separator", separator)?;
+        map.serialize_field("separator", &rule.separator)?;
         if let Some(regex) = &rule.regex {
             map.serialize_field("regex", regex)?;
         }
@@ -116,9 +111,7 @@ impl Serialize for Written<'_> {
         if !rule.target_label.is_empty() {
             map.serialize_field("target_label", &rule.target_label)?;
         }
-        if !rule.replacement.is_empty() {
-            map.serialize_field("replacement", &rule.replacement)?;
-        }
+        map.serialize_field("replacement", &rule.replacement)?;
         map.serialize_field("action", rule.action.as_str())?;
         map.end()
     }

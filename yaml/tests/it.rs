@@ -219,6 +219,16 @@ fn json_is_read_as_go_reads_it() {
     assert_eq!(items, ["\u{fffd}"]);
 }
 
+/// Counting columns from the line's beginning each time took minutes.
+#[test]
+fn a_line_of_json_may_be_long() {
+    let group = r#"{"targets":["x:1"],"labels":{"a":"ü"}},"#;
+    let text = format!("[\n{}!", group.repeat(100_000));
+    let error = parse_json("f.json", text.as_bytes()).expect_err("a mark of exclamation");
+    let columns = group.chars().count() as u32 * 100_000;
+    assert_eq!((error.position().line, error.position().column), (2, columns + 1));
+}
+
 #[test]
 fn what_is_no_json_is_refused_with_its_place() {
     for (text, message) in [

@@ -64,7 +64,8 @@ const PHRASES: [&str; 13] = [
 ];
 
 pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response {
-    let promql = state.features;
+    let flags = &state.features;
+    let promql = flags.promql;
     let mut operators: BTreeMap<&str, bool> = OPERATORS.iter().map(|name| (*name, true)).collect();
     operators.extend([
         ("unless", true),
@@ -115,16 +116,30 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
         "promql": phrases,
         "promql_functions": functions,
         "promql_operators": operators,
-        "rules": { "concurrent_rule_eval": state.concurrent_rules, "keep_firing_for": true, "query_offset": true },
-        "service_discovery_providers": discovery_providers(),
-        "tsdb": { "isolation": true, "native_histograms": true },
+        "rules": { "concurrent_rule_eval": flags.concurrent_rules, "keep_firing_for": true, "query_offset": true },
+        "scrape": {
+            "extra_scrape_metrics": true,
+            "start_timestamp_zero_ingestion": false,
+            "type_and_unit_labels": promql.type_and_unit_labels,
+        },
+        "service_discovery_providers": all(discovery::KINDS.iter().map(|kind| kind.name).chain(["static"])),
+        "templating_functions": all(template::alert::FUNCTIONS.names()),
+        "tsdb": {
+            "delayed_compaction": false,
+            "exemplar_storage": flags.exemplar_storage,
+            "histograms_st_encoding": false,
+            "isolation": true,
+            "native_histograms": true,
+            "st_storage": flags.start_timestamps,
+            "use_uncached_io": false,
+            "xor2_encoding": true,
+        },
         "ui": { "ui_v2": false, "ui_v3": false },
     }))
 }
 
-/// All of the table's, and what is listed.
-fn discovery_providers() -> Value {
-    let names = discovery::KINDS.iter().map(|kind| kind.name).chain(["static"]);
+/// Names of what is there whatever the flags say.
+fn all<'n>(names: impl Iterator<Item = &'n str>) -> Value {
     Value::Object(names.map(|name| (name.to_owned(), true.into())).collect())
 }
 

@@ -1,5 +1,6 @@
 //! What routes answer from, by areas: a handler takes the state of its area, and sees nothing else.
 
+use crate::cli::feature_flags::FeatureFlags;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,8 +75,7 @@ pub(crate) struct AlertingState {
 pub(crate) struct StatusState {
     pub(crate) config: Arc<ArcSwap<ConfigStatus>>,
     pub(crate) flags: FlagValues,
-    pub(crate) features: promql::engine::Features,
-    pub(crate) concurrent_rules: bool,
+    pub(crate) features: FeatureFlags,
     pub(crate) lifecycle_enabled: bool,
     pub(crate) admin_enabled: bool,
     pub(crate) db: Arc<tsdb::db::Db>,

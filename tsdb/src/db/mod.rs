@@ -573,7 +573,10 @@ impl Queryable for Db {
                 let late = head
                     .late_range_ms()
                     .is_some_and(|(a, b)| a <= range.max_ms && b >= range.min_ms);
-                if late || range.max_ms >= state.in_order_end_ms {
+                // Compat: names and values of labels are those of a head that the range touches, not of each series in it
+                // (label_names_and_values_are_those_of_the_range).
+                let in_order = TimeRange::new(head.min_ms().max(state.in_order_end_ms), head.max_ms());
+                if late || in_order.overlaps(&range) {
                     sources.push(Arc::new(head.view(range, state.in_order_end_ms)));
                 }
             }

@@ -63,6 +63,24 @@ fn with_blocks() -> (MemFiles, Db) {
 }
 
 #[test]
+fn label_names_and_values_are_those_of_the_range() {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    fill(&db, 2, (10..20).map(|i| i * 1000));
+    let found = |min_ms, max_ms| {
+        let querier = db.querier(TimeRange::new(min_ms, max_ms)).expect("a querier");
+        let hints = SelectHints::default();
+        let names = querier.label_names(&hints, &[]).expect("names");
+        let values = querier.label_values("__name__", &hints, &[]).expect("values");
+        (names.is_empty(), values.is_empty())
+    };
+    assert_eq!(found(0, 9_999), (true, true), "before the head begins");
+    assert_eq!(found(0, 10_000), (false, false));
+    assert_eq!(found(19_000, 30_000), (false, false));
+    assert_eq!(found(19_001, 30_000), (true, true), "after its last sample");
+}
+
+#[test]
 fn damage_in_the_log_costs_what_is_damaged() {
     let files = MemFiles::new();
     let db = open(&files, options());
