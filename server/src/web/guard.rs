@@ -12,7 +12,6 @@ mod files;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -33,6 +32,8 @@ use crate::threads::Worker;
 
 /// How long a request waits for the look at the files before it goes by what is in force.
 const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+/// A look that does not come back is told again after this time.
+const STALL_SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// What is in force.
 #[derive(Debug)]
@@ -137,7 +138,8 @@ pub(crate) struct Guard {
     looked: Arc<tokio::sync::Mutex<Option<Instant>>>,
     /// Since when there is one that has not come back.
     looking_since: Arc<Mutex<Option<Instant>>>,
-    stall_said: AtomicBool,
+    /// When a look that did not come back was last told.
+    stall_said: Mutex<Option<Instant>>,
     worker: Worker,
     supervisor: Supervisor,
     pub(super) passwords: Passwords,
@@ -177,7 +179,7 @@ impl Guard {
             }),
             looked: Arc::default(),
             looking_since: Arc::default(),
-            stall_said: AtomicBool::new(false),
+            stall_said: Mutex::default(),
             worker: Worker::start("web config", 0)?,
             supervisor: Supervisor::new(registry),
             passwords: Passwords::new(Supervisor::new(registry))?,
@@ -198,14 +200,15 @@ impl Guard {
             .is_some_and(|since| since.elapsed() >= LOOK_PATIENCE);
         if stalled || timeout(LOOK_PATIENCE, self.look()).await.is_err() {
             self.shared.counts.stalled.inc();
-            if !self.stall_said.swap(true, Ordering::Relaxed) {
-                tracing::error!(
+            // Files that hang and processors that are all busy look the same from here.
+            let mut said = self.stall_said.lock();
+            if said.is_none_or(|said| said.elapsed() >= STALL_SAID_EVERY) {
+                *said = Some(Instant::now());
+                tracing::warn!(
                     file = %self.shared.path.display(),
                     "The files of the web configuration do not answer; what is in force stays so until they do"
                 );
             }
-        } else {
-            self.stall_said.store(false, Ordering::Relaxed);
         }
         self.shared.in_force.load_full()
     }
