@@ -105,14 +105,7 @@ struct HttpPoll {
 
 impl Poll for HttpPoll {
     fn refresh(&mut self) -> BoxFuture<'_, Result<Vec<TargetGroup>, DiscoveryError>> {
-        async {
-            let groups = self.ask().await;
-            if groups.is_err() {
-                self.failures.inc();
-            }
-            groups
-        }
-        .boxed()
+        async { self.ask().await.inspect_err(|_| self.failures.inc()) }.boxed()
     }
 }
 

@@ -120,14 +120,7 @@ answers! {
 
 impl Poll for NomadPoll {
     fn refresh(&mut self) -> BoxFuture<'_, Result<Vec<TargetGroup>, DiscoveryError>> {
-        async {
-            let groups = self.ask().await;
-            if groups.is_err() {
-                self.failures.inc();
-            }
-            groups
-        }
-        .boxed()
+        async { self.ask().await.inspect_err(|_| self.failures.inc()) }.boxed()
     }
 }
 

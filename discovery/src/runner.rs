@@ -99,15 +99,20 @@ async fn poll_for_ever(mut poll: Box<dyn Poll>, interval: Duration, counted: Cou
     let failures = metrics.refresh_failures.with(&[mechanism, job]);
     loop {
         let start = Instant::now();
-        // What a panic left half done is replaced by the next round's whole picture.
         let result = metrics.supervisor.round(TASK, poll.refresh()).await;
         metrics.refreshed(mechanism, job, start.elapsed());
-        match result {
-            Ok(Ok(groups)) => {
-                updates.succeeded();
-                updates.replace(groups);
-                updates.settled();
-            }
+        // What a panic left half done is replaced by the next round's whole picture.
+        let taken_over = result.and_then(|found| {
+            metrics.supervisor.catch(TASK, || {
+                found.map(|groups| {
+                    updates.succeeded();
+                    updates.replace(groups);
+                    updates.settled();
+                })
+            })
+        });
+        match taken_over {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 failures.inc();
                 updates.failed(&error);

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use supervise::OwnRuntime;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
@@ -16,7 +17,7 @@ const READING_THREADS: usize = 1;
 pub struct Threads {
     handle: Handle,
     /// Ends with the manager; absent where the runtime is somebody else's.
-    own: Option<Runtime>,
+    _own: Option<OwnRuntime>,
     /// Evaluations at a time.
     turns: Arc<Semaphore>,
 }
@@ -28,15 +29,16 @@ impl Threads {
     /// When the system gives no threads.
     pub fn own(evaluations_max: usize) -> std::io::Result<Self> {
         let evaluations_max = evaluations_max.clamp(1, Semaphore::MAX_PERMITS);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(evaluations_max.saturating_add(READING_THREADS))
-            .thread_name("rules")
-            .enable_time()
-            .build()?;
+        let own = OwnRuntime::start(
+            Builder::new_multi_thread()
+                .worker_threads(1)
+                .max_blocking_threads(evaluations_max.saturating_add(READING_THREADS))
+                .thread_name("rules")
+                .enable_time(),
+        )?;
         Ok(Threads {
-            handle: runtime.handle().clone(),
-            own: Some(runtime),
+            handle: own.handle().clone(),
+            _own: Some(own),
             turns: Arc::new(Semaphore::new(evaluations_max)),
         })
     }
@@ -45,7 +47,7 @@ impl Threads {
     pub fn current() -> Self {
         Threads {
             handle: Handle::current(),
-            own: None,
+            _own: None,
             turns: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         }
     }
@@ -80,14 +82,5 @@ impl Threads {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
         self.handle.spawn_blocking(work).await
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        // Waiting here would block whoever drops it, which may be a task.
-        if let Some(runtime) = self.own.take() {
-            runtime.shutdown_background();
-        }
     }
 }

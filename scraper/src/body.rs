@@ -263,7 +263,7 @@ impl<'a> BodyReader<'a> {
             return Ok(None);
         }
         let is_known = self.table.line(line).series().is_some();
-        let refused_before = self.table.line(line).is_refused();
+        let refused_before = !is_known && self.table.line(line).is_refused();
         if !is_known && !touched.again && !self.read_labels(line, text)? {
             return Ok(None);
         }

@@ -4,7 +4,8 @@
 //! one thread that costs no system call. What takes a processor is done elsewhere ([`crate::workers`]), so that one thread
 //! can wait for thousands of targets.
 
-use tokio::runtime::{Builder, Runtime};
+use supervise::OwnRuntime;
+use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
 
 /// Processors for each thread that waits.
@@ -14,18 +15,19 @@ const PROCESSORS_PER_THREAD: usize = 4;
 #[derive(Default)]
 pub(crate) struct Network {
     /// Nothing where it is the runtime of whoever asks.
-    own: Option<Runtime>,
+    own: Option<OwnRuntime>,
 }
 
 impl Network {
     /// Threads of their own; the caller's where the system gives none.
     pub(crate) fn own() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(processors.div_ceil(PROCESSORS_PER_THREAD))
-            .thread_name("targets")
-            .enable_all()
-            .build();
+        let runtime = OwnRuntime::start(
+            Builder::new_multi_thread()
+                .worker_threads(processors.div_ceil(PROCESSORS_PER_THREAD))
+                .thread_name("targets")
+                .enable_all(),
+        );
         Network {
             own: runtime
                 .inspect_err(|error| tracing::error!(%error, "No threads can be started for targets"))
@@ -38,17 +40,8 @@ impl Network {
         task: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
         match &self.own {
-            Some(runtime) => runtime.spawn(task),
+            Some(runtime) => runtime.handle().spawn(task),
             None => tokio::spawn(task),
-        }
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        // Waiting here would block whoever drops it, which may be a task.
-        if let Some(runtime) = self.own.take() {
-            runtime.shutdown_background();
         }
     }
 }

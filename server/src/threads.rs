@@ -7,8 +7,8 @@ use std::io;
 use std::sync::mpsc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use supervise::Held;
-use tokio::runtime::{Builder, Handle, Runtime};
+use supervise::{Held, OwnRuntime};
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -17,37 +17,26 @@ use tokio::task::JoinHandle;
 const API_THREADS_MAX: usize = 256;
 
 /// The runtime of the network and of the API. Dropping it waits for nobody.
-pub(crate) struct Network(Option<Runtime>);
+pub(crate) struct Network(OwnRuntime);
 
 impl Network {
     /// # Errors
     /// When the system gives no threads.
     pub(crate) fn start() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .thread_name("http")
-            .max_blocking_threads(API_THREADS_MAX)
-            .enable_all()
-            .build()?;
-        Ok(Network(Some(runtime)))
+        let runtime = OwnRuntime::start(
+            Builder::new_multi_thread()
+                .thread_name("http")
+                .max_blocking_threads(API_THREADS_MAX)
+                .enable_all(),
+        )?;
+        Ok(Network(runtime))
     }
 
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
-        match &self.0 {
-            Some(runtime) => runtime.spawn(task),
-            // Only its end takes it away.
-            None => Handle::current().spawn(task),
-        }
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
+        self.0.handle().spawn(task)
     }
 }
 

@@ -25,6 +25,8 @@
 
 mod hook;
 #[cfg(feature = "tokio")]
+mod runtime;
+#[cfg(feature = "tokio")]
 mod tasks;
 
 use std::any::Any;
@@ -38,6 +40,8 @@ use metrics::{Counter, Family, Registry};
 use parking_lot::Mutex;
 
 pub use hook::install as install_panic_hook;
+#[cfg(feature = "tokio")]
+pub use runtime::OwnRuntime;
 #[cfg(feature = "tokio")]
 pub use tasks::Ended;
 

@@ -65,7 +65,6 @@ impl Discovery for EcsConfig {
             ec2: ecs.sibling("ec2"),
             ecs,
             config: self.clone(),
-            is_tested: false,
             skipped: Skipped::new(EcsConfig::NAME),
         };
         Ok(Runner::poll(self.settings.api.refresh_interval, poll).under_no_job())
@@ -77,8 +76,6 @@ struct Ecs {
     /// Compat: asked at its own address, whatever `endpoint` says (conformance `discovery/ecs/tasks`).
     ec2: Service,
     config: EcsConfig,
-    /// Whether the credentials were found good.
-    is_tested: bool,
     /// Clusters whose details could not be read.
     skipped: Skipped,
 }
@@ -148,13 +145,11 @@ impl Poll for Ecs {
         async {
             let region = self.ecs.region().await?;
             let round = self.ecs.round();
-            if !self.is_tested {
-                let _: Described = self
-                    .ecs
-                    .json(&round, TARGET, "DescribeClusters", &json!({}))
-                    .await?;
-                self.is_tested = true;
-            }
+            let nothing = json!({});
+            let test = self
+                .ecs
+                .json::<Described>(&round, TARGET, "DescribeClusters", &nothing);
+            self.ecs.test(test).await?;
             let mut skipped = std::mem::replace(&mut self.skipped, Skipped::new(EcsConfig::NAME));
             let refresh = Refresh {
                 ecs: self,

@@ -86,7 +86,6 @@ impl Discovery for ElastiCacheConfig {
             serverless: of_kind("serverlesscache"),
             clusters: of_kind("replicationgroup"),
             concurrency: concurrency(self.request_concurrency),
-            is_tested: false,
         };
         Ok(Runner::poll(self.settings.api.refresh_interval, poll).under_no_job())
     }
@@ -98,8 +97,6 @@ struct ElastiCache {
     serverless: Vec<String>,
     clusters: Vec<String>,
     concurrency: usize,
-    /// Whether the credentials were found good.
-    is_tested: bool,
 }
 
 impl Poll for ElastiCache {
@@ -107,12 +104,8 @@ impl Poll for ElastiCache {
         async {
             let region = self.service.region().await?;
             let round = self.service.round();
-            if !self.is_tested {
-                self.service
-                    .query(&round, VERSION, "DescribeCacheClusters", &[])
-                    .await?;
-                self.is_tested = true;
-            }
+            let test = self.service.query(&round, VERSION, "DescribeCacheClusters", &[]);
+            self.service.test(test).await?;
             let mut found = Vec::new();
             for list in self.lists() {
                 self.read_list(&round, &list, &mut found).await?;

@@ -25,6 +25,7 @@ use credentials::xml::Element;
 use httpclient::{HttpClientConfig, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 use url::{Url, form_urlencoded};
 use yaml::{FromYaml, Section, Value, YamlError};
 
@@ -97,6 +98,7 @@ impl AwsApiSettings {
             aws,
             name,
             endpoint,
+            tested: OnceCell::new(),
         })
     }
 }
@@ -143,6 +145,8 @@ struct Service {
     aws: Aws,
     name: &'static str,
     endpoint: Option<Url>,
+    /// Set once the credentials were found good.
+    tested: OnceCell<()>,
 }
 
 /// Why a service did not do what was asked.
@@ -187,12 +191,22 @@ impl Service {
             aws: self.aws.clone(),
             name,
             endpoint: None,
+            tested: OnceCell::new(),
         }
     }
 
     /// The calls of one refresh.
     fn round(&self) -> Round<'_> {
         self.api.round()
+    }
+
+    /// Makes a call that is of no use but to find bad credentials, as the reference does, until it succeeds once.
+    async fn test<T>(
+        &self,
+        call: impl Future<Output = Result<T, DiscoveryError>>,
+    ) -> Result<(), DiscoveryError> {
+        let call = || async { call.await.map(drop) };
+        self.tested.get_or_try_init(call).await.copied()
     }
 
     async fn region(&self) -> Result<String, DiscoveryError> {

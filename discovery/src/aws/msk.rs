@@ -51,7 +51,6 @@ impl Discovery for MskConfig {
         let poll = Msk {
             service: self.settings.service(context, "kafka")?,
             config: self.clone(),
-            is_tested: false,
         };
         Ok(Runner::poll(self.settings.api.refresh_interval, poll).under_no_job())
     }
@@ -60,8 +59,6 @@ impl Discovery for MskConfig {
 struct Msk {
     service: Service,
     config: MskConfig,
-    /// Whether the credentials were found good.
-    is_tested: bool,
 }
 
 answers! {
@@ -140,10 +137,10 @@ impl Poll for Msk {
         async {
             let region = self.service.region().await?;
             let round = self.service.round();
-            if !self.is_tested {
-                let _: Clusters = self.service.get(&round, &["api", "v2", "clusters"], &[]).await?;
-                self.is_tested = true;
-            }
+            let test = self
+                .service
+                .get::<Clusters>(&round, &["api", "v2", "clusters"], &[]);
+            self.service.test(test).await?;
             let msk: &Msk = self;
             let clusters = if msk.config.clusters.is_empty() {
                 msk.list(&round).await?

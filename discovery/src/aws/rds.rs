@@ -58,7 +58,6 @@ impl Discovery for RdsConfig {
         let poll = Rds {
             service: self.settings.service(context, "rds")?,
             config: self.clone(),
-            is_tested: false,
         };
         Ok(Runner::poll(self.settings.api.refresh_interval, poll).under_no_job())
     }
@@ -67,8 +66,6 @@ impl Discovery for RdsConfig {
 struct Rds {
     service: Service,
     config: RdsConfig,
-    /// Whether the credentials were found good.
-    is_tested: bool,
 }
 
 impl Poll for Rds {
@@ -76,12 +73,8 @@ impl Poll for Rds {
         async {
             let region = self.service.region().await?;
             let round = self.service.round();
-            if !self.is_tested {
-                self.service
-                    .query(&round, VERSION, "DescribeDBClusters", &[])
-                    .await?;
-                self.is_tested = true;
-            }
+            let test = self.service.query(&round, VERSION, "DescribeDBClusters", &[]);
+            self.service.test(test).await?;
             let rds: &Rds = self;
             let clusters = rds.clusters(&round).await?;
             let calls = clusters

@@ -3,6 +3,7 @@
 use credentials::xml::Element;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use model::go::parse_bool;
 
 use crate::meta::MetaLabels;
 use crate::prepare::DiscoveryError;
@@ -38,7 +39,7 @@ pub(super) fn copy(
         let name = format!("{prefix}{label}");
         match kind {
             Kind::Text => target.meta(&name, text),
-            Kind::Flag => target.meta(&name, flag(text).ok_or_else(bad)?),
+            Kind::Flag => target.meta(&name, parse_bool(text.trim()).ok_or_else(bad)?),
             Kind::Number => target.meta(&name, text.trim().parse::<i64>().map_err(|_| bad())?),
             Kind::Time => {
                 let time: Timestamp = text.trim().parse().map_err(|_| bad())?;
@@ -47,15 +48,6 @@ pub(super) fn copy(
         };
     }
     Ok(())
-}
-
-/// As Go reads it.
-fn flag(text: &str) -> Option<bool> {
-    match text.trim() {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

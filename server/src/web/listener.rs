@@ -40,6 +40,7 @@ use rustls::ServerConfig;
 use supervise::Supervisor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -339,7 +340,7 @@ impl Front {
                     return Err(error);
                 }
             },
-            None => Some(Channel::Plain(meter)),
+            None => Some(Either::Left(meter)),
         };
         match channel {
             Some(channel) => converse(channel, conn, self.router.clone(), &self.supervisor, &self.stop).await,

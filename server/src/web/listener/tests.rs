@@ -59,7 +59,7 @@ fn talk() -> Talk {
     let (of_task, stopping) = (conn.clone(), stop.clone());
     let served = tokio::spawn(async move {
         let ended = converse(
-            Channel::Plain(Meter::new(server, of_task.clone())),
+            Either::Left(Meter::new(server, of_task.clone())),
             &of_task,
             router(),
             &Supervisor::new(&Registry::new()),

@@ -1,16 +1,15 @@
 //! TLS in front of a connection: the handshake, and what comes in its place.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::heads::Protocol;
 use super::wire::{Meter, Socket};
@@ -38,10 +37,19 @@ pub(super) enum HandshakeError {
     Failed(#[source] io::Error),
 }
 
-/// What requests come over.
-pub(super) enum Channel<S: Socket> {
-    Plain(Meter<S>),
-    Tls(Box<TlsStream<Meter<S>>>),
+/// What requests come over: the connection itself, or TLS on it.
+pub(super) type Channel<S> = Either<Meter<S>, Box<TlsStream<Meter<S>>>>;
+
+/// The protocol that was agreed upon; `None` where the first bytes say it.
+pub(super) fn agreed_protocol<S: Socket>(channel: &Channel<S>) -> Option<Protocol> {
+    let Either::Right(stream) = channel else {
+        return None;
+    };
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Some(Protocol::Http2),
+        // Compat: who agrees upon nothing speaks HTTP/1.
+        _ => Some(Protocol::Http1),
+    }
 }
 
 /// Does the handshake; `None` where the client says nothing at all and goes.
@@ -56,7 +64,7 @@ pub(super) async fn accept<S: Socket>(
         Err(error) => return Err(HandshakeError::Failed(error)),
     }
     match TlsAcceptor::from(config).accept(meter).await {
-        Ok(stream) => Ok(Some(Channel::Tls(Box::new(stream)))),
+        Ok(stream) => Ok(Some(Either::Right(Box::new(stream)))),
         Err(error) => Err(HandshakeError::Failed(error)),
     }
 }
@@ -80,71 +88,5 @@ async fn no_tls<S: Socket>(mut meter: Meter<S>) -> HandshakeError {
     match is_plain {
         true => HandshakeError::PlainHttp,
         false => HandshakeError::NoTls,
-    }
-}
-
-impl<S: Socket> Channel<S> {
-    /// The protocol that was agreed upon; `None` where the first bytes say it.
-    pub(super) fn protocol(&self) -> Option<Protocol> {
-        let Channel::Tls(stream) = self else { return None };
-        match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => Some(Protocol::Http2),
-            // Compat: who agrees upon nothing speaks HTTP/1.
-            _ => Some(Protocol::Http1),
-        }
-    }
-}
-
-impl<S: Socket> AsyncRead for Channel<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Channel::Plain(meter) => Pin::new(meter).poll_read(context, into),
-            Channel::Tls(stream) => Pin::new(stream).poll_read(context, into),
-        }
-    }
-}
-
-impl<S: Socket> AsyncWrite for Channel<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Channel::Plain(meter) => Pin::new(meter).poll_write(context, bytes),
-            Channel::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Channel::Plain(meter) => Pin::new(meter).poll_write_vectored(context, parts),
-            Channel::Tls(stream) => Pin::new(stream).poll_write_vectored(context, parts),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Channel::Plain(meter) => meter.is_write_vectored(),
-            Channel::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Channel::Plain(meter) => Pin::new(meter).poll_flush(context),
-            Channel::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Channel::Plain(meter) => Pin::new(meter).poll_shutdown(context),
-            Channel::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::conn::Conn;
 use super::heads::{Heads, Protocol};
-use super::tls::Channel;
+use super::tls::{Channel, agreed_protocol};
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 8 << 10;
@@ -144,7 +144,7 @@ pub(super) struct Wire<S: Socket> {
 
 impl<S: Socket> Wire<S> {
     pub(super) fn new(channel: Channel<S>, conn: Arc<Conn>) -> Self {
-        let heads = match channel.protocol() {
+        let heads = match agreed_protocol(&channel) {
             Some(Protocol::Http2) => Heads::opaque(),
             _ => Heads::new(),
         };
@@ -165,7 +165,7 @@ impl<S: Socket> Wire<S> {
     pub(super) async fn protocol(&mut self) -> io::Result<Option<Protocol>> {
         loop {
             if let Some(spoken) = self.heads.protocol(&self.raw).filter(|_| !self.raw.is_empty()) {
-                return Ok(self.channel.protocol().or(Some(spoken)));
+                return Ok(agreed_protocol(&self.channel).or(Some(spoken)));
             }
             if self.ended {
                 return Ok(None);
