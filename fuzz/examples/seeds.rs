@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use files::{Files, MemFiles};
 use model::columns::Columns;
 use narthex_fuzz::{fill, float_rows, histogram_rows, open, sample_block, sample_store};
 use tsdb::block::Tombstones;
 use tsdb::chunk::{self, EncodeOptions, Encoding};
-use files::{Files, MemFiles};
 use tsdb::wal::SegmentReader;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

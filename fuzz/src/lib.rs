@@ -28,12 +28,12 @@ mod seal;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use files::{Files, MemFiles};
 use model::columns::Columns;
 use model::labels::Labels;
 use model::matcher::{MatchOp, Matcher};
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, Queryable, SelectHints, TimeRange};
 use tsdb::db::{Db, Options};
-use files::{Files, MemFiles};
 
 pub use sample::{SampleBlock, fill, float_rows, histogram_rows, sample_block};
 pub use seal::{frame_records, seal_chunk_file, seal_index, seal_segment, seal_snapshot, seal_tombstones};

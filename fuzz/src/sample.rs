@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use files::{Files, MemFiles};
 use model::columns::Columns;
 use model::histogram::{Buckets, CounterResetHint, Histogram, Span};
 use model::labels::Labels;
@@ -10,7 +11,6 @@ use model::sample::{Exemplar, Metadata, MetricType};
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, HistogramSample};
 use tsdb::block::{BlockMeta, BlockWriter};
 use tsdb::db::Db;
-use files::{Files, MemFiles};
 
 /// The files of a small block.
 pub struct SampleBlock {

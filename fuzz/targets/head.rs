@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use files::MemFiles;
 use libfuzzer_sys::fuzz_target;
 use narthex_fuzz::{frame_records, go_on, open, put, read_all, seal_chunk_file};
-use files::MemFiles;
 
 fuzz_target!(|input: &[u8]| {
     let Some((kind, input)) = input.split_first() else {

@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use files::MemFiles;
 use libfuzzer_sys::fuzz_target;
 use model::columns::Columns;
 use model::matcher::{MatchOp, Matcher};
 use model::storage::TimeRange;
 use narthex_fuzz::{put, sample_block, seal_index};
 use tsdb::block::{Block, SeriesEntry};
-use files::MemFiles;
 
 fuzz_target!(|input: &[u8]| {
     let mut bytes = input.to_vec();

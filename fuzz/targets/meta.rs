@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
+use files::MemFiles;
 use libfuzzer_sys::fuzz_target;
 use narthex_fuzz::put;
 use tsdb::block::BlockMeta;
-use files::MemFiles;
 
 fuzz_target!(|input: &[u8]| {
     let files = MemFiles::new();

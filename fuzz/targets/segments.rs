@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
+use files::MemFiles;
 use libfuzzer_sys::fuzz_target;
 use model::columns::Columns;
 use narthex_fuzz::{put, seal_segment};
 use tsdb::block::Segments;
 use tsdb::chunk;
-use files::MemFiles;
 
 fuzz_target!(|input: &[u8]| {
     let mut bytes = input.to_vec();
