@@ -16,8 +16,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::client::TlsStream;
 use tower::Service as _;
 use url::Url;
 
@@ -113,7 +115,7 @@ impl Connector {
         let socket = to.socket.as_ref().or(self.socket.as_ref());
         let io = match (socket, self.proxies.choose(to.https, &to.host, to.port)) {
             (Some(path), _) => dial_socket(path).await?,
-            (None, None) => self.dial(&to.host, to.port, to.is_guarded).await?,
+            (None, None) => Box::new(dial(&*self.resolver, &to.host, to.port, to.is_guarded).await?),
             (None, Some(proxy)) => {
                 to_proxy = !to.https && matches!(proxy.scheme(), "http" | "https");
                 self.through(proxy, to).await?
@@ -130,54 +132,6 @@ impl Connector {
         }
     }
 
-    async fn dial(&self, host: &str, port: u16, is_guarded: bool) -> Result<Box<dyn Io>, HttpClientError> {
-        let stream = tokio::time::timeout(DIAL_TIMEOUT, self.dial_any(host, port, is_guarded)).await;
-        let stream = stream.map_err(|_| HttpClientError::Timeout)??;
-        let _ = stream.set_nodelay(true);
-        // Probing is a help, not a need: a socket that does not want it is used all the same.
-        let _ = sockopt::set_socket_keepalive(&stream, true)
-            .and_then(|()| sockopt::set_tcp_keepidle(&stream, KEEPALIVE))
-            .and_then(|()| sockopt::set_tcp_keepintvl(&stream, KEEPALIVE));
-        Ok(Box::new(stream))
-    }
-
-    async fn dial_any(&self, host: &str, port: u16, is_guarded: bool) -> Result<TcpStream, HttpClientError> {
-        let no_address = |source| HttpClientError::Resolve {
-            host: host.to_owned(),
-            source,
-        };
-        let addresses = self.resolver.resolve(host, port).await.map_err(no_address)?;
-        if is_guarded && addresses.iter().any(|address| is_of_machine(address.ip())) {
-            return Err(HttpClientError::LinkLocal {
-                host: host.to_owned(),
-            });
-        }
-        let mut left = addresses.into_iter();
-        let mut attempts = FuturesUnordered::new();
-        let mut failure = None;
-        loop {
-            match left.next() {
-                Some(address) => {
-                    attempts.push(async move { (address, TcpStream::connect(address).await) });
-                }
-                None if attempts.is_empty() => {
-                    let none = || no_address(io::Error::new(io::ErrorKind::NotFound, "no such host"));
-                    return Err(failure.unwrap_or_else(none));
-                }
-                None => {}
-            }
-            tokio::select! {
-                Some((address, result)) = attempts.next() => match result {
-                    Ok(stream) => return Ok(stream),
-                    Err(source) => {
-                        failure.get_or_insert(HttpClientError::Connect { address, source });
-                    }
-                },
-                () = tokio::time::sleep(STAGGER), if left.len() > 0 => {}
-            }
-        }
-    }
-
     /// A way through a proxy: to the proxy itself for plain HTTP, else a tunnel to the host.
     async fn through(&self, proxy: &Url, to: &Destination) -> Result<Box<dyn Io>, HttpClientError> {
         let failed = |detail: String| HttpClientError::Proxy {
@@ -191,10 +145,8 @@ impl Connector {
             "socks5" | "socks5h" => 1080,
             other => return Err(failed(format!("unsupported protocol scheme {other:?}"))),
         };
-        let io = self
-            .dial(host, proxy.port().unwrap_or(port), false)
-            .await
-            .map_err(|error| failed(error.to_string()))?;
+        let io = dial(&*self.resolver, host, proxy.port().unwrap_or(port), false).await;
+        let io: Box<dyn Io> = Box::new(io.map_err(|error| failed(error.to_string()))?);
         let io: Box<dyn Io> = if proxy.scheme() == "https" {
             let mut config = ClientConfig::clone(&*self.tls.config());
             config.alpn_protocols.clear();
@@ -241,6 +193,65 @@ impl Connector {
     }
 }
 
+/// A connection to `host`. `is_guarded`: a server has sent us there, so no address of the machine's own will do.
+pub(crate) async fn dial(
+    resolver: &dyn Resolve,
+    host: &str,
+    port: u16,
+    is_guarded: bool,
+) -> Result<TcpStream, HttpClientError> {
+    let stream = tokio::time::timeout(DIAL_TIMEOUT, dial_any(resolver, host, port, is_guarded)).await;
+    let stream = stream.map_err(|_| HttpClientError::Timeout)??;
+    let _ = stream.set_nodelay(true);
+    // Probing is a help, not a need: a socket that does not want it is used all the same.
+    let _ = sockopt::set_socket_keepalive(&stream, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(&stream, KEEPALIVE))
+        .and_then(|()| sockopt::set_tcp_keepintvl(&stream, KEEPALIVE));
+    Ok(stream)
+}
+
+async fn dial_any(
+    resolver: &dyn Resolve,
+    host: &str,
+    port: u16,
+    is_guarded: bool,
+) -> Result<TcpStream, HttpClientError> {
+    let no_address = |source| HttpClientError::Resolve {
+        host: host.to_owned(),
+        source,
+    };
+    let addresses = resolver.resolve(host, port).await.map_err(no_address)?;
+    if is_guarded && addresses.iter().any(|address| is_of_machine(address.ip())) {
+        return Err(HttpClientError::LinkLocal {
+            host: host.to_owned(),
+        });
+    }
+    let mut left = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut failure = None;
+    loop {
+        match left.next() {
+            Some(address) => {
+                attempts.push(async move { (address, TcpStream::connect(address).await) });
+            }
+            None if attempts.is_empty() => {
+                let none = || no_address(io::Error::new(io::ErrorKind::NotFound, "no such host"));
+                return Err(failure.unwrap_or_else(none));
+            }
+            None => {}
+        }
+        tokio::select! {
+            Some((address, result)) = attempts.next() => match result {
+                Ok(stream) => return Ok(stream),
+                Err(source) => {
+                    failure.get_or_insert(HttpClientError::Connect { address, source });
+                }
+            },
+            () = tokio::time::sleep(STAGGER), if left.len() > 0 => {}
+        }
+    }
+}
+
 async fn dial_socket(path: &Path) -> Result<Box<dyn Io>, HttpClientError> {
     let stream = tokio::time::timeout(DIAL_TIMEOUT, UnixStream::connect(path)).await;
     let stream = stream.map_err(|_| HttpClientError::Timeout)?;
@@ -260,12 +271,12 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn handshake(
+pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     host: &str,
-    io: Box<dyn Io>,
-) -> Result<tokio_rustls::client::TlsStream<Box<dyn Io>>, HttpClientError> {
+    io: S,
+) -> Result<TlsStream<S>, HttpClientError> {
     let connecting = tokio_rustls::TlsConnector::from(config).connect(name, io);
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
         Ok(result) => result.map_err(|source| HttpClientError::Handshake {

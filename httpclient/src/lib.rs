@@ -34,6 +34,7 @@ mod config;
 mod connect;
 mod error;
 mod files;
+mod lines;
 mod oauth2;
 mod pool;
 mod proxy;
@@ -53,6 +54,7 @@ pub use config::{
 pub use connect::{Resolve, Resolving, Surroundings, SystemResolver};
 pub use error::HttpClientError;
 pub use http::StatusCode;
+pub use lines::{Dialer, TlsStream};
 pub use request::{Request, Response};
 pub use transport::REDIRECTS_MAX;
 

@@ -28,6 +28,19 @@ impl Alert {
     }
 }
 
+/// The number that the reference knows a label set by: FNV-1a over names and values, each ended by the byte 255.
+pub fn fingerprint(labels: &Labels) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for (name, value) in labels {
+        for part in [name, value] {
+            for byte in part.bytes().chain([0xff]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+    }
+    hash
+}
+
 /// Why a group is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotifyReason {

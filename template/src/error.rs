@@ -309,6 +309,8 @@ pub enum CallError {
     UnknownZone(String),
     #[error("time out of range")]
     TimeRange,
+    #[error("{0}")]
+    RouteLabel(String),
     #[error("dict requires an even number of arguments")]
     DictOdd,
     #[error("dict keys must be strings")]

@@ -33,6 +33,14 @@ pub trait Host {
         ""
     }
 
+    /// A label of the route that led to the notification; empty where it has none of this name.
+    ///
+    /// # Errors
+    /// When the label is a template that fails.
+    fn route_label(&self, _name: &str) -> Result<String, CallError> {
+        Ok(String::new())
+    }
+
     /// The path of [`Host::external_url`], without a slash at the end.
     fn path_prefix(&self) -> &str {
         let url = self.external_url();

@@ -12,7 +12,7 @@ const DEPTH_MAX: usize = 64;
 ///
 /// # Errors
 /// Floats that JSON has no number for, and values inside each other without end.
-pub(crate) fn to_json(value: &Value) -> Result<String, CallError> {
+pub fn to_json(value: &Value) -> Result<String, CallError> {
     let mut out = String::new();
     write(&mut out, value, 0)?;
     Ok(out)

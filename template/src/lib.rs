@@ -47,6 +47,7 @@ mod value;
 pub use error::{CallError, ExecError, ExecErrorKind, LexError, ParseError, ParseErrorKind};
 pub use exec::Limits;
 pub use function::{Call, Function, FunctionSet, Host, NoHost, QuerySample};
+pub use json::to_json;
 pub use set::{Dialect, TemplateSet};
 pub use time::Time;
 pub use value::{List, Map, Object, Type, Value};

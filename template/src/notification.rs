@@ -41,6 +41,7 @@ const ALL: &[Function] = &[
     variadic("stringSlice", &[S], |c| {
         Ok(Value::list(Type::Strings, c.args.to_vec()))
     }),
+    function("routeLabels", &[S], |c| Ok(c.host.route_label(c.text(0))?.into())),
     function("date", &[S, Type::Time], |c| {
         Ok(moment(c.arg(1)).format(c.text(0)).into())
     }),
