@@ -2,7 +2,8 @@
 //!
 //! [`DiskFiles`] is the real thing. [`MemFiles`] is its twin in memory for tests: it counts calls, fails on demand, and
 //! remembers what would survive a killed process and what a power cut. [`Overlay`] shows other files and keeps every
-//! change to itself: tools read through it.
+//! change to itself: tools read through it. On top of them stands [`Journal`]: state that is changed in small steps and
+//! must survive.
 //!
 //! The room knows paths and bytes and nothing of what they mean; whoever keeps state on disk takes an `Arc<dyn Files>`,
 //! so that its tests can let any call fail. Every error is a [`StorageError::Io`] that names the path and the action.
@@ -23,9 +24,11 @@
 //! ```
 
 mod disk;
+pub mod journal;
 mod map;
 mod mem;
 mod overlay;
+mod replace;
 
 use std::fmt;
 use std::io;
@@ -35,9 +38,11 @@ use std::sync::Arc;
 use model::storage::StorageError;
 
 pub use disk::DiskFiles;
+pub use journal::Journal;
 pub use map::Mapped;
 pub use mem::{Fault, MemFiles};
 pub use overlay::Overlay;
+pub use replace::{Replacement, replace_file};
 
 /// What file operations return.
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -187,22 +192,6 @@ impl fmt::Debug for FileLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FileLock")
     }
-}
-
-/// Writes a whole file so that after a crash either the old or the new contents are there: temporary name, sync, rename,
-/// sync of the folder.
-///
-/// # Errors
-/// When any of the steps fails; the old contents are then untouched.
-pub fn replace_file(files: &dyn Files, path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = Path::new(&temporary);
-    let writer = files.create(temporary)?;
-    writer.write_all(bytes)?;
-    writer.sync()?;
-    files.rename(temporary, path)?;
-    files.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// An I/O error with its path and action.
