@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+pub mod codec;
 mod disk;
 pub mod journal;
 mod map;

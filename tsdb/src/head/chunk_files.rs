@@ -13,7 +13,7 @@ use model::storage::StorageError;
 use parking_lot::RwLock;
 
 use super::chunk_queue::ChunkQueue;
-use crate::wal::codec::put_uvarint;
+use files::codec::put_uvarint;
 use files::{Files, Mapped, Result, is_not_found};
 
 const MAGIC: u32 = 0x0130_bc91;

@@ -18,8 +18,8 @@ use super::ooo::{Late, LateValue, OutOfOrder};
 use super::pages::Locked;
 use super::series::Series;
 use crate::chunk::{ChunkError, EncodeOptions, Encoding, decode, encode};
-use crate::wal::codec::{Reader, put_be64, put_uvarint, put_varint};
 use crate::wal::{RecordError, decode_metadata, encode_metadata};
+use files::codec::{Reader, put_be64, put_uvarint, put_varint};
 
 /// Bytes that a full chunk takes at least.
 const CHUNK_BYTES_MIN: usize = 8 + 1 + 1;

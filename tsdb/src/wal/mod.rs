@@ -12,7 +12,6 @@
 //! that failed nobody knows what the disk holds, and the log is closed for good.
 
 mod checkpoint;
-pub(crate) mod codec;
 mod output;
 mod page;
 mod record;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::wal::RecordError;
-use crate::wal::codec::{Reader, put_be64};
+use files::codec::{Reader, put_be64};
 use files::{FileWriter, Files, Result};
 
 const MAGIC: [u8; 8] = *b"NTX head";

@@ -12,9 +12,9 @@ use super::state::State;
 use crate::head::Head;
 use crate::head::index::{Index, IndexBuilder};
 use crate::head::pages::{PAGE_SERIES, Pages};
-use crate::wal::codec::Reader;
 use crate::wal::{ExemplarEntry, RecordError, TombstoneEntry, decode_exemplars, decode_tombstones};
 use files::Files;
+use files::codec::Reader;
 
 /// Threads that read at most.
 const THREADS_MAX: usize = 8;
@@ -246,7 +246,7 @@ fn read_rest(section: &Section<'_>, loaded: &mut Loaded) -> Result<(), Damage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wal::codec::put_text;
+    use files::codec::put_text;
 
     #[test]
     fn a_text_that_no_label_can_hold_is_damage() {

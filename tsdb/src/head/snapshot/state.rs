@@ -7,8 +7,8 @@ use super::SnapshotRefusal;
 use super::file::{fingerprint, put_be32, put_be64_signed};
 use crate::head::Head;
 use crate::head::chunk_files::file_path;
-use crate::wal::codec::{Reader, put_be64};
 use crate::wal::{RecordError, last_checkpoint, segment_path};
+use files::codec::{Reader, put_be64};
 use files::{Files, Result};
 
 /// Bytes of a log before a position that must be as they were.

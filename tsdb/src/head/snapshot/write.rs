@@ -10,9 +10,9 @@ use super::{OnDisk, SnapshotStats};
 use crate::head::Head;
 use crate::head::index::NO_PAIR;
 use crate::head::pages::{PAGE_SERIES, Page};
-use crate::wal::codec::{put_be64, put_text, put_uvarint, put_varint};
 use crate::wal::{TombstoneEntry, encode_exemplars, encode_tombstones, last_checkpoint};
 use files::Result;
+use files::codec::{put_be64, put_text, put_uvarint, put_varint};
 
 /// Series whose label sets are copied under one lock of the index.
 const SETS_AT_A_TIME: usize = 1 << 14;

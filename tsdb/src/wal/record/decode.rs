@@ -12,7 +12,7 @@ use super::{
     ExemplarEntry, FORGOTTEN, FloatEntry, HistogramEntry, MarkerEntry, NO_START, RecordError, RecordType,
     SAME_START, SCHEMA_MAX, StartDeltas, TombstoneEntry, schema_of,
 };
-use crate::wal::codec::Reader;
+use files::codec::Reader;
 
 /// Hands every series of a series record to `each`: reference and labels in the order of the record.
 ///

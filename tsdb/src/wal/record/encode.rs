@@ -8,7 +8,7 @@ use super::{
     EXPLICIT_START, ExemplarEntry, FORGOTTEN, FloatEntry, HistogramEntry, MarkerEntry, NO_START, RecordType,
     SAME_START, StartDeltas, TombstoneEntry, schema_of,
 };
-use crate::wal::codec::{put_be64, put_f64, put_text, put_uvarint, put_varint};
+use files::codec::{put_be64, put_f64, put_text, put_uvarint, put_varint};
 
 /// Adds a series to a series record; call [`begin`] first.
 pub fn put_series(out: &mut Vec<u8>, series: u64, labels: &Labels) {

@@ -10,6 +10,7 @@ pub use decode::*;
 pub(crate) use decode::{decode_forgotten, times_of_floats};
 pub(crate) use encode::encode_forgotten;
 pub use encode::*;
+pub use files::codec::RecordError;
 
 /// Kind of a record; the number is its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,18 +64,6 @@ impl RecordType {
             _ => return None,
         })
     }
-}
-
-/// Why the bytes are no record of the kind that they claim to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecordError {
-    /// They end too early.
-    #[error("record ends in the middle of an entry")]
-    Short,
-    /// They hold what no writer produces.
-    #[error("record is damaged: {0}")]
-    Invalid(&'static str),
 }
 
 /// A float in a record.

@@ -228,11 +228,11 @@ fn a_record_cut_short_or_flipped_never_panics() {
 fn a_label_longer_than_any_can_be_is_damage() {
     let mut record = Vec::new();
     begin(&mut record, RecordType::Series);
-    crate::wal::codec::put_be64(&mut record, 1);
-    crate::wal::codec::put_uvarint(&mut record, 1);
-    crate::wal::codec::put_text(&mut record, "name");
+    files::codec::put_be64(&mut record, 1);
+    files::codec::put_uvarint(&mut record, 1);
+    files::codec::put_text(&mut record, "name");
     let value = "x".repeat(model::labels::LABEL_BYTES_MAX + 1);
-    crate::wal::codec::put_text(&mut record, &value);
+    files::codec::put_text(&mut record, &value);
     let error = decode_series(&record, |_, _| panic!("it is no series"));
     assert!(matches!(error, Err(RecordError::Invalid(_))), "{error:?}");
 }
