@@ -27,7 +27,13 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
 }
 
 /// Levenshtein's distance, with a transposition of neighbours as one change.
-fn distance(from: &str, to: &str) -> usize {
+///
+/// ```
+/// use narthex_model::nearest::distance;
+/// assert_eq!(distance("severity", "severty"), 1);
+/// assert_eq!(distance("severity", "sevreity"), 1);
+/// ```
+pub fn distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();

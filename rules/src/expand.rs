@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use model::labels::Labels;
 use promql::value::SampleValue;
 use template::alert::{AlertData, FUNCTIONS, PREFIX};
-use template::{CallError, Dialect, Host, ParseError, QuerySample, TemplateSet, Value};
+use template::{CallError, Dialect, ExecError, FieldUse, Host, ParseError, QuerySample, TemplateSet, Value};
 
 use crate::source::{Asker, QuerySource};
 
@@ -60,6 +60,35 @@ impl Template {
     /// The text as it was written.
     pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What it reads, with places in the text as it was written.
+    pub(crate) fn field_uses(&self) -> Vec<FieldUse> {
+        let Some(Parsed { name, set }) = &self.parsed else {
+            return Vec::new();
+        };
+        let mut uses = set.field_uses(name);
+        // What stands in front of every template is not the author's.
+        uses.retain(|found| found.start >= PREFIX.len());
+        for found in &mut uses {
+            found.start -= PREFIX.len();
+            found.end -= PREFIX.len();
+        }
+        uses
+    }
+
+    /// Expands it, to see whether it can be; nothing is counted or logged.
+    ///
+    /// # Errors
+    /// Why it cannot; with the offset in the text as it was written.
+    pub(crate) fn try_expand(&self, data: &Value, host: &dyn Host) -> Result<String, Box<ExecError>> {
+        let Some(Parsed { name, set }) = &self.parsed else {
+            return Ok(self.text.clone());
+        };
+        set.execute(name, data.clone(), host).map_err(|mut error| {
+            error.offset = error.offset.saturating_sub(PREFIX.len());
+            error
+        })
     }
 
     /// Expands it for one element of the rule's result. What fails is told in the text.

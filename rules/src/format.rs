@@ -82,6 +82,15 @@ pub struct Rule {
 /// Everything that is wrong with it.
 pub fn read(path: &str, text: &str, options: &FormatOptions) -> Result<RuleFile, Vec<FormatError>> {
     let documents = yaml::parse_all(path, text).map_err(|error| vec![FormatError::Yaml(error)])?;
+    read_documents(path, &documents, options)
+}
+
+/// The same where the file has been parsed already.
+pub(crate) fn read_documents(
+    path: &str,
+    documents: &[Document],
+    options: &FormatOptions,
+) -> Result<RuleFile, Vec<FormatError>> {
     let mut reader = Reader {
         path,
         options,

@@ -29,6 +29,7 @@ mod expand;
 pub mod format;
 mod group;
 mod instrument;
+pub mod lint;
 mod load;
 mod manager;
 mod restore;

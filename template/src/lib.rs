@@ -42,6 +42,7 @@ mod printf;
 mod set;
 mod text;
 mod time;
+mod uses;
 mod value;
 
 pub use error::{CallError, ExecError, ExecErrorKind, LexError, ParseError, ParseErrorKind};
@@ -50,6 +51,7 @@ pub use function::{Call, Function, FunctionSet, Host, NoHost, QuerySample};
 pub use json::to_json;
 pub use set::{Dialect, TemplateSet};
 pub use time::Time;
+pub use uses::FieldUse;
 pub use value::{List, Map, Object, Type, Value};
 
 /// Text that could not be parsed, or not be executed.

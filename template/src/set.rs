@@ -8,6 +8,7 @@ use crate::error::{ExecError, ExecErrorKind, ParseError, ParseErrorKind};
 use crate::exec::{Executed, Limits, Run};
 use crate::function::{FunctionSet, Host, NoHost};
 use crate::parser;
+use crate::uses::{self, FieldUse};
 use crate::value::Value;
 
 /// How values are written.
@@ -111,6 +112,12 @@ impl TemplateSet {
     /// Whether there is a template called `name`.
     pub fn contains(&self, name: &str) -> bool {
         self.definitions.contains_key(name)
+    }
+
+    /// What the template `name` itself reads of its data, in order; what it calls is not looked into.
+    pub fn field_uses(&self, name: &str) -> Vec<FieldUse> {
+        self.definition(name)
+            .map_or_else(Vec::new, |definition| uses::of(&definition.body, &self.functions))
     }
 
     pub(crate) fn dialect(&self) -> Dialect {

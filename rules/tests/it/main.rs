@@ -6,6 +6,7 @@ mod clock;
 mod engine;
 mod files;
 mod groups;
+mod lint;
 mod manager;
 mod states;
 mod store;

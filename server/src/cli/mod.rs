@@ -4,6 +4,7 @@ pub(crate) mod check;
 mod client;
 pub(crate) mod feature_flags;
 pub(crate) mod flags;
+pub(crate) mod lint;
 mod metrics_lint;
 mod progress;
 pub(crate) mod promql;
@@ -41,6 +42,8 @@ pub(crate) enum Action {
     CheckWebConfig(check::WebConfigArgs),
     /// Ask a server whether it is alive or ready.
     CheckServer(check::ServerArgs),
+    /// Find what will not do what is wanted.
+    Lint(lint::LintArgs),
     /// Ask a server.
     Query(query::QueryArgs),
     /// Format or edit a query.
@@ -122,6 +125,7 @@ const EXAMPLES: &str = "Examples:
   narthex --config.file=prometheus.yml       serve, as Prometheus does
   narthex demo                               look around
   narthex check config prometheus.yml        before a reload
+  narthex lint rules rules/*.yml             valid, and wrong all the same?
   narthex query instant http://localhost:9090 up
   narthex tsdb verify /var/lib/prometheus    is every file whole?
   narthex test rules tests/*.yml             unit tests of rules
@@ -150,6 +154,7 @@ fn command() -> Command {
         .subcommand(flags::add_to(serve))
         .subcommand(demo)
         .subcommand(check::command())
+        .subcommand(lint::command())
         .subcommand(query::command())
         .subcommand(test::command())
         .subcommand(tsdb::command())
@@ -178,6 +183,7 @@ fn action(matches: &ArgMatches) -> Action {
             Action::Demo(values)
         }
         Some(("check", matches)) => check::action(matches),
+        Some(("lint", matches)) => Action::Lint(lint::args(matches)),
         Some(("query", matches)) => Action::Query(query::args(matches)),
         Some(("tsdb", matches)) => Action::Tsdb(tsdb::args(matches)),
         Some(("promql", matches)) => Action::Promql(promql::args(matches)),

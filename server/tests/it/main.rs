@@ -15,6 +15,7 @@ mod guard;
 mod harness;
 mod http;
 mod limits;
+mod lint;
 mod memory;
 mod reload;
 mod restart;

@@ -436,7 +436,7 @@ fn number(value: f64) -> String {
 }
 
 /// A label's name as part of a path. Names outside ASCII letters, digits and `_` are written as the API has them.
-fn path_segment(name: &str) -> String {
+pub(super) fn path_segment(name: &str) -> String {
     form_urlencoded::byte_serialize(name.as_bytes())
         .collect::<String>()
         .replace('+', "%20")
