@@ -1,18 +1,49 @@
-//! Delivery of alerts: to Alertmanagers (API v2), and to plain webhooks.
+//! What becomes of alerts: delivery to Alertmanagers of others ([`outward`]), and an Alertmanager of our own.
 //!
-//! [`Notifier`] is the rules' [`AlertSink`](model::alert::AlertSink). It adds the external labels, relabels, and hands
-//! every alert to each destination's own bounded queue, so that one that hangs delays no other and never an evaluation.
-//! This room does not know rules, queries or storage.
+//! # The Alertmanager inside
 //!
-//! The one decision behind it: Alertmanagers are told everything again and again, because they forget what is not
-//! repeated; a plain webhook is told each change once, because a person reads it.
+//! [`Alertmanager`] is the handle; it is cheap to share, and it is the rules' [`AlertSink`](model::alert::AlertSink), too.
+//! [`Alertmanager::open`] reads silences and the log of notifications, [`Alertmanager::prepare`] builds a
+//! [`config::Config`] aside, [`Alertmanager::apply`] puts it in force. From then on alerts go this way:
+//!
+//! [`Alertmanager::post`] → the store → [`route::Tree`]: groups at its nodes → when a group's time has come: inhibition,
+//! time intervals, silences → for each integration of the receiver: what was it last told? → [`receivers::deliver`] → the
+//! log of notifications.
+//!
+//! What somebody who asks is shown ([`Alertmanager::alerts`], [`Alertmanager::groups`], [`Alertmanager::silences`]) is found
+//! when it is asked for. Every decision is told in one place ([`Observer`]).
+//!
+//! The one decision behind it: taking alerts in, and asking, wait for nothing but memory; what was answered about silences
+//! and what was sent is on the disk.
 
+mod alert;
 mod alertmanager;
-mod config;
-mod notifier;
-mod queue;
-mod webhook;
+pub mod config;
+mod dispatch;
+mod inhibit;
+pub mod interval;
+mod ledger;
+mod log;
+pub mod matcher;
+mod observer;
+pub mod outward;
+pub mod route;
+mod silence;
+mod stats;
+mod store;
+mod wire;
 
-pub use config::{AlertingConfig, AlertmanagerConfig, WebhookConfig};
-pub use notifier::{AlertmanagerTargets, Notifier, NotifierOptions, Prepared, discovery_key};
-pub use queue::QueueStats;
+pub use alert::{InvalidAlert, PostError, PostedAlert, StoredAlert};
+pub use alertmanager::{
+    AlertFilter, AlertView, Alertmanager, BuildReceiver, GroupView, Options, PrepareError, Prepared,
+    ReceiverView,
+};
+pub use ledger::CommitError;
+pub use observer::{Decision, Observer, Outcome, Suppressor};
+pub use outward::{
+    AlertingConfig, AlertmanagerConfig, AlertmanagerTargets, Notifier, NotifierOptions, QueueStats,
+    WebhookConfig, discovery_key,
+};
+pub use silence::{PostedMatcher, PostedSilence, Silence, SilenceError, SilenceLimits, SilenceState};
+pub use stats::MetricLabels;
+pub use wire::WireError;

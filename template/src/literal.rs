@@ -1,5 +1,7 @@
 //! Go's literals: quoted strings, raw strings, characters, numbers.
 
+use model::go::{Unit, unescape};
+
 use crate::ast::Number;
 
 /// What a string literal in double quotes or back quotes stands for.
@@ -28,62 +30,6 @@ pub(crate) fn unquote_char(literal: &str) -> Option<i64> {
     match unescape(inner, '\'')? {
         (Unit::Char(c), "") => Some(i64::from(u32::from(c))),
         (Unit::Byte(b), "") => Some(i64::from(b)),
-        _ => None,
-    }
-}
-
-enum Unit {
-    Char(char),
-    Byte(u8),
-}
-
-/// The first unit of `text` and what follows it.
-fn unescape(text: &str, quote: char) -> Option<(Unit, &str)> {
-    let mut chars = text.chars();
-    let first = chars.next()?;
-    if first != '\\' {
-        return (first != quote).then_some((Unit::Char(first), chars.as_str()));
-    }
-    let kind = chars.next()?;
-    let rest = chars.as_str();
-    let plain = |c: char| Some((Unit::Char(c), rest));
-    let numeric = |digits: &str, radix: u32| u32::from_str_radix(digits, radix).ok();
-    match kind {
-        'a' => plain('\u{7}'),
-        'b' => plain('\u{8}'),
-        'f' => plain('\u{c}'),
-        'n' => plain('\n'),
-        'r' => plain('\r'),
-        't' => plain('\t'),
-        'v' => plain('\u{b}'),
-        '\\' => plain('\\'),
-        c if c == quote => plain(c),
-        'x' | 'u' | 'U' => {
-            let length = match kind {
-                'x' => 2,
-                'u' => 4,
-                _ => 8,
-            };
-            let digits = rest.get(..length)?;
-            if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return None;
-            }
-            let code = numeric(digits, 16)?;
-            let unit = if kind == 'x' {
-                Unit::Byte(u8::try_from(code).ok()?)
-            } else {
-                Unit::Char(char::from_u32(code)?)
-            };
-            Some((unit, &rest[length..]))
-        }
-        '0'..='7' => {
-            let digits = text.get(1..4)?;
-            if !digits.bytes().all(|b| (b'0'..=b'7').contains(&b)) {
-                return None;
-            }
-            let code = u8::try_from(numeric(digits, 8)?).ok()?;
-            Some((Unit::Byte(code), &text[4..]))
-        }
         _ => None,
     }
 }

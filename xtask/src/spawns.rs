@@ -25,8 +25,11 @@ const KNOWN: [(&str, &str); 18] = [
         "httpclient/src/renew.rs",
         "whoever waits for the token sees how the task ended",
     ),
-    ("notify/src/notifier.rs", "waits for a queue's own end"),
-    ("notify/src/queue.rs", "each batch is a round of a supervisor"),
+    ("notify/src/outward/notifier.rs", "waits for a queue's own end"),
+    (
+        "notify/src/outward/queue.rs",
+        "each batch is a round of a supervisor",
+    ),
     (
         "rules/src/group.rs",
         "threads of a scope: their panics go on in the evaluation that waits for them",

@@ -98,6 +98,22 @@ impl Regex {
         .run(&parsed.hir)
     }
 
+    /// Compiles `^(?:pattern)$` as the Alertmanager's matchers do: `.` does not match line feeds.
+    ///
+    /// # Errors
+    /// As [`Regex::anchored`].
+    pub fn anchored_in_line(pattern: &str) -> Result<Self, RegexError> {
+        let parsed = syntax::parse(&format!("^(?:{pattern})$"), false)?;
+        Build {
+            pattern,
+            groups: Groups::None,
+            life: Life::Program,
+            depth: parsed.depth,
+            bytes_max: AUTOMATON_BYTES_MAX,
+        }
+        .run(&parsed.hir)
+    }
+
     /// As [`Regex::anchored`], with groups: for replacements and `label_replace`.
     ///
     /// # Errors

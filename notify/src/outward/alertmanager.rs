@@ -8,7 +8,7 @@ use model::labels::Labels;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::queue::{Deliver, DeliveryError};
+use super::queue::{Deliver, DeliveryError};
 
 /// One Alertmanager.
 pub(crate) struct Alertmanager {

@@ -14,10 +14,10 @@ use parking_lot::{Mutex, RwLock};
 use supervise::Supervisor;
 use url::Url;
 
-use crate::alertmanager::Alertmanager;
-use crate::config::{AlertingConfig, AlertmanagerConfig, WebhookConfig};
-use crate::queue::{Deliver, Queue, QueueStats};
-use crate::webhook::Webhook;
+use super::alertmanager::Alertmanager;
+use super::config::{AlertingConfig, AlertmanagerConfig, WebhookConfig};
+use super::queue::{Deliver, Queue, QueueStats};
+use super::webhook::Webhook;
 
 /// How long stopping waits for each queue to be sent.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
@@ -423,7 +423,7 @@ mod tests {
     struct Nowhere;
 
     impl Deliver for Nowhere {
-        async fn deliver(&self, _: Vec<Alert>) -> Result<(), crate::queue::DeliveryError> {
+        async fn deliver(&self, _: Vec<Alert>) -> Result<(), crate::outward::queue::DeliveryError> {
             Ok(())
         }
     }

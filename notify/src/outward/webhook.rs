@@ -10,11 +10,12 @@ use model::alert::Alert;
 use model::clock::Clock;
 use model::labels::Labels;
 use parking_lot::Mutex;
+use receivers::fingerprint;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::alertmanager::{pairs, post, time_text};
-use crate::queue::{Deliver, DeliveryError};
+use super::alertmanager::{pairs, post, time_text};
+use super::queue::{Deliver, DeliveryError};
 
 /// Most alerts whose last message is remembered. Beyond it the oldest are forgotten, and told again when their rule sends
 /// them the next time.
@@ -174,17 +175,6 @@ fn entry(alert: &Alert, now_ms: i64) -> Value {
         "generatorURL": alert.generator_url,
         "fingerprint": format!("{:016x}", fingerprint(&alert.labels)),
     })
-}
-
-/// The reference's fingerprint of a label set: FNV-1a over names and values, each ended by the byte 255.
-fn fingerprint(labels: &Labels) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for (name, value) in labels {
-        for byte in name.bytes().chain([255]).chain(value.bytes()).chain([255]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    hash
 }
 
 #[cfg(test)]

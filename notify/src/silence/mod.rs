@@ -1,0 +1,295 @@
+//! Silences: what alerts must be like that nobody is told of, from when to when.
+//!
+//! A silence is pending, active or expired by the clock alone; it is never deleted by anybody, only forgotten some time
+//! after it has expired. Changing one keeps its past: where that would be rewritten, the old one expires and a new one
+//! takes its place ([`Silences::put`]). A change is durable before it is answered.
+
+mod mute;
+mod record;
+mod rules;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use files::Files;
+use files::journal::Format;
+use jiff::Timestamp;
+use model::clock::Clock;
+use model::storage::StorageError;
+use supervise::Supervisor;
+
+use crate::ledger::{Book, CommitError, Ledger, Recovery};
+use crate::log::after;
+use crate::matcher::{MatchOp, Matchers};
+use crate::stats::LedgerStats;
+use crate::wire::WireError;
+pub(crate) use mute::MuteCache;
+pub use rules::SilenceError;
+
+/// A silence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// A UUID.
+    pub id: String,
+    /// What alerts must be like: as one of these says. Silences that are made here have one.
+    pub matchers: Vec<Matchers>,
+    /// From when on.
+    pub starts_at: Timestamp,
+    /// Until when, that moment included.
+    pub ends_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Who made it.
+    pub created_by: String,
+    /// Why.
+    pub comment: String,
+    /// What else is known of it.
+    pub annotations: BTreeMap<String, String>,
+    /// Fields that later versions of the reference gave it, as they were read.
+    pub(crate) unknown: Vec<u8>,
+}
+
+/// A silence that somebody wants.
+#[derive(Clone, Debug, Default)]
+pub struct PostedSilence {
+    /// Which one is to be changed; empty for a new one.
+    pub id: String,
+    /// What alerts must be like: all of this.
+    pub matchers: Vec<PostedMatcher>,
+    /// From when on; `None` for now.
+    pub starts_at: Option<Timestamp>,
+    /// Until when.
+    pub ends_at: Option<Timestamp>,
+    /// Who makes it.
+    pub created_by: String,
+    /// Why.
+    pub comment: String,
+    /// What else is to be known of it.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A matcher that nobody has looked at yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostedMatcher {
+    /// Label.
+    pub name: String,
+    /// How it is compared.
+    pub op: MatchOp,
+    /// Value or pattern.
+    pub value: String,
+}
+
+/// Where a silence is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SilenceState {
+    /// It silences.
+    Active,
+    /// It has not begun.
+    Pending,
+    /// It is over.
+    Expired,
+}
+
+impl SilenceState {
+    /// All there are.
+    pub const ALL: [SilenceState; 3] = [SilenceState::Active, SilenceState::Pending, SilenceState::Expired];
+
+    /// The word that the API and metrics have for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SilenceState::Active => "active",
+            SilenceState::Pending => "pending",
+            SilenceState::Expired => "expired",
+        }
+    }
+}
+
+impl Silence {
+    /// Where it is in its life at `now`.
+    pub fn state(&self, now: Timestamp) -> SilenceState {
+        if now < self.starts_at {
+            SilenceState::Pending
+        } else if now > self.ends_at {
+            SilenceState::Expired
+        } else {
+            SilenceState::Active
+        }
+    }
+}
+
+/// How many silences there may be, and how long.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SilenceLimits {
+    /// Silences, expired ones among them; 0 for any number.
+    pub count_max: usize,
+    /// Bytes of one as it is stored; 0 for any number.
+    pub bytes_max: usize,
+}
+
+/// A silence as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) silence: Arc<Silence>,
+    /// When it may be forgotten.
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Silences by their id, and in the order in which they came to be.
+#[derive(Default)]
+pub(crate) struct Shelf {
+    by_id: HashMap<String, (u64, Record)>,
+    /// By the version of the shelf in which they were new: who has seen a version looks at what is behind it.
+    by_version: BTreeMap<u64, String>,
+    version: u64,
+}
+
+impl Book for Shelf {
+    type Entry = Record;
+
+    const NAME: &'static str = "silences";
+    const FORMAT: Format = Format {
+        magic: *b"NTXsilen",
+        version: 1,
+    };
+    const TASK: &'static str = "silences";
+
+    fn encode(record: &Record) -> Vec<u8> {
+        record.encode()
+    }
+
+    fn decode(message: &[u8]) -> Result<Record, WireError> {
+        Record::decode(message)
+    }
+
+    fn enter(&mut self, record: Record) {
+        let id = record.silence.id.clone();
+        let version = match self.by_id.get(&id) {
+            Some((version, _)) => *version,
+            None => {
+                self.version += 1;
+                self.by_version.insert(self.version, id.clone());
+                self.version
+            }
+        };
+        self.by_id.insert(id, (version, record));
+    }
+
+    fn enter_unless_older(&mut self, record: Record) {
+        let known = self.get(&record.silence.id);
+        if known.is_none_or(|known| known.silence.updated_at <= record.silence.updated_at) {
+            self.enter(record);
+        }
+    }
+
+    fn entries(&self) -> Box<dyn Iterator<Item = &Record> + '_> {
+        Box::new(self.by_version.values().filter_map(|id| self.get(id)))
+    }
+}
+
+impl Shelf {
+    fn get(&self, id: &str) -> Option<&Record> {
+        self.by_id.get(id).map(|(_, record)| record)
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        let Shelf {
+            by_id, by_version, ..
+        } = self;
+        by_version.retain(|_, id| by_id.get(id).is_some_and(|(_, record)| record.expires_at > now));
+        by_id.retain(|_, (_, record)| record.expires_at > now);
+    }
+}
+
+/// All silences.
+pub(crate) struct Silences {
+    ledger: Arc<Ledger<Shelf>>,
+    /// One change at a time: what it is checked against must still hold when it is entered.
+    changing: tokio::sync::Mutex<()>,
+    retention: Duration,
+    limits: SilenceLimits,
+    pub(crate) stats: LedgerStats,
+}
+
+impl Silences {
+    /// Opens the silences in `folder`; they are kept for `retention` after their end.
+    ///
+    /// # Errors
+    /// When their files cannot be read or written.
+    pub(crate) fn open(
+        files: Arc<dyn Files>,
+        clock: Arc<dyn Clock>,
+        folder: &Path,
+        retention: Duration,
+        limits: SilenceLimits,
+        supervisor: Supervisor,
+        stats: LedgerStats,
+    ) -> Result<(Self, Recovery), StorageError> {
+        let (ledger, recovery) = Ledger::open(files, clock, folder, supervisor)?;
+        let silences = Silences {
+            ledger: Arc::new(ledger),
+            changing: tokio::sync::Mutex::new(()),
+            retention,
+            limits,
+            stats,
+        };
+        Ok((silences, recovery))
+    }
+
+    /// The silence of this id.
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Silence>> {
+        self.stats.query(|| {
+            self.ledger
+                .read(|shelf| shelf.get(id).map(|record| record.silence.clone()))
+        })
+    }
+
+    /// Those that `keep` wants, oldest first.
+    pub(crate) fn list(&self, mut keep: impl FnMut(&Silence) -> bool) -> Vec<Arc<Silence>> {
+        self.stats.query(|| {
+            self.ledger.read(|shelf| {
+                let all = shelf.entries().map(|record| &record.silence);
+                all.filter(|silence| keep(silence)).cloned().collect()
+            })
+        })
+    }
+
+    /// How many there are in a state, and in all.
+    pub(crate) fn count(&self, state: SilenceState, now: Timestamp) -> usize {
+        self.ledger.read(|shelf| {
+            shelf
+                .entries()
+                .filter(|record| record.silence.state(now) == state)
+                .count()
+        })
+    }
+
+    /// Number of all silences.
+    pub(crate) fn len(&self) -> usize {
+        self.ledger.read(|shelf| shelf.by_id.len())
+    }
+
+    /// Forgets what is over, and writes the snapshot. Not for the network's threads.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub(crate) fn maintain(&self, now: Timestamp) -> Result<(), StorageError> {
+        self.stats.maintenance(|stats| {
+            stats.gc(|| self.ledger.edit(|shelf| shelf.forget(now)));
+            stats.snapshot(|| self.ledger.snapshot())
+        })
+    }
+
+    async fn commit(&self, silences: Vec<Silence>) -> Result<(), CommitError> {
+        let records = silences.into_iter().map(|silence| self.record(silence)).collect();
+        self.ledger.commit(records).await
+    }
+
+    fn record(&self, silence: Silence) -> Record {
+        Record {
+            expires_at: after(silence.ends_at, self.retention),
+            silence: Arc::new(silence),
+        }
+    }
+}

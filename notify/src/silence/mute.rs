@@ -1,0 +1,75 @@
+//! Which silences an alert meets, found once.
+
+use std::collections::HashMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use model::labels::Labels;
+use parking_lot::Mutex;
+
+use super::{SilenceState, Silences};
+use crate::alert::StoredAlert;
+
+/// What is known of each alert: the silences that match its labels, among those up to a version.
+///
+/// Matchers of a silence never change, so what matched once goes on matching; only silences that came since have to be
+/// looked at. As many entries as alerts are held.
+#[derive(Default)]
+pub(crate) struct MuteCache(Mutex<HashMap<Labels, Known>>);
+
+#[derive(Clone, Default)]
+struct Known {
+    version: u64,
+    ids: Vec<String>,
+}
+
+impl MuteCache {
+    /// Ids of the active silences that an alert with these labels meets, oldest first.
+    pub(crate) fn silencing(&self, silences: &Silences, labels: &Labels, now: Timestamp) -> Vec<String> {
+        let mut known = self.0.lock().get(labels).cloned().unwrap_or_default();
+        let (active, changed) = silences.ledger.read(|shelf| {
+            let mut scanned = 0;
+            let (known_version, known_count) = (known.version, known.ids.len());
+            known.ids.retain(|id| shelf.get(id).is_some());
+            if known.version < shelf.version {
+                let new = (Bound::Excluded(known.version), Bound::Unbounded);
+                for id in shelf.by_version.range(new).map(|(_, id)| id) {
+                    scanned += 1;
+                    let record = shelf.get(id);
+                    if record.is_some_and(|record| record.silence.matches(labels)) {
+                        known.ids.push(id.clone());
+                    }
+                }
+                known.version = shelf.version;
+            }
+            let is_active = |id: &&String| {
+                let record = shelf.get(id);
+                record.is_some_and(|record| record.silence.state(now) == SilenceState::Active)
+            };
+            let active: Vec<String> = known.ids.iter().filter(is_active).cloned().collect();
+            silences.stats.scanned(scanned, shelf.by_version.len());
+            let changed = known.version != known_version || known.ids.len() != known_count;
+            (active, changed)
+        });
+        if changed {
+            self.0.lock().insert(labels.clone(), known);
+        }
+        active
+    }
+
+    /// Forgets alerts.
+    pub(crate) fn forget(&self, alerts: &[Arc<StoredAlert>]) {
+        let mut known = self.0.lock();
+        for alert in alerts {
+            known.remove(&alert.labels);
+        }
+    }
+}
+
+impl super::Silence {
+    /// Whether it is about an alert with these labels.
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.matchers.iter().any(|matchers| matchers.matches(labels))
+    }
+}
