@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use model::alert::{Alert, AlertSink};
+use model::alert::AlertSink;
 use model::clock::{Clock, JumpWatch};
 use model::labels::Labels;
 use model::storage::{Appender, Queryable};
 use parking_lot::Mutex;
-use promql::value::{Sample, SampleValue};
+use promql::value::Sample;
 use template::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 use crate::append::{self, Written};
 use crate::depend::batches;
 use crate::error::EvalError;
-use crate::expand::Context;
 use crate::instrument::{GroupMetrics, RuleMetrics};
+use crate::journal::{Kept, Recovery};
 use crate::load::Plan;
-use crate::rule::{Action, AlertAction, Rule};
+use crate::rule::{Action, Rule};
 use crate::schedule::Schedule;
 use crate::source::{Asker, QuerySource};
-use crate::state::{ActiveAlert, AlertBook, AlertState};
+use crate::state::AlertBook;
 
 const MS_NS: i64 = 1_000_000;
 
@@ -44,6 +44,8 @@ pub struct Environment {
     pub metrics: Arc<RuleMetrics>,
     /// `--rules.alert.*`
     pub options: AlertOptions,
+    /// What lets alerts survive restarts; without, only series tell of them afterwards.
+    pub recovery: Option<Recovery>,
     /// Rules of all groups that may be evaluated beside others of their group; none where rules go one after the other.
     pub concurrent_evaluations: Option<Arc<Semaphore>>,
 }
@@ -139,6 +141,7 @@ pub(crate) struct RunningRule {
     pub(crate) written: Mutex<Written>,
     /// Whether the state from before a restart was looked for; until then no state is written, which would hide it.
     pub(crate) restored: AtomicBool,
+    pub(crate) kept: Kept,
     pub(crate) status: Mutex<RuleStatus>,
 }
 
@@ -156,7 +159,7 @@ pub(crate) struct Group {
     stale: Mutex<Vec<Labels>>,
     pub(crate) status: Mutex<GroupStatus>,
     pub(crate) metrics: GroupMetrics,
-    external_labels: Value,
+    pub(crate) external_labels: Value,
     /// Whether the clock was set since the last look; empty until the first.
     clock: Mutex<Option<JumpWatch>>,
     /// The latest time of evaluation so far. Before it, which is where a clock that was set back leads, storage refuses
@@ -173,7 +176,9 @@ impl Group {
         let metrics = metrics.group(&spec.key());
         metrics.interval_seconds.set(spec.interval_ms as f64 / 1000.0);
         metrics.rules.set(rules.len() as f64);
-        let running = |rule| RunningRule {
+        let mut twins: HashMap<(String, Labels), u32> = HashMap::new();
+        let running = |rule: Rule| RunningRule {
+            kept: Kept::new(next_ordinal(&mut twins, &rule)),
             rule,
             alerts: Mutex::default(),
             written: Mutex::default(),
@@ -208,6 +213,7 @@ impl Group {
         drop(watch);
         if jump_ms != 0 {
             for running in &self.rules {
+                running.kept.fall_behind();
                 running.alerts.lock().shift(jump_ms.saturating_mul(MS_NS));
             }
         }
@@ -240,7 +246,10 @@ impl Group {
             match heirs.get_mut(&identity).and_then(Vec::pop) {
                 Some(to) => {
                     *to.written.lock() = written;
-                    *to.alerts.lock() = std::mem::take(&mut *from.alerts.lock());
+                    // The old group keeps them as well: it answers for them until the journal knows the new one.
+                    let alerts = from.alerts.lock().clone();
+                    *to.alerts.lock() = alerts;
+                    to.kept.inherit(&from.kept);
                 }
                 None => stale.extend(written.into_keys()),
             }
@@ -411,102 +420,13 @@ impl Group {
         )?;
         match &running.rule.action {
             Action::Record => running.rule.record(result, self.spec.limit),
-            Action::Alert(action) => self.alert(running, action, result, at_ns, environment),
+            Action::Alert(action) => self.alert(running, action, &result, at_ns, environment),
         }
     }
 
     /// The time that queries of the evaluation at `at_ns` look at, and that results carry.
-    fn query_ms(&self, at_ns: i64) -> i64 {
+    pub(crate) fn query_ms(&self, at_ns: i64) -> i64 {
         (at_ns - self.spec.query_offset_ms.saturating_mul(MS_NS)).div_euclid(MS_NS)
-    }
-
-    fn alert(
-        &self,
-        running: &RunningRule,
-        action: &AlertAction,
-        result: Vec<Sample>,
-        at_ns: i64,
-        environment: &Environment,
-    ) -> Result<Vec<Sample>, EvalError> {
-        let context = Context {
-            source: &*environment.source,
-            asker: self.spec.asker(),
-            at_ms: at_ns.div_euclid(MS_NS),
-            external_url: &self.spec.external_url,
-            external_labels: &self.external_labels,
-        };
-        let observed = action.observe(&running.rule.name, &result, &context)?;
-        let mut alerts = running.alerts.lock();
-        let limit = self.spec.limit;
-        let transitions = alerts
-            .step(at_ns, observed, &action.timing, limit)
-            .map_err(|exceeded| EvalError::Limit {
-                limit,
-                found: exceeded.found,
-                what: "alerts",
-            })?;
-        for change in &transitions {
-            let (from, to) = (
-                change.from.map(AlertState::as_str),
-                change.to.map(AlertState::as_str),
-            );
-            tracing::debug!(alert = %change.labels, from, to, "alert changed");
-        }
-        let samples = if running.restored.load(Ordering::Relaxed) {
-            self.state_samples(&running.rule, &alerts, at_ns)
-        } else {
-            Vec::new()
-        };
-        let to_send = self.due(&running.rule, &mut alerts, at_ns, environment);
-        drop(alerts);
-        if !to_send.is_empty() {
-            environment.sink.send(to_send);
-        }
-        Ok(samples)
-    }
-
-    /// `ALERTS` and `ALERTS_FOR_STATE` of the alerts that are pending or firing.
-    fn state_samples(&self, rule: &Rule, alerts: &AlertBook, at_ns: i64) -> Vec<Sample> {
-        let sample = |labels, value| Sample {
-            labels,
-            timestamp_ms: self.query_ms(at_ns),
-            value: SampleValue::Float(value),
-        };
-        let active = alerts
-            .iter()
-            .filter(|(_, alert)| alert.state != AlertState::Inactive);
-        active
-            .flat_map(|(labels, alert)| {
-                let since = alert.active_at_ns.div_euclid(1_000_000_000) as f64;
-                [
-                    sample(rule.state_series(labels, alert), 1.0),
-                    sample(rule.for_state_series(labels), since),
-                ]
-            })
-            .collect()
-    }
-
-    /// The alerts that are to be sent now, which counts as done.
-    fn due(&self, rule: &Rule, alerts: &mut AlertBook, at_ns: i64, environment: &Environment) -> Vec<Alert> {
-        let resend_ns = environment.options.resend_delay_ms.saturating_mul(MS_NS);
-        // Two evaluations or sends may fail before the receiver takes the alert for resolved.
-        let valid_until_ns = at_ns.saturating_add(4 * self.schedule.interval_ns().max(resend_ns));
-        let generator_url = format!(
-            "{}{}",
-            self.spec.external_url,
-            template::alert::graph_link(&rule.query, 1)
-        );
-        let due = alerts
-            .iter_mut()
-            .filter(|(_, alert)| alert.needs_sending(at_ns, resend_ns));
-        let mut due: Vec<Alert> = due
-            .map(|(labels, alert)| {
-                alert.last_sent_at_ns = Some(at_ns);
-                to_alert(labels, alert, valid_until_ns, &generator_url)
-            })
-            .collect();
-        due.sort_by(|a, b| a.labels.cmp(&b.labels));
-        due
     }
 
     /// Writes samples; gives what is wrong with them.
@@ -563,12 +483,9 @@ impl Group {
     }
 }
 
-fn to_alert(labels: &Labels, alert: &ActiveAlert, valid_until_ns: i64, generator_url: &str) -> Alert {
-    Alert {
-        labels: labels.clone(),
-        annotations: alert.annotations.clone(),
-        starts_at_ms: alert.fired_at_ns.unwrap_or(alert.active_at_ns).div_euclid(MS_NS),
-        ends_at_ms: alert.resolved_at_ns.unwrap_or(valid_until_ns).div_euclid(MS_NS),
-        generator_url: generator_url.to_owned(),
-    }
+/// The how manieth of its name and labels the rule is.
+fn next_ordinal(twins: &mut HashMap<(String, Labels), u32>, rule: &Rule) -> u32 {
+    let next = twins.entry((rule.name.clone(), rule.labels.clone())).or_default();
+    *next += 1;
+    *next - 1
 }

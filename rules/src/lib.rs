@@ -21,6 +21,7 @@
 //! assert_eq!(alerts.worst(), AlertState::Firing);
 //! ```
 
+mod alerting;
 mod append;
 pub mod check;
 mod depend;
@@ -29,6 +30,7 @@ mod expand;
 pub mod format;
 mod group;
 mod instrument;
+mod journal;
 pub mod lint;
 mod load;
 mod manager;
@@ -46,6 +48,7 @@ pub use check::{CheckReport, LintOptions, Verdict, check};
 pub use error::{EvalError, FormatError, GroupProblem, LoadError, Mark, RuleProblem};
 pub use group::{AlertOptions, Environment, Health};
 pub use instrument::RuleMetrics;
+pub use journal::{AlertJournal, Recovery};
 pub use load::Settings;
 pub use manager::{Manager, Prepared};
 pub use schedule::{Schedule, Turn};

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::LoadError;
 use crate::group::{Environment, Group};
+use crate::journal::{AlertJournal, Recovery};
 use crate::load::{Plan, Settings};
 use crate::run::Runner;
 use crate::snapshot::{AlertSnapshot, GroupSnapshot};
@@ -73,6 +74,9 @@ impl Manager {
 
     /// Lets groups evaluate from now on; until then they wait, so that no query meets a store that is not ready.
     pub fn start(&self) {
+        if let Some(recovery) = &self.shared.environment.recovery {
+            recovery.start(&*self.shared.environment.clock);
+        }
         self.shared.started.cancel();
     }
 
@@ -131,6 +135,7 @@ impl Manager {
         }
         shared.removed.close();
         shared.removed.wait().await;
+        shared.with_journal(AlertJournal::stop).await;
     }
 
     /// The groups as they are now, sorted by file and name.
@@ -153,6 +158,8 @@ impl Shared {
     /// Makes the groups in `tasks` those of a new configuration.
     async fn replace(self: &Arc<Self>, tasks: &mut BTreeMap<Key, Running>, plans: Vec<Plan>) {
         let restore = !self.loaded.swap(true, Ordering::Relaxed) || self.restore_new_groups;
+        let journal = self.environment.recovery.as_ref().map(Recovery::journal);
+        let rules_before = journal.map(AlertJournal::rules).unwrap_or_default();
         let mut old = std::mem::take(tasks);
         let mut starting: Vec<(Key, Plan, Option<Running>)> = Vec::new();
         for plan in plans {
@@ -172,15 +179,21 @@ impl Shared {
         }
         for (key, plan, before) in starting {
             let group = Group::new(plan, restore, &self.environment.metrics);
-            if let Some(before) = before {
-                group.inherit(&*before.finished().await);
+            match before {
+                Some(before) => group.inherit(&*before.finished().await),
+                None => journal.iter().for_each(|journal| journal.hand_over(&group)),
             }
+            let group = Arc::new(group);
+            journal.iter().for_each(|journal| journal.adopt(&group));
             tasks.insert(key, self.spawn(group));
         }
         let groups = tasks
             .iter()
             .map(|(key, running)| (key.clone(), running.group.clone()));
-        *self.groups.write() = groups.collect();
+        let groups: BTreeMap<Key, Arc<Group>> = groups.collect();
+        self.groups.write().clone_from(&groups);
+        self.with_journal(move |journal| journal.settle(&groups, rules_before))
+            .await;
         for running in old.into_values() {
             let shared = self.clone();
             let ending = async move {
@@ -191,8 +204,25 @@ impl Shared {
         }
     }
 
-    fn spawn(self: &Arc<Self>, group: Group) -> Running {
-        let (group, stop) = (Arc::new(group), CancellationToken::new());
+    /// Has the journal do something for which it waits for the disk.
+    async fn with_journal(&self, work: impl FnOnce(&AlertJournal) + Send + 'static) {
+        if self.environment.recovery.is_none() {
+            return;
+        }
+        let environment = self.environment.clone();
+        let supervisor = environment.metrics.supervisor.clone();
+        let done = self.threads.read(move || {
+            // A panic is told; the journal writes everything with the next record then.
+            let _ = supervisor.catch("alert journal", || {
+                environment.recovery.as_ref().map(Recovery::journal).map(work)
+            });
+        });
+        // Without threads the program is ending.
+        let _ = done.await;
+    }
+
+    fn spawn(self: &Arc<Self>, group: Arc<Group>) -> Running {
+        let stop = CancellationToken::new();
         let (shared, stopping) = (self.clone(), stop.clone());
         let runner = self.runner(group.clone(), stop.clone());
         let task = self.threads.handle().spawn(async move {

@@ -25,7 +25,8 @@ impl Group {
         let range = TimeRange::new(now_ms.saturating_sub(options.outage_tolerance_ms), now_ms);
         match environment.storage.querier(range) {
             Ok(querier) => {
-                for running in &self.rules {
+                let unrestored = |rule: &&RunningRule| !rule.restored.load(Ordering::Relaxed);
+                for running in self.rules.iter().filter(unrestored) {
                     if let Err(error) = restore_rule(running, &*querier, range, now_ns, options) {
                         let (group, alert) = (&self.spec.name, &running.rule.name);
                         tracing::error!(group, alert, %error, "Failed to restore 'for' state");
@@ -84,7 +85,7 @@ fn restored_start(now_ns: i64, down_at_ns: i64, active_at_s: f64, hold_ns: i64, 
 }
 
 /// The last time and value of each of the rule's state series that was not marked stale, by the alert's labels.
-fn last_states(
+pub(crate) fn last_states(
     running: &RunningRule,
     querier: &dyn Querier,
     range: TimeRange,

@@ -79,6 +79,7 @@ impl Runner {
     async fn evaluate(&self, at_ns: i64, may_restore: bool) {
         let stop = self.stop.clone();
         self.blocking(move |group, environment| {
+            group.look_again(at_ns, environment);
             group.evaluate(at_ns, environment, &stop);
             let unrestored = group
                 .rules

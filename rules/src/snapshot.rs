@@ -66,7 +66,7 @@ pub struct AlertingSnapshot {
 }
 
 /// A pending or firing alert.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AlertSnapshot {
     /// What identifies it.
     pub labels: Labels,

@@ -9,16 +9,18 @@ use model::labels::Labels;
 pub const RESOLVED_RETENTION_NS: i64 = 15 * 60 * 1_000_000_000;
 
 /// State of an alert, or of a rule: that of its worst alert.
+///
+/// The numbers are those of the journal's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AlertState {
     /// The rule was not evaluated yet.
-    Unknown,
+    Unknown = 0,
     /// Resolved; of a rule, without alerts.
-    Inactive,
+    Inactive = 1,
     /// Its condition holds, but not yet for long enough.
-    Pending,
+    Pending = 2,
     /// It fires.
-    Firing,
+    Firing = 3,
 }
 
 impl AlertState {
@@ -52,6 +54,19 @@ pub struct ActiveAlert {
     pub last_sent_at_ns: Option<i64>,
     /// Since when it fires although its condition is gone.
     pub keep_firing_since_ns: Option<i64>,
+    /// Since when nobody can tell whether its condition holds.
+    pub missing_since_ns: Option<i64>,
+    /// It was there before a restart, and no evaluation has seen it since.
+    pub is_restored: bool,
+}
+
+/// What an evaluation makes of an alert that its result does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// Its condition is gone.
+    Gone,
+    /// What would tell is missing: the alert stays as it is, and the time does not count.
+    Missing,
 }
 
 /// An element of an expression's result, as an alert.
@@ -89,6 +104,8 @@ pub struct Transition {
 #[derive(Clone, Debug, Default)]
 pub struct AlertBook {
     alerts: HashMap<Labels, ActiveAlert, RandomState>,
+    /// The alerts of which the last step changed more than value and annotations, those that it forgot among them.
+    changed: Vec<Labels>,
 }
 
 /// More alerts than the limit: all are forgotten.
@@ -107,6 +124,43 @@ impl AlertBook {
     /// The alerts, to be changed: whoever sends them notes that here.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&Labels, &mut ActiveAlert)> {
         self.alerts.iter_mut()
+    }
+
+    /// An alert.
+    pub fn get(&self, labels: &Labels) -> Option<&ActiveAlert> {
+        self.alerts.get(labels)
+    }
+
+    /// Puts an alert in the place of what is known of it.
+    pub fn insert(&mut self, labels: Labels, alert: ActiveAlert) {
+        self.alerts.insert(labels, alert);
+    }
+
+    /// Forgets an alert.
+    pub fn remove(&mut self, labels: &Labels) {
+        self.alerts.remove(labels);
+    }
+
+    /// The alerts of which the last step changed more than value and annotations; those that it forgot are not among the
+    /// others any more.
+    pub fn changed(&self) -> &[Labels] {
+        &self.changed
+    }
+
+    /// Notes that those were sent at `at_ns` that were due; gives them.
+    pub fn note_sent(
+        &mut self,
+        at_ns: i64,
+        resend_delay_ns: i64,
+    ) -> impl Iterator<Item = (&Labels, &ActiveAlert)> {
+        let due = self
+            .alerts
+            .iter_mut()
+            .filter(move |(_, alert)| alert.needs_sending(at_ns, resend_delay_ns));
+        due.map(move |(labels, alert)| {
+            alert.last_sent_at_ns = Some(at_ns);
+            (labels, &*alert)
+        })
     }
 
     /// Number of alerts, resolved ones among them.
@@ -134,6 +188,7 @@ impl AlertBook {
                 &mut alert.resolved_at_ns,
                 &mut alert.last_sent_at_ns,
                 &mut alert.keep_firing_since_ns,
+                &mut alert.missing_since_ns,
             ];
             for time in others.into_iter().flatten() {
                 *time = time.saturating_add(by_ns);
@@ -153,32 +208,60 @@ impl AlertBook {
         timing: &Timing,
         limit: usize,
     ) -> Result<Vec<Transition>, LimitExceeded> {
+        self.step_by(now_ns, observed, timing, limit, |_, _| Absence::Gone)
+    }
+
+    /// As [`AlertBook::step`]; `absence` says what it means that a pending or firing alert is not among the elements.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn step_by(
+        &mut self,
+        now_ns: i64,
+        observed: Vec<Observed>,
+        timing: &Timing,
+        limit: usize,
+        absence: impl Fn(&Labels, &ActiveAlert) -> Absence,
+    ) -> Result<Vec<Transition>, LimitExceeded> {
         let mut transitions = Vec::new();
-        let mut present: std::collections::HashSet<Labels, RandomState> =
-            std::collections::HashSet::with_capacity_and_hasher(observed.len(), RandomState::default());
+        self.changed.clear();
+        // With those that are present: whether they are new.
+        let mut present: HashMap<Labels, bool, RandomState> =
+            HashMap::with_capacity_and_hasher(observed.len(), RandomState::default());
         for element in observed {
-            present.insert(element.labels.clone());
-            self.observe(now_ns, element, &mut transitions);
+            let labels = element.labels.clone();
+            let is_new = self.observe(now_ns, element, &mut transitions);
+            present.insert(labels, is_new);
         }
         let mut active = 0;
+        let changed = &mut self.changed;
         self.alerts.retain(|labels, alert| {
-            let before = alert.state;
-            let fate = if present.contains(labels) {
-                alert.keep_firing_since_ns = None;
-                Fate::Active
-            } else {
-                alert.vanish(now_ns, timing)
+            let before = alert.marks();
+            let found = present.get(labels);
+            let fate = match found {
+                Some(_) => alert.seen(now_ns),
+                None if alert.state != AlertState::Inactive && absence(labels, alert) == Absence::Missing => {
+                    alert.missing_since_ns.get_or_insert(now_ns);
+                    Fate::Missing
+                }
+                None => alert.vanish(now_ns, timing),
             };
-            if fate == Fate::Active {
+            if matches!(fate, Fate::Active | Fate::Missing) {
                 active += 1;
+            }
+            if fate == Fate::Active {
                 alert.ripen(now_ns, timing);
             }
+            if found == Some(&true) || fate == Fate::Forgotten || alert.marks() != before {
+                changed.push(labels.clone());
+            }
             let to = (fate != Fate::Forgotten).then_some(alert.state);
+            let from = before.state;
             // What has been resolved for long is forgotten without a word.
-            if to != Some(before) && before != AlertState::Inactive {
+            if to != Some(from) && from != AlertState::Inactive {
                 transitions.push(Transition {
                     labels: labels.clone(),
-                    from: Some(before),
+                    from: Some(from),
                     to,
                 });
             }
@@ -191,13 +274,13 @@ impl AlertBook {
         Ok(transitions)
     }
 
-    /// Takes over an element's value, or begins a new alert with it.
-    fn observe(&mut self, now_ns: i64, element: Observed, transitions: &mut Vec<Transition>) {
+    /// Takes over an element's value, or begins a new alert with it; says whether it did that.
+    fn observe(&mut self, now_ns: i64, element: Observed, transitions: &mut Vec<Transition>) -> bool {
         let known = self.alerts.get_mut(&element.labels);
         if let Some(alert) = known.filter(|alert| alert.state != AlertState::Inactive) {
             alert.value = element.value;
             alert.annotations = element.annotations;
-            return;
+            return false;
         }
         let alert = ActiveAlert {
             annotations: element.annotations,
@@ -208,6 +291,8 @@ impl AlertBook {
             resolved_at_ns: None,
             last_sent_at_ns: None,
             keep_firing_since_ns: None,
+            missing_since_ns: None,
+            is_restored: false,
         };
         let old = self.alerts.insert(element.labels.clone(), alert);
         transitions.push(Transition {
@@ -215,20 +300,59 @@ impl AlertBook {
             from: old.map(|old| old.state),
             to: Some(AlertState::Pending),
         });
+        true
     }
+}
+
+/// What of an alert a step changes, value and annotations aside.
+#[derive(PartialEq, Eq)]
+struct Marks {
+    state: AlertState,
+    active_at_ns: i64,
+    keep_firing_since_ns: Option<i64>,
+    missing_since_ns: Option<i64>,
 }
 
 /// What becomes of an alert in a step.
 #[derive(PartialEq, Eq)]
 enum Fate {
     Active,
+    Missing,
     Resolved,
     Forgotten,
 }
 
 impl ActiveAlert {
+    fn marks(&self) -> Marks {
+        Marks {
+            state: self.state,
+            active_at_ns: self.active_at_ns,
+            keep_firing_since_ns: self.keep_firing_since_ns,
+            missing_since_ns: self.missing_since_ns,
+        }
+    }
+
+    /// The condition holds.
+    fn seen(&mut self, now_ns: i64) -> Fate {
+        self.keep_firing_since_ns = None;
+        self.is_restored = false;
+        self.end_missing(now_ns);
+        Fate::Active
+    }
+
+    /// Somebody can tell again whether the condition holds. Time in which nobody could does not count as pending.
+    fn end_missing(&mut self, now_ns: i64) {
+        if let Some(since_ns) = self.missing_since_ns.take()
+            && self.state == AlertState::Pending
+        {
+            let unseen_ns = now_ns.saturating_sub(since_ns).max(0);
+            self.active_at_ns = self.active_at_ns.saturating_add(unseen_ns);
+        }
+    }
+
     /// The condition is gone.
     fn vanish(&mut self, now_ns: i64, timing: &Timing) -> Fate {
+        self.missing_since_ns = None;
         if self.state == AlertState::Firing && timing.keep_firing_ns > 0 {
             let since = *self.keep_firing_since_ns.get_or_insert(now_ns);
             if now_ns.saturating_sub(since) < timing.keep_firing_ns {

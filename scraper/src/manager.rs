@@ -285,6 +285,13 @@ impl Manager {
         }
     }
 
+    /// The longest time between two scrapes of a target that a job in force asks for; zero without jobs.
+    pub fn longest_interval(&self) -> Duration {
+        let state = self.state.lock();
+        let intervals = state.jobs.values().map(|job| job.config.scrape_interval.as_ms());
+        Duration::from_millis(intervals.max().unwrap_or(0).unsigned_abs())
+    }
+
     /// Puts a configuration in force. Pools whose configuration is the same go on; others restart their loops, with what
     /// they know of their targets where the series stay the same; pools that are gone end. Returns once nothing is
     /// scraped by an old configuration any more. Must be called inside a runtime.

@@ -29,6 +29,9 @@ use crate::web::state::{
 };
 use crate::web::{AskedMetrics, FederationMetrics};
 
+/// Where the state of alerts is kept, in the store's folder.
+const ALERTS_FOLDER: &str = "alerts";
+
 /// Why a room cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -93,6 +96,8 @@ impl Rooms {
         let asking = Asking::new(options, config, db.clone(), &registry);
         let external_url = external_url(options, own_address);
         let notifier = notifier(options, &external_url, &clock, &registry);
+        let scraper = scraper(options, db.clone(), &clock, &registry);
+        let recovery = recovery(options, &clock, &registry, scraper.clone()).await;
         let rule_queries = CancelHandle::new();
         let rules = Arc::new(rules::Manager::new(
             rules::Environment {
@@ -103,6 +108,7 @@ impl Rooms {
                 clock: clock.clone(),
                 metrics: Arc::new(rules::RuleMetrics::new(&registry)),
                 options: alert_options(options),
+                recovery,
                 concurrent_evaluations: options
                     .rules
                     .concurrent_evaluations
@@ -111,7 +117,6 @@ impl Rooms {
             rules::Threads::own(options.query.concurrency).map_err(RoomError::Threads)?,
             false,
         ));
-        let scraper = scraper(options, db.clone(), &clock, &registry);
         Ok(Rooms {
             clock,
             start_ms,
@@ -298,6 +303,33 @@ fn scraper(
             ..scraper::Options::default()
         },
     )
+}
+
+/// The journal of alerts in the store's folder. Without one the server does what the reference does: it looks at the
+/// series that tell of alerts.
+async fn recovery(
+    options: &ServeOptions,
+    clock: &Arc<dyn Clock>,
+    registry: &metrics::Registry,
+    scraper: Arc<scraper::Manager>,
+) -> Option<rules::Recovery> {
+    let folder = options.storage.path.join(ALERTS_FOLDER);
+    let (clock, registry) = (clock.clone(), registry.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        rules::AlertJournal::open(Arc::new(files::DiskFiles), clock, &folder, &registry)
+    });
+    let cannot =
+        |error: &dyn std::fmt::Display| tracing::error!(%error, "Alerts cannot be kept over restarts");
+    let opened = opening.await.inspect_err(|error| cannot(error)).ok()?;
+    let journal = opened.inspect_err(|error| cannot(error)).ok()?;
+    let discovery = options.discovery_interval;
+    // Twice: rates need two samples.
+    let first_scrapes = move || discovery + 2 * scraper.longest_interval();
+    Some(rules::Recovery::new(
+        journal,
+        options.query.lookback,
+        first_scrapes,
+    ))
 }
 
 fn page_state(options: &ServeOptions, external_url: &url::Url, registry: &metrics::Registry) -> PageState {

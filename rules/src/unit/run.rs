@@ -155,6 +155,7 @@ impl<'t> Bench<'t> {
             clock: Arc::new(ManualClock::new(test.start_ms)),
             metrics: Arc::new(metrics),
             options: AlertOptions::default(),
+            recovery: None,
             concurrent_evaluations: None,
         };
         let mut inputs = BTreeMap::new();

@@ -69,6 +69,7 @@ async fn rules_build_on_each_other() {
         clock: clock.clone(),
         metrics: Arc::new(RuleMetrics::new(&Registry::new())),
         options: AlertOptions::default(),
+        recovery: None,
         concurrent_evaluations: None,
     };
     let manager = Manager::new(environment, Threads::current(), false);

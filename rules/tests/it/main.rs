@@ -6,6 +6,7 @@ mod clock;
 mod engine;
 mod files;
 mod groups;
+mod journal;
 mod lint;
 mod manager;
 mod states;

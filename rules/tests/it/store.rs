@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use files::MemFiles;
 use model::columns::Columns;
 use model::labels::Labels;
 use model::matcher::Matcher;
@@ -23,12 +24,24 @@ struct Inner {
     forgotten: HashSet<u64>,
     poisoned: bool,
     panics: bool,
+    dies_with: Option<MemFiles>,
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct Store(Arc<Mutex<Inner>>);
 
 impl Store {
+    /// A store that takes nothing any more once `files` are frozen: the process has ended.
+    pub(crate) fn dying_with(files: Option<MemFiles>) -> Self {
+        let store = Store::default();
+        store.die_with(files);
+        store
+    }
+
+    pub(crate) fn die_with(&self, files: Option<MemFiles>) {
+        self.lock().dies_with = files;
+    }
+
     /// Samples of the one series whose text is `labels`; none where there is no such series.
     pub(crate) fn samples(&self, labels: &str) -> Vec<(i64, f64)> {
         let inner = self.lock();
@@ -93,6 +106,9 @@ impl Appender for Store {
         assert!(batch.discard_out_of_order);
         let mut inner = self.lock();
         assert!(!std::mem::take(&mut inner.panics), "the store panics as prepared");
+        if inner.dies_with.as_ref().is_some_and(MemFiles::is_frozen) {
+            return Err(StorageError::Closed.into());
+        }
         if inner.poisoned {
             return Err(StorageError::Poisoned("disk full".to_owned()).into());
         }

@@ -1,17 +1,19 @@
 //! A world for a manager to run in: queries with prepared answers, a store in memory, time that jumps.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use files::MemFiles;
 use metrics::{Format, Registry};
 use model::alert::{Alert, AlertSink};
 use model::clock::Clock;
 use model::labels::Labels;
 use narthex_rules::{
-    AlertOptions, Asker, Environment, EvalError, GroupSnapshot, LoadError, Manager, QuerySource, RuleMetrics,
-    Settings, Threads,
+    AlertJournal, AlertOptions, Asker, Environment, EvalError, GroupSnapshot, LoadError, Manager,
+    QuerySource, Recovery, RuleMetrics, Settings, Threads,
 };
 use promql::ast::Expr;
 use promql::value::{Sample, SampleValue};
@@ -116,12 +118,18 @@ impl QuerySource for Queries {
 pub(crate) struct Sent {
     alerts: Arc<Mutex<Vec<Alert>>>,
     panics: Arc<AtomicBool>,
+    dies_with: Option<MemFiles>,
 }
 
 impl Sent {
     /// What was sent since the last call.
     pub(crate) fn take(&self) -> Vec<Alert> {
         std::mem::take(&mut *self.alerts.lock().unwrap())
+    }
+
+    /// What was sent since it was last taken, which it stays.
+    pub(crate) fn peek(&self) -> Vec<Alert> {
+        self.alerts.lock().unwrap().clone()
     }
 
     /// Makes the next send panic.
@@ -133,6 +141,9 @@ impl Sent {
 impl AlertSink for Sent {
     fn send(&self, alerts: Vec<Alert>) {
         assert!(!alerts.is_empty());
+        if self.dies_with.as_ref().is_some_and(MemFiles::is_frozen) {
+            return;
+        }
         assert!(
             !self.panics.swap(false, Ordering::SeqCst),
             "the sink panics as prepared"
@@ -178,6 +189,10 @@ pub(crate) struct World {
     pub(crate) sent: Sent,
     pub(crate) registry: Registry,
     pub(crate) manager: Manager,
+    /// Where alerts are kept; they are not where this is absent.
+    pub(crate) files: Option<MemFiles>,
+    /// How long after a start targets may not have been scraped.
+    pub(crate) first_scrapes: Duration,
     clock: Arc<RuntimeClock>,
     folder: TempDir,
 }
@@ -190,15 +205,40 @@ impl World {
 
     /// A world whose rules run on `threads`, so many beside others of their group.
     pub(crate) fn on(threads: Threads, concurrent: usize) -> Self {
-        let (queries, store, sent, registry) = Default::default();
+        World::build(threads, concurrent, None)
+    }
+
+    /// A world whose alerts are kept in `files`.
+    pub(crate) fn kept(files: MemFiles) -> Self {
+        World::build(Threads::current(), 0, Some(files))
+    }
+
+    fn build(threads: Threads, concurrent: usize, files: Option<MemFiles>) -> Self {
+        let (queries, registry): (Queries, Registry) = Default::default();
+        let sent = Sent {
+            dies_with: files.clone(),
+            ..Sent::default()
+        };
+        let store = Store::dying_with(files.clone());
         let clock = Arc::new(RuntimeClock::new());
-        let manager = manager(&queries, &store, &sent, &registry, &clock, threads, concurrent);
+        let first_scrapes = Duration::from_secs(20);
+        let doors = Doors {
+            queries: &queries,
+            store: &store,
+            sent: &sent,
+            clock: &clock,
+            files: files.as_ref(),
+            first_scrapes,
+        };
+        let manager = doors.manager(&registry, threads, concurrent);
         World {
             queries,
             store,
             sent,
             registry,
             manager,
+            files,
+            first_scrapes,
             clock,
             folder: TempDir::new().unwrap(),
         }
@@ -208,16 +248,35 @@ impl World {
     pub(crate) async fn restart(&mut self, down: Duration) {
         self.manager.stop().await;
         tokio::time::sleep(down).await;
+        self.start();
+    }
+
+    /// Ends the manager without a word, and starts another one on the same store and on `files`: what is left of those
+    /// that there were.
+    pub(crate) async fn kill(&mut self, files: MemFiles, down: Duration) {
+        // What it writes as it ends goes to files that nobody reads.
+        let sent = self.sent.take();
+        self.manager.stop().await;
+        self.sent.take();
+        self.sent.alerts.lock().unwrap().extend(sent);
+        tokio::time::sleep(down).await;
+        self.files = Some(files);
+        self.start();
+    }
+
+    fn start(&mut self) {
         self.registry = Registry::new();
-        self.manager = manager(
-            &self.queries,
-            &self.store,
-            &self.sent,
-            &self.registry,
-            &self.clock,
-            Threads::current(),
-            0,
-        );
+        self.sent.dies_with.clone_from(&self.files);
+        self.store.die_with(self.files.clone());
+        let doors = Doors {
+            queries: &self.queries,
+            store: &self.store,
+            sent: &self.sent,
+            clock: &self.clock,
+            files: self.files.as_ref(),
+            first_scrapes: self.first_scrapes,
+        };
+        self.manager = doors.manager(&self.registry, Threads::current(), 0);
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -272,26 +331,42 @@ impl World {
     }
 }
 
-fn manager(
-    queries: &Queries,
-    store: &Store,
-    sent: &Sent,
-    registry: &Registry,
-    clock: &Arc<RuntimeClock>,
-    threads: Threads,
-    concurrent: usize,
-) -> Manager {
-    let environment = Environment {
-        source: Arc::new(queries.clone()),
-        appender: Arc::new(store.clone()),
-        storage: Arc::new(store.clone()),
-        sink: Arc::new(sent.clone()),
-        clock: clock.clone(),
-        metrics: Arc::new(RuleMetrics::new(registry)),
-        options: AlertOptions::default(),
-        concurrent_evaluations: (concurrent > 0).then(|| Arc::new(Semaphore::new(concurrent))),
-    };
-    let manager = Manager::new(environment, threads, false);
-    manager.start();
-    manager
+/// What a manager is made of.
+struct Doors<'a> {
+    queries: &'a Queries,
+    store: &'a Store,
+    sent: &'a Sent,
+    clock: &'a Arc<RuntimeClock>,
+    files: Option<&'a MemFiles>,
+    first_scrapes: Duration,
+}
+
+impl Doors<'_> {
+    /// A manager that has started.
+    fn manager(&self, registry: &Registry, threads: Threads, concurrent: usize) -> Manager {
+        let environment = Environment {
+            source: Arc::new(self.queries.clone()),
+            appender: Arc::new(self.store.clone()),
+            storage: Arc::new(self.store.clone()),
+            sink: Arc::new(self.sent.clone()),
+            clock: self.clock.clone(),
+            metrics: Arc::new(RuleMetrics::new(registry)),
+            options: AlertOptions::default(),
+            recovery: self.files.and_then(|files| self.recovery(files, registry)),
+            concurrent_evaluations: (concurrent > 0).then(|| Arc::new(Semaphore::new(concurrent))),
+        };
+        let manager = Manager::new(environment, threads, false);
+        manager.start();
+        manager
+    }
+
+    /// As a server has it: none where there can be no journal.
+    fn recovery(&self, files: &MemFiles, registry: &Registry) -> Option<Recovery> {
+        let (files, folder) = (Arc::new(files.clone()), Path::new("data/alerts"));
+        let journal = AlertJournal::open(files, self.clock.clone(), folder, registry).ok()?;
+        let first_scrapes = self.first_scrapes;
+        Some(Recovery::new(journal, Duration::from_secs(300), move || {
+            first_scrapes
+        }))
+    }
 }
