@@ -477,11 +477,8 @@ fn template_problems<'d>(alert: &str, raw: &RawRule<'d>) -> Vec<Found<'d>> {
 fn raw_rule<'d>(value: Value<'d>, options: &FormatOptions) -> Result<RawRule<'d>, YamlError> {
     let mut section = value.section("rule")?;
     let text = |section: &mut Section<'d>, key| -> Result<Option<(String, Value<'d>)>, YamlError> {
-        let Some(value) = section.value(key) else {
-            return Ok(None);
-        };
-        let text: String = yaml::FromYaml::from_yaml(value)?;
-        Ok(Some((text, value)))
+        let value = section.value(key);
+        Ok(section.get::<String>(key)?.zip(value))
     };
     let (mut label_keys, mut annotation_keys) = (Keys::new(), Keys::new());
     let raw = RawRule {
@@ -519,7 +516,7 @@ fn texts<'d>(
             Some((name.scalar()?.text.as_str(), (name, at(text))))
         }));
     }
-    yaml::FromYaml::from_yaml(value)
+    section.get_or(key, BTreeMap::new())
 }
 
 /// The key `name`, or where it cannot be found what it stands in.

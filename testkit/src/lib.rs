@@ -16,6 +16,7 @@
 //! # use narthex_testkit as testkit;
 //! ```
 
+pub mod schema;
 pub mod sigv4;
 
 use std::ffi::OsString;

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::YamlError;
 use crate::node::{NodeKind, ScalarKind, Value};
+use crate::shape::Shape;
 
 /// Can be read from a YAML value.
 pub trait FromYaml: Sized {
@@ -14,6 +15,11 @@ pub trait FromYaml: Sized {
     /// the kind keep their default, and elements of them may not be null.
     fn null() -> Option<Self> {
         None
+    }
+
+    /// What it accepts, for schemas.
+    fn shape() -> Shape {
+        Shape::Any
     }
 
     /// Reads it.
@@ -27,6 +33,10 @@ pub trait FromYaml: Sized {
 impl FromYaml for String {
     fn null() -> Option<Self> {
         Some(String::new())
+    }
+
+    fn shape() -> Shape {
+        Shape::Text
     }
 
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
@@ -55,6 +65,10 @@ impl FromYaml for bool {
         Some(false)
     }
 
+    fn shape() -> Shape {
+        Shape::Bool
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         match value.scalar().map(|scalar| scalar.kind) {
             Some(ScalarKind::Bool(b)) => Ok(b),
@@ -66,6 +80,10 @@ impl FromYaml for bool {
 impl FromYaml for f64 {
     fn null() -> Option<Self> {
         Some(0.0)
+    }
+
+    fn shape() -> Shape {
+        Shape::Number
     }
 
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
@@ -82,6 +100,10 @@ macro_rules! integers {
         impl FromYaml for $int {
             fn null() -> Option<Self> {
                 Some(0)
+            }
+
+            fn shape() -> Shape {
+                Shape::Integer
             }
 
             fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
@@ -106,6 +128,10 @@ impl<T: FromYaml> FromYaml for Vec<T> {
         Some(Vec::new())
     }
 
+    fn shape() -> Shape {
+        Shape::List(Box::new(T::shape()))
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         value.sequence()?.into_iter().map(element).collect()
     }
@@ -114,6 +140,10 @@ impl<T: FromYaml> FromYaml for Vec<T> {
 impl<T: FromYaml> FromYaml for BTreeMap<String, T> {
     fn null() -> Option<Self> {
         Some(BTreeMap::new())
+    }
+
+    fn shape() -> Shape {
+        Shape::Map(Box::new(T::shape()))
     }
 
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
@@ -168,6 +198,10 @@ impl Serialize for Duration {
 }
 
 impl FromYaml for Duration {
+    fn shape() -> Shape {
+        Shape::Duration
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         let scalar = value
             .scalar()
@@ -268,6 +302,10 @@ impl FromYaml for Bytes {
         Some(Bytes(0))
     }
 
+    fn shape() -> Shape {
+        Shape::Bytes
+    }
+
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {
         let scalar = value
             .scalar()
@@ -318,6 +356,10 @@ impl Serialize for Secret {
 impl FromYaml for Secret {
     fn null() -> Option<Self> {
         Some(Secret::default())
+    }
+
+    fn shape() -> Shape {
+        Shape::Text
     }
 
     fn from_yaml(value: Value<'_>) -> Result<Self, YamlError> {

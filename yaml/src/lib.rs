@@ -32,6 +32,7 @@ mod place;
 mod relabel;
 
 mod section;
+mod shape;
 
 pub use convert::{Bytes, Duration, FromYaml, Secret};
 pub use encoding::text_of;
@@ -44,6 +45,7 @@ pub use relabel::{relabel_rules, relabel_rules_to_yaml};
 pub use section::Section;
 /// A list that is printed on one line.
 pub use serde_yaml::FlowSeq;
+pub use shape::{Shape, record};
 
 /// Writes a value as YAML in the layout that the reference prints configurations in.
 ///

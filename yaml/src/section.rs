@@ -7,6 +7,7 @@ use model::nearest::nearest;
 use crate::convert::FromYaml;
 use crate::error::YamlError;
 use crate::node::{NodeKind, Value};
+use crate::shape::{Shape, note_key, note_section};
 
 /// A mapping being read. Keys are taken by name; [`Section::finish`] refuses what was not taken.
 ///
@@ -59,6 +60,7 @@ impl<'d> Value<'d> {
                 taken: false,
             });
         }
+        note_section(self);
         Ok(Section {
             value: self,
             what,
@@ -76,6 +78,17 @@ impl<'d> Section<'d> {
 
     /// The value of `key`, null included: `Some` says that the key was written.
     pub fn raw_value(&mut self, key: &'static str) -> Option<Value<'d>> {
+        self.ask(key, Shape::Any)
+    }
+
+    /// The value of `key`, which is to be read as a `shape`.
+    fn ask(&mut self, key: &'static str, shape: Shape) -> Option<Value<'d>> {
+        let found = self.find(key);
+        note_key(self.value, key, shape, found);
+        found
+    }
+
+    fn find(&mut self, key: &'static str) -> Option<Value<'d>> {
         self.known.push(key);
         if !self.value.document.is_json() {
             let entry = self.entries.iter_mut().find(|entry| entry.text == key)?;
@@ -103,7 +116,8 @@ impl<'d> Section<'d> {
     /// # Errors
     /// When its value is not a `T`.
     pub fn get<T: FromYaml>(&mut self, key: &'static str) -> Result<Option<T>, YamlError> {
-        self.value(key).map(T::from_yaml).transpose()
+        let value = self.ask(key, T::shape()).filter(|value| !value.is_null());
+        value.map(T::from_yaml).transpose()
     }
 
     /// Reads `key`; where it is absent, takes `default`. Null is the empty value of types that have one.
@@ -111,7 +125,7 @@ impl<'d> Section<'d> {
     /// # Errors
     /// When its value is not a `T`.
     pub fn get_or<T: FromYaml>(&mut self, key: &'static str, default: T) -> Result<T, YamlError> {
-        match self.raw_value(key) {
+        match self.ask(key, T::shape()) {
             None => Ok(default),
             Some(value) if value.is_null() => Ok(T::null().unwrap_or(default)),
             Some(value) => T::from_yaml(value),
@@ -127,7 +141,8 @@ impl<'d> Section<'d> {
         key: &'static str,
         mut read: impl FnMut(Value<'d>) -> Result<T, YamlError>,
     ) -> Result<Vec<T>, YamlError> {
-        let Some(list) = self.value(key) else {
+        let list = self.ask(key, Shape::List(Box::default()));
+        let Some(list) = list.filter(|list| !list.is_null()) else {
             return Ok(Vec::new());
         };
         list.sequence()?.into_iter().map(&mut read).collect()

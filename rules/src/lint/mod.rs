@@ -205,6 +205,11 @@ pub fn lint(
     outcome
         .findings
         .sort_by_key(|finding| (finding.file, finding.position.offset, finding.lint.code));
+    // What stands behind an alias is looked at wherever it is used, and told once.
+    outcome.findings.dedup_by(|a, b| {
+        let key = |finding: &Finding| (finding.file, finding.position, finding.lint.code);
+        key(a) == key(b) && a.message == b.message
+    });
     outcome
 }
 

@@ -286,3 +286,63 @@ fn the_documentation_lists_all_lints() {
     }
     expect_in_docs("lints", &table);
 }
+
+/// Cut anywhere and with bytes exchanged, a file is looked at or refused, and nothing else; its fixes can be applied.
+#[test]
+fn damaged_files_do_not_panic() {
+    let seed = std::env::var("NARTHEX_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let mut state: u64 = seed.unwrap_or(20_261_201);
+    println!("NARTHEX_SEED={state}");
+    let mut random = |below: usize| {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let facts = sample_facts();
+    for name in ["labels.yml", "conditions.yml", "comments.yml", "joins.yml"] {
+        let text = std::fs::read_to_string(cases().join(name)).unwrap();
+        let chars: Vec<char> = text.chars().collect();
+        for _ in 0..150 {
+            let cut = random(chars.len());
+            let mut damaged: Vec<char> = chars[..cut].to_vec();
+            for _ in 0..random(4) {
+                let (at, with) = (random(cut.max(1)), chars[random(chars.len())]);
+                if let Some(place) = damaged.get_mut(at) {
+                    *place = with;
+                }
+            }
+            let damaged: String = damaged.into_iter().collect();
+            let outcome = run(&damaged, &Settings::default(), Some(&facts));
+            apply(&damaged, &outcome.findings);
+        }
+    }
+}
+
+/// A file with thousands of rules takes seconds, also in a build without optimisation.
+#[test]
+fn large_files_are_looked_at_in_seconds() {
+    let mut text = String::from("groups:\n");
+    for group in 0..20 {
+        let _ = write!(text, "- name: g{group}\n  rules:\n");
+        for rule in 0..100 {
+            let number = group * 100 + rule;
+            let _ = write!(
+                text,
+                "  - alert: Alert{number}\n    expr: |\n      sum by (job, label_{number}) (rate(errors_{number}_total{{env=\"e{rule}\"}}[5m]))\n      \
+                 / on (job) sum by (job) (rate(requests_total[5m])) > 0.{number}\n    for: 5m\n    labels: {{severity: page, team_{number}: x}}\n    \
+                 annotations:\n      summary: '{{{{ $labels.instance }}}} of {{{{ $labels.job }}}} is at {{{{ $value | humanize }}}}'\n"
+            );
+        }
+    }
+    let start = std::time::Instant::now();
+    let outcome = run(&text, &Settings::default(), None);
+    let took = start.elapsed();
+    assert_eq!(outcome.rules, 2_000);
+    assert!(outcome.findings.len() >= 4_000, "{}", outcome.findings.len());
+    // What grew with the square would take minutes.
+    assert!(took.as_secs() < 60, "{took:?}");
+}

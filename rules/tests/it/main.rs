@@ -9,6 +9,7 @@ mod groups;
 mod journal;
 mod lint;
 mod manager;
+mod schema;
 mod states;
 mod store;
 mod unit;
