@@ -72,11 +72,13 @@ impl<'v> FileView<'v> {
             .into_iter()
             .map(|group| items(group.entry("rules")))
             .collect();
-        let lines: Vec<u32> = places
+        let mut lines: Vec<u32> = places
             .iter()
             .flatten()
             .map(|rule| rule.node.position.line)
             .collect();
+        // What stands behind an alias is where its anchor is.
+        lines.sort_unstable();
         Ok(FileView {
             number,
             path: &source.path,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use crate::harness::narthex;
+use crate::harness::{Server, narthex};
 
 const RULES: &str = "groups:
 - name: é
@@ -147,4 +147,63 @@ fn lints_are_explained() {
         assert_eq!(code, Some(0), "{lint_code}");
         assert!(told.starts_with(lint_code) && told.contains("Wrong:") && told.contains("lint:disable"));
     }
+}
+
+/// What a server knows, it is asked for: names, values, types, counts and intervals.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_tells_what_there_is() {
+    let folder = folder(
+        "groups:
+- name: g
+  rules:
+  - alert: Slip
+    expr: rate(prometheus_http_request_total[5m]) > 1
+    for: 10s
+  - alert: Value
+    expr: rate(process_open_fds{job=\"slef\"}[1s]) > 1
+  - alert: Absent
+    expr: absent(nothing_of_this_name)
+",
+    );
+    std::fs::write(folder.path().join("low.yml"), "thresholds: {series: 1}\n").expect("write");
+    let config = "global: {scrape_interval: 1s, evaluation_interval: 30s}\n\
+                  scrape_configs: [{job_name: self, static_configs: [{targets: ['SELF']}]}]\n";
+    let server = Server::start(folder.path(), config, &[]).await;
+    // The first scrape knows nothing yet of what it asks for.
+    server
+        .wait_for("prometheus_http_requests_total", |found| !found.is_empty())
+        .await;
+    let args = [
+        "rules",
+        "--config",
+        "low.yml",
+        "--output",
+        "json",
+        "--server",
+        &server.url,
+        "rules.yml",
+    ];
+    let (code, out, err) = tokio::task::block_in_place(|| lint(folder.path(), &args));
+    assert_eq!((code, err.as_str()), (Some(3), ""));
+    let found: Json = serde_json::from_str(&out).expect("JSON");
+    let findings = found["findings"].as_array().expect("a list");
+    let told: Vec<(&str, &str)> = findings
+        .iter()
+        .map(|finding| {
+            let text = |key: &str| finding[key].as_str().unwrap_or("");
+            (text("code"), text("help"))
+        })
+        .collect();
+    let want = [
+        ("NX501", "did you mean `prometheus_http_requests_total`?"),
+        ("NX401", ""),
+        (
+            "NX101",
+            "falls count as restarts of a counter here; `deriv` tells how a gauge changes",
+        ),
+        ("NX403", "`rate` needs two samples; four intervals are usual"),
+        ("NX502", "did you mean `self`?"),
+        ("NX506", ""),
+    ];
+    assert_eq!(told, want);
 }
