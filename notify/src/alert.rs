@@ -188,3 +188,6 @@ pub(crate) fn by_labels(a: &Labels, b: &Labels) -> Ordering {
     }
     Ordering::Equal
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,3 +152,6 @@ impl Sources {
         (!alert.is_resolved(now)).then(|| alert.clone())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,9 @@
 //! Invariant: an entry is in the journal before it is in the book, and in the book before it is answered.
 //! Invariant: of two entries with the same key the newer counts, wherever it was found.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -101,3 +101,6 @@ impl Named {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

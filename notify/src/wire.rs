@@ -269,3 +269,6 @@ impl Message {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,8 +43,8 @@ pub use node::{Document, Node, NodeKind, Position, Scalar, ScalarKind, Value, pa
 
 pub use relabel::{relabel_rules, relabel_rules_to_yaml};
 pub use section::Section;
-/// A list that is printed on one line.
-pub use serde_yaml::FlowSeq;
+/// How a value is printed: a list on one line, a text in quotes.
+pub use serde_yaml::{DoubleQuoted, FlowSeq, SingleQuoted};
 pub use shape::{Shape, record};
 
 /// Writes a value as YAML in the layout that the reference prints configurations in.

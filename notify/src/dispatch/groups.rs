@@ -203,3 +203,6 @@ impl Group {
         self.members.insert(alert.labels.clone(), member);
     }
 }
+
+#[cfg(test)]
+mod tests;

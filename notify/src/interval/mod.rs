@@ -8,7 +8,7 @@ mod read;
 use jiff::Timestamp;
 use jiff::civil::{DateTime, Weekday};
 use jiff::tz::TimeZone;
-use serde::ser::{SerializeMap, SerializeSeq};
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 /// Names of the days, from Sunday on.
@@ -133,6 +133,14 @@ impl Range {
         (self.begin..=self.end).contains(&number)
     }
 
+    /// `first:last`, or one alone.
+    fn text(self, name: fn(i64) -> String) -> String {
+        if self.begin == self.end {
+            return name(self.begin);
+        }
+        format!("{}:{}", name(self.begin), name(self.end))
+    }
+
     /// Whether a day of the month is inside, of the length that its month has.
     fn has_day(self, civil: DateTime) -> bool {
         let days = i64::from(civil.days_in_month());
@@ -149,22 +157,15 @@ impl Serialize for TimeInterval {
         if let Some(times) = self.times.as_ref().filter(|list| !list.is_empty()) {
             map.serialize_entry("times", times)?;
         }
-        let names = |range: &Range| name_of(*range, |day| WEEKDAYS[day as usize].to_owned());
-        let numbers = |range: &Range| name_of(*range, |number| number.to_string());
-        let mut lists = [
-            ("weekdays", &self.weekdays, true),
-            ("days_of_month", &self.days_of_month, false),
-            ("months", &self.months, false),
-            ("years", &self.years, false),
-        ];
-        for (key, list, is_weekday) in &mut lists {
+        for (key, list, name) in [
+            ("weekdays", &self.weekdays, weekday_name as fn(i64) -> String),
+            ("days_of_month", &self.days_of_month, |number| number.to_string()),
+            ("months", &self.months, |number| number.to_string()),
+            ("years", &self.years, |number| number.to_string()),
+        ] {
             if let Some(list) = list.as_ref().filter(|list| !list.is_empty()) {
-                let texts: Vec<String> = if *is_weekday {
-                    list.iter().map(names).collect()
-                } else {
-                    list.iter().map(numbers).collect()
-                };
-                map.serialize_entry(key, &yaml::FlowSeq(Texts(texts)))?;
+                let texts: Vec<Text> = list.iter().map(|range| Text(range.text(name))).collect();
+                map.serialize_entry(key, &yaml::FlowSeq(texts))?;
             }
         }
         if let Some(location) = &self.location {
@@ -174,29 +175,33 @@ impl Serialize for TimeInterval {
     }
 }
 
-fn name_of(range: Range, name: impl Fn(i64) -> String) -> String {
-    if range.begin == range.end {
-        return name(range.begin);
-    }
-    format!("{}:{}", name(range.begin), name(range.end))
+fn weekday_name(day: i64) -> String {
+    WEEKDAYS[day as usize].to_owned()
 }
 
-/// A list of texts.
-struct Texts(Vec<String>);
+/// A text that is quoted as the reference quotes it within a list on one line: with double quotes what would be a number
+/// without, with single ones what the colon would end.
+struct Text(String);
 
-impl Serialize for Texts {
+impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
-        for text in &self.0 {
-            list.serialize_element(text)?;
+        let mut parts = self.0.split(':');
+        let is_whole = parts.next().is_some_and(|first| first.parse::<i64>().is_ok());
+        // Hours, minutes and seconds, which YAML once took for one number.
+        let is_clock = |part: &str| part.len() <= 2 && part.parse::<u8>().is_ok_and(|number| number < 60);
+        if is_whole && parts.all(is_clock) {
+            yaml::DoubleQuoted(&self.0).serialize(serializer)
+        } else if self.0.contains(':') {
+            yaml::SingleQuoted(&self.0).serialize(serializer)
+        } else {
+            self.0.serialize(serializer)
         }
-        list.end()
     }
 }
 
 impl Serialize for TimeRange {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let clock = |minute: i32| format!("{:02}:{:02}", minute / 60, minute % 60);
+        let clock = |minute: i32| Text(format!("{:02}:{:02}", minute / 60, minute % 60));
         let mut map = serializer.serialize_map(Some(2))?;
         map.serialize_entry("start_time", &clock(self.start))?;
         map.serialize_entry("end_time", &clock(self.end))?;

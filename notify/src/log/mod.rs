@@ -225,3 +225,6 @@ fn is_subset(part: &[u64], whole: &[u64]) -> bool {
     let whole: std::collections::HashSet<&u64> = whole.iter().collect();
     part.iter().all(|number| whole.contains(number))
 }
+
+#[cfg(test)]
+mod tests;

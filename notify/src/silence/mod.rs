@@ -293,3 +293,6 @@ impl Silences {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

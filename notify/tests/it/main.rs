@@ -1,5 +1,6 @@
 //! Tests of the room's doors.
 
+mod config;
 mod intervals;
 mod outward;
 mod routes;
