@@ -170,9 +170,6 @@ impl Stats {
         for status in ["firing", "resolved"] {
             self.received.with(&[status, VERSION]);
         }
-        if !self.labels.alert_names {
-            self.limited.with(&[]);
-        }
         if !self.labels.receiver_names {
             for kind in KINDS {
                 self.announce_integration(&[kind.name]);

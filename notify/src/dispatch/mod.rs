@@ -10,6 +10,7 @@
 
 mod groups;
 mod pipeline;
+mod telling;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -219,7 +220,7 @@ impl Dispatcher {
             key: group.key.clone(),
             alerts: group.alerts.clone(),
         };
-        self.pipeline.shown_route_labels(group.route, &look, now)
+        self.pipeline.route_labels(group.route, &look, now)
     }
 
     /// Of the alerts that are not resolved, how many are in which state: with the group's key, group by group, or once

@@ -1,15 +1,13 @@
-//! What becomes of a group when it is looked at: inhibition, intervals, silences, then for each integration the log,
-//! the delivery, the log again.
+//! What becomes of a group when it is looked at: inhibition, intervals, silences; what is left is told (`telling`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use jiff::Timestamp;
 use model::clock::Clock;
 use model::labels::Labels;
-use receivers::{Integration, Memory, Notification, NotifyReason, Templates, deliver};
+use receivers::{Integration, Templates};
 use supervise::Supervisor;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +16,7 @@ use super::groups::{Look, MemberState, Seen};
 use crate::alert::{StoredAlert, by_job};
 use crate::inhibit::Inhibitor;
 use crate::interval::NamedIntervals;
-use crate::log::{Entry, LogKey, NotificationLog, Told, alert_number, reason};
+use crate::log::NotificationLog;
 use crate::observer::{Decision, Observer, Outcome, Suppressor};
 use crate::route::{Route, Tree};
 use crate::silence::{MuteCache, Silences};
@@ -60,11 +58,13 @@ pub(crate) struct Pipeline {
 }
 
 /// One look at a group on its way through the pipeline.
-struct Way<'a> {
-    look: &'a Look,
-    route: &'a Route,
-    at: Timestamp,
-    alerts: Vec<Arc<StoredAlert>>,
+pub(super) struct Way<'a> {
+    pub(super) look: &'a Look,
+    pub(super) route: &'a Route,
+    /// When it began, by the time of day.
+    pub(super) at: Timestamp,
+    /// Those that nothing has suppressed so far.
+    pub(super) alerts: Vec<Arc<StoredAlert>>,
     states: HashMap<Labels, MemberState>,
 }
 
@@ -85,7 +85,6 @@ impl Pipeline {
             states: HashMap::with_capacity(look.alerts.len()),
         };
         way.alerts.sort_by(|a, b| by_job(&a.labels, &b.labels));
-        let all: Vec<receivers::Alert> = way.alerts.iter().map(|alert| alert.told(at)).collect();
         let resolved: Vec<_> = way
             .alerts
             .iter()
@@ -98,7 +97,7 @@ impl Pipeline {
             seen.muted_by = Some(self.mute(&mut way));
         }
         self.silence(&mut way).await;
-        seen.is_told = way.alerts.is_empty() || self.tell(&way, &all, deadline, stop).await;
+        seen.is_told = way.alerts.is_empty() || self.tell(&way, deadline, stop).await;
         if seen.is_told {
             seen.done_with = resolved;
         }
@@ -181,184 +180,11 @@ impl Pipeline {
         self.around.mutes.silencing(&self.around.silences, labels, at)
     }
 
-    /// Tells all integrations of the receiver at the same time; whether all that had to be were told.
-    async fn tell(
-        &self,
-        way: &Way<'_>,
-        all: &[receivers::Alert],
-        deadline: Instant,
-        stop: &CancellationToken,
-    ) -> bool {
-        let Some(integrations) = self.integrations.get(&way.route.options.receiver) else {
-            return true;
-        };
-        let alerts: Vec<receivers::Alert> = way.alerts.iter().map(|alert| alert.told(way.at)).collect();
-        let told = numbers(&alerts);
-        let mut notification = self.notification(way.route, way.look, all.to_vec(), way.at);
-        notification.route_labels = self.route_labels(way.route, &notification);
-        notification.alerts = Arc::new(alerts);
-        let (notification, told) = (&notification, &told);
-        let tell = |integration| async move {
-            let telling = self.tell_one(way, integration, notification, told, deadline, stop);
-            // A receiver that panics fails alone.
-            self.around
-                .supervisor
-                .round("notification", telling)
-                .await
-                .unwrap_or(false)
-        };
-        join_all(integrations.iter().map(tell))
-            .await
-            .into_iter()
-            .all(|is_told| is_told)
-    }
-
-    async fn tell_one(
-        &self,
-        way: &Way<'_>,
-        integration: &Integration,
-        notification: &Notification,
-        told: &Told,
-        deadline: Instant,
-        stop: &CancellationToken,
-    ) -> bool {
-        let name = integration.name();
-        let key = LogKey {
-            group: notification.group_key.clone(),
-            receiver: integration.receiver().to_owned(),
-            kind: integration.kind().to_owned(),
-            index: integration.index() as u32,
-        };
-        let log = &self.around.log;
-        let _claim = tokio::select! {
-            claim = log.claim(&key) => claim,
-            () = stop.cancelled() => return false,
-            () = tokio::time::sleep_until(deadline) => return false,
-        };
-        let last = log.last(&key);
-        let repeat = notification.repeat_interval;
-        let Some(reason) = reason(last.as_deref(), told, integration.send_resolved(), repeat, way.at) else {
-            self.observe(way, Outcome::Known { integration: &name });
-            return true;
-        };
-        let mut memory = match &last {
-            Some(last) if reason != NotifyReason::First => last.memory.clone(),
-            _ => Memory::new(),
-        };
-        let mut notification = notification.clone();
-        notification.reason = reason;
-        self.around.stats.notified(integration);
-        let stats = &self.around.stats;
-        let mut count = |attempt: receivers::Attempt<'_>| stats.attempted(integration, attempt);
-        let outcome = deliver(
-            integration,
-            &notification,
-            &mut memory,
-            deadline,
-            stop,
-            &mut count,
-        )
-        .await;
-        let attempts = match outcome {
-            Ok(attempts) => attempts,
-            Err(undelivered) => {
-                stats.failed(integration, undelivered.failure.reason);
-                self.complain(&notification.group_key, &undelivered);
-                let (attempts, failure) = (undelivered.attempts, &undelivered.failure);
-                let integration = &name;
-                self.observe(
-                    way,
-                    Outcome::Failed {
-                        integration,
-                        reason,
-                        attempts,
-                        failure,
-                    },
-                );
-                return false;
-            }
-        };
-        let entry = Entry {
-            key,
-            timestamp: self.around.now(),
-            firing: told.firing.clone(),
-            resolved: told.resolved.clone(),
-            memory,
-            expires_at: way.at,
-        };
-        let entered = log.enter(entry, repeat).await;
-        if let Err(error) = &entered {
-            let aggr_group = &notification.group_key;
-            tracing::error!(aggrGroup = %aggr_group, err = %error, "A notification was sent, and is not in the log on the disk");
-        }
-        let outcome = Outcome::Sent {
-            integration: &name,
-            reason,
-            attempts,
-            alerts: &notification.alerts,
-            is_durable: entered.is_ok(),
-        };
-        self.observe(way, outcome);
-        entered.is_ok()
-    }
-
-    fn complain(&self, group_key: &str, undelivered: &receivers::Undelivered) {
-        if undelivered.failure.reason == receivers::FailureReason::ContextCanceled {
-            tracing::debug!(aggrGroup = group_key, err = %undelivered, "Notify for alerts failed");
-        } else {
-            tracing::error!(aggrGroup = group_key, err = %undelivered, "Notify for alerts failed");
-        }
-    }
-
-    /// What a group's receiver is told; the reason and the rendered labels are still to come.
-    fn notification(
-        &self,
-        route: &Route,
-        look: &Look,
-        alerts: Vec<receivers::Alert>,
-        now: Timestamp,
-    ) -> Notification {
-        Notification {
-            receiver: route.options.receiver.clone(),
-            group_key: look.key.to_string(),
-            group_labels: look.labels.clone(),
-            route_labels: Labels::from_pairs(&route.options.labels),
-            alerts: Arc::new(alerts),
-            reason: NotifyReason::First,
-            now,
-            repeat_interval: route.options.repeat_interval,
-        }
-    }
-
-    /// The labels that the node adds, rendered for all alerts of a group.
-    fn route_labels(&self, route: &Route, notification: &Notification) -> Labels {
-        let raw: &BTreeMap<String, String> = &route.options.labels;
-        if raw.is_empty() {
-            return Labels::empty();
-        }
-        let mut data = self.templates.data(notification);
-        // Compat: labels are the same whatever the reason (the reference's documentation of `labels`).
-        data.reason = "unknown".to_owned();
-        let (labels, failed) = self.templates.route_labels(raw, data, notification.now);
-        for (label, error) in failed {
-            tracing::error!(aggrGroup = %notification.group_key, label, err = %error, "failed to render route label");
-        }
-        labels
-    }
-
-    /// The same for a group that somebody only wants to see.
-    pub(super) fn shown_route_labels(&self, route: &Route, look: &Look, now: Timestamp) -> Labels {
-        let mut alerts = look.alerts.clone();
-        alerts.sort_by(|a, b| by_job(&a.labels, &b.labels));
-        let alerts = alerts.iter().map(|alert| alert.told(now)).collect();
-        self.route_labels(route, &self.notification(route, look, alerts, now))
-    }
-
     fn suppressed(&self, way: &Way<'_>, alert: &Labels, by: Suppressor<'_>) {
         self.observe(way, Outcome::Suppressed { alert, by });
     }
 
-    fn observe(&self, way: &Way<'_>, outcome: Outcome<'_>) {
+    pub(super) fn observe(&self, way: &Way<'_>, outcome: Outcome<'_>) {
         if let Some(observer) = &self.around.observer {
             observer.decided(&Decision {
                 at: way.at,
@@ -377,17 +203,4 @@ async fn take_turns(at: usize) {
     if at > 0 && at.is_multiple_of(ALERTS_A_TURN) {
         tokio::task::yield_now().await;
     }
-}
-
-/// What the log knows the alerts by.
-fn numbers(alerts: &[receivers::Alert]) -> Told {
-    let mut told = Told::default();
-    for alert in alerts {
-        let list = match alert.ends_at {
-            Some(_) => &mut told.resolved,
-            None => &mut told.firing,
-        };
-        list.push(alert_number(&alert.labels));
-    }
-    told
 }

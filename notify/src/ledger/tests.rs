@@ -208,8 +208,8 @@ fn try_fault(fault: Fault, at: &str, is_over: impl Fn(&MemFiles) -> bool) -> boo
 
 #[test]
 fn what_was_answered_is_there_whatever_the_disk_does() {
-    let kinds: [(&str, fn(u64) -> Fault); 4] = [
-        ("stops at call", Fault::FreezeAtCall),
+    let kinds = [
+        ("stops at call", Fault::FreezeAtCall as fn(u64) -> Fault),
         ("stops within call", Fault::TornAtCall),
         ("fails at call", Fault::Call),
         ("fails from call", Fault::CallsFrom),

@@ -182,26 +182,26 @@ async fn silences_are_limited() {
 async fn what_an_alert_meets_is_found_once_and_stays_right() {
     let silences = open(&MemFiles::new(), SilenceLimits::default());
     let (mutes, labels) = (MuteCache::default(), Labels::from_pairs([("a", "x")]));
-    let meets = |now| mutes.silencing(&silences, &labels, at(now));
-    assert!(meets(10).is_empty());
+    let met = |now| mutes.silencing(&silences, &labels, at(now));
+    assert!(met(10).is_empty());
     put(&silences, posted(&["other"], 5, 50), 10).await.expect("made");
     let pending = put(&silences, posted(&["x"], 20, 30), 10).await.expect("made");
     let active = put(&silences, posted(&["x"], 5, 25), 11).await.expect("made");
-    assert_eq!(meets(12), [active.clone()]);
-    assert_eq!(meets(22), [pending.clone(), active.clone()]);
-    assert_eq!(meets(27), [pending.clone()]);
-    assert!(meets(31).is_empty());
+    assert_eq!(met(12), [&*active]);
+    assert_eq!(met(22), [&*pending, &*active]);
+    assert_eq!(met(27), [&*pending]);
+    assert!(met(31).is_empty());
     // A clock that is set back finds them as they were.
-    assert_eq!(meets(12), [active.clone()]);
+    assert_eq!(met(12), [&*active]);
     // A change of its times is seen without looking for it anew.
     let longer = PostedSilence {
         id: active.clone(),
         ..posted(&["x"], 11, 40)
     };
     assert_eq!(put(&silences, longer, 12).await.as_ref(), Ok(&active));
-    assert_eq!(meets(35), [active.clone()]);
+    assert_eq!(met(35), [&*active]);
     silences.maintain(at(200)).expect("maintained");
-    assert!(meets(35).is_empty());
+    assert!(met(35).is_empty());
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Tests of the room's doors.
 
 mod config;
+mod dispatching;
 mod intervals;
+mod metric_names;
 mod outward;
 mod routes;
 mod sim;

@@ -14,7 +14,7 @@ use narthex_notify::config::Config;
 use narthex_notify::matcher::Syntax;
 use narthex_notify::{Alertmanager, Options};
 use parking_lot::Mutex;
-use receivers::{Failure, Integration, Memory, Notification, Receiver};
+use receivers::{Failure, FailureReason, Integration, Memory, Notification, Receiver};
 use tokio::time::Instant;
 
 /// The time of day that a simulation begins at: ten seconds before a full minute.
@@ -62,11 +62,51 @@ pub(crate) struct Told {
 /// Everything that was told.
 pub(crate) type Inbox = Arc<Mutex<Vec<Told>>>;
 
+/// What a webhook does instead of writing down at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Manner {
+    /// It never answers.
+    Hangs,
+    /// It takes so long.
+    Takes(Duration),
+    /// It refuses so many times; whether trying again may help.
+    Refuses(u32, bool),
+    /// It panics.
+    Panics,
+}
+
+/// Manners by URL.
+type Manners = Arc<Mutex<BTreeMap<String, Manner>>>;
+
 /// A webhook that writes down.
 struct Note {
     url: String,
     clock: Arc<SimClock>,
     inbox: Inbox,
+    manners: Manners,
+}
+
+impl Note {
+    async fn behave(&self) -> Result<(), Failure> {
+        let manner = self.manners.lock().get(&self.url).copied();
+        match manner {
+            None => {}
+            Some(Manner::Hangs) => std::future::pending().await,
+            Some(Manner::Takes(long)) => tokio::time::sleep(long).await,
+            Some(Manner::Panics) => panic!("a receiver panics"),
+            Some(Manner::Refuses(0, _)) => {}
+            Some(Manner::Refuses(times, retry)) => {
+                let next = Manner::Refuses(times - 1, retry);
+                self.manners.lock().insert(self.url.clone(), next);
+                return Err(Failure {
+                    retry,
+                    reason: FailureReason::ServerError,
+                    message: "refused".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Receiver for Note {
@@ -77,6 +117,7 @@ impl Receiver for Note {
         _: Instant,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
+            self.behave().await?;
             self.inbox.lock().push(Told {
                 after: self.clock.elapsed(),
                 url: self.url.clone(),
@@ -95,6 +136,7 @@ type Webhooks = BTreeMap<String, Vec<(String, bool)>>;
 pub(crate) struct Sim {
     pub(crate) clock: Arc<SimClock>,
     pub(crate) inbox: Inbox,
+    manners: Manners,
     webhooks: Arc<Mutex<Webhooks>>,
 }
 
@@ -103,6 +145,7 @@ impl Sim {
         Sim {
             clock: SimClock::new(),
             inbox: Inbox::default(),
+            manners: Manners::default(),
             webhooks: Arc::default(),
         }
     }
@@ -118,6 +161,7 @@ impl Sim {
                     url: url.clone(),
                     clock: sim.clock.clone(),
                     inbox: sim.inbox.clone(),
+                    manners: sim.manners.clone(),
                 };
                 Integration::new(&config.name, "webhook", index, *send_resolved, Arc::new(note))
             };
@@ -128,6 +172,20 @@ impl Sim {
             clock: self.clock.clone(),
             ..Options::new(folder(), Arc::new(build), registry.clone())
         }
+    }
+
+    /// How the webhook at `url` behaves from now on.
+    pub(crate) fn behaves(&self, url: &str, manner: Option<Manner>) {
+        let mut manners = self.manners.lock();
+        match manner {
+            Some(manner) => drop(manners.insert(url.to_owned(), manner)),
+            None => drop(manners.remove(url)),
+        }
+    }
+
+    /// Waits until so long after the beginning.
+    pub(crate) async fn until(&self, seconds: u64) {
+        tokio::time::sleep_until(self.clock.at(Duration::from_secs(seconds))).await;
     }
 
     /// A server on `files`, without a configuration.

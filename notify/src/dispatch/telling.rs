@@ -1,0 +1,194 @@
+//! Telling: each integration what it does not know yet, by the log of notifications.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use model::labels::Labels;
+use receivers::{FailureReason, Integration, Memory, Notification, NotifyReason, Undelivered, deliver};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::groups::Look;
+use super::pipeline::{Pipeline, Way};
+use crate::alert::by_job;
+use crate::log::{Entry, LogKey, Told, alert_number, reason};
+use crate::observer::Outcome;
+use crate::route::Route;
+
+/// What is to be told to all integrations of a receiver, and until when.
+struct Telling<'a> {
+    way: &'a Way<'a>,
+    /// The reason is each integration's own.
+    notification: Notification,
+    told: Told,
+    deadline: Instant,
+    stop: &'a CancellationToken,
+}
+
+impl Pipeline {
+    /// Tells all integrations of the receiver at the same time; whether all that had to be were told.
+    pub(super) async fn tell(&self, way: &Way<'_>, deadline: Instant, stop: &CancellationToken) -> bool {
+        let Some(integrations) = self.integrations.get(&way.route.options.receiver) else {
+            return true;
+        };
+        let alerts: Vec<receivers::Alert> = way.alerts.iter().map(|alert| alert.told(way.at)).collect();
+        let telling = Telling {
+            way,
+            told: numbers(&alerts),
+            notification: Notification {
+                route_labels: self.route_labels(way.route, way.look, way.at),
+                alerts: Arc::new(alerts),
+                ..blank(way.route, way.look, way.at)
+            },
+            deadline,
+            stop,
+        };
+        let telling = &telling;
+        let tell = |integration| async move {
+            // A receiver that panics fails alone.
+            let told = self.tell_one(telling, integration);
+            let told = self.around.supervisor.round("notification", told).await;
+            told.unwrap_or(false)
+        };
+        let told = join_all(integrations.iter().map(tell)).await;
+        told.into_iter().all(|is_told| is_told)
+    }
+
+    /// Tells one integration what it does not know; whether it knows all there is now, and the log has it on the disk.
+    async fn tell_one(&self, telling: &Telling<'_>, integration: &Integration) -> bool {
+        let Telling { way, told, .. } = telling;
+        let (name, log) = (integration.name(), &self.around.log);
+        let key = LogKey {
+            group: telling.notification.group_key.clone(),
+            receiver: integration.receiver().to_owned(),
+            kind: integration.kind().to_owned(),
+            index: integration.index() as u32,
+        };
+        let _claim = tokio::select! {
+            claim = log.claim(&key) => claim,
+            () = telling.stop.cancelled() => return false,
+            () = tokio::time::sleep_until(telling.deadline) => return false,
+        };
+        let last = log.last(&key);
+        let repeat = telling.notification.repeat_interval;
+        let Some(reason) = reason(last.as_deref(), told, integration.send_resolved(), repeat, way.at) else {
+            self.observe(way, Outcome::Known { integration: &name });
+            return true;
+        };
+        let mut memory = match &last {
+            Some(last) if reason != NotifyReason::First => last.memory.clone(),
+            _ => Memory::new(),
+        };
+        let attempts = match self.send(telling, integration, reason, &mut memory).await {
+            Ok(attempts) => attempts,
+            Err(undelivered) => {
+                let outcome = Outcome::Failed {
+                    integration: &name,
+                    reason,
+                    attempts: undelivered.attempts,
+                    failure: &undelivered.failure,
+                };
+                self.observe(way, outcome);
+                return false;
+            }
+        };
+        let entry = Entry {
+            key,
+            timestamp: self.around.now(),
+            firing: told.firing.clone(),
+            resolved: told.resolved.clone(),
+            memory,
+            expires_at: way.at,
+        };
+        let entered = log.enter(entry, repeat).await;
+        if let Err(error) = &entered {
+            let key = &telling.notification.group_key;
+            tracing::error!(aggrGroup = %key, err = %error, "A notification was sent, and is not in the log on the disk");
+        }
+        let outcome = Outcome::Sent {
+            integration: &name,
+            reason,
+            attempts,
+            alerts: &telling.notification.alerts,
+            is_durable: entered.is_ok(),
+        };
+        self.observe(way, outcome);
+        entered.is_ok()
+    }
+
+    /// Delivers, and counts.
+    async fn send(
+        &self,
+        telling: &Telling<'_>,
+        integration: &Integration,
+        reason: NotifyReason,
+        memory: &mut Memory,
+    ) -> Result<u32, Undelivered> {
+        let notification = Notification {
+            reason,
+            ..telling.notification.clone()
+        };
+        let stats = &self.around.stats;
+        stats.notified(integration);
+        let mut count = |attempt: receivers::Attempt<'_>| stats.attempted(integration, attempt);
+        let (deadline, stop) = (telling.deadline, telling.stop);
+        let delivered = deliver(integration, &notification, memory, deadline, stop, &mut count).await;
+        delivered.inspect_err(|undelivered| {
+            stats.failed(integration, undelivered.failure.reason);
+            let key = &notification.group_key;
+            if undelivered.failure.reason == FailureReason::ContextCanceled {
+                tracing::debug!(aggrGroup = %key, err = %undelivered, "Notify for alerts failed");
+            } else {
+                tracing::error!(aggrGroup = %key, err = %undelivered, "Notify for alerts failed");
+            }
+        })
+    }
+
+    /// The labels that a node adds to a group, rendered for all its alerts, suppressed ones among them.
+    pub(super) fn route_labels(&self, route: &Route, look: &Look, now: Timestamp) -> Labels {
+        let raw = &route.options.labels;
+        if raw.is_empty() {
+            return Labels::empty();
+        }
+        let mut alerts = look.alerts.clone();
+        alerts.sort_by(|a, b| by_job(&a.labels, &b.labels));
+        let mut notification = blank(route, look, now);
+        notification.alerts = Arc::new(alerts.iter().map(|alert| alert.told(now)).collect());
+        let mut data = self.templates.data(&notification);
+        // Compat: labels do not depend on the reason (`labels` in the reference's documentation of routes).
+        data.reason = "unknown".to_owned();
+        let (labels, failed) = self.templates.route_labels(raw, data, now);
+        for (label, error) in failed {
+            tracing::error!(aggrGroup = %look.key, label, err = %error, "failed to render route label");
+        }
+        labels
+    }
+}
+
+/// What a group's receiver is told, without alerts, and with the node's labels as they are written.
+fn blank(route: &Route, look: &Look, now: Timestamp) -> Notification {
+    Notification {
+        receiver: route.options.receiver.clone(),
+        group_key: look.key.to_string(),
+        group_labels: look.labels.clone(),
+        route_labels: Labels::from_pairs(&route.options.labels),
+        alerts: Arc::default(),
+        reason: NotifyReason::First,
+        now,
+        repeat_interval: route.options.repeat_interval,
+    }
+}
+
+/// What the log knows the alerts by.
+fn numbers(alerts: &[receivers::Alert]) -> Told {
+    let mut told = Told::default();
+    for alert in alerts {
+        let list = match alert.ends_at {
+            Some(_) => &mut told.resolved,
+            None => &mut told.firing,
+        };
+        list.push(alert_number(&alert.labels));
+    }
+    told
+}
