@@ -663,8 +663,11 @@ impl ProxyConfig {
             proxy_from_environment: section.get_or("proxy_from_environment", false)?,
             proxy_connect_header: section.get_or("proxy_connect_header", BTreeMap::new())?,
         };
+        // Compat: `foo` passes here, as an address without a scheme is one to Go (conformance `conf.http-config.good`);
+        // the client that is to use it cannot be built.
         if let Some(url) = &proxy.proxy_url
             && let Err(error) = url::Url::parse(url)
+            && error != url::ParseError::RelativeUrlWithoutBase
         {
             return Err(section.error_at("proxy_url", format_args!("invalid proxy URL: {error}")));
         }

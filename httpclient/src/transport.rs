@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT, WWW_AUTHENTICATE,
+    AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, REFERER, USER_AGENT, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::Full;
@@ -271,6 +271,16 @@ impl Transport {
     }
 }
 
+/// An address without who asks and where in the page.
+fn referer(url: &Url) -> String {
+    let mut url = url.clone();
+    // An address that has them can be without.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    url.into()
+}
+
 /// A request on its way through redirects.
 struct Hop {
     method: Method,
@@ -288,7 +298,14 @@ impl Hop {
         url: Url,
         guard: impl FnOnce(Destination) -> Result<Destination, HttpClientError>,
     ) -> Result<(), HttpClientError> {
-        self.to = Arc::new(guard(Destination::new(&url, self.to.socket.clone())?)?);
+        let to = Arc::new(guard(Destination::new(&url, self.to.socket.clone())?)?);
+        // Compat: as Go (conformance `redirect-307`), but within a host alone: what is behind one may be a secret.
+        let referer = self.to.trusts(&to).then(|| referer(&self.url));
+        match referer.and_then(|url| HeaderValue::try_from(url).ok()) {
+            Some(url) => self.headers.insert(REFERER, url),
+            None => self.headers.remove(REFERER),
+        };
+        self.to = to;
         self.url = url;
         // A `Host` of the caller's own is that of the first place.
         self.headers.remove(HOST);

@@ -1,6 +1,7 @@
 //! Alerts as the Alertmanager holds them, and in which order it tells of them.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ pub struct PostedAlert {
     /// Labels that identify it.
     pub labels: Labels,
     /// What a person reads.
-    pub annotations: Labels,
+    pub annotations: BTreeMap<String, String>,
     /// When it began to fire; `None` for now.
     pub starts_at: Option<Timestamp>,
     /// When it ended or will have ended; `None` where that is not known.
@@ -35,7 +36,7 @@ pub struct StoredAlert {
     /// Labels that identify it.
     pub labels: Labels,
     /// What a person reads.
-    pub annotations: Labels,
+    pub annotations: BTreeMap<String, String>,
     /// When it began to fire.
     pub starts_at: Timestamp,
     /// From when on it counts as resolved.
@@ -105,21 +106,18 @@ impl StoredAlert {
 
     /// Says whether it can be held.
     pub(crate) fn check(&self, syntax: Syntax) -> Result<(), InvalidAlert> {
-        let wrong = |labels: &Labels| {
-            let mut names = labels.iter().map(|(name, _)| name);
-            names.find(|name| !syntax.is_label_name(name)).map(str::to_owned)
-        };
+        let is_wrong = |name: &&str| !syntax.is_label_name(name);
         if self.ends_at < self.starts_at {
             return Err(InvalidAlert::UpsideDown);
         }
         if self.labels.is_empty() {
             return Err(InvalidAlert::NoLabels);
         }
-        if let Some(name) = wrong(&self.labels) {
-            return Err(InvalidAlert::LabelName(name));
+        if let Some(name) = self.labels.iter().map(|(name, _)| name).find(is_wrong) {
+            return Err(InvalidAlert::LabelName(name.to_owned()));
         }
-        match wrong(&self.annotations) {
-            Some(name) => Err(InvalidAlert::AnnotationName(name)),
+        match self.annotations.keys().map(String::as_str).find(is_wrong) {
+            Some(name) => Err(InvalidAlert::AnnotationName(name.to_owned())),
             None => Ok(()),
         }
     }

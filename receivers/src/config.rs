@@ -12,7 +12,10 @@ use yaml::{Section, Value, YamlError};
 use crate::global::Global;
 use crate::integration::{Setup, Unbuilt};
 use crate::receiver::Receiver;
-use crate::{email, webhook};
+use crate::{
+    discord, email, incidentio, jira, mattermost, msteams, msteamsv2, opsgenie, pagerduty, pushover,
+    rocketchat, slack, sns, telegram, victorops, webex, webhook, wechat,
+};
 
 /// A kind of receiver: one entry of its list in the configuration, and what sends by it.
 ///
@@ -100,8 +103,24 @@ macro_rules! kinds {
 
 // Adding a kind is one line here and one file.
 kinds! {
+    "discord_configs" Discord(discord::DiscordConfig),
     "email_configs" Email(email::EmailConfig),
+    "incidentio_configs" IncidentIo(incidentio::IncidentIoConfig),
+    "pagerduty_configs" PagerDuty(pagerduty::PagerDutyConfig),
+    "slack_configs" Slack(slack::SlackConfig),
     "webhook_configs" Webhook(webhook::WebhookConfig),
+    "opsgenie_configs" OpsGenie(opsgenie::OpsGenieConfig),
+    "wechat_configs" WeChat(wechat::WeChatConfig),
+    "pushover_configs" Pushover(pushover::PushoverConfig),
+    "victorops_configs" VictorOps(victorops::VictorOpsConfig),
+    "sns_configs" Sns(sns::SnsConfig),
+    "telegram_configs" Telegram(telegram::TelegramConfig),
+    "webex_configs" Webex(webex::WebexConfig),
+    "msteams_configs" MsTeams(msteams::MsTeamsConfig),
+    "msteamsv2_configs" MsTeamsV2(msteamsv2::MsTeamsV2Config),
+    "jira_configs" Jira(jira::JiraConfig),
+    "rocketchat_configs" RocketChat(rocketchat::RocketChatConfig),
+    "mattermost_configs" Mattermost(mattermost::MattermostConfig),
 }
 
 fn read_entry<K: Kind>(value: Value<'_>, global: &Global) -> Result<K, YamlError> {

@@ -141,7 +141,11 @@ fn canceled() -> Failure {
 
 /// The pause, more or less: who failed together shall not come again together.
 fn vary(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 - PAUSE_SPREAD + 2.0 * PAUSE_SPREAD * chance())
+}
+
+/// A number from 0 to 1.
+pub(crate) fn chance() -> f64 {
     // Hashers are seeded at random; that is random enough here.
-    let chance = RandomState::new().hash_one(pause) as f64 / u64::MAX as f64;
-    pause.mul_f64(1.0 - PAUSE_SPREAD + 2.0 * PAUSE_SPREAD * chance)
+    RandomState::new().hash_one(0) as f64 / u64::MAX as f64
 }

@@ -1,5 +1,6 @@
 //! What receivers that send by HTTP have in common: the client, the one request, and how an answer is read.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -112,11 +113,7 @@ impl Client {
         self.exchange(&request).await.map_err(|error| {
             let method = request.method().as_str();
             let verb = format!("{}{}", &method[..1], method[1..].to_ascii_lowercase());
-            let shown = if self.redact {
-                "<redacted>"
-            } else {
-                request.url().as_str()
-            };
+            let shown = self.shown(request.url());
             let cause = match own {
                 Some(limit) if error.is_timeout() => {
                     let timeout = crate::settings::GoDuration(limit.timeout);
@@ -126,6 +123,19 @@ impl Client {
             };
             Failure::again(format!("{verb} \"{shown}\": {cause}"))
         })
+    }
+
+    /// An address as errors name it.
+    fn shown(&self, url: &Url) -> String {
+        if self.redact {
+            return "<redacted>".to_owned();
+        }
+        let mut url = url.clone();
+        if url.password().is_some() {
+            // An address that has a password can have another one.
+            let _ = url.set_password(Some("xxxxx"));
+        }
+        url.into()
     }
 
     async fn exchange(&self, request: &Request) -> Result<Answer, HttpClientError> {
@@ -189,16 +199,27 @@ pub(crate) fn json_error(error: &serde_json::Error) -> String {
 /// Reads a file of a secret, off the network's threads.
 pub(crate) async fn read_file(path: &Path) -> Result<String, String> {
     let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || {
-        use std::io::Read as _;
-        let mut text = String::new();
-        std::fs::File::open(owned)?
-            .take(SECRET_BYTES_MAX)
-            .read_to_string(&mut text)?;
-        Ok::<_, std::io::Error>(text)
-    });
-    let text = read.await.map_err(|failed| failed.to_string())?;
-    text.map_err(|error| format!("open {}: {}", path.display(), plain(&error)))
+    let read = tokio::task::spawn_blocking(move || read_now(&owned)).await;
+    let text = read.map_err(|failed| failed.to_string())?;
+    text.map_err(|error| unreadable(path, &error))
+}
+
+/// Reads a file of a secret while a receiver is built, without white space around.
+pub(crate) fn read_word_now(path: &Path) -> Result<String, String> {
+    let text = read_now(path).map_err(|error| unreadable(path, &error))?;
+    Ok(text.trim().to_owned())
+}
+
+fn read_now(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(SECRET_BYTES_MAX)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    format!("open {}: {}", path.display(), plain(error))
 }
 
 /// As [`read_file`], without white space around.

@@ -10,22 +10,39 @@
 //! From a configuration to a message: [`Global`] and [`ReceiverConfig`] read their sections, [`Templates`] the files of
 //! templates, [`build`] makes [`Integration`]s of them, and [`deliver`] sends a [`Notification`] by one.
 
+mod address;
 mod config;
 mod deliver;
+mod discord;
 mod email;
 mod global;
 mod group_key;
 mod http;
+mod incidentio;
 mod integration;
+mod jira;
 mod json;
 mod loose;
+mod mattermost;
 mod message;
+mod msteams;
+mod msteamsv2;
 mod notification;
+mod opsgenie;
+mod pagerduty;
+mod pushover;
 mod receiver;
+mod rocketchat;
 mod settings;
 mod shorten;
+mod slack;
+mod sns;
+mod telegram;
 mod templates;
+mod victorops;
+mod webex;
 mod webhook;
+mod wechat;
 
 pub use config::{KINDS, KindOfReceiver, ReceiverConfig};
 pub use deliver::{Attempt, Undelivered, deliver};

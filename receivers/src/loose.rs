@@ -105,11 +105,49 @@ impl Loose {
 
 /// What a text is as YAML, unless it is none or a text.
 fn read_again(text: &str) -> Option<Loose> {
-    let document = yaml::parse("", text).ok()?;
+    // Compat: the end of a document that has not begun is an error there.
+    if text.trim_start().lines().next() == Some("...") {
+        return None;
+    }
+    let document = yaml::parse("", text)
+        .or_else(|error| yaml::parse("", flow_collection(text).ok_or(error)?))
+        .ok()?;
     match Loose::from_node(document.root().node) {
         Loose::Text(_) => None,
         other => Some(other),
     }
+}
+
+/// The collection in brackets or braces that a text begins with.
+///
+/// Compat: the reference's reader stops behind it and never looks at what follows.
+fn flow_collection(text: &str) -> Option<&str> {
+    let begin = text.trim_start();
+    if !begin.starts_with(['[', '{']) {
+        return None;
+    }
+    let (mut depth, mut quote, mut escaped) = (0_usize, None, false);
+    for (at, c) in begin.char_indices() {
+        match (quote, c) {
+            (Some('"'), '\\') if !escaped => {
+                escaped = true;
+                continue;
+            }
+            (Some(open), c) if c == open && !escaped => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '[' | '{') => depth += 1,
+            (None, ']' | '}') => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return Some(&begin[..=at]);
+                }
+            }
+            (None, _) => {}
+        }
+        escaped = false;
+    }
+    None
 }
 
 impl FromYaml for Loose {

@@ -5,6 +5,8 @@ use template::{Object, Value};
 /// The template data of a notification, and three fields more.
 pub(crate) struct Message {
     pub(crate) data: Value,
+    /// `firing` or `resolved`, where it is not that of the alerts in `data`.
+    pub(crate) status: Option<&'static str>,
     pub(crate) version: &'static str,
     pub(crate) group_key: String,
     pub(crate) truncated_alerts: usize,
@@ -46,6 +48,7 @@ impl Object for Message {
             "Version" => Some(self.version.into()),
             "GroupKey" => Some(self.group_key.as_str().into()),
             "TruncatedAlerts" => Some(Value::Int(self.truncated_alerts as i64)),
+            "Status" if self.status.is_some() => self.status.map(Value::from),
             other => match &self.data {
                 Value::Object(data) => data.field(other),
                 _ => None,

@@ -1,5 +1,6 @@
 //! What is told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,8 +11,8 @@ use model::labels::Labels;
 pub struct Alert {
     /// Labels that identify it.
     pub labels: Labels,
-    /// What a person reads.
-    pub annotations: Labels,
+    /// What a person reads. Unlike a label, an annotation may be empty and still be there.
+    pub annotations: BTreeMap<String, String>,
     /// When it began to fire.
     pub starts_at: Timestamp,
     /// When it ended. In a [`Notification`] only resolved alerts have one: what is told does not change its mind while
@@ -78,8 +79,8 @@ pub struct Notification {
     pub group_key: String,
     /// The labels that the group's alerts have in common because they were grouped by them.
     pub group_labels: Labels,
-    /// Labels that the route adds.
-    pub route_labels: Labels,
+    /// Labels that the route adds, rendered (see [`crate::Templates::route_labels`]); empty ones are there, too.
+    pub route_labels: BTreeMap<String, String>,
     /// The alerts in the order in which they are told; never empty.
     pub alerts: Arc<Vec<Alert>>,
     /// Why.
@@ -88,4 +89,11 @@ pub struct Notification {
     pub now: Timestamp,
     /// How often the group is told of again.
     pub repeat_interval: std::time::Duration,
+}
+
+impl Notification {
+    /// Whether one of its alerts fires.
+    pub fn is_firing(&self) -> bool {
+        self.alerts.iter().any(|alert| alert.ends_at.is_none())
+    }
 }

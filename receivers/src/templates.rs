@@ -128,9 +128,22 @@ impl Templates {
             alerts: Arc::new(alerts.iter().map(alert).collect()),
             reason: notification.reason.as_str().to_owned(),
             group_labels: pairs(&notification.group_labels),
-            common_labels: common(alerts, |alert| &alert.labels),
-            common_annotations: common(alerts, |alert| &alert.annotations),
-            route_labels: pairs(&notification.route_labels),
+            common_labels: common(
+                alerts,
+                |alert| alert.labels.iter(),
+                |alert, name| alert.labels.get(name),
+            ),
+            common_annotations: common(
+                alerts,
+                |alert| {
+                    alert
+                        .annotations
+                        .iter()
+                        .map(|(name, value)| (name.as_str(), value.as_str()))
+                },
+                |alert, name| alert.annotations.get(name).map(String::as_str),
+            ),
+            route_labels: Pairs::new(&notification.route_labels),
             external_url: self.external_url.to_string(),
         }
     }
@@ -142,7 +155,7 @@ impl Templates {
         raw: &BTreeMap<String, String>,
         data: Data,
         now: Timestamp,
-    ) -> (Labels, Vec<(String, String)>) {
+    ) -> (BTreeMap<String, String>, Vec<(String, String)>) {
         let rendering = RouteLabels {
             templates: self,
             raw,
@@ -151,14 +164,16 @@ impl Templates {
             done: RefCell::default(),
             busy: RefCell::default(),
         };
-        let (mut rendered, mut failed) = (Vec::new(), Vec::new());
+        let (mut rendered, mut failed) = (BTreeMap::new(), Vec::new());
         for name in raw.keys() {
             match rendering.route_label(name) {
-                Ok(value) => rendered.push((name.as_str(), value)),
+                Ok(value) => {
+                    rendered.insert(name.clone(), value);
+                }
                 Err(error) => failed.push((name.clone(), error.to_string())),
             }
         }
-        (Labels::from_pairs(rendered), failed)
+        (rendered, failed)
     }
 
     /// Begins to render texts of a notification that tells of `alerts`.
@@ -200,7 +215,7 @@ fn alert(alert: &Alert) -> notification::Alert {
     notification::Alert {
         firing: alert.ends_at.is_none(),
         labels: pairs(&alert.labels),
-        annotations: pairs(&alert.annotations),
+        annotations: Pairs::new(&alert.annotations),
         starts_at: time(alert.starts_at),
         ends_at: alert.ends_at.map_or_else(Time::zero, time),
         generator_url: alert.generator_url.clone(),
@@ -208,13 +223,21 @@ fn alert(alert: &Alert) -> notification::Alert {
     }
 }
 
-/// The labels (or annotations) that all alerts have.
-fn common(alerts: &[Alert], of: impl Fn(&Alert) -> &Labels) -> Pairs {
+/// The labels (or annotations) that all alerts have: `all` gives those of one, `get` one of them.
+fn common<'a, I: Iterator<Item = (&'a str, &'a str)>>(
+    alerts: &'a [Alert],
+    all: impl Fn(&'a Alert) -> I,
+    get: impl Fn(&'a Alert, &str) -> Option<&'a str>,
+) -> Pairs {
     let Some((first, others)) = alerts.split_first() else {
         return Pairs::default();
     };
-    let in_all = |(name, value): &(&str, &str)| others.iter().all(|alert| of(alert).get(name) == Some(value));
-    Pairs::new(of(first).iter().filter(in_all))
+    Pairs::new(all(first).filter(|(name, value)| {
+        // Compat: no value is as good as an empty one.
+        others
+            .iter()
+            .all(|alert| get(alert, name).unwrap_or("") == *value)
+    }))
 }
 
 /// A text as a pattern that matches it.
@@ -234,7 +257,7 @@ fn quote_pattern(text: &str) -> String {
 pub(crate) struct Rendering<'t> {
     templates: &'t Templates,
     data: Value,
-    route_labels: Labels,
+    route_labels: BTreeMap<String, String>,
     now_ms: i64,
     failure: Option<String>,
 }
@@ -298,7 +321,7 @@ impl Host for Rendering<'_> {
     }
 
     fn route_label(&self, name: &str) -> Result<String, CallError> {
-        Ok(self.route_labels.get(name).unwrap_or_default().to_owned())
+        Ok(self.route_labels.get(name).cloned().unwrap_or_default())
     }
 }
 

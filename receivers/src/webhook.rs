@@ -115,6 +115,7 @@ impl Webhook {
         let body = match &self.config.payload {
             None => Message {
                 data: texts.data(),
+                status: None,
                 version: "4",
                 group_key: notification.group_key.clone(),
                 truncated_alerts,

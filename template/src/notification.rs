@@ -16,7 +16,7 @@ pub const FUNCTIONS: FunctionSet = FunctionSet::new(ALL);
 
 /// The templates that receivers use by default, by the names under which users know them. They are parsed under the
 /// empty name, before those of users.
-pub const DEFAULT_TEMPLATES: &str = include_str!("default.tmpl");
+pub const DEFAULT_TEMPLATES: &str = concat!(include_str!("default.tmpl"), include_str!("email.tmpl"));
 
 const S: Type = Type::String;
 
@@ -415,6 +415,7 @@ impl Object for Alerts {
 }
 
 /// What templates of a notification see.
+#[derive(Clone)]
 pub struct Data {
     /// Name of the receiver, as it is written in a pattern.
     pub receiver: String,

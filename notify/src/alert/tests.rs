@@ -75,7 +75,10 @@ fn alerts_that_make_no_sense_are_refused() {
     let of = |labels: Labels, annotations: Labels, ends_at| {
         let posted = PostedAlert {
             labels,
-            annotations,
+            annotations: annotations
+                .iter()
+                .map(|(name, text)| (name.to_owned(), text.to_owned()))
+                .collect(),
             starts_at: Some(at(10)),
             ends_at,
             ..PostedAlert::default()

@@ -400,7 +400,11 @@ impl AlertSink for Alertmanager {
         let time = |ms| Timestamp::from_millisecond(ms).ok();
         let posted = alerts.into_iter().map(|alert| PostedAlert {
             labels: alert.labels,
-            annotations: alert.annotations,
+            annotations: alert
+                .annotations
+                .iter()
+                .map(|(name, text)| (name.to_owned(), text.to_owned()))
+                .collect(),
             starts_at: time(alert.starts_at_ms),
             ends_at: time(alert.ends_at_ms),
             generator_url: alert.generator_url,

@@ -75,7 +75,7 @@ pub struct GroupView {
     /// What its alerts have in common because they were grouped by it.
     pub labels: Labels,
     /// What its node adds, rendered.
-    pub route_labels: Labels,
+    pub route_labels: BTreeMap<String, String>,
     /// Its key.
     pub key: String,
     /// The unique id of its node.

@@ -12,7 +12,7 @@ mod groups;
 mod pipeline;
 mod telling;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,7 +213,7 @@ impl Dispatcher {
     }
 
     /// The labels that a group's node adds to it.
-    pub(crate) fn route_labels(&self, group: &GroupSeen<'_>, now: Timestamp) -> Labels {
+    pub(crate) fn route_labels(&self, group: &GroupSeen<'_>, now: Timestamp) -> BTreeMap<String, String> {
         let look = Look {
             route: 0,
             labels: group.labels.clone(),

@@ -1,10 +1,10 @@
 //! Telling: each integration what it does not know yet, by the log of notifications.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use model::labels::Labels;
 use receivers::{FailureReason, Integration, Memory, Notification, NotifyReason, Undelivered, deliver};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -146,10 +146,15 @@ impl Pipeline {
     }
 
     /// The labels that a node adds to a group, rendered for all its alerts, suppressed ones among them.
-    pub(super) fn route_labels(&self, route: &Route, look: &Look, now: Timestamp) -> Labels {
+    pub(super) fn route_labels(
+        &self,
+        route: &Route,
+        look: &Look,
+        now: Timestamp,
+    ) -> BTreeMap<String, String> {
         let raw = &route.options.labels;
         if raw.is_empty() {
-            return Labels::empty();
+            return BTreeMap::new();
         }
         let mut alerts = look.alerts.clone();
         alerts.sort_by(|a, b| by_job(&a.labels, &b.labels));
@@ -172,7 +177,7 @@ fn blank(route: &Route, look: &Look, now: Timestamp) -> Notification {
         receiver: route.options.receiver.clone(),
         group_key: look.key.to_string(),
         group_labels: look.labels.clone(),
-        route_labels: Labels::from_pairs(&route.options.labels),
+        route_labels: route.options.labels.clone(),
         alerts: Arc::default(),
         reason: NotifyReason::First,
         now,

@@ -377,7 +377,7 @@ fn shown(told: &Told) -> (u64, String) {
                 "endsAt": alert.ends_at.map_or("zero".to_owned(), after_begin),
             });
             if !alert.annotations.is_empty() {
-                shown["annotations"] = pairs(&alert.annotations);
+                shown["annotations"] = json!(alert.annotations);
             }
             shown
         })
@@ -401,13 +401,13 @@ fn pairs(labels: &Labels) -> Value {
 }
 
 fn alert(body: &Value) -> PostedAlert {
-    let labels = |key: &str| {
+    let pairs = |key: &str| {
         let pairs = body[key].as_object().into_iter().flatten();
-        Labels::from_pairs(pairs.map(|(name, value)| (name, value.as_str().expect("a text"))))
+        pairs.map(|(name, value)| (name.clone(), value.as_str().expect("a text").to_owned()))
     };
     PostedAlert {
-        labels: labels("labels"),
-        annotations: labels("annotations"),
+        labels: Labels::from_pairs(pairs("labels")),
+        annotations: pairs("annotations").collect(),
         starts_at: body.get("startsAt").map(time),
         ends_at: body.get("endsAt").map(time),
         generator_url: String::new(),

@@ -1,0 +1,12 @@
+//! Tests of the room as its users see it.
+
+mod capture;
+mod cases;
+mod certificates;
+mod compare;
+mod config;
+mod deliver;
+mod groups;
+mod mailbox;
+mod retry;
+mod surroundings;
