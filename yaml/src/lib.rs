@@ -31,6 +31,7 @@ mod node;
 mod place;
 mod relabel;
 
+mod quotes;
 mod section;
 mod shape;
 
@@ -41,6 +42,7 @@ pub use glob::{GlobError, glob, glob_name};
 pub use json::parse_json;
 pub use node::{Document, Node, NodeKind, Position, Scalar, ScalarKind, Value, parse, parse_all};
 
+pub use quotes::with_single_quotes;
 pub use relabel::{relabel_rules, relabel_rules_to_yaml};
 pub use section::Section;
 /// How a value is printed: a list on one line, a text in quotes.

@@ -129,7 +129,10 @@ impl Config {
 
     /// The text that the reference shows as its configuration.
     pub fn to_yaml(&self) -> String {
-        yaml::to_string(self).unwrap_or_else(|error| format!("<error creating config string: {error}>"))
+        match yaml::to_string(self) {
+            Ok(printed) => yaml::with_single_quotes(&printed),
+            Err(error) => format!("<error creating config string: {error}>"),
+        }
     }
 }
 
