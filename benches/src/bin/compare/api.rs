@@ -132,6 +132,18 @@ impl Api {
         Ok(value.map(str::parse).transpose()?)
     }
 
+    /// The sum of a metric over its labels, as the server's own page shows it.
+    pub(crate) async fn metric_sum(&self, name: &str) -> Result<f64> {
+        let page = self.get("/metrics", &[]).await?;
+        let page = String::from_utf8_lossy(&page);
+        let of_metric = page.lines().filter(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with([' ', '{']))
+        });
+        let values = of_metric.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        Ok(values.sum())
+    }
+
     /// Host and port.
     pub(crate) fn address(&self) -> &str {
         self.base.trim_start_matches("http://")

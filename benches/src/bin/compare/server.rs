@@ -197,10 +197,15 @@ impl Server {
         bail!("the server has ended ({status}):\n{tail}")
     }
 
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
     /// Sends a signal and waits for the end; tells how long that took.
     pub(crate) async fn stop(mut self, signal: Signal) -> Result<Duration> {
         let asked = Instant::now();
-        kill_process(Pid::from_child(&self.child), signal)?;
+        self.signal(signal)?;
         while asked.elapsed() < PATIENCE {
             if self.child.try_wait()?.is_some() {
                 return Ok(asked.elapsed());
