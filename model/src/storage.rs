@@ -302,6 +302,10 @@ pub trait Querier: Send + Sync {
     ) -> Result<Vec<String>, StorageError>;
 }
 
+/// A number that stands for one label set as long as the store is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesKey(pub u64);
+
 /// Selected series; read from any thread, in any order.
 pub trait SeriesSet: Send + Sync {
     /// Number of series.
@@ -318,6 +322,12 @@ pub trait SeriesSet: Send + Sync {
     /// The labels of all series as numbers, set `index` being series `index`, where the store has them so: grouping and
     /// joining then look at each distinct pair once, and [`SeriesSet::labels`] need only be asked for what is shown.
     fn label_table(&self) -> Option<&LabelTable> {
+        None
+    }
+
+    /// The key of series `index`, where the store has one: selections with equal keys are of the same series in the same
+    /// order, and what follows from their labels need not be worked out again.
+    fn key(&self, _index: usize) -> Option<SeriesKey> {
         None
     }
 

@@ -7,9 +7,11 @@ use std::sync::atomic::Ordering;
 
 use model::alert::Alert;
 use model::labels::Labels;
+use promql::engine::InstantVector;
 use promql::value::{Sample, SampleValue};
 
 use crate::error::EvalError;
+use crate::evaluate::Iteration;
 use crate::expand::Context;
 use crate::group::{Environment, Group, RunningRule};
 use crate::journal::{Recovery, Sending};
@@ -19,15 +21,16 @@ use crate::state::{Absence, ActiveAlert, AlertBook, AlertState, Observed, Transi
 const MS_NS: i64 = 1_000_000;
 
 impl Group {
-    /// Advances a rule's alerts to what `result` says at `at_ns`, and sends what is due; gives the series that tell of them.
+    /// Advances a rule's alerts to what `result` says, and sends what is due; gives the series that tell of them.
     pub(crate) fn alert(
         &self,
         running: &RunningRule,
         action: &AlertAction,
-        result: &[Sample],
-        at_ns: i64,
+        result: &InstantVector,
+        iteration: Iteration,
         environment: &Environment,
     ) -> Result<Vec<Sample>, EvalError> {
+        let at_ns = iteration.at_ns;
         let context = Context {
             source: &*environment.source,
             asker: self.spec.asker(),
@@ -41,7 +44,7 @@ impl Group {
             true => Absence::Missing,
             false => Absence::Gone,
         };
-        self.advance(running, action, observed, absence, at_ns, environment)
+        self.advance(running, action, observed, absence, iteration, environment)
     }
 
     fn advance(
@@ -50,9 +53,10 @@ impl Group {
         action: &AlertAction,
         observed: Vec<Observed>,
         absence: impl Fn(&Labels, &ActiveAlert) -> Absence,
-        at_ns: i64,
+        iteration: Iteration,
         environment: &Environment,
     ) -> Result<Vec<Sample>, EvalError> {
+        let at_ns = iteration.at_ns;
         let limit = self.spec.limit;
         let mut all = running.kept.begin();
         let mut alerts = running.alerts.lock();
@@ -68,7 +72,10 @@ impl Group {
             false => Vec::new(),
         };
         let resend_ns = environment.options.resend_delay_ms.saturating_mul(MS_NS);
-        let to_send = self.due(&running.rule, &mut alerts, at_ns, resend_ns);
+        let to_send = match iteration.is_caught_up {
+            true => Vec::new(),
+            false => self.due(&running.rule, &mut alerts, at_ns, resend_ns),
+        };
         let sent = (!to_send.is_empty()).then_some(Sending { at_ns, resend_ns });
         let journal = environment.recovery.as_ref().map(Recovery::journal);
         let told =

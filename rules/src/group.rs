@@ -1,27 +1,25 @@
-//! A group of rules and one evaluation of it.
+//! A group of rules and what it remembers.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::alert::AlertSink;
 use model::clock::{Clock, JumpWatch};
 use model::labels::Labels;
 use model::storage::{Appender, Queryable};
 use parking_lot::Mutex;
-use promql::value::Sample;
+use promql::engine::Standing;
 use template::Value;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use crate::append::{self, Written};
-use crate::depend::batches;
 use crate::error::EvalError;
 use crate::instrument::{GroupMetrics, RuleMetrics};
 use crate::journal::{Kept, Recovery};
 use crate::load::Plan;
-use crate::rule::{Action, Rule};
+use crate::rule::Rule;
 use crate::schedule::Schedule;
 use crate::source::{Asker, QuerySource};
 use crate::state::AlertBook;
@@ -160,13 +158,15 @@ pub(crate) struct Group {
     pub(crate) status: Mutex<GroupStatus>,
     pub(crate) metrics: GroupMetrics,
     pub(crate) external_labels: Value,
+    /// What is remembered of the rules' expressions, by their place in the group.
+    pub(crate) standing: Standing,
     /// Whether the clock was set since the last look; empty until the first.
     clock: Mutex<Option<JumpWatch>>,
     /// The latest time of evaluation so far. Before it, which is where a clock that was set back leads, storage refuses
     /// results: that is told once by whoever watches the clock, not at each evaluation.
-    newest_ns: AtomicI64,
-    /// Rules that may be evaluated beside each other, once somebody has asked; none where they may not.
-    batches: OnceLock<Option<Vec<Vec<usize>>>>,
+    pub(crate) newest_ns: AtomicI64,
+    /// Which rules look at which, once somebody has asked; none where they may look at anything.
+    pub(crate) batches: OnceLock<Option<Vec<Vec<usize>>>>,
 }
 
 impl Group {
@@ -194,6 +194,7 @@ impl Group {
             schedule: Schedule::new(&spec.file, &spec.name, spec.interval_ms),
             external_labels: Value::string_map(spec.external_labels.iter()),
             spec,
+            standing: Standing::new(rules.len()),
             rules: rules.into_iter().map(running).collect(),
             stale: Mutex::default(),
             status: Mutex::default(),
@@ -205,8 +206,8 @@ impl Group {
     }
 
     /// Where the clock was set since the last call, moves what is remembered by as much: time that did not go by counts
-    /// neither as pending nor as waiting to be sent again, and time that went by does not go away.
-    pub(crate) fn follow_clock(&self, environment: &Environment) {
+    /// neither as pending nor as waiting to be sent again, and time that went by does not go away. Says whether it was set.
+    pub(crate) fn follow_clock(&self, environment: &Environment) -> bool {
         let clock = &*environment.clock;
         let mut watch = self.clock.lock();
         let jump_ms = watch.get_or_insert_with(|| JumpWatch::new(clock)).jump_ms(clock);
@@ -217,6 +218,7 @@ impl Group {
                 running.alerts.lock().shift(jump_ms.saturating_mul(MS_NS));
             }
         }
+        jump_ms != 0
     }
 
     /// Whether a reload may keep this group: nothing about it changes with `plan`.
@@ -251,213 +253,15 @@ impl Group {
                     *to.alerts.lock() = alerts;
                     to.kept.inherit(&from.kept);
                 }
-                None => stale.extend(written.into_keys()),
+                None => stale.extend(written.into_present()),
             }
         }
         *self.stale.lock() = stale;
     }
 
-    /// Evaluates all rules at `at_ns`, so that a rule sees what the ones before it gave: one after the other, or those
-    /// beside each other that do not look at each other.
-    pub(crate) fn evaluate(&self, at_ns: i64, environment: &Environment, stop: &CancellationToken) {
-        let started = Instant::now();
-        let started_at_ns = environment.now_ns();
-        self.metrics.iterations.inc();
-        let batches = environment.concurrent_evaluations.as_ref().and_then(|turns| {
-            let rules = self.rules.iter().map(|running| &running.rule);
-            Some((turns, self.batches.get_or_init(|| batches(rules)).as_ref()?))
-        });
-        let samples = match batches {
-            Some((turns, batches)) => self.evaluate_batches(batches, turns, at_ns, environment, stop),
-            None => {
-                let rules = self.rules.iter();
-                rules
-                    .take_while(|_| !stop.is_cancelled())
-                    .map(|running| self.evaluate_rule(running, at_ns, environment))
-                    .sum()
-            }
-        };
-        if stop.is_cancelled() {
-            return;
-        }
-        let rule_time: Duration = self
-            .rules
-            .iter()
-            .map(|running| running.status.lock().duration)
-            .sum();
-        self.newest_ns.fetch_max(at_ns, Ordering::Relaxed);
-        self.metrics.last_samples.set(samples as f64);
-        self.mark_stale(at_ns, environment);
-        let duration = started.elapsed();
-        let seconds = duration.as_secs_f64();
-        environment.metrics.group_seconds.observe(seconds);
-        environment.metrics.group_histogram.observe(seconds);
-        self.metrics.last_duration_seconds.set(seconds);
-        self.metrics
-            .last_rule_duration_sum_seconds
-            .set(rule_time.as_secs_f64());
-        self.metrics
-            .last_evaluation_seconds
-            .set(started_at_ns as f64 / 1e9);
-        *self.status.lock() = GroupStatus {
-            duration,
-            evaluated_at_ns: Some(started_at_ns),
-        };
-    }
-
-    /// Evaluates the rules of a batch beside each other as far as there are turns, and the rest here.
-    fn evaluate_batches(
-        &self,
-        batches: &[Vec<usize>],
-        turns: &Semaphore,
-        at_ns: i64,
-        environment: &Environment,
-        stop: &CancellationToken,
-    ) -> usize {
-        let samples = AtomicUsize::new(0);
-        let evaluate = |running: &RunningRule| {
-            let count = self.evaluate_rule(running, at_ns, environment);
-            samples.fetch_add(count, Ordering::Relaxed);
-        };
-        for batch in batches {
-            std::thread::scope(|scope| {
-                // The last has nobody to be beside of but those that have begun.
-                let last = batch.len().saturating_sub(1);
-                for (number, index) in batch.iter().enumerate() {
-                    if stop.is_cancelled() {
-                        return;
-                    }
-                    let running = &self.rules[*index];
-                    let turn = (number < last).then(|| turns.try_acquire().ok()).flatten();
-                    let beside = turn.and_then(|turn| {
-                        let work = move || {
-                            evaluate(running);
-                            drop(turn);
-                        };
-                        let thread = std::thread::Builder::new().name("rule".to_owned());
-                        thread.spawn_scoped(scope, work).ok()
-                    });
-                    if beside.is_none() {
-                        evaluate(running);
-                    }
-                }
-            });
-        }
-        samples.into_inner()
-    }
-
-    /// Evaluates one rule; gives the number of samples that it produced.
-    fn evaluate_rule(&self, running: &RunningRule, at_ns: i64, environment: &Environment) -> usize {
-        let started = Instant::now();
-        let evaluated_at_ns = environment.now_ns();
-        self.metrics.evaluations.inc();
-        // A rule that panics, in the engine, a template, storage or whoever takes alerts, must not take the others with
-        // it. What it shares with them are locks that do not poison; alerts are changed once all that is likely to
-        // panic is done.
-        let supervisor = &environment.metrics.supervisor;
-        let result = supervisor.catch("rule evaluation", || {
-            let samples = self.samples(running, at_ns, environment)?;
-            let error = self.write(running, &samples, at_ns, environment);
-            Ok((samples.len(), error))
-        });
-        let result = result.unwrap_or_else(|panicked| Err(panicked.into()));
-        let (count, error) = match result {
-            Ok(done) => done,
-            Err(error) => {
-                self.failed(running, &error);
-                (0, Some(error))
-            }
-        };
-        let duration = started.elapsed();
-        environment
-            .metrics
-            .evaluation_seconds
-            .observe(duration.as_secs_f64());
-        environment
-            .metrics
-            .evaluation_histogram
-            .observe(duration.as_secs_f64());
-        *running.status.lock() = RuleStatus {
-            health: if error.is_some() {
-                Health::Bad
-            } else {
-                Health::Good
-            },
-            last_error: error.map(Arc::new),
-            duration,
-            evaluated_at_ns: Some(evaluated_at_ns),
-        };
-        count
-    }
-
-    fn failed(&self, running: &RunningRule, error: &EvalError) {
-        self.metrics.evaluation_failures.inc();
-        // A query that is canceled was so on purpose, when the server stops.
-        if !matches!(
-            error,
-            EvalError::Query(promql::engine::QueryError::Canceled { .. })
-        ) {
-            let Spec {
-                file, name: group, ..
-            } = &self.spec;
-            tracing::warn!(file, group, name = running.rule.name, %error, "Evaluating rule failed");
-        }
-    }
-
-    /// What a rule has to write at `at_ns`: the series that it records, or those that tell of its alerts, which are
-    /// sent as well.
-    fn samples(
-        &self,
-        running: &RunningRule,
-        at_ns: i64,
-        environment: &Environment,
-    ) -> Result<Vec<Sample>, EvalError> {
-        let result = environment.source.query(
-            &running.rule.expr,
-            &running.rule.query,
-            self.query_ms(at_ns),
-            self.spec.asker(),
-        )?;
-        match &running.rule.action {
-            Action::Record => running.rule.record(result, self.spec.limit),
-            Action::Alert(action) => self.alert(running, action, &result, at_ns, environment),
-        }
-    }
-
     /// The time that queries of the evaluation at `at_ns` look at, and that results carry.
     pub(crate) fn query_ms(&self, at_ns: i64) -> i64 {
         (at_ns - self.spec.query_offset_ms.saturating_mul(MS_NS)).div_euclid(MS_NS)
-    }
-
-    /// Writes samples; gives what is wrong with them.
-    fn write(
-        &self,
-        running: &RunningRule,
-        samples: &[Sample],
-        at_ns: i64,
-        environment: &Environment,
-    ) -> Option<EvalError> {
-        let mut written = running.written.lock();
-        let result = append::append(&*environment.appender, samples, &written, self.query_ms(at_ns));
-        let appended = match result {
-            Ok(appended) => appended,
-            Err(error) => {
-                let error = EvalError::from(error);
-                self.failed(running, &error);
-                return Some(error);
-            }
-        };
-        *written = appended.written;
-        let repeats = at_ns <= self.newest_ns.load(Ordering::Relaxed);
-        for (refusal, num_dropped) in appended.refusals {
-            let (group, name) = (&self.spec.name, &running.rule.name);
-            if repeats {
-                tracing::debug!(group, name, num_dropped, %refusal, "Rule evaluation results discarded");
-            } else {
-                tracing::warn!(group, name, num_dropped, %refusal, "Rule evaluation results discarded");
-            }
-        }
-        appended.refused
     }
 
     /// Marks the series of rules that are gone.
@@ -478,7 +282,7 @@ impl Group {
     pub(crate) fn abandon(&self) {
         let mut stale = self.stale.lock();
         for running in &self.rules {
-            stale.extend(std::mem::take(&mut *running.written.lock()).into_keys());
+            stale.extend(std::mem::take(&mut *running.written.lock()).into_present());
         }
     }
 }

@@ -12,6 +12,7 @@ pub struct RuleMetrics {
     pub(crate) group_seconds: Summary,
     pub(crate) group_histogram: Histogram,
     iterations_missed: Family<Counter>,
+    iterations_caught_up: Family<Counter>,
     iterations: Family<Counter>,
     evaluations: Family<Counter>,
     evaluation_failures: Family<Counter>,
@@ -27,6 +28,7 @@ pub struct RuleMetrics {
 /// Metrics of one group.
 pub(crate) struct GroupMetrics {
     pub(crate) iterations_missed: Counter,
+    pub(crate) iterations_caught_up: Counter,
     pub(crate) iterations: Counter,
     pub(crate) evaluations: Counter,
     pub(crate) evaluation_failures: Counter,
@@ -71,6 +73,10 @@ impl RuleMetrics {
             iterations_missed: counter(
                 "prometheus_rule_group_iterations_missed_total",
                 "The total number of rule group evaluations missed due to slow rule group evaluation.",
+            ),
+            iterations_caught_up: counter(
+                "narthex_rule_group_iterations_caught_up_total",
+                "Rule group evaluations that were missed and made up for later, at their own times.",
             ),
             iterations: counter(
                 "prometheus_rule_group_iterations_total",
@@ -118,6 +124,7 @@ impl RuleMetrics {
         let key = &[key];
         GroupMetrics {
             iterations_missed: self.iterations_missed.with(key),
+            iterations_caught_up: self.iterations_caught_up.with(key),
             iterations: self.iterations.with(key),
             evaluations: self.evaluations.with(key),
             evaluation_failures: self.evaluation_failures.with(key),
@@ -139,6 +146,7 @@ impl RuleMetrics {
     pub(crate) fn remove(&self, key: &str) {
         let key = &[key];
         self.iterations_missed.remove(key);
+        self.iterations_caught_up.remove(key);
         self.iterations.remove(key);
         self.evaluations.remove(key);
         self.evaluation_failures.remove(key);

@@ -26,6 +26,7 @@ mod append;
 pub mod check;
 mod depend;
 mod error;
+mod evaluate;
 mod expand;
 pub mod format;
 mod group;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use model::labels::{ALERT_NAME, LabelTooLong, Labels, LabelsBuilder, LabelsPacker, METRIC_NAME};
 use promql::ast::Expr;
-use promql::value::{Sample, SampleValue};
+use promql::engine::InstantVector;
+use promql::value::SampleValue;
 use template::Value;
 
 use crate::error::EvalError;
@@ -94,30 +95,15 @@ impl Rule {
         actions && self.identity() == other.identity() && self.query == other.query
     }
 
-    /// The result as series of the recording rule.
-    ///
-    /// # Errors
-    /// When two elements are the same series, or there are more than `limit`.
-    pub(crate) fn record(&self, mut samples: Vec<Sample>, limit: usize) -> Result<Vec<Sample>, EvalError> {
+    /// Makes labels of a recording rule's series of those of its result.
+    pub(crate) fn recorded_labels(&self) -> impl FnMut(&Labels) -> Labels {
         let mut own = self.labels.to_builder();
         own.set(METRIC_NAME, &self.name);
-        let own: Vec<(&str, &str)> = own.iter().collect();
         let mut packer = LabelsPacker::default();
-        let mut seen = std::collections::HashSet::with_capacity(samples.len());
-        for sample in &mut samples {
-            sample.labels = overridden(&sample.labels, &own, &mut packer);
-            if !seen.insert(sample.labels.clone()) {
-                return Err(EvalError::SameSeries);
-            }
+        move |labels| {
+            let own: Vec<(&str, &str)> = own.iter().collect();
+            overridden(labels, &own, &mut packer)
         }
-        if limit > 0 && samples.len() > limit {
-            return Err(EvalError::Limit {
-                limit,
-                found: samples.len(),
-                what: "series",
-            });
-        }
-        Ok(samples)
     }
 
     /// Labels of the `ALERTS` series of an alert.
@@ -166,12 +152,12 @@ impl AlertAction {
     pub(crate) fn observe(
         &self,
         name: &str,
-        samples: &[Sample],
+        result: &InstantVector,
         context: &Context<'_>,
     ) -> Result<Vec<Observed>, EvalError> {
-        let mut seen = std::collections::HashSet::with_capacity(samples.len());
-        let mut observed = Vec::with_capacity(samples.len());
-        for sample in samples {
+        let mut seen = std::collections::HashSet::with_capacity(result.len());
+        let mut observed = Vec::with_capacity(result.len());
+        for sample in result.samples() {
             let data = context.data(&sample.labels, &sample.value);
             let labels = self.expand_labels(name, &sample.labels, &data, context)?;
             let annotations = self.expand_annotations(&data, context)?;

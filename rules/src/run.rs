@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::evaluate::Iteration;
 use crate::group::{Environment, Group};
 use crate::schedule::Turn;
 use crate::threads::Threads;
@@ -13,6 +14,9 @@ use crate::threads::Threads;
 /// Evaluations before the state of alerts is restored: at the first there may be too few samples yet, and recording
 /// rules that alerts look at may not have written theirs.
 const EVALUATIONS_BEFORE_RESTORING: u32 = 2;
+
+/// Missed evaluations that are caught up at a time: the last ones before the one that is due. Earlier ones stay missed.
+const CAUGHT_UP_MAX: u64 = 10;
 
 /// A group and all that running it takes.
 pub(crate) struct Runner {
@@ -28,6 +32,17 @@ struct Progress {
     /// The time of the last evaluation, or of the one that would have been before the first.
     last_ns: Option<i64>,
     evaluations: u32,
+    /// How long the last two evaluations took that were not caught up, the last one first.
+    took: [Duration; 2],
+    /// The last evaluation came so late that others were missed before it.
+    is_behind: bool,
+}
+
+impl Progress {
+    /// How long an evaluation usually takes: one that was held up for once does not count.
+    fn usual(&self) -> Duration {
+        self.took[0].min(self.took[1])
+    }
 }
 
 impl Runner {
@@ -54,7 +69,7 @@ impl Runner {
         } = self;
         while !self.stop.is_cancelled() {
             let now_ns = environment.now_ns();
-            group.follow_clock(environment);
+            let was_set = group.follow_clock(environment);
             let last_ns = *progress
                 .last_ns
                 .get_or_insert_with(|| group.schedule.at_or_before(now_ns));
@@ -66,21 +81,70 @@ impl Runner {
                 }
                 Turn::Evaluate { at_ns, missed } => {
                     group.metrics.iterations_missed.add_count(missed);
-                    group.metrics.iterations.add_count(missed);
+                    group.metrics.iterations.add_count(missed.saturating_add(1));
                     progress.last_ns = Some(at_ns);
+                    // Times that a clock passed over when it was set were no times: nothing was scraped at them.
+                    let missed = if was_set { 0 } else { missed };
+                    self.catch_up(at_ns, missed, progress).await;
                     progress.evaluations = progress.evaluations.saturating_add(1);
-                    self.evaluate(at_ns, progress.evaluations == EVALUATIONS_BEFORE_RESTORING)
-                        .await;
+                    let began = environment.clock.elapsed();
+                    self.evaluate(
+                        Iteration::due(at_ns),
+                        progress.evaluations == EVALUATIONS_BEFORE_RESTORING,
+                    )
+                    .await;
+                    progress.took = [
+                        environment.clock.elapsed().saturating_sub(began),
+                        progress.took[0],
+                    ];
                 }
             }
         }
     }
 
-    async fn evaluate(&self, at_ns: i64, may_restore: bool) {
+    /// Makes up for the last of `missed` evaluations before the one at `at_ns`, each at its own time: recording rules leave
+    /// no gap, and what alerts would have seen then counts. It may take half an interval: a group that is held up for
+    /// once is made whole by that, one that is too slow would only fall further behind, and so stays as it is.
+    async fn catch_up(&self, at_ns: i64, missed: u64, progress: &mut Progress) {
+        let was_behind = std::mem::replace(&mut progress.is_behind, missed > 0);
+        let Runner {
+            group, environment, ..
+        } = self;
+        let interval_ns = group.schedule.interval_ns();
+        let patience = Duration::from_nanos(interval_ns.unsigned_abs() / 2);
+        let (began, mut caught_up) = (environment.clock.elapsed(), 0);
+        if progress.usual() <= patience {
+            for back in (1..=missed.min(CAUGHT_UP_MAX).cast_signed()).rev() {
+                let took = environment.clock.elapsed().saturating_sub(began);
+                if self.stop.is_cancelled() || took > patience {
+                    break;
+                }
+                let iteration = Iteration {
+                    at_ns: at_ns.saturating_sub(back.saturating_mul(interval_ns)),
+                    is_caught_up: true,
+                };
+                self.evaluate(iteration, false).await;
+                group.metrics.iterations_caught_up.inc();
+                caught_up += 1;
+            }
+        }
+        if missed > 0 && !was_behind {
+            let (file, name) = (&group.spec.file, &group.spec.name);
+            tracing::warn!(
+                file,
+                group = name,
+                missed,
+                caught_up,
+                "Evaluations of a rule group came too late"
+            );
+        }
+    }
+
+    async fn evaluate(&self, iteration: Iteration, may_restore: bool) {
         let stop = self.stop.clone();
         self.blocking(move |group, environment| {
-            group.look_again(at_ns, environment);
-            group.evaluate(at_ns, environment, &stop);
+            group.look_again(iteration.at_ns, environment);
+            group.evaluate(iteration, environment, &stop);
             let unrestored = group
                 .rules
                 .iter()

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use model::labels::Labels;
 use model::storage::Queryable;
-use promql::ast::Expr;
-use promql::engine::{CancelHandle, Engine, EvalTime, QueryOptions, QueryOutput};
+use promql::engine::{CancelHandle, Engine, InstantVector, QueryOptions, QueryOutput, StandingQuestion};
 use promql::value::{Sample, SampleValue, Value};
 
 use crate::error::EvalError;
@@ -21,14 +20,19 @@ pub struct Asker<'a> {
 
 /// Evaluates expressions. Called from blocking threads.
 pub trait QuerySource: Send + Sync {
-    /// The vector that a rule's expression gives at `at_ms`; a scalar counts as one element without labels. `text` is the
-    /// expression as logs show it: printing it at each evaluation may take longer than evaluating it.
+    /// The vector that a rule's expression gives; a scalar counts as one element without labels. `text` is the expression
+    /// as logs show it: printing it at each evaluation may take longer than evaluating it.
     ///
     /// # Errors
     /// When the query fails, or gives neither a vector nor a scalar.
-    fn query(&self, expr: &Expr, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError>;
+    fn query(
+        &self,
+        question: StandingQuestion<'_>,
+        text: &str,
+        asker: Asker<'_>,
+    ) -> Result<InstantVector, EvalError>;
 
-    /// The same for the text of a query, as templates have it.
+    /// The samples that the text of a query gives at `at_ms`, as templates have it.
     ///
     /// # Errors
     /// As [`QuerySource::query`], and when the text is not a query.
@@ -55,12 +59,16 @@ impl EngineSource {
 }
 
 impl QuerySource for EngineSource {
-    fn query(&self, expr: &Expr, _: &str, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
-        let time = EvalTime::Instant { at_ms };
-        to_vector(
-            self.engine
-                .evaluate(&*self.storage, expr, time, &self.options())?,
-        )
+    fn query(
+        &self,
+        question: StandingQuestion<'_>,
+        _: &str,
+        _: Asker<'_>,
+    ) -> Result<InstantVector, EvalError> {
+        let evaluated = self
+            .engine
+            .evaluate_standing(&*self.storage, question, &self.options());
+        Ok(evaluated.result?.vector)
     }
 
     fn query_text(&self, text: &str, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {

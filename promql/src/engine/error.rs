@@ -78,6 +78,9 @@ pub enum QueryError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecutionError {
+    /// A query that must give a vector or a scalar gives a text or a range.
+    #[error("rule result is not a vector or scalar")]
+    NotAVector,
     /// Two series of a result have the same labels at the same step.
     #[error("vector cannot contain metrics with the same labelset")]
     SameLabelset,

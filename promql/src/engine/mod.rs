@@ -11,6 +11,7 @@ mod explain;
 mod memory;
 mod options;
 mod search;
+mod standing;
 mod stats;
 
 pub use cancel::CancelHandle;
@@ -22,6 +23,9 @@ pub(crate) use memory::HumanBytes;
 pub use memory::{MemoryLimit, MemoryPool, Reservation};
 pub use options::{DefaultSubqueryStep, EngineOptions, Features, QueryOptions};
 pub use search::Search;
+pub use standing::{
+    ColumnId, InstantVector, Round, Standing, StandingEvaluated, StandingOutput, StandingQuestion,
+};
 pub use stats::{QueryStats, StepSamples};
 
 use std::sync::Arc;

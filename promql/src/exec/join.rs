@@ -291,7 +291,8 @@ impl Work<'_, '_> {
                 last_notes[step] = Some(note);
             })
         };
-        let labels = self.result_labels(many_labels, one_labels);
+        let delayed = self.execution.shared.features.delayed_name_removal;
+        let labels = result_labels(self.join, delayed, many_labels, one_labels);
         self.mark(&labels, &matched, number)?;
         self.results.add(labels, return_bool, out)
     }
@@ -339,34 +340,32 @@ impl Work<'_, '_> {
         union(&mut matched.steps, steps);
         Ok(())
     }
+}
 
-    /// The labels of a pair's result.
-    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
-        let join = self.join;
-        let delayed = self.execution.shared.features.delayed_name_removal;
-        let drops_name = crate::plan::drops_name(join.op, false) || (join.return_bool && !delayed);
-        let keep = |name: &str| {
-            if drops_name && is_metadata_label(name) {
-                return false;
-            }
-            let named = || {
-                join.on
-                    .labels
-                    .binary_search_by(|label| label.as_str().cmp(name))
-                    .is_ok()
-            };
-            !self.one_to_one || named() == join.on.on
+/// The labels of a pair's result; `delayed` says that names go at the end of the query.
+pub(super) fn result_labels(join: &Join, delayed: bool, many: &Labels, one: &Labels) -> Labels {
+    let drops_name = crate::plan::drops_name(join.op, false) || (join.return_bool && !delayed);
+    let keep = |name: &str| {
+        if drops_name && is_metadata_label(name) {
+            return false;
+        }
+        let named = || {
+            join.on
+                .labels
+                .binary_search_by(|label| label.as_str().cmp(name))
+                .is_ok()
         };
-        if join.include.is_empty() {
-            return many.without(|name| !keep(name));
-        }
-        let mut builder = many.to_builder();
-        builder.retain(|name, _| keep(name));
-        for label in &join.include {
-            builder.set(label, one.value(label));
-        }
-        builder.build()
+        join.cardinality != Cardinality::OneToOne || named() == join.on.on
+    };
+    if join.include.is_empty() {
+        return many.without(|name| !keep(name));
     }
+    let mut builder = many.to_builder();
+    builder.retain(|name, _| keep(name));
+    for label in &join.include {
+        builder.set(label, one.value(label));
+    }
+    builder.build()
 }
 
 fn overlap(a: &Bits, b: &Bits) -> bool {

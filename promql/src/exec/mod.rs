@@ -25,10 +25,12 @@ mod scalar;
 mod select_watch;
 mod set;
 mod signature;
+mod single;
 mod smoothed;
 mod sort;
 mod source;
 mod stage;
+pub(crate) mod standing;
 mod statistics;
 mod table;
 mod text;
@@ -56,9 +58,10 @@ use crate::row::{Row, Steps};
 
 use limits::float_row_bytes;
 pub(crate) use limits::pattern_bytes_max;
-use pipeline::{Consumer, Ledger, Pipeline, Sink};
+use pipeline::{Consumer, Ledger, Pipeline};
 use source::Source;
 use stage::{ScalarOperation, Stage};
+use standing::{Asking, Vector};
 use table::{Collect, Table};
 
 /// One query on its way.
@@ -68,7 +71,13 @@ pub(crate) struct Execution<'a> {
     querier: Option<Arc<dyn Querier>>,
     shared: Shared,
     /// Kept results of nodes that several nodes use.
-    kept: RefCell<HashMap<NodeId, Kept>>,
+    kept: RefCell<HashMap<NodeId, Kept<Table>>>,
+    /// With what the query is asked, where it is asked again and again.
+    asking: Option<Asking<'a>>,
+    /// The same as `kept`, of queries that are asked so.
+    kept_vectors: RefCell<HashMap<NodeId, Kept<Vector>>>,
+    /// Results that are there before anybody has asked for them.
+    given: RefCell<HashMap<NodeId, Arc<Table>>>,
     /// What was selected so far: one list of matchers is asked for once.
     selected: RefCell<Vec<Selected>>,
     /// Compiled patterns of `label_replace`.
@@ -80,8 +89,8 @@ pub(crate) struct Execution<'a> {
 }
 
 /// The result of a node that several nodes use.
-struct Kept {
-    table: Arc<Table>,
+struct Kept<T> {
+    result: Arc<T>,
     /// What was looked at for it: the reference would look again each time.
     counts: Counts,
     /// Most samples that were held for it at a time.
@@ -100,12 +109,28 @@ impl<'a> Execution<'a> {
             plan,
             querier,
             kept: RefCell::new(HashMap::new()),
+            asking: None,
+            kept_vectors: RefCell::new(HashMap::new()),
+            given: RefCell::new(HashMap::new()),
             selected: RefCell::new(Vec::new()),
             patterns: RefCell::default(),
             annotations: RefCell::default(),
             counts: RefCell::new(shared.no_counts.clone()),
             held: RefCell::new(Held::new(&shared.limits)),
             shared,
+        }
+    }
+
+    /// Starts `plan`, the plan of a query that is asked again and again.
+    pub(crate) fn of_standing(
+        plan: &'a Plan,
+        querier: Option<Arc<dyn Querier>>,
+        shared: Shared,
+        asking: Asking<'a>,
+    ) -> Self {
+        Execution {
+            asking: Some(asking),
+            ..Execution::new(plan, querier, shared)
         }
     }
 
@@ -214,30 +239,51 @@ impl<'a> Execution<'a> {
 
     /// The rows of node `id`, kept, and their samples: held as long as whoever asks works with them.
     fn table(&self, id: NodeId) -> Result<(Arc<Table>, Held), QueryError> {
-        if let Some(table) = self.take_kept(id) {
+        let given = self.given.borrow().get(&id).cloned();
+        if let Some(table) = given {
             return self.with_samples(table);
         }
-        self.shared.limits.check()?;
         let node = self.plan.node(id);
-        if node.uses == 1 {
-            return self.with_samples(Arc::new(self.new_table(id, node)?));
+        let table = match node.uses {
+            1 => {
+                self.shared.limits.check()?;
+                Arc::new(self.new_table(id, node)?)
+            }
+            uses => self.kept(&self.kept, id, uses, || {
+                self.shared.limits.check()?;
+                self.new_table(id, node)
+            })?,
+        };
+        self.with_samples(table)
+    }
+
+    /// The result of node `id`, which has several users: what `make` gives, once for all of them.
+    fn kept<T, E>(
+        &self,
+        kept: &RefCell<HashMap<NodeId, Kept<T>>>,
+        id: NodeId,
+        uses: u32,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        if let Some(result) = self.take_kept(kept, id) {
+            return Ok(result);
         }
         let outside = self.counts.replace(self.shared.no_counts.clone());
         let limits = &self.shared.limits;
         let (before, peak) = limits.restart_sample_peak();
-        let table = Arc::new(self.new_table(id, node)?);
+        let result = Arc::new(make()?);
         let sample_peak = limits.peak_samples().saturating_sub(before);
         limits.restore_sample_peak(peak);
         let counts = self.counts.replace(outside);
         self.counts.borrow_mut().merge(counts.clone());
-        let kept = Kept {
-            table: table.clone(),
+        let keeping = Kept {
+            result: result.clone(),
             counts,
             sample_peak,
-            uses_left: node.uses - 1,
+            uses_left: uses - 1,
         };
-        self.kept.borrow_mut().insert(id, kept);
-        self.with_samples(table)
+        kept.borrow_mut().insert(id, keeping);
+        Ok(result)
     }
 
     fn with_samples(&self, table: Arc<Table>) -> Result<(Arc<Table>, Held), QueryError> {
@@ -273,10 +319,10 @@ impl<'a> Execution<'a> {
         Ok(table)
     }
 
-    fn take_kept(&self, id: NodeId) -> Option<Arc<Table>> {
-        let mut kept = self.kept.borrow_mut();
+    fn take_kept<T>(&self, kept: &RefCell<HashMap<NodeId, Kept<T>>>, id: NodeId) -> Option<Arc<T>> {
+        let mut kept = kept.borrow_mut();
         let known = kept.get_mut(&id)?;
-        let table = known.table.clone();
+        let result = known.result.clone();
         let limits = &self.shared.limits;
         let (now, peak) = limits.restart_sample_peak();
         limits.restore_sample_peak(peak.max(now + known.sample_peak));
@@ -285,7 +331,7 @@ impl<'a> Execution<'a> {
         if known.uses_left == 0 {
             kept.remove(&id);
         }
-        Some(table)
+        Some(result)
     }
 
     /// The rows of a node that compares rows with each other; nothing for nodes that look at one row at a time.
@@ -338,6 +384,9 @@ impl<'a> Execution<'a> {
         let node = self.plan.node(id);
         let located = |error: QueryError| error.located(node.spans.whole);
         self.check_steps(node.steps).map_err(located)?;
+        if self.given.borrow().contains_key(&id) {
+            return self.table_pipeline(id, node);
+        }
         if let Some((child, stage)) = self.stage(node).map_err(located)? {
             let mut pipeline = self.input(child)?;
             pipeline.push(stage, id, node);
@@ -448,14 +497,6 @@ impl<'a> Execution<'a> {
         Ok(compiled)
     }
 
-    /// `scalar(vector)` at every step: the value of the only float, NaN where there is none or more than one.
-    fn single_values(&self, id: NodeId) -> Result<Vec<f64>, QueryError> {
-        let count = self.plan.node(id).steps.count;
-        self.check_steps(self.plan.node(id).steps)?;
-        let (single, _held) = self.consume(id, || Single::new(count))?;
-        Ok(single.finish())
-    }
-
     fn annotate(&self, note: impl FnOnce(&mut Annotations)) {
         note(&mut self.annotations.borrow_mut());
     }
@@ -480,58 +521,6 @@ impl SeriesSet for NoSeries {
         columns: &mut model::columns::Columns,
     ) -> Result<(), model::storage::StorageError> {
         columns.clear();
-        Ok(())
-    }
-}
-
-/// Looks for the only float of each step.
-struct Single {
-    values: Vec<f64>,
-    /// Floats seen, at most 2.
-    seen: Vec<u8>,
-}
-
-impl Single {
-    fn new(steps: usize) -> Self {
-        Single {
-            values: vec![f64::NAN; steps],
-            seen: vec![0; steps],
-        }
-    }
-
-    fn add(&mut self, step: usize, value: f64, times: u8) {
-        self.seen[step] = (self.seen[step] + times).min(2);
-        self.values[step] = value;
-    }
-
-    fn finish(mut self) -> Vec<f64> {
-        for (value, seen) in self.values.iter_mut().zip(&self.seen) {
-            if *seen != 1 {
-                *value = f64::NAN;
-            }
-        }
-        self.values
-    }
-}
-
-impl Sink for Single {
-    fn take(&mut self, _: head::Head, row: &mut Row, _: &mut Annotations) -> Result<(), QueryError> {
-        for step in 0..self.values.len() {
-            if row.present.get(step) && row.histogram(step).is_none() {
-                self.add(step, row.values[step], 1);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Consumer for Single {
-    fn merge(&mut self, later: Self, _: &mut Annotations) -> Result<(), QueryError> {
-        for (step, (value, seen)) in later.values.iter().zip(&later.seen).enumerate() {
-            if *seen > 0 {
-                self.add(step, *value, *seen);
-            }
-        }
         Ok(())
     }
 }

@@ -35,6 +35,11 @@ const SHARED_VALUES_MIN: usize = 60_000;
 /// To find a series and to begin its row takes as long as so many values.
 const ROW_VALUES: usize = 500;
 
+/// How many of `count` series make a run: of about one size, so that no thread is left with more than the others.
+pub(crate) fn run_len(count: usize) -> usize {
+    count.div_ceil((count / RUN_SERIES_MIN).clamp(1, RUNS_MAX)).max(1)
+}
+
 /// What all threads that work on a query share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
@@ -220,7 +225,8 @@ pub(crate) struct Passed {
 }
 
 impl Passed {
-    fn add(&mut self, row: &Row, windows: WindowSizes) {
+    /// Adds a row that was made from `windows`.
+    pub(crate) fn add(&mut self, row: &Row, windows: WindowSizes) {
         let samples = row_samples(row);
         let made = self.samples + samples;
         self.peak = self
@@ -284,8 +290,7 @@ impl<'p> Pipeline<'p> {
         make: &(dyn Fn() -> C + Sync),
     ) -> Result<(C, Ledger), QueryError> {
         let count = self.source.len();
-        // Of about one size, so that no thread is left with more than the others.
-        let run = count.div_ceil((count / RUN_SERIES_MIN).clamp(1, RUNS_MAX)).max(1);
+        let run = run_len(count);
         match count > run && self.values(count) >= SHARED_VALUES_MIN {
             true => shared
                 .crew

@@ -50,7 +50,8 @@ impl<'p> Signatures<'p> {
         numbered.collect()
     }
 
-    fn of(&mut self, labels: &Labels) -> Result<usize, QueryError> {
+    /// The number of the signature of a row with these labels.
+    pub(crate) fn of(&mut self, labels: &Labels) -> Result<usize, QueryError> {
         for (name, value) in labels {
             if self.on.matches_by(name) {
                 self.packer.push(name, value);

@@ -1,6 +1,6 @@
 //! A store for tests: sorted maps, nothing clever.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::columns::Columns;
@@ -10,7 +10,7 @@ use model::matcher::Matcher;
 use model::sample::is_stale_nan;
 use model::storage::{
     AppendBatch, AppendError, AppendOutcome, Appender, BatchList, Querier, Queryable, Refusal, SelectHints,
-    SeriesError, SeriesRef, SeriesSet, StorageError, TimeRange,
+    SeriesError, SeriesKey, SeriesRef, SeriesSet, StorageError, TimeRange,
 };
 use parking_lot::RwLock;
 
@@ -28,6 +28,8 @@ type Samples = BTreeMap<i64, (Stored, i64)>;
 struct Contents {
     /// By reference.
     labels: Vec<Labels>,
+    /// The references.
+    places: HashMap<Labels, usize>,
     series: BTreeMap<Labels, Samples>,
 }
 
@@ -58,11 +60,11 @@ impl Appender for MemoryStore {
         }
         let mut guard = self.contents.write();
         let contents = Arc::make_mut(&mut guard);
-        let known = contents.labels.iter().position(|known| known == labels);
-        let at = known.unwrap_or_else(|| {
+        let next = contents.labels.len();
+        let at = *contents.places.entry(labels.clone()).or_insert(next);
+        if at == next {
             contents.labels.push(labels.clone());
-            contents.labels.len() - 1
-        });
+        }
         Ok(SeriesRef(at as u64))
     }
 
@@ -171,7 +173,8 @@ impl Querier for View {
         let mut series = Vec::new();
         for (labels, samples) in selected {
             hints.took(labels.as_bytes().len() + size_of::<(Labels, Samples)>())?;
-            series.push((labels.clone(), samples.clone()));
+            let place = self.contents.places.get(labels).copied();
+            series.push((labels.clone(), samples.clone(), place));
         }
         Ok(Arc::new(Selected {
             series,
@@ -199,7 +202,8 @@ impl Querier for View {
 }
 
 struct Selected {
-    series: Vec<(Labels, Samples)>,
+    /// With the places of their labels in the store.
+    series: Vec<(Labels, Samples, Option<usize>)>,
     range: TimeRange,
 }
 
@@ -210,6 +214,10 @@ impl SeriesSet for Selected {
 
     fn labels(&self, index: usize) -> Labels {
         self.series[index].0.clone()
+    }
+
+    fn key(&self, index: usize) -> Option<SeriesKey> {
+        self.series[index].2.map(|place| SeriesKey(place as u64))
     }
 
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), StorageError> {

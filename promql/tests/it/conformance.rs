@@ -1,10 +1,16 @@
 //! The reference's test scripts, and our own, over the store in memory.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use narthex_promql::engine::{Engine, EngineOptions, Features};
-use narthex_promql::script::{self, MemoryStore, Report};
+use model::labels::Labels;
+use model::storage::Queryable;
+use narthex_promql::engine::{
+    Engine, EngineOptions, Features, QueryOptions, Round, Standing, StandingQuestion,
+};
+use narthex_promql::script::{self, Answer, Evaluate, MemoryStore, Report};
+use narthex_promql::value::{Sample, SampleValue, Value};
 
 /// An engine as the reference's scripts expect it: all of the language, names dropped at the end of a query, start
 /// timestamps used, few samples at a time.
@@ -20,9 +26,86 @@ fn engine() -> Engine {
     })
 }
 
+/// Answers scripts as they expect it, and asks what they ask at one moment twice more, as rules ask: again and again, of
+/// an engine as servers have it. What that answers must be what it answers to those who ask once.
+struct AskedAgain {
+    engine: Engine,
+    plain: Engine,
+}
+
+impl AskedAgain {
+    fn new() -> Self {
+        AskedAgain {
+            engine: engine(),
+            plain: Engine::new(EngineOptions {
+                max_samples: 10_000,
+                features: Features::all_syntax(),
+                ..EngineOptions::default()
+            }),
+        }
+    }
+
+    fn check(&self, store: &dyn Queryable, query: &str, at_ms: i64) {
+        let Ok(expr) = self.plain.parse(query) else { return };
+        let options = QueryOptions::default();
+        let once = self.plain.instant(store, query, at_ms, &options);
+        let wanted = match once {
+            Ok(output) => match output.value {
+                Value::Vector(samples) => Ok(samples),
+                Value::Scalar { timestamp_ms, value } => Ok(vec![Sample {
+                    labels: Labels::empty(),
+                    timestamp_ms,
+                    value: SampleValue::Float(value),
+                }]),
+                _ => return,
+            },
+            Err(error) => Err(error.to_string()),
+        };
+        let standing = Standing::new(1);
+        for round in [None, Some(&Round::new())] {
+            let question = StandingQuestion {
+                expr: &expr,
+                standing: &standing,
+                number: 0,
+                round,
+                at_ms,
+            };
+            let again = self.plain.evaluate_standing(store, question, &options).result;
+            let again = again.map(|output| output.vector.samples().collect::<Vec<_>>());
+            let again = again.map_err(|error| error.to_string());
+            // As texts, where NaN is NaN.
+            assert_eq!(format!("{again:?}"), format!("{wanted:?}"), "{query} at {at_ms}");
+        }
+    }
+}
+
+impl Evaluate for AskedAgain {
+    fn instant(
+        &self,
+        store: &dyn Queryable,
+        query: &str,
+        at_ms: i64,
+    ) -> Result<Answer, Box<dyn Error + Send + Sync>> {
+        self.check(store, query, at_ms);
+        Evaluate::instant(&self.engine, store, query, at_ms)
+    }
+
+    fn range(
+        &self,
+        store: &dyn Queryable,
+        query: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+    ) -> Result<Answer, Box<dyn Error + Send + Sync>> {
+        self.check(store, query, end_ms);
+        Evaluate::range(&self.engine, store, query, start_ms, end_ms, step_ms)
+    }
+}
+
 fn run(path: &Path) -> Report {
     let text = std::fs::read_to_string(path).expect("script");
-    script::run(&text, &engine(), &|| Arc::new(MemoryStore::new()))
+    script::run(&text, &AskedAgain::new(), &|| Arc::new(MemoryStore::new()))
 }
 
 /// All scripts of a folder, sorted by name.

@@ -12,6 +12,7 @@ mod functions;
 mod generate;
 mod operators;
 mod reference;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -23,6 +23,7 @@ use super::{
     FiringAlert, QueryFailure, UnitDump, UnitFailure, UnitOptions, UnitReport, UnitSample, UnitTest,
     annotations,
 };
+use crate::evaluate::Iteration;
 use crate::format::RuleFile;
 use crate::group::{AlertOptions, Environment, Group};
 use crate::instrument::RuleMetrics;
@@ -281,7 +282,8 @@ impl<'t> Bench<'t> {
         let at_ns = self.test.start_ms.saturating_add(since_ms).saturating_mul(MS_NS);
         let mut failed = Vec::new();
         for group in &self.groups {
-            group.evaluate(at_ns, &self.environment, &CancellationToken::new());
+            let iteration = Iteration::due(at_ns);
+            group.evaluate(iteration, &self.environment, &CancellationToken::new());
             for running in &group.rules {
                 if let Some(error) = &running.status.lock().last_error {
                     failed.push(UnitFailure::Rule {

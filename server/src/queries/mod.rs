@@ -19,7 +19,10 @@ use std::time::{Duration, Instant};
 
 use model::storage::Queryable;
 use promql::ast::Expr;
-use promql::engine::{Engine, EvalTime, Evaluated, QueryError, QueryOptions, QueryOutput, QueryStats};
+use promql::engine::{
+    Engine, EvalTime, Evaluated, QueryError, QueryOptions, QueryOutput, QueryStats, StandingEvaluated,
+    StandingOutput, StandingQuestion,
+};
 use supervise::Supervisor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -179,6 +182,39 @@ impl Queries {
                 &expr
             }
         };
+        self.watched(begin, turn, &question, |options| {
+            let Evaluated { result, stats } =
+                self.engine
+                    .evaluate_counted(&*self.storage, parsed, question.time, options);
+            (result, stats)
+        })
+    }
+
+    /// The same for a rule's query.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub(crate) fn run_standing(
+        &self,
+        turn: &Turn,
+        question: &Question<'_>,
+        standing: StandingQuestion<'_>,
+    ) -> Result<StandingOutput, QueryError> {
+        self.watched(Instant::now(), turn, question, |options| {
+            let StandingEvaluated { result, stats } =
+                self.engine.evaluate_standing(&*self.storage, standing, options);
+            (result, stats)
+        })
+    }
+
+    /// Lets `evaluate` answer a question, counts it and logs it.
+    fn watched<T>(
+        &self,
+        begin: Instant,
+        turn: &Turn,
+        question: &Question<'_>,
+        evaluate: impl FnOnce(&QueryOptions) -> (Result<T, QueryError>, QueryStats),
+    ) -> Result<T, QueryError> {
         let longest = self.engine.options().timeout;
         let timeout = question
             .options
@@ -188,20 +224,14 @@ impl Queries {
             timeout: Some(timeout.saturating_sub(turn.waited)),
             ..question.options.clone()
         };
-        let evaluate = || {
-            self.engine
-                .evaluate_counted(&*self.storage, parsed, question.time, &options)
-        };
         // A query that panics dies alone.
-        let Evaluated { result, stats } =
-            self.supervisor
-                .catch(QUERY_TASK, evaluate)
-                .unwrap_or_else(|panicked| Evaluated {
-                    result: Err(QueryError::Panicked {
-                        message: panicked.message().to_owned(),
-                    }),
-                    stats: QueryStats::default(),
-                });
+        let (result, stats) = self
+            .supervisor
+            .catch(QUERY_TASK, || evaluate(&options))
+            .unwrap_or_else(|panicked| {
+                let message = panicked.message().to_owned();
+                (Err(QueryError::Panicked { message }), QueryStats::default())
+            });
         // Freed memory that is not given back stands beside what the next queries take, and is in nobody's count.
         if stats.peak_bytes >= self.engine.memory().max_bytes() / HEAVY_PARTS {
             crate::allocator::give_back();
@@ -210,10 +240,10 @@ impl Queries {
             waited: turn.waited,
             total: turn.waited + begin.elapsed(),
         };
-        let logged = self.log.write(&question, &result, &stats, &times);
+        let logged = self.log.write(question, result.as_ref().err(), &stats, &times);
         if let Some(metrics) = self.metrics.get() {
-            if let Ok(output) = &result {
-                metrics.observe(&output.stats, &times);
+            if result.is_ok() {
+                metrics.observe(&stats, &times);
             }
             metrics.log_failures.add_count(u64::from(!logged));
         }

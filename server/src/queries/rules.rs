@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use promql::ast::Expr;
-use promql::engine::{CancelHandle, EvalTime, QueryOptions};
+use promql::engine::{CancelHandle, EvalTime, InstantVector, QueryError, QueryOptions, StandingQuestion};
 use promql::value::Sample;
 use rules::{Asker, EvalError, QuerySource, to_vector};
 use tokio::runtime::Handle;
 
-use super::{Origin, Queries, Question};
+use super::{Origin, Queries, Question, Turn};
 
 /// Where rules get their values.
 pub(crate) struct RuleQueries {
@@ -29,13 +28,13 @@ impl RuleQueries {
         }
     }
 
-    fn run(
+    fn ask<T>(
         &self,
         text: &str,
-        expr: Option<&Expr>,
         at_ms: i64,
         asker: Asker<'_>,
-    ) -> Result<Vec<Sample>, EvalError> {
+        ask: impl FnOnce(&Turn, Question<'_>) -> Result<T, QueryError>,
+    ) -> Result<T, EvalError> {
         let origin = Origin::Rule {
             file: asker.file.to_owned(),
             group: asker.group.to_owned(),
@@ -43,7 +42,7 @@ impl RuleQueries {
         let turn = self.runtime.block_on(self.queries.turn(text, &origin, None))?;
         let question = Question {
             text,
-            expr,
+            expr: None,
             time: EvalTime::Instant { at_ms },
             options: QueryOptions {
                 cancel: self.cancel.clone(),
@@ -51,16 +50,26 @@ impl RuleQueries {
             },
             origin: &origin,
         };
-        to_vector(self.queries.run(&turn, question)?)
+        Ok(ask(&turn, question)?)
     }
 }
 
 impl QuerySource for RuleQueries {
-    fn query(&self, expr: &Expr, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
-        self.run(text, Some(expr), at_ms, asker)
+    fn query(
+        &self,
+        standing: StandingQuestion<'_>,
+        text: &str,
+        asker: Asker<'_>,
+    ) -> Result<InstantVector, EvalError> {
+        let output = self.ask(text, standing.at_ms, asker, |turn, question| {
+            self.queries.run_standing(turn, &question, standing)
+        });
+        Ok(output?.vector)
     }
 
     fn query_text(&self, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
-        self.run(text, None, at_ms, asker)
+        to_vector(self.ask(text, at_ms, asker, |turn, question| {
+            self.queries.run(turn, question)
+        })?)
     }
 }

@@ -167,6 +167,10 @@ impl Source for BlockSource {
         true
     }
 
+    fn has_lasting_handles(&self) -> bool {
+        false
+    }
+
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()> {
         let series = u32::try_from(handle).map_err(|_| StorageError::Closed)?;
         self.block.read(series, range, columns)

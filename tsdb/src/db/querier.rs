@@ -7,7 +7,7 @@ use model::columns::Columns;
 use model::label_table::{LabelPairs, LabelTable};
 use model::labels::Labels;
 use model::matcher::Matcher;
-use model::storage::{Querier, SelectHints, SeriesSet, StorageError, TimeRange};
+use model::storage::{Querier, SelectHints, SeriesKey, SeriesSet, StorageError, TimeRange};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::columns::chain;
@@ -31,6 +31,9 @@ pub(crate) trait Source: Send + Sync {
 
     /// Whether series are shown in order of their labels.
     fn is_in_order(&self) -> bool;
+
+    /// Whether a handle stands for the same labels as long as the store is open.
+    fn has_lasting_handles(&self) -> bool;
 
     /// Appends the samples of a series in `range` to `columns`, all of whose rows lie before [`Source::begins_ms`].
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()>;
@@ -58,6 +61,10 @@ impl Source for HeadView {
 
     fn is_in_order(&self) -> bool {
         false
+    }
+
+    fn has_lasting_handles(&self) -> bool {
+        true
     }
 
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()> {
@@ -301,6 +308,13 @@ impl SeriesSet for MergedSet {
 
     fn label_table(&self) -> Option<&LabelTable> {
         Some(&self.table)
+    }
+
+    fn key(&self, index: usize) -> Option<SeriesKey> {
+        // The newest part is the head's where there is one.
+        let part = self.parts_of(index).last()?;
+        let lasts = self.sources[part.source as usize].has_lasting_handles();
+        lasts.then_some(SeriesKey(part.handle))
     }
 
     fn read(

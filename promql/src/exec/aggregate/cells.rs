@@ -56,8 +56,9 @@ pub(super) struct Means {
     cells: Vec<Mean>,
 }
 
+/// A compensated mean by itself.
 #[derive(Clone, Copy)]
-struct Mean {
+pub(in crate::exec) struct Mean {
     /// Sum of the values, or their mean once `running`.
     value: Kahan,
     count: f64,
@@ -360,22 +361,14 @@ impl Sums {
         let mine = self.sums.iter_mut().zip(&mut self.compensations);
         let others = later.sums.iter().zip(&later.compensations);
         for ((sum, compensation), (other, other_compensation)) in mine.zip(others) {
-            (*sum, *compensation) = compensated(*sum, *compensation, *other);
-            // An infinite sum has no rounding errors worth keeping.
-            *compensation += if sum.is_infinite() {
-                0.0
-            } else {
-                *other_compensation
-            };
+            (*sum, *compensation) = united((*sum, *compensation), (*other, *other_compensation));
         }
         union(&mut self.present, &later.present);
     }
 
     fn finish(mut self) -> Row {
         for (sum, compensation) in self.sums.iter_mut().zip(&self.compensations) {
-            let total = *sum + compensation;
-            // Minus zero plus no compensation would lose its sign.
-            *sum = if *compensation == 0.0 { *sum } else { total };
+            *sum = settled(*sum, *compensation);
         }
         clear_absent(&mut self.sums, &self.present);
         Row {
@@ -396,8 +389,60 @@ fn compensated(sum: f64, compensation: f64, value: f64) -> (f64, f64) {
     (total, if total.is_infinite() { 0.0 } else { lost })
 }
 
+/// Two compensated sums as one, written without branches.
+#[inline(always)]
+fn united((sum, compensation): (f64, f64), (other, other_compensation): (f64, f64)) -> (f64, f64) {
+    let (sum, compensation) = compensated(sum, compensation, other);
+    // An infinite sum has no rounding errors worth keeping.
+    let more = if sum.is_infinite() {
+        0.0
+    } else {
+        other_compensation
+    };
+    (sum, compensation + more)
+}
+
+/// A sum with what it has lost.
+#[inline(always)]
+fn settled(sum: f64, compensation: f64) -> f64 {
+    let total = sum + compensation;
+    // Minus zero plus no compensation would lose its sign.
+    if compensation == 0.0 { sum } else { total }
+}
+
+/// A compensated sum by itself.
+#[derive(Clone, Copy)]
+pub(in crate::exec) struct SumCell {
+    sum: f64,
+    compensation: f64,
+}
+
+impl SumCell {
+    /// Nothing was added: minus zero, so that a sum of minus zeros is one.
+    pub(in crate::exec) const NOTHING: SumCell = SumCell {
+        sum: -0.0,
+        compensation: 0.0,
+    };
+
+    /// Adds a value.
+    pub(in crate::exec) fn add(&mut self, value: f64) {
+        (self.sum, self.compensation) = compensated(self.sum, self.compensation, value);
+    }
+
+    /// Adds the sum of values that follow.
+    pub(in crate::exec) fn merge(&mut self, later: SumCell) {
+        (self.sum, self.compensation) =
+            united((self.sum, self.compensation), (later.sum, later.compensation));
+    }
+
+    /// The sum.
+    pub(in crate::exec) fn total(self) -> f64 {
+        settled(self.sum, self.compensation)
+    }
+}
+
 impl Mean {
-    const NOTHING: Mean = Mean {
+    pub(in crate::exec) const NOTHING: Mean = Mean {
         value: Kahan {
             sum: 0.0,
             compensation: 0.0,
@@ -406,7 +451,7 @@ impl Mean {
         running: false,
     };
 
-    fn add(&mut self, value: f64) {
+    pub(in crate::exec) fn add(&mut self, value: f64) {
         if self.count == 0.0 {
             self.value = Kahan::new(value);
             self.count = 1.0;
@@ -435,7 +480,7 @@ impl Mean {
         self.value.compensation /= count;
     }
 
-    fn merge(&mut self, mut later: Mean) {
+    pub(in crate::exec) fn merge(&mut self, mut later: Mean) {
         if self.count == 0.0 || later.count == 0.0 {
             if later.count > 0.0 {
                 *self = later;
@@ -466,7 +511,7 @@ impl Mean {
         self.count = count;
     }
 
-    fn finish(&self) -> Option<f64> {
+    pub(in crate::exec) fn finish(&self) -> Option<f64> {
         match (self.count > 0.0, self.running) {
             (false, _) => None,
             (true, true) => Some(self.value.total()),

@@ -25,6 +25,7 @@ use super::scalar::Scalars;
 use super::table::Table;
 
 use cells::Cells;
+pub(super) use cells::{Mean, SumCell};
 
 impl Execution<'_> {
     pub(super) fn aggregate(&self, node: &Node) -> Result<Table, QueryError> {
