@@ -195,66 +195,76 @@ impl Global {
                  configured",
             ));
         }
-        let smtp = &self.smtp;
-        for (key, file_key, given, file) in [
-            (
-                "opsgenie_api_key",
-                "opsgenie_api_key_file",
-                !self.opsgenie_api_key.is_empty(),
-                &self.opsgenie_api_key_file,
-            ),
-            (
-                "victorops_api_key",
-                "victorops_api_key_file",
-                !self.victorops_api_key.is_empty(),
-                &self.victorops_api_key_file,
-            ),
-            (
-                "telegram_bot_token",
-                "telegram_bot_token_file",
-                !self.telegram_bot_token.is_empty(),
-                &self.telegram_bot_token_file,
-            ),
-            (
-                "smtp_auth_password",
-                "smtp_auth_password_file",
-                !smtp.auth_password.is_empty(),
-                &smtp.auth_password_file,
-            ),
-            (
-                "rocketchat_token",
-                "rocketchat_token_file",
-                self.rocketchat_token.is_some(),
-                &self.rocketchat_token_file,
-            ),
-            (
-                "rocketchat_token_id",
-                "rocketchat_token_id_file",
-                self.rocketchat_token_id.is_some(),
-                &self.rocketchat_token_id_file,
-            ),
-            (
-                "smtp_auth_secret",
-                "smtp_auth_secret_file",
-                !smtp.auth_secret.is_empty(),
-                &smtp.auth_secret_file,
-            ),
-            (
-                "wechat_api_secret",
-                "wechat_api_secret_file",
-                !self.wechat_api_secret.is_empty(),
-                &self.wechat_api_secret_file,
-            ),
-            (
-                "mattermost_webhook_url",
-                "mattermost_webhook_url_file",
-                self.mattermost_webhook_url.is_some(),
-                &self.mattermost_webhook_url_file,
-            ),
-        ] {
+        for (key, file_key, given, file) in self.given_or_in_files() {
             section.at_most_one([(key, given), (file_key, is_named(file))])?;
         }
         Ok(())
+    }
+
+    /// Secrets: their keys, those of their files, whether they are given, and the files.
+    fn given_or_in_files(&self) -> [(&'static str, &'static str, bool, &Path); 9] {
+        macro_rules! pair {
+            ($key:literal, $file_key:literal, $given:expr, $file:expr) => {
+                ($key, $file_key, $given, $file.as_path())
+            };
+        }
+        let smtp = &self.smtp;
+        [
+            pair!(
+                "opsgenie_api_key",
+                "opsgenie_api_key_file",
+                !self.opsgenie_api_key.is_empty(),
+                self.opsgenie_api_key_file
+            ),
+            pair!(
+                "victorops_api_key",
+                "victorops_api_key_file",
+                !self.victorops_api_key.is_empty(),
+                self.victorops_api_key_file
+            ),
+            pair!(
+                "telegram_bot_token",
+                "telegram_bot_token_file",
+                !self.telegram_bot_token.is_empty(),
+                self.telegram_bot_token_file
+            ),
+            pair!(
+                "smtp_auth_password",
+                "smtp_auth_password_file",
+                !smtp.auth_password.is_empty(),
+                smtp.auth_password_file
+            ),
+            pair!(
+                "rocketchat_token",
+                "rocketchat_token_file",
+                self.rocketchat_token.is_some(),
+                self.rocketchat_token_file
+            ),
+            pair!(
+                "rocketchat_token_id",
+                "rocketchat_token_id_file",
+                self.rocketchat_token_id.is_some(),
+                self.rocketchat_token_id_file
+            ),
+            pair!(
+                "smtp_auth_secret",
+                "smtp_auth_secret_file",
+                !smtp.auth_secret.is_empty(),
+                smtp.auth_secret_file
+            ),
+            pair!(
+                "wechat_api_secret",
+                "wechat_api_secret_file",
+                !self.wechat_api_secret.is_empty(),
+                self.wechat_api_secret_file
+            ),
+            pair!(
+                "mattermost_webhook_url",
+                "mattermost_webhook_url_file",
+                self.mattermost_webhook_url.is_some(),
+                self.mattermost_webhook_url_file
+            ),
+        ]
     }
 
     /// Makes relative file names relative to `folder`, that of the configuration file: those of the HTTP client.

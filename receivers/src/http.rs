@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use httpclient::{HttpClient, HttpClientConfig, HttpClientError, Request};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
@@ -17,6 +18,9 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 const QUOTED_BYTES_MAX: usize = 16 << 10;
 /// Longest file of a secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 1 << 20;
+/// Files that are read at a time: a disk that does not answer holds so many threads, and no more.
+const READS_MAX: usize = 16;
+static READS: Semaphore = Semaphore::const_new(READS_MAX);
 /// What the reference calls itself where it says nothing of its own.
 pub(crate) const SILENT_USER_AGENT: &str = "Go-http-client/1.1";
 /// The type of nearly all bodies.
@@ -199,7 +203,13 @@ pub(crate) fn json_error(error: &serde_json::Error) -> String {
 /// Reads a file of a secret, off the network's threads.
 pub(crate) async fn read_file(path: &Path) -> Result<String, String> {
     let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || read_now(&owned)).await;
+    let turn = READS.acquire().await.map_err(|closed| closed.to_string())?;
+    let read = tokio::task::spawn_blocking(move || {
+        // It lasts as long as the reading does, even when the attempt has given up.
+        let _turn = turn;
+        read_now(&owned)
+    });
+    let read = read.await;
     let text = read.map_err(|failed| failed.to_string())?;
     text.map_err(|error| unreadable(path, &error))
 }
