@@ -388,7 +388,7 @@ impl LedgerStats {
     pub(crate) fn scanned(&self, looked_at: usize, all: usize) {
         if let Some((scanned, skipped)) = &self.scanned {
             scanned.add(looked_at as f64);
-            skipped.add((all - looked_at) as f64);
+            skipped.add(all.saturating_sub(looked_at) as f64);
         }
     }
 

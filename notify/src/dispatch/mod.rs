@@ -164,8 +164,12 @@ impl Dispatcher {
             .unwrap_or_else(|_| Seen::default());
         let mut groups = self.groups.lock();
         groups.finish(number, seen);
-        self.pipeline.around.stats.groups.set(groups.len() as f64);
+        let count = groups.len();
         drop(groups);
+        // The groups of a dispatcher that ends are no longer those that count.
+        if !self.closing.is_cancelled() {
+            self.pipeline.around.stats.groups.set(count as f64);
+        }
         self.sooner.notify_one();
     }
 

@@ -7,26 +7,26 @@
 mod mute;
 mod record;
 mod rules;
+mod shelf;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use files::Files;
-use files::journal::Format;
 use jiff::Timestamp;
 use model::clock::Clock;
 use model::storage::StorageError;
 use supervise::Supervisor;
 
-use crate::ledger::{Book, CommitError, Ledger, Recovery};
+use crate::ledger::{Book as _, CommitError, Ledger, Recovery};
 use crate::log::after;
 use crate::matcher::{MatchOp, Matchers};
 use crate::stats::LedgerStats;
-use crate::wire::WireError;
 pub(crate) use mute::MuteCache;
 pub use rules::SilenceError;
+use shelf::Shelf;
 
 /// A silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,72 +136,6 @@ pub(crate) struct Record {
     pub(crate) expires_at: Timestamp,
 }
 
-/// Silences by their id, and in the order in which they came to be.
-#[derive(Default)]
-pub(crate) struct Shelf {
-    by_id: HashMap<String, (u64, Record)>,
-    /// By the version of the shelf in which they were new: who has seen a version looks at what is behind it.
-    by_version: BTreeMap<u64, String>,
-    version: u64,
-}
-
-impl Book for Shelf {
-    type Entry = Record;
-
-    const NAME: &'static str = "silences";
-    const FORMAT: Format = Format {
-        magic: *b"NTXsilen",
-        version: 1,
-    };
-    const TASK: &'static str = "silences";
-
-    fn encode(record: &Record) -> Vec<u8> {
-        record.encode()
-    }
-
-    fn decode(message: &[u8]) -> Result<Record, WireError> {
-        Record::decode(message)
-    }
-
-    fn enter(&mut self, record: Record) {
-        let id = record.silence.id.clone();
-        let version = match self.by_id.get(&id) {
-            Some((version, _)) => *version,
-            None => {
-                self.version += 1;
-                self.by_version.insert(self.version, id.clone());
-                self.version
-            }
-        };
-        self.by_id.insert(id, (version, record));
-    }
-
-    fn enter_unless_older(&mut self, record: Record) {
-        let known = self.get(&record.silence.id);
-        if known.is_none_or(|known| known.silence.updated_at <= record.silence.updated_at) {
-            self.enter(record);
-        }
-    }
-
-    fn entries(&self) -> Box<dyn Iterator<Item = &Record> + '_> {
-        Box::new(self.by_version.values().filter_map(|id| self.get(id)))
-    }
-}
-
-impl Shelf {
-    fn get(&self, id: &str) -> Option<&Record> {
-        self.by_id.get(id).map(|(_, record)| record)
-    }
-
-    fn forget(&mut self, now: Timestamp) {
-        let Shelf {
-            by_id, by_version, ..
-        } = self;
-        by_version.retain(|_, id| by_id.get(id).is_some_and(|(_, record)| record.expires_at > now));
-        by_id.retain(|_, (_, record)| record.expires_at > now);
-    }
-}
-
 /// All silences.
 pub(crate) struct Silences {
     ledger: Arc<Ledger<Shelf>>,
@@ -267,7 +201,7 @@ impl Silences {
 
     /// Number of all silences.
     pub(crate) fn len(&self) -> usize {
-        self.ledger.read(|shelf| shelf.by_id.len())
+        self.ledger.read(Shelf::len)
     }
 
     /// Forgets what is over, and writes the snapshot. Not for the network's threads.

@@ -1,7 +1,6 @@
 //! Which silences an alert meets, found once.
 
 use std::collections::HashMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -29,28 +28,21 @@ impl MuteCache {
     pub(crate) fn silencing(&self, silences: &Silences, labels: &Labels, now: Timestamp) -> Vec<String> {
         let mut known = self.0.lock().get(labels).cloned().unwrap_or_default();
         let (active, changed) = silences.ledger.read(|shelf| {
-            let mut scanned = 0;
-            let (known_version, known_count) = (known.version, known.ids.len());
+            let count = known.ids.len();
             known.ids.retain(|id| shelf.get(id).is_some());
-            if known.version < shelf.version {
-                let new = (Bound::Excluded(known.version), Bound::Unbounded);
-                for id in shelf.by_version.range(new).map(|(_, id)| id) {
-                    scanned += 1;
-                    let record = shelf.get(id);
-                    if record.is_some_and(|record| record.silence.matches(labels)) {
-                        known.ids.push(id.clone());
-                    }
-                }
-                known.version = shelf.version;
+            let is_new = known.version < shelf.version();
+            if is_new {
+                let (ids, looked_at) = shelf.meeting(labels, known.version);
+                silences.stats.scanned(looked_at, shelf.len());
+                known.ids.extend(ids);
+                known.version = shelf.version();
             }
             let is_active = |id: &&String| {
                 let record = shelf.get(id);
                 record.is_some_and(|record| record.silence.state(now) == SilenceState::Active)
             };
             let active: Vec<String> = known.ids.iter().filter(is_active).cloned().collect();
-            silences.stats.scanned(scanned, shelf.by_version.len());
-            let changed = known.version != known_version || known.ids.len() != known_count;
-            (active, changed)
+            (active, is_new || known.ids.len() != count)
         });
         if changed {
             self.0.lock().insert(labels.clone(), known);
