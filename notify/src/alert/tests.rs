@@ -1,3 +1,5 @@
+//! Alerts: what follows what, what is refused, in which order they are told.
+
 use std::time::Duration;
 
 use super::*;

@@ -32,6 +32,8 @@ use crate::store::{AlertStore, StoreLimits};
 pub use options::{BuildReceiver, Options};
 pub use view::{AlertFilter, AlertView, GroupView};
 
+/// A silence that is about every alert is worth a warning once there are so many.
+const MET_WARNS_FROM: usize = 10;
 /// How long an alert without an end is believed before there is a configuration.
 const RESOLVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 
@@ -286,7 +288,7 @@ impl Alertmanager {
             let alert = posted.stored(now, resolve_timeout);
             stats.received(alert.is_resolved(now));
             if let Err(error) = alert.check(shared.options.syntax) {
-                stats.invalid.inc();
+                stats.invalid();
                 refused.push(error);
                 continue;
             }
@@ -336,9 +338,37 @@ impl Alertmanager {
     /// See [`SilenceError`]; nothing has changed then.
     pub async fn put_silence(&self, silence: PostedSilence) -> Result<String, SilenceError> {
         let silences = &self.shared.around.silences;
-        silences
-            .put(silence, self.shared.options.syntax, || self.now())
-            .await
+        let syntax = self.shared.options.syntax;
+        let id = silences.put(silence, syntax, || self.now()).await?;
+        if let Some(silence) = self.silence(&id) {
+            self.warn_of_breadth(silence).await;
+        }
+        Ok(id)
+    }
+
+    /// How many of the alerts that are held a silence is about, and how many are held. Looks at all of them: not for the
+    /// network's threads.
+    pub fn count_met(&self, silence: &Silence) -> (usize, usize) {
+        let alerts = self.shared.store.lock().all();
+        let met = alerts.iter().filter(|alert| silence.matches(&alert.labels));
+        (met.count(), alerts.len())
+    }
+
+    /// Says so where a silence is about everything.
+    async fn warn_of_breadth(&self, silence: Arc<Silence>) {
+        let (server, supervisor) = (self.clone(), &self.shared.options.supervisor);
+        let counting = supervisor.blocking("silences", move || {
+            let (met, held) = server.count_met(&silence);
+            if met == held && held >= MET_WARNS_FROM {
+                tracing::warn!(
+                    id = silence.id,
+                    alerts = met,
+                    "The silence is about every alert that there is"
+                );
+            }
+        });
+        // A panic is counted and logged; the silence is made all the same.
+        let _ = counting.await;
     }
 
     /// Ends a silence. Durable once it returns; ending it twice does no harm.

@@ -67,10 +67,9 @@ impl Alertmanager {
 impl Shared {
     /// Forgets alerts that are resolved; groups that still have to tell of them keep them.
     fn forget_alerts(&self) {
-        let gone = {
-            let _intake = self.intake.lock();
-            self.store.lock().forget(self.around.now())
-        };
+        // Held to the end: one that comes again meanwhile must not be forgotten by those who know it anew.
+        let _intake = self.intake.lock();
+        let gone = self.store.lock().forget(self.around.now());
         self.around.mutes.forget(&gone);
         if let Some(running) = self.running.read().clone() {
             running.dispatcher.pipeline.inhibitor.forget(&gone);

@@ -1,3 +1,5 @@
+//! Rules and what they inhibit.
+
 use std::time::Duration;
 
 use super::*;

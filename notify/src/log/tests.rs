@@ -1,3 +1,5 @@
+//! When somebody is told, and how the log is written.
+
 use super::*;
 
 fn at(second: i64) -> Timestamp {
@@ -64,7 +66,14 @@ fn entries_are_read_back_and_those_of_the_reference_too() {
         ("i".to_owned(), receivers::MemoryValue::Int(-1)),
         ("t".to_owned(), receivers::MemoryValue::Text(String::new())),
     ]);
-    assert_eq!(Entry::decode(&written.encode()), Ok(written));
+    let bytes = written.encode();
+    assert_eq!(Entry::decode(&bytes), Ok(written));
+    for end in 0..bytes.len() {
+        let _ = Entry::decode(&bytes[..end]);
+        let mut flipped = bytes.clone();
+        flipped[end] ^= 0x55;
+        let _ = Entry::decode(&flipped);
+    }
     // Without packing, and with fields that are gone: group_hash and resolved.
     let mut message = crate::wire::Message::default();
     message

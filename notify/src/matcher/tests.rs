@@ -1,3 +1,5 @@
+//! Both syntaxes, and where they disagree.
+
 use super::*;
 
 fn show(syntax: Syntax, text: &str) -> String {

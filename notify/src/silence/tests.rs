@@ -1,3 +1,5 @@
+//! What becomes of silences, and which of them an alert meets.
+
 use files::MemFiles;
 use metrics::Registry;
 use model::clock::ManualClock;

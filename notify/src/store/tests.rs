@@ -1,3 +1,5 @@
+//! Limits of what is held.
+
 use std::time::Duration;
 
 use super::*;

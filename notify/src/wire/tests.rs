@@ -1,3 +1,5 @@
+//! Messages that are good, cut and flipped.
+
 use super::*;
 
 #[test]

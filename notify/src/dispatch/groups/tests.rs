@@ -1,3 +1,5 @@
+//! Groups by the second, without a runtime.
+
 use super::*;
 use crate::alert::PostedAlert;
 use crate::config::Config;
