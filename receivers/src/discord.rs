@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use httpclient::HttpClientConfig;
 use serde::Serialize;
 use tokio::time::Instant;
+use url::Url;
 use yaml::{Section, YamlError};
 
 use crate::address::WebhookAddress;
@@ -131,7 +132,18 @@ impl Discord {
                 color: if notification.is_firing() { RED } else { GREEN },
             }],
             username: &self.config.username,
-            avatar_url: &self.config.avatar_url,
+            avatar_url: avatar(&self.config.avatar_url),
         }))
+    }
+}
+
+/// The avatar's address; what is none is left out.
+fn avatar(text: &str) -> &str {
+    match Url::parse(text) {
+        Ok(_) | Err(url::ParseError::RelativeUrlWithoutBase) => text,
+        Err(error) => {
+            tracing::warn!(integration = "discord", err = %error, "bad avatar_url; it is not sent");
+            ""
+        }
     }
 }

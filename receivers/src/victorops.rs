@@ -151,7 +151,9 @@ impl Receiver for VictorOps {
             let mut texts = self.setup.rendering(notification, &notification.alerts);
             let routing_key = texts.text(&self.config.routing_key);
             texts.check("templating error: ")?;
-            let url = self.config.api_url.join(&format!("{key}/{routing_key}"));
+            // A percent sign is one, and no escape.
+            let behind = format!("{key}/{routing_key}").replace('%', "%25");
+            let url = self.config.api_url.join(&behind);
             let body = self.body(notification)?;
             self.client
                 .post_json(url.as_str(), body, deadline)

@@ -281,11 +281,15 @@ impl Session {
                     io::Error::new(io::ErrorKind::UnexpectedEof, "EOF").into()
                 });
             }
-            // Some servers end lines with a bare newline.
-            if !lines.ends_with(b"\r\n") {
-                lines.truncate(lines.len() - 1);
-                lines.extend_from_slice(b"\r\n");
+            // Some servers end lines with a bare newline, and some say nothing but a number.
+            lines.pop();
+            if lines.last() == Some(&b'\r') {
+                lines.pop();
             }
+            if lines.len() - begin == 3 {
+                lines.push(b' ');
+            }
+            lines.extend_from_slice(b"\r\n");
             if lines[begin..].get(3) != Some(&b'-') {
                 break;
             }
@@ -345,6 +349,48 @@ fn hmac_md5(key: &[u8], message: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a session reads of a server that says this.
+    async fn answer_to(said: &[u8]) -> Result<Vec<String>, SmtpError> {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        theirs.write_all(said).await.expect("room");
+        drop(theirs);
+        let answer = Session::new(ours, "").answer().await?;
+        let mut lines = vec![answer.code().to_string()];
+        lines.extend(answer.message().map(str::to_owned));
+        Ok(lines)
+    }
+
+    #[tokio::test]
+    async fn answers_are_read_as_servers_give_them() {
+        for (said, read) in [
+            ("250 ok\r\n", "250,ok"),
+            (
+                "250-mail\r\n250-SIZE 10\r\n250 AUTH PLAIN\r\n",
+                "250,mail,SIZE 10,AUTH PLAIN",
+            ),
+            ("250-mail\n250 8BITMIME\n", "250,mail,8BITMIME"),
+            ("354\r\n", "354,"),
+            ("550 5.1.1 <a@b>: é\r\n", "550,5.1.1 <a@b>: é"),
+        ] {
+            assert_eq!(answer_to(said.as_bytes()).await.expect(said).join(","), read);
+        }
+        for (said, error) in [
+            (&b"hello\r\n"[..], "malformed SMTP answer: \"hello\""),
+            (b"2\r\n", "malformed SMTP answer: \"2\""),
+            (
+                b"\xff\xfe\xfd \r\n",
+                "malformed SMTP answer: \"\u{fffd}\u{fffd}\u{fffd}\"",
+            ),
+            (b"250-more", "EOF"),
+            (b"", "EOF"),
+        ] {
+            assert_eq!(answer_to(said).await.expect_err("no answer").to_string(), error);
+        }
+        for endless in [b"250-x\r\n".repeat(20_000), vec![b'2'; 100_000]] {
+            assert!(matches!(answer_to(&endless).await, Err(SmtpError::TooLong)));
+        }
+    }
 
     /// The example of RFC 2195.
     #[test]

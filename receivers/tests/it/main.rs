@@ -10,3 +10,4 @@ mod groups;
 mod mailbox;
 mod retry;
 mod surroundings;
+mod templates;
