@@ -27,6 +27,8 @@ pub(crate) enum Answer {
     Close,
     /// By something that is no HTTP.
     Nonsense,
+    /// By 200 and the beginning of a body.
+    Torn,
 }
 
 pub(crate) struct Rule {
@@ -163,6 +165,12 @@ impl Server {
                     return;
                 }
                 Answer::Close => return,
+                Answer::Torn => {
+                    let _ = stream
+                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab")
+                        .await;
+                    return;
+                }
                 Answer::Nonsense => {
                     let _ = stream.write_all(b"this is no http\r\n\r\n").await;
                     let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_u8()).await;

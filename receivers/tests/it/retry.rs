@@ -245,3 +245,21 @@ async fn what_is_tried_again_is_what_the_reference_tries_again() {
         differences.join("\n")
     );
 }
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_counts_by_its_status() {
+    let certificates = Certificates::new();
+    let capture = Capture::start(Answer::Torn, certificates.acceptor.clone()).await;
+    let mut memory = Memory::new();
+    let outcome = deliver(
+        &integration("webhook", &capture.address, None),
+        &notification("webhook"),
+        &mut memory,
+        Instant::now() + PATIENCE,
+        &CancellationToken::new(),
+        &mut |_| {},
+    )
+    .await;
+    assert_eq!(outcome, Ok(1));
+    assert_eq!(capture.count(), 1);
+}
