@@ -13,7 +13,7 @@ use model::matcher::Matcher;
 use model::sample::{Exemplar, Metadata, MetricType};
 use model::storage::{
     AppendBatch, AppendError, AppendOutcome, Appender, BatchList, ExemplarQueryable, FloatSample, Queryable,
-    Refusal, SelectHints, SeriesError, SeriesRef, TimeRange,
+    Refusal, SelectHints, SeriesError, SeriesKey, SeriesRef, TimeRange,
 };
 use narthex_tsdb::db::Db;
 
@@ -78,6 +78,29 @@ fn label_names_and_values_are_those_of_the_range() {
     assert_eq!(found(0, 10_000), (false, false));
     assert_eq!(found(19_000, 30_000), (false, false));
     assert_eq!(found(19_001, 30_000), (true, true), "after its last sample");
+}
+
+#[test]
+fn series_in_the_head_have_keys_that_last() {
+    let (_, db) = with_blocks();
+    let keys = |min_ms: i64, max_ms: i64| -> Vec<(Labels, Option<SeriesKey>)> {
+        let querier = db.querier(TimeRange::new(min_ms, max_ms)).expect("a querier");
+        let set = querier
+            .select(&SelectHints::default(), &everything())
+            .expect("series");
+        (0..set.len()).map(|i| (set.labels(i), set.key(i))).collect()
+    };
+    let first = keys(440_000, 450_000);
+    assert_eq!(first.len(), 5);
+    assert!(first.iter().all(|(_, key)| key.is_some()));
+    // Series come and blocks are cut: a key stands for the same labels, in the head alone and with blocks beside it.
+    fill(&db, 7, (450..900).map(|step| step * 1000));
+    db.compact().expect("compacts");
+    let later = keys(100_000, 899_000);
+    assert_eq!(later.len(), 7);
+    assert!(first.iter().all(|one| later.contains(one)), "{first:?} {later:?}");
+    // What is in blocks only has none.
+    assert!(keys(100_000, 150_000).iter().all(|(_, key)| key.is_none()));
 }
 
 #[test]
