@@ -283,3 +283,13 @@ pub enum EvalError {
     #[error(transparent)]
     Panicked(#[from] Panicked),
 }
+
+impl EvalError {
+    /// Whether the query was ended on purpose, as when the server stops.
+    pub(crate) fn is_canceled(&self) -> bool {
+        matches!(
+            self,
+            EvalError::Query(promql::engine::QueryError::Canceled { .. })
+        )
+    }
+}

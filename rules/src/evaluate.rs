@@ -85,6 +85,7 @@ impl Group {
         self.newest_ns.fetch_max(at_ns, Ordering::Relaxed);
         self.metrics.last_samples.set(samples as f64);
         self.mark_stale(at_ns, environment);
+        self.count_missing(environment);
         let duration = started.elapsed();
         let seconds = duration.as_secs_f64();
         environment.metrics.group_seconds.observe(seconds);
@@ -152,14 +153,15 @@ impl Group {
         // panic is done.
         let supervisor = &environment.metrics.supervisor;
         let result = supervisor.catch("rule evaluation", || {
-            let results = self.results(index, evaluation)?;
+            let (results, error) = self.results(index, evaluation)?;
+            error.iter().for_each(|error| self.failed(running, error));
             let outputs = self.outputs(running, &results)?;
             let written = self.write(running, &results, &outputs, evaluation);
-            let error = written.unwrap_or_else(|error| {
+            let refused = written.unwrap_or_else(|error| {
                 self.failed(running, &error);
                 Some(error)
             });
-            Ok((results.len(), error))
+            Ok((results.len(), error.or(refused)))
         });
         let result = result.unwrap_or_else(|panicked| Err(panicked.into()));
         let (count, error) = match result {
@@ -194,10 +196,7 @@ impl Group {
     fn failed(&self, running: &RunningRule, error: &EvalError) {
         self.metrics.evaluation_failures.inc();
         // A query that is canceled was so on purpose, when the server stops.
-        if !matches!(
-            error,
-            EvalError::Query(promql::engine::QueryError::Canceled { .. })
-        ) {
+        if !error.is_canceled() {
             let Spec {
                 file, name: group, ..
             } = &self.spec;
@@ -205,8 +204,13 @@ impl Group {
         }
     }
 
-    /// What a rule has to write: the result that it records, or the series that tell of its alerts, which are sent as well.
-    fn results(&self, index: usize, evaluation: &Evaluation<'_>) -> Result<InstantVector, EvalError> {
+    /// What a rule has to write: the result that it records, or the series that tell of its alerts, which are sent as well;
+    /// and why it could not be evaluated where there is something to write all the same.
+    fn results(
+        &self,
+        index: usize,
+        evaluation: &Evaluation<'_>,
+    ) -> Result<(InstantVector, Option<EvalError>), EvalError> {
         let (running, at_ns) = (&self.rules[index], evaluation.iteration.at_ns);
         let question = StandingQuestion {
             expr: &running.rule.expr,
@@ -218,12 +222,13 @@ impl Group {
         let environment = evaluation.environment;
         let result = environment
             .source
-            .query(question, &running.rule.query, self.spec.asker())?;
+            .query(question, &running.rule.query, self.spec.asker());
         match &running.rule.action {
-            Action::Record => Ok(result),
+            Action::Record => Ok((result?, None)),
             Action::Alert(action) => {
-                let samples = self.alert(running, action, &result, evaluation.iteration, environment)?;
-                Ok(InstantVector::of_samples(samples, self.query_ms(at_ns)))
+                let alerted = self.alert(running, action, result, evaluation.iteration, environment)?;
+                let samples = InstantVector::of_samples(alerted.samples, self.query_ms(at_ns));
+                Ok((samples, alerted.error))
             }
         }
     }

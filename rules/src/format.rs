@@ -10,6 +10,7 @@ use yaml::{Document, Duration, NodeKind, Position, Section, Value, YamlError};
 
 use crate::error::{FormatError, GroupProblem, Mark, RuleProblem};
 use crate::expand;
+use crate::no_data::NoData;
 
 /// What is accepted in rule files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +43,8 @@ pub struct RuleGroup {
     pub query_offset_ms: Option<i64>,
     /// Most series or alerts that a rule may produce; 0 for any number.
     pub limit: usize,
+    /// What becomes of alerts whose data is missing; not in the reference.
+    pub no_data: NoData,
     /// Labels that all rules of the group add.
     pub labels: BTreeMap<String, String>,
     /// Its rules, in order.
@@ -221,6 +224,7 @@ impl Reader<'_> {
                 query_offset_ms: duration(&mut section, "query_offset")?,
                 // Compat: a negative limit is none.
                 limit: usize::try_from(section.get_or("limit", 0i64)?).unwrap_or(0),
+                no_data: section.get_or("no_data", NoData::default())?,
                 labels: texts(&mut section, "labels", &mut label_keys)?,
                 rules: Vec::new(),
             };

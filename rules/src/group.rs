@@ -19,6 +19,7 @@ use crate::error::EvalError;
 use crate::instrument::{GroupMetrics, RuleMetrics};
 use crate::journal::{Kept, Recovery};
 use crate::load::Plan;
+use crate::no_data::NoData;
 use crate::rule::Rule;
 use crate::schedule::Schedule;
 use crate::source::{Asker, QuerySource};
@@ -83,6 +84,7 @@ pub(crate) struct Spec {
     pub(crate) interval_ms: i64,
     pub(crate) query_offset_ms: i64,
     pub(crate) limit: usize,
+    pub(crate) no_data: NoData,
     pub(crate) external_labels: Labels,
     pub(crate) external_url: String,
 }

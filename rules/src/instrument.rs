@@ -23,6 +23,7 @@ pub struct RuleMetrics {
     last_restore_duration: Family<Gauge>,
     rules: Family<Gauge>,
     last_samples: Family<Gauge>,
+    missing_alerts: Family<Gauge>,
 }
 
 /// Metrics of one group.
@@ -116,6 +117,10 @@ impl RuleMetrics {
                 "prometheus_rule_group_last_evaluation_samples",
                 "The number of samples returned during the last rule group evaluation.",
             ),
+            missing_alerts: gauge(
+                "narthex_rule_group_missing_alerts",
+                "The number of alerts whose data is missing, of groups that keep such alerts.",
+            ),
         }
     }
 
@@ -142,6 +147,11 @@ impl RuleMetrics {
         self.last_restore_duration.with(&[key]).set(seconds);
     }
 
+    /// How many alerts of a group are missing: only groups that want to know have it.
+    pub(crate) fn missing(&self, key: &str, alerts: usize) {
+        self.missing_alerts.with(&[key]).set(alerts as f64);
+    }
+
     /// Forgets a group.
     pub(crate) fn remove(&self, key: &str) {
         let key = &[key];
@@ -157,5 +167,6 @@ impl RuleMetrics {
         self.last_restore_duration.remove(key);
         self.rules.remove(key);
         self.last_samples.remove(key);
+        self.missing_alerts.remove(key);
     }
 }

@@ -101,6 +101,7 @@ impl Settings {
                 interval_ms: group.interval_ms.unwrap_or(self.interval_ms).max(1),
                 query_offset_ms: group.query_offset_ms.unwrap_or(self.query_offset_ms),
                 limit: group.limit,
+                no_data: group.no_data,
                 external_labels: self.external_labels.clone(),
                 external_url: self.external_url.clone(),
             },

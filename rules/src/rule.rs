@@ -17,7 +17,7 @@ use crate::state::{ActiveAlert, Observed, Timing};
 pub(crate) const ALERTS: &str = "ALERTS";
 /// Name of the series that tell since when alerts are active.
 pub(crate) const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
-const ALERT_STATE: &str = "alertstate";
+pub(crate) const ALERT_STATE: &str = "alertstate";
 
 /// A rule, ready to be evaluated.
 pub(crate) struct Rule {
@@ -108,7 +108,7 @@ impl Rule {
 
     /// Labels of the `ALERTS` series of an alert.
     pub(crate) fn state_series(&self, labels: &Labels, alert: &ActiveAlert) -> Labels {
-        self.series(labels, ALERTS, Some(alert.state.as_str()))
+        self.series(labels, ALERTS, Some(alert.shown_state().as_str()))
     }
 
     /// Labels of the `ALERTS_FOR_STATE` series of an alert.

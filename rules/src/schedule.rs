@@ -34,6 +34,12 @@ impl Schedule {
         since.saturating_sub(since.rem_euclid(self.interval_ns)) + self.offset_ns
     }
 
+    /// The time of evaluation within a millisecond, where there is one; else when that begins.
+    pub(crate) fn at_millisecond(&self, ms: i64) -> i64 {
+        let begin_ns = ms.saturating_mul(1_000_000);
+        self.at_or_before(begin_ns.saturating_add(999_999)).max(begin_ns)
+    }
+
     /// What to do at `now_ns` when the last evaluation was the one at `last_ns`.
     pub fn turn(&self, last_ns: i64, now_ns: i64) -> Turn {
         let due_ns = last_ns.saturating_add(self.interval_ns);

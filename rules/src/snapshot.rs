@@ -72,7 +72,7 @@ pub struct AlertSnapshot {
     pub labels: Labels,
     /// Its annotations, expanded.
     pub annotations: Labels,
-    /// Pending or firing.
+    /// Pending, firing or unknown.
     pub state: AlertState,
     /// Since when its condition holds, in nanoseconds since the epoch.
     pub active_at_ns: i64,
@@ -134,7 +134,7 @@ impl RunningRule {
             .map(|(labels, alert)| AlertSnapshot {
                 labels: labels.clone(),
                 annotations: alert.annotations.clone(),
-                state: alert.state,
+                state: alert.shown_state(),
                 active_at_ns: alert.active_at_ns,
                 keep_firing_since_ns: alert.keep_firing_since_ns,
                 value: alert.value,

@@ -1,19 +1,25 @@
 //! The alert state machine: pure, driven by what an expression gave and the time at which it was evaluated.
 
+mod unknown;
+
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use model::labels::Labels;
 
+pub use unknown::Unknown;
+
 /// How long a resolved alert is kept and sent again, so that no Alertmanager misses that it is resolved.
 pub const RESOLVED_RETENTION_NS: i64 = 15 * 60 * 1_000_000_000;
 
-/// State of an alert, or of a rule: that of its worst alert.
+/// State of an alert, or of a rule.
 ///
 /// The numbers are those of the journal's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AlertState {
-    /// The rule was not evaluated yet.
+    /// Of an alert: what would tell is missing. Of a rule: it has such alerts and none that is known to fire, or it was
+    /// not evaluated yet.
     Unknown = 0,
     /// Resolved; of a rule, without alerts.
     Inactive = 1,
@@ -40,7 +46,7 @@ impl AlertState {
 pub struct ActiveAlert {
     /// Its annotations, from the last evaluation; values may be empty.
     pub annotations: Labels,
-    /// Where it stands.
+    /// Where it stands, as far as is known: never unknown.
     pub state: AlertState,
     /// The expression's value at the last evaluation; 0 for a histogram.
     pub value: f64,
@@ -56,17 +62,34 @@ pub struct ActiveAlert {
     pub keep_firing_since_ns: Option<i64>,
     /// Since when nobody can tell whether its condition holds.
     pub missing_since_ns: Option<i64>,
+    /// That this is told, or was until not long ago.
+    pub unknown: Option<Box<Unknown>>,
     /// It was there before a restart, and no evaluation has seen it since.
     pub is_restored: bool,
 }
 
 /// What an evaluation makes of an alert that its result does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absence {
     /// Its condition is gone.
     Gone,
     /// What would tell is missing: the alert stays as it is, and the time does not count.
     Missing,
+    /// The same, and it is told, with this reason.
+    Unknown(Arc<str>),
+}
+
+/// An alert that is due, and what of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Due<'a> {
+    /// Its labels.
+    pub labels: &'a Labels,
+    /// It.
+    pub alert: &'a ActiveAlert,
+    /// Itself.
+    pub itself: bool,
+    /// That it is unknown, or that it is so no more.
+    pub unknown: Option<&'a Unknown>,
 }
 
 /// An element of an expression's result, as an alert.
@@ -147,20 +170,38 @@ impl AlertBook {
         &self.changed
     }
 
-    /// Notes that those were sent at `at_ns` that were due; gives them.
-    pub fn note_sent(
-        &mut self,
-        at_ns: i64,
-        resend_delay_ns: i64,
-    ) -> impl Iterator<Item = (&Labels, &ActiveAlert)> {
-        let due = self
-            .alerts
-            .iter_mut()
-            .filter(move |(_, alert)| alert.needs_sending(at_ns, resend_delay_ns));
-        due.map(move |(labels, alert)| {
-            alert.last_sent_at_ns = Some(at_ns);
-            (labels, &*alert)
+    /// Notes that what was due at `at_ns` is sent; gives it.
+    pub fn note_sent(&mut self, at_ns: i64, resend_delay_ns: i64) -> impl Iterator<Item = Due<'_>> {
+        self.alerts.iter_mut().filter_map(move |(labels, alert)| {
+            let itself = alert.needs_sending(at_ns, resend_delay_ns);
+            if itself {
+                alert.last_sent_at_ns = Some(at_ns);
+            }
+            let told = alert.fired_at_ns.is_some();
+            let unknown = alert.unknown.as_deref_mut();
+            let unknown = unknown.filter(|unknown| told && unknown.needs_sending(at_ns, resend_delay_ns));
+            let is_unknown_due = unknown
+                .map(|unknown| unknown.last_sent_at_ns = Some(at_ns))
+                .is_some();
+            let alert = &*alert;
+            (itself || is_unknown_due).then(|| Due {
+                labels,
+                alert,
+                itself,
+                unknown: alert.unknown.as_deref().filter(|_| is_unknown_due),
+            })
         })
+    }
+
+    /// Doubts that what was sent last has arrived: it is due again.
+    pub(crate) fn doubt_sent(&mut self) {
+        for alert in self.alerts.values_mut() {
+            alert.last_sent_at_ns = None;
+            if let Some(unknown) = &mut alert.unknown {
+                // Whether it was ever sent decides whether its end is.
+                unknown.last_sent_at_ns = unknown.last_sent_at_ns.map(|_| i64::MIN);
+            }
+        }
     }
 
     /// Number of alerts, resolved ones among them.
@@ -168,15 +209,25 @@ impl AlertBook {
         self.alerts.len()
     }
 
+    /// Number of alerts about which nobody can tell.
+    pub fn missing(&self) -> usize {
+        let alerts = self.alerts.values();
+        alerts.filter(|alert| alert.missing_since_ns.is_some()).count()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.alerts.is_empty()
     }
 
-    /// The worst state of them; inactive where there are none.
+    /// The worst state of them: firing, unknown, pending, inactive. Inactive where there are none.
     pub fn worst(&self) -> AlertState {
-        let states = self.alerts.values().map(|alert| alert.state);
-        states.max().unwrap_or(AlertState::Inactive)
+        let states = || self.alerts.values().map(ActiveAlert::shown_state);
+        let worst = states().max().unwrap_or(AlertState::Inactive);
+        match worst != AlertState::Firing && states().any(|state| state == AlertState::Unknown) {
+            true => AlertState::Unknown,
+            false => worst,
+        }
     }
 
     /// Moves all times by `by_ns`: the clock was set, and how long things have lasted does not change by that.
@@ -192,6 +243,15 @@ impl AlertBook {
             ];
             for time in others.into_iter().flatten() {
                 *time = time.saturating_add(by_ns);
+            }
+            if let Some(unknown) = &mut alert.unknown {
+                unknown.since_ns = unknown.since_ns.saturating_add(by_ns);
+                for time in [&mut unknown.ended_at_ns, &mut unknown.last_sent_at_ns]
+                    .into_iter()
+                    .flatten()
+                {
+                    *time = time.saturating_add(by_ns);
+                }
             }
         }
     }
@@ -238,14 +298,20 @@ impl AlertBook {
         self.alerts.retain(|labels, alert| {
             let before = alert.marks();
             let found = present.get(labels);
-            let fate = match found {
-                Some(_) => alert.seen(now_ns),
-                None if alert.state != AlertState::Inactive && absence(labels, alert) == Absence::Missing => {
+            let absence = match alert.state == AlertState::Inactive {
+                true => Absence::Gone,
+                false if found.is_some() => Absence::Gone,
+                false => absence(labels, alert),
+            };
+            let fate = match (found, &absence) {
+                (Some(_), _) => alert.seen(now_ns),
+                (None, Absence::Gone) => alert.vanish(now_ns, timing),
+                (None, Absence::Missing | Absence::Unknown(_)) => {
                     alert.missing_since_ns.get_or_insert(now_ns);
                     Fate::Missing
                 }
-                None => alert.vanish(now_ns, timing),
             };
+            alert.tell_unknown(now_ns, absence);
             if matches!(fate, Fate::Active | Fate::Missing) {
                 active += 1;
             }
@@ -292,6 +358,7 @@ impl AlertBook {
             last_sent_at_ns: None,
             keep_firing_since_ns: None,
             missing_since_ns: None,
+            unknown: None,
             is_restored: false,
         };
         let old = self.alerts.insert(element.labels.clone(), alert);
@@ -311,6 +378,8 @@ struct Marks {
     active_at_ns: i64,
     keep_firing_since_ns: Option<i64>,
     missing_since_ns: Option<i64>,
+    unknown_since_ns: Option<i64>,
+    is_unknown: bool,
 }
 
 /// What becomes of an alert in a step.
@@ -329,6 +398,8 @@ impl ActiveAlert {
             active_at_ns: self.active_at_ns,
             keep_firing_since_ns: self.keep_firing_since_ns,
             missing_since_ns: self.missing_since_ns,
+            unknown_since_ns: self.unknown.as_ref().map(|unknown| unknown.since_ns),
+            is_unknown: self.is_unknown(),
         }
     }
 

@@ -36,6 +36,10 @@ impl Checker<'_> {
                     None
                 }
                 "type" => (!has_type(document, rule)).then(|| format!("is not of {rule}")),
+                "enum" => {
+                    let known = rule.as_array().is_some_and(|values| values.contains(document));
+                    (!known).then(|| format!("is none of {rule}"))
+                }
                 "pattern" => {
                     let pattern = rule.as_str().unwrap_or("");
                     let text = document.as_str();

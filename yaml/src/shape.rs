@@ -19,6 +19,8 @@ pub enum Shape {
     Any,
     /// Any single value: it is taken as it was written.
     Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// True or false.
     Bool,
     /// A whole number.
@@ -65,6 +67,10 @@ impl Serialize for Shape {
         match self {
             Shape::Any => {}
             Shape::Text => map.serialize_entry("type", &["string", "number", "boolean", "null"])?,
+            Shape::Word(words) => {
+                let words = words.iter().map(|word| Some(*word)).chain([None]);
+                map.serialize_entry("enum", &words.collect::<Vec<_>>())?;
+            }
             Shape::Bool => map.serialize_entry("type", &["boolean", "null"])?,
             Shape::Integer => map.serialize_entry("type", &["integer", "null"])?,
             Shape::Number => map.serialize_entry("type", &["number", "null"])?,

@@ -74,11 +74,7 @@ impl AlertJournal {
         } = saved;
         if !is_stopped {
             // Whether the last ones left the process nobody knows: they are sent again.
-            for rule in rules.values_mut() {
-                rule.alerts
-                    .iter_mut()
-                    .for_each(|(_, alert)| alert.last_sent_at_ns = None);
-            }
+            rules.values_mut().for_each(|rule| rule.alerts.doubt_sent());
         }
         let journal = Arc::new(journal);
         let (file, written) = (journal.clone(), journal.clone());

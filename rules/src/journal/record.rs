@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use files::codec::{Reader, RecordError, put_f64, put_text, put_uvarint, put_varint};
 use model::labels::Labels;
 
-use crate::state::{ActiveAlert, AlertBook, AlertState};
+use crate::state::{ActiveAlert, AlertBook, AlertState, Unknown};
 
 /// What a record tells; its first byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,10 @@ const ALL: u8 = 1;
 const SENT: u8 = 2;
 /// Bytes that a label set or an alert takes at least.
 const LABELS_BYTES_MIN: usize = 1;
-/// Its times, in the order in which they are written.
+/// Times of an alert, in the order in which they are written.
 const TIMES: usize = 5;
+/// Behind the flags of its times: that it is, or was, unknown is told.
+const UNKNOWN: u8 = 1 << TIMES;
 
 /// Which rule something is about, over reloads and restarts: as a reload pairs rules.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -272,8 +274,19 @@ fn put_alert(out: &mut Vec<u8>, alert: &ActiveAlert) {
         alert.keep_firing_since_ns,
         alert.missing_since_ns,
     ];
+    let told = if alert.unknown.is_some() { UNKNOWN } else { 0 };
+    put_times(out, told, &times);
+    if let Some(unknown) = &alert.unknown {
+        put_text(out, &unknown.because);
+        put_varint(out, unknown.since_ns);
+        put_times(out, 0, &[unknown.ended_at_ns, unknown.last_sent_at_ns]);
+    }
+}
+
+/// Flags, with one for each time that there is, and the times.
+fn put_times(out: &mut Vec<u8>, flags: u8, times: &[Option<i64>]) {
     let known = times.iter().enumerate().filter(|(_, time)| time.is_some());
-    out.push(known.fold(0, |flags, (index, _)| flags | 1 << index));
+    out.push(known.fold(flags, |flags, (index, _)| flags | 1 << index));
     times.iter().flatten().for_each(|time| put_varint(out, *time));
 }
 
@@ -286,12 +299,11 @@ fn read_alert(reader: &mut Reader<'_>) -> Result<ActiveAlert, RecordError> {
     let value = reader.f64()?;
     let active_at_ns = reader.varint()?;
     let flags = reader.u8()?;
-    let mut times = [None; TIMES];
-    for (index, time) in times.iter_mut().enumerate() {
-        if flags & 1 << index != 0 {
-            *time = Some(reader.varint()?);
-        }
-    }
+    let times = read_times::<TIMES>(reader, flags)?;
+    let unknown = match flags & UNKNOWN != 0 {
+        true => Some(Box::new(read_unknown(reader)?)),
+        false => None,
+    };
     let [
         fired_at_ns,
         resolved_at_ns,
@@ -309,6 +321,146 @@ fn read_alert(reader: &mut Reader<'_>) -> Result<ActiveAlert, RecordError> {
         last_sent_at_ns,
         keep_firing_since_ns,
         missing_since_ns,
+        unknown,
         is_restored: true,
     })
+}
+
+/// The times that `flags` says are there.
+fn read_times<const N: usize>(reader: &mut Reader<'_>, flags: u8) -> Result<[Option<i64>; N], RecordError> {
+    let mut times = [None; N];
+    for (index, time) in times.iter_mut().enumerate() {
+        if flags & 1 << index != 0 {
+            *time = Some(reader.varint()?);
+        }
+    }
+    Ok(times)
+}
+
+fn read_unknown(reader: &mut Reader<'_>) -> Result<Unknown, RecordError> {
+    let because = reader.text()?.into();
+    let since_ns = reader.varint()?;
+    let flags = reader.u8()?;
+    let [ended_at_ns, last_sent_at_ns] = read_times(reader, flags)?;
+    Ok(Unknown {
+        because,
+        since_ns,
+        ended_at_ns,
+        last_sent_at_ns,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(state: AlertState) -> ActiveAlert {
+        ActiveAlert {
+            annotations: Labels::from_sorted([("empty", ""), ("summary", "so it is")]),
+            state,
+            value: 1.5,
+            active_at_ns: 1_700_000_000_000_000_001,
+            fired_at_ns: Some(2),
+            resolved_at_ns: None,
+            last_sent_at_ns: Some(-3),
+            keep_firing_since_ns: Some(i64::MAX),
+            missing_since_ns: None,
+            unknown: Some(Box::new(Unknown {
+                because: "nobody looks".into(),
+                since_ns: 5,
+                ended_at_ns: None,
+                last_sent_at_ns: Some(6),
+            })),
+            is_restored: true,
+        }
+    }
+
+    fn labels(job: &str) -> Labels {
+        Labels::from_pairs([("alertname", "A"), ("job", job)])
+    }
+
+    fn key() -> RuleKey {
+        RuleKey {
+            file: "rules.yml".to_owned(),
+            group: "g".to_owned(),
+            name: "A".to_owned(),
+            labels: Labels::from_sorted([("empty", ""), ("severity", "page")]),
+            ordinal: 1,
+        }
+    }
+
+    /// Records of two alerts, of one that is gone, and of rules that are.
+    fn records() -> Vec<Vec<u8>> {
+        let key = key();
+        let mut alerts = AlertBook::default();
+        alerts.insert(labels("a"), alert(AlertState::Firing));
+        alerts.insert(labels("b"), alert(AlertState::Pending));
+        let record = |changes_only, sent, alerts: &AlertBook| {
+            let mut out = Vec::new();
+            let record = AlertsRecord {
+                rule: key.name(),
+                at_ns: 77,
+                alerts,
+                changes_only,
+                sent,
+            };
+            record.write(&mut out);
+            out
+        };
+        let whole = record(false, None, &alerts);
+        // A step that sees nobody: the pending one is gone.
+        let timing = crate::state::Timing::default();
+        alerts.step(i64::MAX, Vec::new(), &timing, 0).expect("no limit");
+        let sent = Sending {
+            at_ns: 100,
+            resend_ns: 60,
+        };
+        let changes = record(true, Some(sent), &alerts);
+        let (mut gone, mut stopped) = (Vec::new(), Vec::new());
+        write_gone(&mut gone, std::slice::from_ref(&key));
+        write_stopped(&mut stopped);
+        vec![whole, changes, gone, stopped]
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let records = records();
+        let mut saved = Saved::default();
+        for _ in 0..2 {
+            // Twice: what is told again changes nothing.
+            saved.apply(&records[0]).expect("whole");
+            let rule = &saved.rules[&key()];
+            assert_eq!((rule.at_ns, rule.alerts.len()), (77, 2));
+            assert_eq!(rule.alerts.get(&labels("a")), Some(&alert(AlertState::Firing)));
+        }
+        saved.apply(&records[1]).expect("changes");
+        let rule = &saved.rules[&key()];
+        assert_eq!(rule.alerts.len(), 1);
+        let resolved = rule.alerts.get(&labels("a")).expect("is sent again for a while");
+        assert_eq!(
+            (resolved.state, resolved.last_sent_at_ns),
+            (AlertState::Inactive, Some(100))
+        );
+        saved.apply(&records[3]).expect("stopped");
+        assert!(saved.is_stopped);
+        saved.apply(&records[2]).expect("gone");
+        assert!(saved.rules.is_empty() && !saved.is_stopped);
+    }
+
+    #[test]
+    fn no_bytes_panic() {
+        for record in records() {
+            for len in 0..record.len() {
+                assert!(Saved::default().apply(&record[..len]).is_err(), "cut at {len}");
+            }
+            for at in 0..record.len() {
+                for mask in [0x01, 0x80, 0xff] {
+                    let mut record = record.clone();
+                    record[at] ^= mask;
+                    // Read or refused.
+                    let _ = Saved::default().apply(&record);
+                }
+            }
+        }
+    }
 }

@@ -200,14 +200,12 @@ impl Group {
             let unseen_ns = at_ns
                 .saturating_sub(last_ns)
                 .saturating_sub(self.schedule.interval_ns());
-            // Samples tell times in milliseconds.
-            let unseen_ns = if unseen_ns < MS_NS { 0 } else { unseen_ns };
+            let unseen_ns = unseen_ns.max(0);
             let reach_ns = reach_ns(&running.rule, recovery.lookback);
             let is_patient = unseen_ns > reach_ns / REACH_PART;
             running.kept.is_patient.store(is_patient, Ordering::Relaxed);
             if unseen_ns > 0 {
-                running.kept.fall_behind();
-                running.alerts.lock().delay_pending(unseen_ns);
+                running.alerts.lock().miss_since(at_ns.saturating_sub(unseen_ns));
             }
         }
     }
@@ -230,7 +228,7 @@ impl Group {
                     .values()
                     .map(|(at_ms, _)| at_ms.saturating_add(offset_ms))
                     .max();
-                newest_ms.map_or(kept_ns, |ms| kept_ns.max(ms.saturating_mul(MS_NS)))
+                newest_ms.map_or(kept_ns, |ms| kept_ns.max(self.schedule.at_millisecond(ms)))
             }
             Err(error) => {
                 let (group, alert) = (&self.spec.name, &running.rule.name);
@@ -268,12 +266,13 @@ fn reach_ns(rule: &Rule, lookback: Duration) -> i64 {
 }
 
 impl AlertBook {
-    /// Moves the start of what is pending: so much time does not count. Where it is missing, that is known already.
-    fn delay_pending(&mut self, by_ns: i64) {
-        for (_, alert) in self.iter_mut() {
-            if alert.state == AlertState::Pending && alert.missing_since_ns.is_none() {
-                alert.active_at_ns = alert.active_at_ns.saturating_add(by_ns);
-            }
+    /// Nobody has looked at pending and firing alerts since `since_ns`.
+    fn miss_since(&mut self, since_ns: i64) {
+        for (_, alert) in self
+            .iter_mut()
+            .filter(|(_, alert)| alert.state != AlertState::Inactive)
+        {
+            alert.missing_since_ns.get_or_insert(since_ns);
         }
     }
 }

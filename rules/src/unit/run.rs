@@ -23,6 +23,7 @@ use super::{
     FiringAlert, QueryFailure, UnitDump, UnitFailure, UnitOptions, UnitReport, UnitSample, UnitTest,
     annotations,
 };
+use crate::alerting::unknown_labels;
 use crate::evaluate::Iteration;
 use crate::format::RuleFile;
 use crate::group::{AlertOptions, Environment, Group};
@@ -305,10 +306,18 @@ impl<'t> Bench<'t> {
             let firing = alerts
                 .iter()
                 .filter(|(_, alert)| alert.state == AlertState::Firing);
-            got.extend(firing.map(|(labels, alert)| FiringAlert {
-                labels: labels.clone(),
-                annotations: alert.annotations.clone(),
-            }));
+            for (labels, alert) in firing {
+                got.push(FiringAlert {
+                    labels: labels.clone(),
+                    annotations: alert.annotations.clone(),
+                });
+                // As they are sent: one beside it says that nobody can tell about it.
+                let unknown = alert.unknown.as_deref().filter(|_| alert.is_unknown());
+                got.extend(unknown.map(|unknown| {
+                    let (labels, annotations) = unknown_labels(labels, &alert.annotations, unknown);
+                    FiringAlert { labels, annotations }
+                }));
+            }
         }
         let expected = case.expected.iter().map(|(labels, notes)| {
             // Tests need not tell the name again.

@@ -329,8 +329,6 @@ async fn every_kill_and_every_power_cut() {
     for call in data().calls() + 1..=calls {
         for (fault, ending) in [
             (Fault::FreezeAtCall(call), 0),
-            (Fault::TornAtCall(call), 0),
-            (Fault::FreezeAtCall(call), 1),
             (Fault::FreezeAtSync(call), 1),
             (Fault::TornAtCall(call), 2),
         ] {

@@ -10,6 +10,7 @@ mod journal;
 mod late;
 mod lint;
 mod manager;
+mod no_data;
 mod schema;
 mod states;
 mod store;

@@ -68,6 +68,12 @@ fn inputs_may_be_repeated_and_long() {
 }
 
 #[test]
+fn alerts_whose_data_is_missing_are_kept_or_told() {
+    let report = own("no_data.yml");
+    assert!(report.is_success(), "{}", report.stderr());
+}
+
+#[test]
 fn own_tests_fail() {
     let report = own("fails.yml");
     let folder = crate::testdata().join("unit");

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "tests say how much agrees")]
 
+mod alerts;
 mod api;
 mod checks;
 mod clients;
