@@ -40,6 +40,8 @@ pub struct AlertJournal {
     groups: RwLock<BTreeMap<(String, String), Arc<Group>>>,
     /// What was found and no configuration was held against yet.
     saved: Mutex<HashMap<RuleKey, SavedRule>>,
+    /// Whether everything was sent and nothing is evaluated any more.
+    is_stopped: AtomicBool,
     /// Whether the last write failed: that is told once.
     is_failing: AtomicBool,
     records: Counter,
@@ -92,6 +94,7 @@ impl AlertJournal {
             journal,
             groups: RwLock::default(),
             saved: Mutex::new(rules),
+            is_stopped: AtomicBool::new(false),
             is_failing: AtomicBool::new(false),
             records: registry.counter(
                 "narthex_rules_journal_records_total",
@@ -148,6 +151,7 @@ impl AlertJournal {
 
     /// All evaluations have ended, and what they gave was sent or is where it will be.
     pub(crate) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
         let mut record = Vec::new();
         write_stopped(&mut record);
         self.write(&record);
@@ -194,6 +198,11 @@ impl AlertJournal {
                 drop(alerts);
                 whole.push(&record);
             }
+        }
+        if self.is_stopped.load(Ordering::Relaxed) {
+            record.clear();
+            write_stopped(&mut record);
+            whole.push(&record);
         }
     }
 }

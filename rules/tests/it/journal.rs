@@ -245,6 +245,27 @@ async fn removed_rules_are_forgotten_and_equal_ones_told_apart() {
     assert!(world.manager.alerts().is_empty());
 }
 
+/// Even a stop that is the first thing to be written.
+#[tokio::test(start_paused = true)]
+async fn after_a_clean_stop_nothing_is_sent_twice_and_after_a_kill_everything() {
+    let mut world = World::kept(data());
+    world.down(&["a"]);
+    world.load(&rule(0)).await.unwrap();
+    world.wait(11).await;
+    assert_eq!(world.sent.take().len(), 1);
+    for _ in 0..2 {
+        world.restart(Duration::from_secs(1)).await;
+        world.load(&rule(0)).await.unwrap();
+        world.wait(11).await;
+        assert!(world.sent.take().is_empty());
+    }
+    let left = world.files.as_ref().unwrap().after_kill();
+    world.kill(left, Duration::from_secs(1)).await;
+    world.load(&rule(0)).await.unwrap();
+    world.wait(11).await;
+    assert_eq!(world.sent.take().len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_does_not_change_is_not_written() {
     let files = data();
