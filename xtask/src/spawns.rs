@@ -31,7 +31,7 @@ const KNOWN: [(&str, &str); 18] = [
         "each batch is a round of a supervisor",
     ),
     (
-        "rules/src/group.rs",
+        "rules/src/evaluate.rs",
         "threads of a scope: their panics go on in the evaluation that waits for them",
     ),
     (

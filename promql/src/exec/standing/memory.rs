@@ -19,7 +19,7 @@ use super::leaf::Leaf;
 /// each operator that works on their labels. What goes beyond is worked out each time.
 const REMEMBERED_SERIES_MAX: usize = 1 << 20;
 /// Elements of vectors that the queries of one [`Round`] share at most, 12 bytes each.
-const SHARED_ELEMENTS_MAX: usize = 1 << 22;
+const SHARED_ELEMENTS_MAX: usize = 1 << 20;
 
 /// What is remembered of some queries, those of a rule group, from one evaluation to the next: which series their
 /// selectors found, and what follows from those series' labels. Values are never remembered.
