@@ -97,12 +97,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut results = Vec::new();
     for (index, side) in sides.iter().enumerate() {
         let figures = side
-            .figures(
-                &without[index],
-                &with[index],
-                after[index].since(&before[index]),
-                options,
-            )
+            .figures(&without[index], &with[index], after[index].since(&before[index]))
             .await?;
         results.push((side.setup.kind.name(), figures));
     }
@@ -139,8 +134,9 @@ struct Taken {
     anonymous_bytes: f64,
 }
 
-/// What a server counted.
+/// What a server counted, and when it was asked: a busy one takes its time to tell.
 struct Counters {
+    at: Instant,
     evaluations: f64,
     failures: f64,
     missed: f64,
@@ -181,15 +177,9 @@ impl Side {
         self.server.signal(Signal::HUP)
     }
 
-    async fn figures(
-        &self,
-        without: &Taken,
-        with: &Taken,
-        counted: Counters,
-        options: &Options,
-    ) -> Result<Figures> {
-        let Counters {
-            evaluations,
+    async fn figures(&self, without: &Taken, with: &Taken, counted: Counted) -> Result<Figures> {
+        let Counted {
+            evaluations_a_minute: evaluated,
             failures,
             missed,
         } = counted;
@@ -197,7 +187,6 @@ impl Side {
             bail!("{}: {failures} evaluations failed", self.setup.kind.name());
         }
         let for_rules = with.cpu_seconds_a_minute - without.cpu_seconds_a_minute;
-        let evaluated = evaluations / options.measure.as_secs_f64() * 60.0;
         let mut figures = vec![
             ("CPU s a minute for rules", for_rules),
             // What stays comparable where the machine is too busy for one of them.
@@ -254,6 +243,7 @@ async fn counters(sides: &[Side]) -> Result<Vec<Counters>> {
     for side in sides {
         let sum = async |name: &str| side.server.api.metric_sum(name).await;
         all.push(Counters {
+            at: Instant::now(),
             evaluations: sum("prometheus_rule_evaluations_total").await?,
             failures: sum("prometheus_rule_evaluation_failures_total").await?,
             missed: sum("prometheus_rule_group_iterations_missed_total").await?,
@@ -262,10 +252,18 @@ async fn counters(sides: &[Side]) -> Result<Vec<Counters>> {
     Ok(all)
 }
 
+/// What a server counted in some time.
+struct Counted {
+    evaluations_a_minute: f64,
+    failures: f64,
+    missed: f64,
+}
+
 impl Counters {
-    fn since(&self, before: &Counters) -> Counters {
-        Counters {
-            evaluations: self.evaluations - before.evaluations,
+    fn since(&self, before: &Counters) -> Counted {
+        let minutes = (self.at - before.at).as_secs_f64() / 60.0;
+        Counted {
+            evaluations_a_minute: (self.evaluations - before.evaluations) / minutes,
             failures: self.failures - before.failures,
             missed: self.missed - before.missed,
         }
