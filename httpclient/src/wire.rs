@@ -13,6 +13,10 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
+/// The most that is read at once. The library grows a connection's buffer with what its reads bring, and keeps it while
+/// the connection waits: thousands of idle connections would hold the largest answer that each has seen.
+const READ_BYTES_MAX: usize = 16 << 10;
+
 /// Where the digits of `HTTP/1.1` stand.
 const MAJOR_AT: u64 = 5;
 const MINOR_AT: u64 = 7;
@@ -75,18 +79,18 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let filled = buf.filled().len();
-        let result = Pin::new(&mut self.io).poll_read(cx, buf);
-        let new = &mut buf.filled_mut()[filled..];
-        if !new.is_empty() {
-            let before = self
-                .progress
-                .received
-                .fetch_add(new.len() as u64, Ordering::Relaxed);
+        let room = buf.remaining().min(READ_BYTES_MAX);
+        let mut read = ReadBuf::new(buf.initialize_unfilled_to(room));
+        let result = Pin::new(&mut self.io).poll_read(cx, &mut read);
+        let new = read.filled_mut();
+        let length = new.len();
+        if length > 0 {
+            let before = self.progress.received.fetch_add(length as u64, Ordering::Relaxed);
             if self.has_status_line && before <= MINOR_AT {
                 soften_version(before, new);
             }
         }
+        buf.advance(length);
         result
     }
 }

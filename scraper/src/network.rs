@@ -26,7 +26,8 @@ impl Network {
             Builder::new_multi_thread()
                 .worker_threads(processors.div_ceil(PROCESSORS_PER_THREAD))
                 .thread_name("targets")
-                .enable_all(),
+                .enable_io()
+                .enable_time(),
         );
         Network {
             own: runtime

@@ -25,7 +25,7 @@ use crate::labels::{LabelLimits, LabelRules};
 use crate::metrics::ScrapeMetrics;
 use crate::network::Network;
 use crate::target::{Health, Target, TargetStatus};
-use crate::workers::Workers;
+use crate::workers::{Pending, Workers};
 
 /// Names of what is done here, as panics are counted.
 const LOOP: &str = "scrape_loop";
@@ -210,11 +210,12 @@ impl ScrapeLoop {
             shared.options.timestamp_tolerance,
         );
         let mut last = None;
+        let mut lengths = IntervalLengths::new(self.interval);
         loop {
             let timestamp_ms = cycle.align(shared.clock.now_ms());
             let started = Instant::now();
             if let Some(last) = last {
-                self.note_interval(started - last);
+                lengths.note(&shared.metrics, started - last);
             }
             // Only the network is waited for no longer at shutdown: what has begun to be stored is stored, so that
             // nothing is written once storage closes.
@@ -223,26 +224,21 @@ impl ScrapeLoop {
                 () = shared.shutdown.cancelled() => return (memory, last),
                 fetched = self.fetch(timestamp_ms, started) => fetched,
             };
-            memory = self.hand_over_to_store(memory, fetched).await;
+            let stored = self.hand_over_to_store(memory, fetched);
             last = Some(started);
-            tokio::select! {
+            let goes_on = tokio::select! {
                 biased;
-                () = shared.shutdown.cancelled() => return (memory, last),
-                () = stop.cancelled() => return (memory, last),
-                _ = ticker.tick() => {}
+                () = shared.shutdown.cancelled() => false,
+                () = stop.cancelled() => false,
+                _ = ticker.tick() => true,
+            };
+            // Asked for only now, by when it has long been there: waking this loop for it would cost as much as a tenth
+            // of a scrape.
+            memory = self.memory_of(stored).await;
+            if !goes_on {
+                return (memory, last);
             }
         }
-    }
-
-    fn note_interval(&self, length: Duration) {
-        let metrics = &self.shared.metrics;
-        let length = length.as_secs_f64();
-        let interval = model::duration::format_duration(self.interval.as_millis() as i64);
-        metrics.interval_length.with(&[&interval]).observe(length);
-        metrics
-            .interval_length_histogram
-            .with(&[&interval])
-            .observe(length);
     }
 
     /// Asks the target.
@@ -274,18 +270,20 @@ impl ScrapeLoop {
         }
     }
 
-    async fn hand_over_to_store(
+    fn hand_over_to_store(
         self: &Arc<Self>,
         memory: Box<TargetMemory>,
         fetched: Fetched,
-    ) -> Box<TargetMemory> {
+    ) -> Pending<Box<TargetMemory>> {
         let this = Arc::clone(self);
-        let stored = self
-            .shared
+        self.shared
             .workers
-            .run(SCRAPE, move || this.store(memory, fetched))
-            .await;
-        stored.unwrap_or_else(|ended| {
+            .begin(SCRAPE, move || this.store(memory, fetched))
+    }
+
+    /// What is known of the target after a scrape, once that is stored.
+    async fn memory_of(&self, stored: Pending<Box<TargetMemory>>) -> Box<TargetMemory> {
+        stored.result().await.unwrap_or_else(|ended| {
             self.tell_of_panic(ended);
             self.fresh_memory()
         })
@@ -555,7 +553,7 @@ impl ScrapeLoop {
             timestamp_ms = wait => timestamp_ms,
         };
         let this = Arc::clone(&self);
-        let ended = self.shared.workers.run(END, move || {
+        let ended = self.shared.workers.begin(END, move || {
             let mut scratch = this.shared.scratches.take();
             let (appender, target) = (&*this.shared.appender, &this.target.public);
             let extra = this.config.extra_scrape_metrics;
@@ -563,7 +561,7 @@ impl ScrapeLoop {
             this.shared.scratches.give(scratch);
             ended
         });
-        match ended.await {
+        match ended.result().await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(target_url = %self.target.url, %error, "Stale commit failed");
@@ -571,6 +569,33 @@ impl ScrapeLoop {
             // The panic has been told.
             Err(_) => {}
         }
+    }
+}
+
+/// The metrics of the time from scrape to scrape; looked up at the first, so that there are none before.
+struct IntervalLengths {
+    interval: Duration,
+    cells: Option<(metrics::Summary, metrics::Histogram)>,
+}
+
+impl IntervalLengths {
+    fn new(interval: Duration) -> Self {
+        IntervalLengths {
+            interval,
+            cells: None,
+        }
+    }
+
+    fn note(&mut self, metrics: &ScrapeMetrics, length: Duration) {
+        let (summary, histogram) = self.cells.get_or_insert_with(|| {
+            let interval = model::duration::format_duration(self.interval.as_millis() as i64);
+            (
+                metrics.interval_length.with(&[&interval]),
+                metrics.interval_length_histogram.with(&[&interval]),
+            )
+        });
+        summary.observe(length.as_secs_f64());
+        histogram.observe(length.as_secs_f64());
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use supervise::{Ended, Supervisor};
+use supervise::{Ended, Panicked, Supervisor};
 use tokio::sync::oneshot;
 
 /// Fewest threads: a huge body takes one of them for a while.
@@ -73,26 +73,40 @@ impl Workers {
         }
     }
 
-    /// Does `work`, a round of `task`, on one of the threads. It is done to its end even where nobody waits for it any
-    /// more.
-    ///
-    /// # Errors
-    /// When it panics.
-    pub(crate) async fn run<T: Send + 'static>(
+    /// Begins `work`, a round of `task`, on one of the threads. It is done to its end even where nobody asks for its
+    /// result.
+    pub(crate) fn begin<T: Send + 'static>(
         &self,
         task: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Ended> {
+    ) -> Pending<T> {
         let supervisor = self.supervisor.clone();
-        let work = move || supervisor.catch(task, work);
-        let Some(queue) = &self.queue else {
-            return Ok(work()?);
-        };
         let (done, result) = oneshot::channel();
-        queue.push(Box::new(move || drop(done.send(work()))));
-        match result.await {
+        let work = move || drop(done.send(supervisor.catch(task, work)));
+        match &self.queue {
+            Some(queue) => queue.push(Box::new(work)),
+            None => work(),
+        }
+        Pending { task, result }
+    }
+}
+
+/// Work that was begun. Nobody is woken when it ends, unless its result is waited for by then.
+#[must_use = "its result says whether it panicked"]
+pub(crate) struct Pending<T> {
+    task: &'static str,
+    result: oneshot::Receiver<Result<T, Panicked>>,
+}
+
+impl<T> Pending<T> {
+    /// Waits until it is done.
+    ///
+    /// # Errors
+    /// When it has panicked.
+    pub(crate) async fn result(self) -> Result<T, Ended> {
+        match self.result.await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(Ended::Cancelled { task }),
+            Err(_) => Err(Ended::Cancelled { task: self.task }),
         }
     }
 }
@@ -129,13 +143,13 @@ mod tests {
         let supervisor = Supervisor::new(&metrics::Registry::new());
         let workers = Workers::start(&supervisor);
         for _ in 0..20 {
-            let panicked = workers.run("work", || panic!("of work {}", 1)).await;
+            let panicked = workers.begin("work", || panic!("of work {}", 1)).result().await;
             let panicked: Result<(), _> = panicked;
             assert!(panicked.unwrap_err().to_string().contains("of work 1"));
         }
         assert_eq!(supervisor.panics("work"), 20);
         let name = || std::thread::current().name().map(str::to_owned);
-        let name = workers.run("work", name).await.unwrap().unwrap();
+        let name = workers.begin("work", name).result().await.unwrap().unwrap();
         assert!(name.starts_with("scrape-"), "{name}");
     }
 
@@ -143,12 +157,12 @@ mod tests {
     async fn long_work_does_not_hold_up_the_rest() {
         let workers = Workers::start(&Supervisor::new(&metrics::Registry::new()));
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        let long = workers.run("work", move || wait.recv().is_ok());
+        let long = workers.begin("work", move || wait.recv().is_ok()).result();
         let mut long = std::pin::pin!(long);
         tokio::select! {
             biased;
             _ = &mut long => panic!("nobody has let it go"),
-            short = workers.run("work", || 1) => assert_eq!(short, Ok(1)),
+            short = workers.begin("work", || 1).result() => assert_eq!(short, Ok(1)),
         }
         go.send(()).unwrap();
         assert_eq!(long.await, Ok(true));

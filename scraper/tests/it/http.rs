@@ -14,9 +14,15 @@ use crate::server::{Answer, Store, Target};
 
 const TEXT: &str = "# HELP a Text.\n# TYPE a gauge\na 1\nb{c=\"d\"} 2\n";
 
-/// Scrapes `target` once by a job with these settings; gives the target's state afterwards.
+/// Scrapes `target` once by a job with these settings; gives the target's state afterwards. Patient enough for a machine
+/// that is busy.
 async fn scrape(target: &Target, settings: &str) -> (ActiveTarget, Arc<Store>) {
-    let yaml = format!("{{job_name: j, scrape_interval: 300ms, scrape_timeout: 300ms{settings}}}");
+    scrape_within(target, "2s", settings).await
+}
+
+/// [`scrape`] with this interval and timeout.
+async fn scrape_within(target: &Target, timeout: &str, settings: &str) -> (ActiveTarget, Arc<Store>) {
+    let yaml = format!("{{job_name: j, scrape_interval: {timeout}, scrape_timeout: {timeout}{settings}}}");
     let document = yaml::parse("test.yml", &yaml).unwrap();
     let config = ScrapeConfig::read(document.root(), &ScrapeDefaults::default()).unwrap();
     let store = Store::new();
@@ -78,7 +84,7 @@ async fn the_request() {
     );
     assert_eq!(header("accept-encoding"), "gzip");
     assert_eq!(header("user-agent"), "Prometheus/3.14.0");
-    assert_eq!(header("x-prometheus-scrape-timeout-seconds"), "0.3");
+    assert_eq!(header("x-prometheus-scrape-timeout-seconds"), "2");
     assert_eq!(
         (store.value("a"), store.value("b"), store.value("up")),
         (Some(1.0), Some(2.0), Some(1.0))
@@ -203,7 +209,7 @@ async fn a_target_that_does_not_answer() {
         ..Answer::default()
     })
     .await;
-    let (seen, store) = scrape(&target, ", extra_scrape_metrics: true").await;
+    let (seen, store) = scrape_within(&target, "300ms", ", extra_scrape_metrics: true").await;
     let url = format!("http://{}/metrics", target.labels.value("__address__"));
     assert_eq!(
         seen.status.last_error,

@@ -101,7 +101,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "storage.tsdb.wal-compression", Switch(true), Served, "Compress the write-ahead log.";
     "storage.tsdb.wal-compression-type", Word("snappy", &["snappy", "zstd"]), Served, "How to compress the write-ahead log: snappy or zstd.";
     "storage.tsdb.wal-sync-interval", Duration("1s"), Served, "How often the write-ahead log is forced to disk: what a loss of power can cost.";
-    "storage.tsdb.head-snapshot-interval", Duration("1m"), Served, "How often the head is written beside the write-ahead log, where that has grown: a start after a crash replays no more of the log. 0s for never.";
+    "storage.tsdb.head-snapshot-interval", Duration("2m"), Served, "How often the head is written beside the write-ahead log, where that has grown: a start after a crash replays no more of the log. 0s for never.";
     "storage.tsdb.allow-overlapping-compaction", Switch(true), Served, "Merge blocks that overlap.";
     "storage.tsdb.delay-compact-file.path", Text(""), Served, "JSON file that lists the blocks that were uploaded to a bucket, as Thanos' shipper writes it: blocks of the first level are merged only once they are in it.";
     "storage.tsdb.delayed-compaction.max-percent", Number("10"), Accepted("a block is written as soon as the head is full"), "Longest delay of a block, in percent of its range.";

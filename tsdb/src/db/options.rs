@@ -57,7 +57,7 @@ impl Default for Options {
             stale_series_threshold: 0.0,
             wal_sync_interval: Duration::from_secs(1),
             compaction_interval: Duration::from_secs(60),
-            head_snapshot_interval: Duration::from_secs(60),
+            head_snapshot_interval: Duration::from_secs(120),
             truncation_patience: Duration::from_secs(10),
             merge_overlapping: true,
             uploads_file: None,
