@@ -109,6 +109,8 @@ mod docker;
 mod dockerswarm;
 mod eureka;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gce;
 mod hetzner;
 mod http;

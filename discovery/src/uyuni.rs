@@ -1,5 +1,7 @@
 //! `uyuni_sd_configs`: systems that Uyuni (or SUSE Multi-Linux Manager) monitors.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod xmlrpc;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,8 @@
 //! runtimes, or have not been kept. After a lost connection everything is read again; until then the targets stay.
 
 mod client;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod jute;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -17,6 +17,8 @@
 //! | `snapshot` | a snapshot of the head, beside the logs it was made from | the same |
 //! | `exposition` | format and options, a body | reading ends; every series and exemplar text parses or fails |
 //! | `promql` | switches, a query | what parses prints to a query that parses to the same |
+//! | `discovery` | kind of answer, the answer | reading ends; a list of Kubernetes gives the same objects wherever it is cut |
+//! | `configs` | kind of file, its text | reading ends; what is wrong is told |
 //! | `series_notation` | a series with values, a selector | reading ends |
 //!
 //! `seeds/TARGET` is a small committed corpus, written by `cargo run --example seeds` here; `corpus/` is what a machine has

@@ -12,6 +12,8 @@ mod access;
 mod api;
 mod config;
 mod exec;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod hub;
 mod joined;
 mod kubeconfig;
