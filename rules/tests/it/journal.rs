@@ -413,3 +413,62 @@ async fn every_call_fails_once() {
         }
     }
 }
+
+/// What the journal costs where 5,000 alerts of 50 rules are active: figures, not bounds. They grow with the alerts and rules.
+/// `cargo test -p narthex-rules -- --ignored --nocapture what_it_costs`
+#[tokio::test(start_paused = true)]
+#[ignore = "a measurement"]
+async fn what_it_costs() {
+    let files = data();
+    let mut world = World::kept(files.clone());
+    let (rules, each) = (50, 100);
+    let mut text = "groups:\n- name: g\n  rules:\n".to_owned();
+    for rule in 0..rules {
+        text += &format!(
+            "  - {{alert: Alert{rule}, expr: up{rule}, for: 30s, labels: {{severity: page, team: storage}}, annotations: {{summary: 'the disk of {{{{ $labels.instance }}}} is nearly full'}}}}\n"
+        );
+        let names: Vec<String> = (0..each)
+            .map(|n| format!("host-{rule}-{n}.example.org:9100"))
+            .collect();
+        let pairs: Vec<[(&str, &str); 2]> = names
+            .iter()
+            .map(|name| [("instance", name.as_str()), ("job", "node")])
+            .collect();
+        let elements: Vec<(&[(&str, &str)], f64)> =
+            pairs.iter().map(|pair| (pair.as_slice(), 0.95)).collect();
+        world.queries.set(&format!("up{rule}"), &elements);
+    }
+    let count = |world: &World, name: &str| -> f64 {
+        world.metrics(name)[0]
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    world.load(&text).await.unwrap();
+    let mut before = [0.0, 0.0];
+    for (phase, seconds) in [
+        ("first seen", 11),
+        ("firing", 40),
+        ("a minute", 60),
+        ("another minute", 60),
+    ] {
+        let begun = std::time::Instant::now();
+        world.wait(seconds).await;
+        let now = ["journal_records_total", "journal_written_bytes_total"].map(|name| count(&world, name));
+        println!(
+            "{phase}: {} records, {} bytes, {:?} in all, file {}",
+            now[0] - before[0],
+            now[1] - before[1],
+            begun.elapsed(),
+            count(&world, "journal_bytes")
+        );
+        before = now;
+    }
+    let begun = std::time::Instant::now();
+    world.restart(Duration::from_secs(1)).await;
+    println!("restart {:?}", begun.elapsed());
+    world.load(&text).await.unwrap();
+    assert_eq!(world.manager.alerts().len(), rules * each);
+}
