@@ -259,6 +259,9 @@ async fn after_a_clean_stop_nothing_is_sent_twice_and_after_a_kill_everything() 
         world.wait(11).await;
         assert!(world.sent.take().is_empty());
     }
+    // Something is sent, of which nobody says that it has left the process.
+    world.wait(60).await;
+    assert_eq!(world.sent.take().len(), 1);
     let left = world.files.as_ref().unwrap().after_kill();
     world.kill(left, Duration::from_secs(1)).await;
     world.load(&rule(0)).await.unwrap();
