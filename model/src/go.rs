@@ -19,6 +19,15 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// What the system says of a failure, as Go prints it: `no such file or directory`.
+pub fn system_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or("");
+    let mut chars = words.chars();
+    let first = chars.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
+}
+
 /// The words that Go takes for booleans.
 ///
 /// ```

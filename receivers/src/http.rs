@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use httpclient::{HttpClient, HttpClientConfig, HttpClientError, Request};
+use model::go::system_words;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
@@ -230,20 +231,10 @@ fn read_now(path: &Path) -> std::io::Result<String> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> String {
-    format!("open {}: {}", path.display(), plain(error))
+    format!("open {}: {}", path.display(), system_words(error))
 }
 
 /// As [`read_file`], without white space around.
 pub(crate) async fn read_word(path: &Path) -> Result<String, String> {
     Ok(read_file(path).await?.trim().to_owned())
-}
-
-/// An operating system's error without its number.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or("").to_owned();
-    let mut chars = text.chars();
-    chars
-        .next()
-        .map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

@@ -5,8 +5,11 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
-/// A request's body. Values that JSON cannot hold have been refused before (see [`crate::loose`]).
-pub(crate) fn body<T: Serialize>(value: &T) -> Vec<u8> {
+/// A request's body, or what a tool prints. Values that JSON cannot hold have been refused before.
+///
+/// # Panics
+/// When a map's keys are no texts.
+pub fn body<T: Serialize>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Go(CompactFormatter));
     value

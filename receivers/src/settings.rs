@@ -222,11 +222,11 @@ pub(crate) fn is_template(text: &str) -> Result<bool, template::ParseError> {
 
 /// A length of time as Go writes it: `1m30s`, `500ms`; printed `1m30s`, `500ms`, `0s`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct GoDuration(pub(crate) Duration);
+pub struct GoDuration(pub Duration);
 
 impl GoDuration {
     /// Reads it; a negative one is as good as none.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix(['+', '-']).unwrap_or(text);
         if rest == "0" {
             return Some(GoDuration::default());

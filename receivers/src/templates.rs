@@ -176,6 +176,31 @@ impl Templates {
         (rendered, failed)
     }
 
+    /// Renders a text of its own, plain or for HTML, with `data` for what it sees.
+    ///
+    /// # Errors
+    /// When it is no template, or fails.
+    pub fn render(
+        &self,
+        dialect: Dialect,
+        text: &str,
+        data: Value,
+        now: Timestamp,
+    ) -> Result<String, template::Error> {
+        let host = Plain {
+            templates: self,
+            now_ms: now.as_millisecond(),
+        };
+        self.set(dialect).expand("", text, data, &host)
+    }
+
+    fn set(&self, dialect: Dialect) -> &TemplateSet {
+        match dialect {
+            Dialect::Text => &self.text,
+            Dialect::Html => &self.html,
+        }
+    }
+
     /// Begins to render texts of a notification that tells of `alerts`.
     pub(crate) fn rendering(
         &self,
@@ -297,10 +322,7 @@ impl Rendering<'_> {
         if template.is_empty() || self.failure.is_some() {
             return String::new();
         }
-        let set = match dialect {
-            Dialect::Text => &self.templates.text,
-            Dialect::Html => &self.templates.html,
-        };
+        let set = self.templates.set(dialect);
         match set.expand("", template, self.data.clone(), self) {
             Ok(text) => text,
             Err(error) => {
@@ -322,6 +344,22 @@ impl Host for Rendering<'_> {
 
     fn route_label(&self, name: &str) -> Result<String, CallError> {
         Ok(self.route_labels.get(name).cloned().unwrap_or_default())
+    }
+}
+
+/// Renders without a route around.
+struct Plain<'t> {
+    templates: &'t Templates,
+    now_ms: i64,
+}
+
+impl Host for Plain<'_> {
+    fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    fn external_url(&self) -> &str {
+        &self.templates.external_url
     }
 }
 

@@ -96,7 +96,7 @@ where
 }
 
 /// A value as it is, or in quotes where it would not be one word.
-fn write_value(line: &mut String, value: &str) -> fmt::Result {
+pub(crate) fn write_value(line: &mut String, value: &str) -> fmt::Result {
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=';
     if !value.is_empty() && value.chars().all(plain) {
         line.write_str(value)

@@ -69,6 +69,7 @@ fn run(action: Action) -> Result<u8> {
         }
         Action::CheckWebConfig(args) => Ok(cli::check::web_config(&args)),
         Action::CheckServer(args) => Ok(runtime()?.block_on(cli::check::server(&args))),
+        Action::Alert(args) => Ok(runtime()?.block_on(cli::alert::run(&args))),
         Action::Lint(args) => Ok(runtime()?.block_on(cli::lint::run(&args))),
         Action::Query(args) => runtime()?.block_on(cli::query::run(args)),
         Action::Tsdb(args) => Ok(runtime()?.block_on(cli::tsdb::run(&args))),

@@ -2,6 +2,8 @@
 
 /// The version of Prometheus whose API, files and flags these are: clients decide by it what they may ask for.
 pub(crate) const REFERENCE: &str = "3.14.0";
+/// The version of Alertmanager whose API, files and flags the one inside has.
+pub(crate) const ALERTMANAGER: &str = "0.34.0";
 /// Our own version.
 pub(crate) const OWN: &str = env!("CARGO_PKG_VERSION");
 /// Sent with every request of ours.
@@ -13,6 +15,7 @@ pub(crate) fn of_program(name: &str) -> String {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     let line = match name {
         "narthex" => format!("version {OWN} (as Prometheus {REFERENCE})"),
+        "alertmanager" | "amtool" => format!("version {ALERTMANAGER} (narthex: {OWN})"),
         _ => format!("version {REFERENCE} (narthex: {OWN})"),
     };
     format!("{line}\n  revision:         {REVISION}\n  platform:         {os}/{arch}")

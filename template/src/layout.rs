@@ -175,7 +175,12 @@ fn write_word(out: &mut String, time: &Zoned, word: &str) -> std::fmt::Result {
 }
 
 fn write_zone_name(out: &mut String, time: &Zoned) -> std::fmt::Result {
-    let info = time.time_zone().to_offset_info(time.timestamp());
+    let zone = time.time_zone();
+    // A mere offset has no name.
+    if *zone != jiff::tz::TimeZone::UTC && zone.to_fixed_offset().is_ok() {
+        return write_offset(out, time.offset().seconds(), "-0700");
+    }
+    let info = zone.to_offset_info(time.timestamp());
     let name = info.abbreviation();
     // Zones without letters of their own are named by their offset, in either notation.
     out.write_str(name)

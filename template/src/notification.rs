@@ -469,3 +469,29 @@ impl Object for Data {
         })
     }
 }
+
+/// [`Data`] that somebody wrote down, with a status of its own: what `amtool template render` shows.
+pub struct WrittenData {
+    /// What it says of the notification as a whole.
+    pub status: String,
+    /// All else.
+    pub data: Data,
+}
+
+impl Object for WrittenData {
+    fn type_name(&self) -> &'static str {
+        // Compat: a value here, not a pointer (`template`: a field that is not there).
+        "template.Data"
+    }
+
+    fn fields(&self) -> &'static [(&'static str, &'static str)] {
+        self.data.fields()
+    }
+
+    fn field(&self, name: &str) -> Option<Value> {
+        match name {
+            "Status" => Some(self.status.as_str().into()),
+            name => self.data.field(name),
+        }
+    }
+}

@@ -27,6 +27,11 @@ impl Time {
         }
     }
 
+    /// A moment as clocks of a zone, or of an offset, show it.
+    pub fn from_zoned(zoned: Zoned) -> Self {
+        Time { zoned }
+    }
+
     /// The zero time, 1 January of the year 1: what the reference has where no time is known.
     pub fn zero() -> Self {
         Time::from_unix_ns(i128::MIN)

@@ -196,22 +196,32 @@ impl Syntax {
         match self {
             Syntax::Classic => classic::matchers(text),
             Syntax::Utf8 => utf8::matchers(text),
-            Syntax::Fallback => agree(text, utf8::matchers(text), classic::matchers(text)),
+            Syntax::Fallback => {
+                agree(utf8::matchers(text), classic::matchers(text)).map(|agreed| logged(text, agreed))
+            }
         }
     }
 
-    /// Reads one matcher, without braces.
+    /// Reads one matcher, without braces. The log is told of dissent.
     ///
     /// # Errors
     /// In the reference's words.
     pub fn matcher(self, text: &str) -> Result<Matcher, MatcherError> {
+        self.matcher_and_dissent(text).map(|agreed| logged(text, agreed))
+    }
+
+    /// Reads one matcher, without braces, and leaves it to the caller to tell of dissent.
+    ///
+    /// # Errors
+    /// In the reference's words.
+    pub fn matcher_and_dissent(self, text: &str) -> Result<(Matcher, Option<Dissent>), MatcherError> {
         if self != Syntax::Classic && (text.starts_with('{') || text.ends_with('}')) {
             return Err(MatcherError::Brace(text.to_owned()));
         }
         match self {
-            Syntax::Classic => classic::matcher(text),
-            Syntax::Utf8 => utf8::matcher(text),
-            Syntax::Fallback => agree(text, utf8::matcher(text), classic::matcher(text)),
+            Syntax::Classic => Ok((classic::matcher(text)?, None)),
+            Syntax::Utf8 => Ok((utf8::matcher(text)?, None)),
+            Syntax::Fallback => agree(utf8::matcher(text), classic::matcher(text)),
         }
     }
 
@@ -224,31 +234,51 @@ impl Syntax {
     }
 }
 
-/// Decides between what the two parsers made of `text`.
-fn agree<T: PartialEq>(
-    text: &str,
-    strict: Result<T, MatcherError>,
-    classic: Result<T, MatcherError>,
-) -> Result<T, MatcherError> {
-    match (strict, classic) {
-        (Err(_), Err(classic)) => Err(classic),
-        (Err(error), Ok(classic)) => {
-            tracing::warn!(
+/// What the two ways of writing make of a text that they do not agree on. The classic one's word counts; who wrote the text
+/// should hear of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dissent {
+    /// It is not in the UTF-8 syntax: why not.
+    NotUtf8(MatcherError),
+    /// It means something else there.
+    Different,
+}
+
+impl Dissent {
+    fn log(&self, text: &str) {
+        match self {
+            Dissent::NotUtf8(error) => tracing::warn!(
                 input = text,
                 err = %error,
                 "Matchers are not in the UTF-8 syntax; quote values and escape backslashes"
-            );
-            Ok(classic)
-        }
-        (Ok(strict), Ok(classic)) if strict != classic => {
-            tracing::warn!(
+            ),
+            Dissent::Different => tracing::warn!(
                 input = text,
                 "Matchers mean different things in the classic and the UTF-8 syntax"
-            );
-            Ok(classic)
+            ),
         }
-        (Ok(strict), _) => Ok(strict),
     }
+}
+
+/// Decides between what the two parsers made of a text.
+fn agree<T: PartialEq>(
+    strict: Result<T, MatcherError>,
+    classic: Result<T, MatcherError>,
+) -> Result<(T, Option<Dissent>), MatcherError> {
+    match (strict, classic) {
+        (Err(_), Err(classic)) => Err(classic),
+        (Err(error), Ok(classic)) => Ok((classic, Some(Dissent::NotUtf8(error)))),
+        (Ok(strict), Ok(classic)) if strict != classic => Ok((classic, Some(Dissent::Different))),
+        (Ok(strict), _) => Ok((strict, None)),
+    }
+}
+
+/// Tells the log of what the parsers do not agree on.
+fn logged<T>(text: &str, (agreed, dissent): (T, Option<Dissent>)) -> T {
+    if let Some(dissent) = dissent {
+        dissent.log(text);
+    }
+    agreed
 }
 
 #[cfg(test)]

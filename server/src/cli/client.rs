@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
 
 /// Longest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 1 << 30;
+pub(super) const ANSWER_BYTES_MAX: usize = 1 << 30;
 
 /// A server and the way to it.
 pub(crate) struct Client {
@@ -192,7 +192,11 @@ impl Client {
     }
 }
 
-fn read_config(path: &Path) -> Result<HttpClientConfig, ClientError> {
+/// Reads a file of client settings.
+///
+/// # Errors
+/// When it cannot be read, or something in it is wrong.
+pub(super) fn read_config(path: &Path) -> Result<HttpClientConfig, ClientError> {
     let text = std::fs::read(path)
         .and_then(yaml::text_of)
         .map_err(|source| ClientError::ReadConfig {
@@ -200,7 +204,7 @@ fn read_config(path: &Path) -> Result<HttpClientConfig, ClientError> {
             source,
         })?;
     let document = yaml::parse(&path.to_string_lossy(), &text)?;
-    let mut section = document.root().section("HTTP client settings")?;
+    let mut section = document.root().section("type config.plain")?;
     let mut config = HttpClientConfig::read(&mut section)?;
     section.finish()?;
     config.resolve_paths(path.parent().unwrap_or(Path::new("")));

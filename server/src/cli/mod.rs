@@ -1,5 +1,6 @@
 //! The command line: what it is called as, and what it is told to do.
 
+pub(crate) mod alert;
 pub(crate) mod check;
 mod client;
 pub(crate) mod feature_flags;
@@ -42,6 +43,8 @@ pub(crate) enum Action {
     CheckWebConfig(check::WebConfigArgs),
     /// Ask a server whether it is alive or ready.
     CheckServer(check::ServerArgs),
+    /// Ask an Alertmanager, or look at its files.
+    Alert(alert::AlertArgs),
     /// Find what will not do what is wanted.
     Lint(lint::LintArgs),
     /// Ask a server.
@@ -71,6 +74,7 @@ impl Action {
 pub(crate) fn parse() -> Action {
     let called = std::env::args_os().next().unwrap_or_default();
     match Path::new(&called).file_stem().and_then(|name| name.to_str()) {
+        Some("amtool") => Action::Alert(alert::AlertArgs::amtool(std::env::args_os().skip(1))),
         Some("promtool") => promtool::parse(std::env::args_os()),
         // Compat: the reference's exit code for a command line that it does not understand.
         Some("prometheus") => action(&matches(flags::add_to(named("prometheus")), 1)),
@@ -129,8 +133,9 @@ const EXAMPLES: &str = "Examples:
   narthex query instant http://localhost:9090 up
   narthex tsdb verify /var/lib/prometheus    is every file whole?
   narthex test rules tests/*.yml             unit tests of rules
+  narthex alert query                        an Alertmanager's alerts
 
-Called as promtool or prometheus (by a link), it takes that program's command line.";
+Called as prometheus, promtool or amtool (by a link), it takes that program's command line.";
 
 fn command() -> Command {
     let serve =
@@ -153,6 +158,7 @@ fn command() -> Command {
         .args_conflicts_with_subcommands(true)
         .subcommand(flags::add_to(serve))
         .subcommand(demo)
+        .subcommand(alert::command())
         .subcommand(check::command())
         .subcommand(lint::command())
         .subcommand(query::command())
@@ -182,6 +188,7 @@ fn action(matches: &ArgMatches) -> Action {
             );
             Action::Demo(values)
         }
+        Some(("alert", matches)) => Action::Alert(alert::AlertArgs::narthex(matches)),
         Some(("check", matches)) => check::action(matches),
         Some(("lint", matches)) => Action::Lint(lint::args(matches)),
         Some(("query", matches)) => Action::Query(query::args(matches)),

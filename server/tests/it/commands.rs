@@ -60,6 +60,14 @@ fn configurations_get_the_references_verdict() {
 }
 
 #[test]
+fn configurations_of_alertmanagers_get_the_references_verdict() {
+    check_verdicts(&["amtool check-config"], |folder, case| {
+        let file = case["file"].as_str().expect("file");
+        run(folder, &["alert", "check-config", file], b"")
+    });
+}
+
+#[test]
 fn rule_files_get_the_references_verdict() {
     check_verdicts(&["check rules"], |folder, case| {
         run(

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "tests say how much agrees")]
 
 mod alerts;
+mod amtool;
 mod api;
 mod checks;
 mod clients;
