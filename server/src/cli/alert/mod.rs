@@ -39,7 +39,7 @@ pub(crate) struct AlertArgs {
     words: Vec<String>,
 }
 
-/// `narthex alert`, whose words are read here and not by clap (see [`line`]).
+/// `narthex alert`, whose words are read here and not by clap (see [`mod@line`]).
 pub(super) fn command() -> clap::Command {
     clap::Command::new("alert")
         .about("Ask an Alertmanager for alerts, silences and its configuration; check its files (amtool)")
