@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use model::alert::AlertSink;
+use model::alert::{Alert, AlertSink};
 use model::clock::{Clock, JumpWatch};
 use model::labels::Labels;
 use model::storage::{Appender, Queryable};
 use parking_lot::Mutex;
-use promql::engine::Standing;
+use promql::engine::{CancelHandle, Engine, Standing};
 use template::Value;
 use tokio::sync::Semaphore;
 
@@ -22,7 +22,7 @@ use crate::load::Plan;
 use crate::no_data::NoData;
 use crate::rule::Rule;
 use crate::schedule::Schedule;
-use crate::source::{Asker, QuerySource};
+use crate::source::{Asker, EngineSource, QuerySource};
 use crate::state::AlertBook;
 
 const MS_NS: i64 = 1_000_000;
@@ -70,7 +70,39 @@ impl Default for AlertOptions {
     }
 }
 
+/// Takes alerts and forgets them.
+struct Nobody;
+
+impl AlertSink for Nobody {
+    fn send(&self, _: Vec<Alert>) {}
+}
+
 impl Environment {
+    /// One in which nobody is told of alerts and rules are evaluated one after the other: for looking at what rules do.
+    pub(crate) fn offline<S: Appender + Queryable + 'static>(
+        engine: Arc<Engine>,
+        store: Arc<S>,
+        clock: Arc<dyn Clock>,
+        metrics: RuleMetrics,
+    ) -> Self {
+        let cancel = CancelHandle::new();
+        Environment {
+            source: Arc::new(EngineSource {
+                engine,
+                storage: store.clone(),
+                cancel,
+            }),
+            appender: store.clone(),
+            storage: store,
+            sink: Arc::new(Nobody),
+            clock,
+            metrics: Arc::new(metrics),
+            options: AlertOptions::default(),
+            recovery: None,
+            concurrent_evaluations: None,
+        }
+    }
+
     pub(crate) fn now_ns(&self) -> i64 {
         self.clock.now_ms().saturating_mul(MS_NS)
     }

@@ -23,6 +23,7 @@
 
 mod alerting;
 mod append;
+pub mod backtest;
 pub mod check;
 mod depend;
 mod error;

@@ -60,6 +60,7 @@ fn run(action: Action) -> Result<u8> {
             })?;
             Ok(0)
         }
+        Action::Backtest(args) => Ok(cli::backtest::run(&args)),
         Action::CheckConfig(args) => Ok(cli::check::config(&args)),
         Action::CheckRules(args) => Ok(cli::check::rules(&args)),
         Action::CheckMetrics(args) => Ok(cli::check::metrics(&args)),

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use metrics::Registry;
-use model::alert::{Alert, AlertSink};
 use model::clock::ManualClock;
 use model::histogram::Histogram;
 use model::labels::{ALERT_NAME, Labels};
 use model::storage::{AppendBatch, AppendOutcome, Appender, FloatSample, HistogramSample, SeriesRef};
-use promql::engine::{CancelHandle, Engine, EngineOptions, QueryOptions};
+use promql::engine::{Engine, EngineOptions, QueryOptions};
 use promql::parser::{SequenceValue, parse_metric, parse_series};
 use promql::script::MemoryStore;
 use promql::value::{SampleValue, Value};
@@ -26,10 +25,9 @@ use super::{
 use crate::alerting::unknown_labels;
 use crate::evaluate::Iteration;
 use crate::format::RuleFile;
-use crate::group::{AlertOptions, Environment, Group};
+use crate::group::{Environment, Group};
 use crate::instrument::RuleMetrics;
 use crate::load::Settings;
-use crate::source::EngineSource;
 use crate::state::AlertState;
 
 const MS_NS: i64 = 1_000_000;
@@ -94,13 +92,6 @@ pub(super) fn run(file: &TestFile, path: &Path, options: &UnitOptions, report: &
     }
 }
 
-/// Takes alerts and forgets them.
-struct Nobody;
-
-impl AlertSink for Nobody {
-    fn send(&self, _: Vec<Alert>) {}
-}
-
 /// An input series, and how much of it the store has.
 struct Input {
     series: SeriesRef,
@@ -145,21 +136,8 @@ impl<'t> Bench<'t> {
                 .unwrap_or(0)
         };
         groups.sort_by_key(rank);
-        let environment = Environment {
-            source: Arc::new(EngineSource {
-                engine: engine.clone(),
-                storage: store.clone(),
-                cancel: CancelHandle::new(),
-            }),
-            appender: store.clone(),
-            storage: store.clone(),
-            sink: Arc::new(Nobody),
-            clock: Arc::new(ManualClock::new(test.start_ms)),
-            metrics: Arc::new(metrics),
-            options: AlertOptions::default(),
-            recovery: None,
-            concurrent_evaluations: None,
-        };
+        let clock = Arc::new(ManualClock::new(test.start_ms));
+        let environment = Environment::offline(engine.clone(), store.clone(), clock, metrics);
         let mut inputs = BTreeMap::new();
         for (series, values) in &test.input {
             if let Some(input) = input(&store, series, values)? {

@@ -1,6 +1,7 @@
 //! The command line: what it is called as, and what it is told to do.
 
 pub(crate) mod alert;
+pub(crate) mod backtest;
 pub(crate) mod check;
 mod client;
 pub(crate) mod feature_flags;
@@ -31,6 +32,8 @@ pub(crate) enum Action {
     Serve(FlagValues),
     /// Serve a self-contained demonstration.
     Demo(FlagValues),
+    /// Try rules on stored data.
+    Backtest(backtest::BacktestArgs),
     /// Check configuration files.
     CheckConfig(check::ConfigArgs),
     /// Check rule files; without any, standard input.
@@ -163,6 +166,7 @@ fn command() -> Command {
         .subcommand(lint::command())
         .subcommand(query::command())
         .subcommand(test::command())
+        .subcommand(backtest::command())
         .subcommand(tsdb::command())
         .subcommand(promql::command())
         .subcommand(token::command())
@@ -191,6 +195,7 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("alert", matches)) => Action::Alert(alert::AlertArgs::narthex(matches)),
         Some(("check", matches)) => check::action(matches),
         Some(("lint", matches)) => Action::Lint(lint::args(matches)),
+        Some(("rules", matches)) => Action::Backtest(backtest::args(matches)),
         Some(("query", matches)) => Action::Query(query::args(matches)),
         Some(("tsdb", matches)) => Action::Tsdb(tsdb::args(matches)),
         Some(("promql", matches)) => Action::Promql(promql::args(matches)),

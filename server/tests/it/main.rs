@@ -5,6 +5,7 @@
 mod alerts;
 mod amtool;
 mod api;
+mod backtest;
 mod checks;
 mod clients;
 mod commands;

@@ -10,6 +10,7 @@ mod web_config;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use promql::engine::Features;
 use promql::parser::ParseOptions;
 
 use super::Action;
@@ -119,6 +120,18 @@ pub(super) fn parse_options(matches: &ArgMatches) -> ParseOptions {
         }
     }
     parse
+}
+
+/// What an engine does by the features that are turned on; unknown ones are said.
+pub(super) fn query_features(matches: &ArgMatches) -> Features {
+    let parse = parse_options(matches);
+    Features {
+        experimental_functions: parse.experimental_functions,
+        extended_range_selectors: parse.extended_range_selectors,
+        binop_fill_modifiers: parse.binop_fill_modifiers,
+        delayed_name_removal: features(matches).any(|name| name == "promql-delayed-name-removal"),
+        ..Features::default()
+    }
 }
 
 /// How rule files are read, as the command line has it.

@@ -9,7 +9,7 @@ use model::regex::Regex;
 use promql::engine::Features;
 use rules::unit::{UnitOptions, UnitReport, test_file};
 
-use super::check::{FAILURE, enable_feature_arg, files, files_arg, parse_options, switch};
+use super::check::{FAILURE, enable_feature_arg, files, files_arg, query_features, switch};
 use super::render::{color, err, err_text, out_text};
 
 /// Which tests, and how.
@@ -69,7 +69,6 @@ pub(crate) fn command() -> Command {
 /// What a command line asks for.
 pub(crate) fn args(matches: &ArgMatches) -> TestArgs {
     let (_, matches) = matches.subcommand().unwrap_or(("", matches));
-    let parse = parse_options(matches);
     TestArgs {
         files: files(matches),
         run: matches.get_many("run").into_iter().flatten().cloned().collect(),
@@ -77,14 +76,7 @@ pub(crate) fn args(matches: &ArgMatches) -> TestArgs {
         diff: matches.get_flag("diff"),
         ignore_unknown_fields: matches.get_flag("ignore-unknown-fields"),
         junit: matches.get_one("junit").cloned(),
-        features: Features {
-            experimental_functions: parse.experimental_functions,
-            extended_range_selectors: parse.extended_range_selectors,
-            binop_fill_modifiers: parse.binop_fill_modifiers,
-            delayed_name_removal: super::check::features(matches)
-                .any(|name| name == "promql-delayed-name-removal"),
-            ..Features::default()
-        },
+        features: query_features(matches),
     }
 }
 

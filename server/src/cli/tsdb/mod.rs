@@ -26,7 +26,7 @@ pub(crate) use list::ListArgs;
 pub(crate) use verify::{RepairArgs, VerifyArgs};
 
 /// Where data is unless the command line says otherwise.
-const DEFAULT_DIR: &str = "data/";
+pub(super) const DEFAULT_DIR: &str = "data/";
 
 /// What is to be done.
 pub(crate) enum TsdbArgs {
@@ -189,7 +189,7 @@ fn dir_of(matches: &ArgMatches) -> PathBuf {
 }
 
 /// Says which blocks were left out, and why; the exit code.
-fn say_damaged(damaged: &[tsdb::db::DamagedBlock]) -> u8 {
+pub(super) fn say_damaged(damaged: &[tsdb::db::DamagedBlock]) -> u8 {
     for block in damaged {
         let name = block.path.file_name().unwrap_or_default().display();
         err(format_args!(
