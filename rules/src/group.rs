@@ -10,7 +10,7 @@ use model::clock::{Clock, JumpWatch};
 use model::labels::Labels;
 use model::storage::{Appender, Queryable};
 use parking_lot::Mutex;
-use promql::engine::{CancelHandle, Engine, Standing};
+use promql::engine::Standing;
 use template::Value;
 use tokio::sync::Semaphore;
 
@@ -22,7 +22,7 @@ use crate::load::Plan;
 use crate::no_data::NoData;
 use crate::rule::Rule;
 use crate::schedule::Schedule;
-use crate::source::{Asker, EngineSource, QuerySource};
+use crate::source::{Asker, QuerySource};
 use crate::state::AlertBook;
 
 const MS_NS: i64 = 1_000_000;
@@ -80,23 +80,18 @@ impl AlertSink for Nobody {
 impl Environment {
     /// One in which nobody is told of alerts and rules are evaluated one after the other: for looking at what rules do.
     pub(crate) fn offline<S: Appender + Queryable + 'static>(
-        engine: Arc<Engine>,
+        source: Arc<dyn QuerySource>,
         store: Arc<S>,
         clock: Arc<dyn Clock>,
-        metrics: RuleMetrics,
+        metrics: Arc<RuleMetrics>,
     ) -> Self {
-        let cancel = CancelHandle::new();
         Environment {
-            source: Arc::new(EngineSource {
-                engine,
-                storage: store.clone(),
-                cancel,
-            }),
+            source,
             appender: store.clone(),
             storage: store,
             sink: Arc::new(Nobody),
             clock,
-            metrics: Arc::new(metrics),
+            metrics,
             options: AlertOptions::default(),
             recovery: None,
             concurrent_evaluations: None,

@@ -50,6 +50,15 @@ pub struct EngineSource {
 }
 
 impl EngineSource {
+    /// One whose queries nobody ends.
+    pub(crate) fn new(engine: Arc<Engine>, storage: Arc<dyn Queryable>) -> Self {
+        EngineSource {
+            engine,
+            storage,
+            cancel: CancelHandle::new(),
+        }
+    }
+
     fn options(&self) -> QueryOptions {
         QueryOptions {
             cancel: self.cancel.clone(),

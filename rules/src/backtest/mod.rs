@@ -2,8 +2,10 @@
 //! been over.
 //!
 //! Groups are evaluated as a server evaluates them, at `from`, an interval later, and so on, with a clock that is set to each
-//! time. What rules write is kept in memory and stands in front of what is stored; the store is only read.
+//! time; a rule that looks at nothing that rules give is asked for many of these times at once. What rules write is kept in
+//! memory and stands in front of what is stored; the store is only read.
 
+mod ahead;
 mod episode;
 mod given;
 mod store;
@@ -26,7 +28,9 @@ use crate::group::{Environment, Group};
 use crate::instrument::RuleMetrics;
 use crate::load::Settings;
 use crate::rule::Action;
+use crate::source::EngineSource;
 
+use ahead::{Ahead, Answers, samples_each};
 use episode::Episodes;
 pub use episode::{Counts, End, Episode};
 use given::Given;
@@ -180,10 +184,23 @@ impl Backtest {
         let groups: Vec<Group> = plans.map(|plan| Group::new(plan, false, &metrics)).collect();
         let rules = groups.iter().flat_map(|group| &group.rules);
         let given = Arc::new(Given::new(rules.map(|running| &running.rule)));
-        let store = Arc::new(Replayed::new(storage, given));
+        let store = Arc::new(Replayed::new(storage, given.clone()));
         let clock = Arc::new(ManualClock::new(self.from_ms));
+        let metrics = Arc::new(metrics);
+        let samples_max = samples_each(groups.iter().map(|group| group.rules.len()).sum());
+        let environment = |group: &Group| {
+            let rules = group.rules.iter().map(|running| &running.rule);
+            let source = Ahead {
+                source: EngineSource::new(engine.clone(), store.clone()),
+                step_ms: group.spec.interval_ms,
+                last_ms: self.to_ms,
+                samples_max,
+                rules: rules.map(|rule| Answers::of(rule, &given)).collect(),
+            };
+            Environment::offline(Arc::new(source), store.clone(), clock.clone(), metrics.clone())
+        };
         Ok(Replay {
-            environment: Environment::offline(engine, store.clone(), clock.clone(), metrics),
+            environments: groups.iter().map(environment).collect(),
             findings: groups.iter().map(|group| findings(group.rules.len())).collect(),
             groups,
             store,
@@ -197,7 +214,8 @@ struct Replay {
     groups: Vec<Group>,
     /// What is known of each group's rules.
     findings: Vec<Vec<Findings>>,
-    environment: Environment,
+    /// What each group's evaluations need.
+    environments: Vec<Environment>,
     store: Arc<Replayed>,
     clock: Arc<ManualClock>,
 }
@@ -222,7 +240,7 @@ impl Replay {
         self.clock.set(at_ms);
         group.evaluate(
             Iteration::due(at_ns),
-            &self.environment,
+            &self.environments[number],
             &CancellationToken::new(),
         );
         for (running, found) in group.rules.iter().zip(&mut self.findings[number]) {

@@ -28,6 +28,7 @@ use crate::format::RuleFile;
 use crate::group::{Environment, Group};
 use crate::instrument::RuleMetrics;
 use crate::load::Settings;
+use crate::source::EngineSource;
 use crate::state::AlertState;
 
 const MS_NS: i64 = 1_000_000;
@@ -137,7 +138,8 @@ impl<'t> Bench<'t> {
         };
         groups.sort_by_key(rank);
         let clock = Arc::new(ManualClock::new(test.start_ms));
-        let environment = Environment::offline(engine.clone(), store.clone(), clock, metrics);
+        let source = Arc::new(EngineSource::new(engine.clone(), store.clone()));
+        let environment = Environment::offline(source, store.clone(), clock, Arc::new(metrics));
         let mut inputs = BTreeMap::new();
         for (series, values) in &test.input {
             if let Some(input) = input(&store, series, values)? {
