@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use jiff::tz::Offset;
 use model::go::Quoted;
 use model::labels::Labels;
 use receivers::fingerprint;
@@ -28,6 +29,26 @@ pub struct PostedAlert {
     pub ends_at: Option<Timestamp>,
     /// Page that shows its expression; may be empty.
     pub generator_url: String,
+    /// In which offsets from UTC these times were written.
+    pub offsets: Offsets,
+}
+
+/// Offsets from UTC in which somebody wrote an alert's times: the API shows them as they were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    /// Of the beginning.
+    pub starts_at: Offset,
+    /// Of the end.
+    pub ends_at: Offset,
+}
+
+impl Default for Offsets {
+    fn default() -> Self {
+        Offsets {
+            starts_at: Offset::UTC,
+            ends_at: Offset::UTC,
+        }
+    }
 }
 
 /// An alert that is held.
@@ -45,6 +66,8 @@ pub struct StoredAlert {
     pub times_out: bool,
     /// Page that shows its expression; may be empty.
     pub generator_url: String,
+    /// In which offsets from UTC its times were written.
+    pub offsets: Offsets,
     /// When it was last told of.
     pub updated_at: Timestamp,
     /// The number that the reference knows its labels by.
@@ -84,7 +107,10 @@ impl std::error::Error for PostError {}
 
 impl PostedAlert {
     /// The alert as it is held from `now` on; without an end it counts as resolved after `resolve_timeout`.
-    pub(crate) fn stored(self, now: Timestamp, resolve_timeout: std::time::Duration) -> StoredAlert {
+    pub(crate) fn stored(mut self, now: Timestamp, resolve_timeout: std::time::Duration) -> StoredAlert {
+        if self.starts_at.is_none() {
+            self.offsets.starts_at = self.offsets.ends_at;
+        }
         StoredAlert {
             fingerprint: fingerprint(&self.labels),
             labels: self.labels,
@@ -93,6 +119,7 @@ impl PostedAlert {
             ends_at: self.ends_at.unwrap_or_else(|| after(now, resolve_timeout)),
             times_out: self.ends_at.is_none(),
             generator_url: self.generator_url,
+            offsets: self.offsets,
             updated_at: now,
         }
     }
@@ -129,7 +156,10 @@ impl StoredAlert {
         if !inside(self.ends_at) && !inside(self.starts_at) {
             return self;
         }
-        self.starts_at = self.starts_at.min(held.starts_at);
+        if held.starts_at < self.starts_at {
+            self.starts_at = held.starts_at;
+            self.offsets.starts_at = held.offsets.starts_at;
+        }
         let later = held.ends_at > self.ends_at;
         let held_counts = if self.is_resolved(now) {
             held.is_resolved(now)
@@ -138,6 +168,7 @@ impl StoredAlert {
         };
         if later && held_counts {
             self.ends_at = held.ends_at;
+            self.offsets.ends_at = held.offsets.ends_at;
         }
         self
     }

@@ -33,7 +33,7 @@ mod stats;
 mod store;
 mod wire;
 
-pub use alert::{InvalidAlert, PostError, PostedAlert, StoredAlert};
+pub use alert::{InvalidAlert, Offsets, PostError, PostedAlert, StoredAlert};
 pub use alertmanager::{
     AlertFilter, AlertView, Alertmanager, BuildReceiver, GroupView, Options, PrepareError, Prepared,
     ReceiverView,

@@ -174,6 +174,11 @@ impl ReceiverConfig {
         })
     }
 
+    /// Kinds of what it tells, in the order of its entries: `email`, `webhook`.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.entries.iter().map(Entry::name)
+    }
+
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }

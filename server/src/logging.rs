@@ -30,14 +30,17 @@ pub(crate) fn init(level: &str, format: &str) {
 }
 
 fn own_targets(level: Level) -> String {
-    const ROOMS: [&str; 12] = [
+    const ROOMS: [&str; 15] = [
         "narthex",
+        "narthex_credentials",
         "narthex_discovery",
+        "narthex_files",
         "narthex_httpclient",
         "narthex_metrics",
         "narthex_model",
         "narthex_notify",
         "narthex_promql",
+        "narthex_receivers",
         "narthex_rules",
         "narthex_scraper",
         "narthex_template",

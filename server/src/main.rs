@@ -3,6 +3,7 @@
 //! This crate is wiring: it reads the command line and the configuration, starts the rooms and connects their doors,
 //! and answers HTTP. What a room does is decided in the room.
 
+mod alertmanager;
 mod allocator;
 mod cli;
 mod clock_watch;
@@ -12,6 +13,7 @@ mod explain;
 mod instrument;
 mod logging;
 mod memory;
+mod process;
 mod queries;
 mod reload;
 mod rooms;
@@ -26,6 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use cli::Action;
+use cli::alertmanager::AlertmanagerOptions;
 use cli::serve_options::ServeOptions;
 
 fn main() -> ExitCode {
@@ -50,6 +53,12 @@ fn run(action: Action) -> Result<u8> {
             runtime()?.block_on(serve::run(options, |_| {}))?;
             Ok(0)
         }
+        Action::Alertmanager(flags) => {
+            logging::init(flags.get("log.level"), flags.get("log.format"));
+            let options = AlertmanagerOptions::new(flags)?;
+            runtime()?.block_on(alertmanager::alone::run(options))?;
+            Ok(0)
+        }
         Action::Demo(mut flags) => {
             runtime()?.block_on(async {
                 let _demo = demo::prepare(&mut flags).await?;
@@ -61,6 +70,7 @@ fn run(action: Action) -> Result<u8> {
             Ok(0)
         }
         Action::Backtest(args) => Ok(cli::backtest::run(&args)),
+        Action::CheckAlertmanager(args) => Ok(cli::check::alertmanager(&args)),
         Action::CheckConfig(args) => Ok(cli::check::config(&args)),
         Action::CheckRules(args) => Ok(cli::check::rules(&args)),
         Action::CheckMetrics(args) => Ok(cli::check::metrics(&args)),
@@ -90,10 +100,10 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 /// Exit code of whatever is wrong with what the user wrote: flags, the configuration, rules.
 const INPUT_CODE: u8 = 2;
 
-/// Compat: what the user wrote and what the system refused have different codes
+/// Compat: what the user wrote and what the system refused have different codes, but not of an Alertmanager
 /// (`fatal_errors_have_the_references_exit_codes`).
 fn code(error: &anyhow::Error) -> u8 {
-    let of_flags = error.is::<cli::serve_options::OptionErrors>();
+    let of_flags = error.is::<cli::options::OptionErrors>();
     let of_input = error
         .downcast_ref::<serve::ServeError>()
         .is_some_and(serve::ServeError::is_of_input);
@@ -109,8 +119,11 @@ fn code(error: &anyhow::Error) -> u8 {
 fn report(error: &anyhow::Error, json: bool) {
     let text = cli::render::with_causes(error.as_ref());
     let place = |color| {
-        let error = error.downcast_ref::<serve::ServeError>()?;
-        error.render(color)
+        let of_server = error.downcast_ref::<serve::ServeError>();
+        let of_alertmanager = error.downcast_ref::<alertmanager::alone::AloneError>();
+        of_server
+            .and_then(|error| error.render(color))
+            .or_else(|| of_alertmanager?.render(color))
     };
     if json {
         match place(false) {

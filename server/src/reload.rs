@@ -1,6 +1,6 @@
 //! Putting a configuration in force: everything is built aside first, and only then exchanged.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,8 +8,9 @@ use model::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::alertmanager::{SetUpError, Slot};
 use crate::cli::feature_flags::FeatureFlags;
-use crate::cli::serve_options::StorageOptions;
+use crate::cli::serve_options::{ServeOptions, StorageOptions};
 use crate::config::web::WebConfigError;
 use crate::config::{self, Config, ConfigError, LoadOptions, Loaded};
 use crate::queries::{Queries, QueryLog};
@@ -57,6 +58,9 @@ pub(crate) enum ReloadError {
     /// A scrape pool cannot be built.
     #[error("{0}")]
     Scrape(#[from] scraper::PrepareError),
+    /// The Alertmanager inside cannot be configured.
+    #[error("alertmanager: {0}")]
+    Alertmanager(#[from] SetUpError),
 }
 
 /// XOR chunks are configured, and start timestamps are to be stored.
@@ -99,19 +103,38 @@ pub(crate) struct ConfigStatus {
     pub(crate) external_labels: model::labels::Labels,
 }
 
+/// Where configurations come from, and how they are read.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) config_file: Option<PathBuf>,
+    /// Configuration of an Alertmanager inside, where it has a file of its own.
+    pub(crate) alertmanager_file: Option<PathBuf>,
+    features: FeatureFlags,
+}
+
+impl Source {
+    pub(crate) fn new(options: &ServeOptions) -> Self {
+        Source {
+            config_file: options.config_file.clone(),
+            alertmanager_file: options.alertmanager_file.clone(),
+            features: options.features.clone(),
+        }
+    }
+}
+
 /// The parts that a configuration steers.
 pub(crate) struct Reloader {
-    pub(crate) config_file: Option<PathBuf>,
+    pub(crate) source: Source,
     /// Our own address, which the built-in configuration scrapes.
     pub(crate) own_address: String,
     pub(crate) db: Arc<tsdb::db::Db>,
     pub(crate) scraper: Arc<scraper::Manager>,
     pub(crate) rules: Arc<rules::Manager>,
     pub(crate) notifier: Arc<notify::Notifier>,
+    pub(crate) alertmanager: Arc<Slot>,
     pub(crate) scrape_discovery: Mutex<discovery::Manager>,
     pub(crate) notify_discovery: Mutex<discovery::Manager>,
     pub(crate) storage: StorageOptions,
-    pub(crate) features: FeatureFlags,
     pub(crate) rule_format: rules::format::FormatOptions,
     pub(crate) external_url: String,
     pub(crate) clock: Arc<dyn Clock>,
@@ -136,9 +159,8 @@ impl Reloader {
     pub(crate) async fn reload(&self) -> Result<ConfigStatus, ReloadError> {
         let round = async {
             // Off the threads that scrape: large files take a while, and so may a disk.
-            let (file, features) = (self.config_file.clone(), self.features.clone());
-            let own_address = self.own_address.clone();
-            let reading = move || read(file.as_deref(), &own_address, &features);
+            let (source, own_address) = (self.source.clone(), self.own_address.clone());
+            let reading = move || read(&source, &own_address);
             let loaded = self.supervisor.blocking(TASK, reading).await??;
             self.apply(loaded).await
         };
@@ -152,6 +174,7 @@ impl Reloader {
         let Loaded {
             config,
             jobs,
+            alertmanager,
             warnings,
         } = loaded;
         for warning in &warnings {
@@ -170,7 +193,7 @@ impl Reloader {
             path: log_path.clone(),
             source,
         })?;
-        let xor2_floats = xor2_floats(&config, &self.features)?;
+        let xor2_floats = xor2_floats(&config, &self.source.features)?;
         let alerts = self
             .notifier
             .prepare(&config.alerting, &labels)
@@ -181,11 +204,13 @@ impl Reloader {
             .collect();
         let notify_discovery = self.notify_discovery.lock().prepare(found_by)?;
         let rules = self.rules.prepare(self.rule_settings(&config)).await?;
+        let alertmanager = self.alertmanager.prepare(alertmanager).await?;
         let guarded = match &self.guard {
             Some(guard) => Some((guard, guard.prepare().await?)),
             None => None,
         };
-        // From here on nothing fails.
+        // From here on nothing fails. Who is told of alerts comes before those who tell of them.
+        self.alertmanager.apply(alertmanager).await;
         self.rules.apply(rules).await;
         self.notifier.apply(alerts);
         self.queries.log.set(query_log);
@@ -222,7 +247,7 @@ impl Reloader {
         let storage = &config.storage;
         let limits = HeadLimits {
             out_of_order_window_ms: storage.tsdb.out_of_order_time_window.as_ms(),
-            exemplars_max: match self.features.exemplar_storage {
+            exemplars_max: match self.source.features.exemplar_storage {
                 true => storage.exemplars.max_exemplars.max(0) as usize,
                 false => 0,
             },
@@ -255,7 +280,7 @@ impl Reloader {
         shown.storage.tsdb.retention.size = yaml::Bytes(kept.bytes as i64);
         // Compat: without the feature the section is not filled with its default (api: `/pre/api/v1/status/config`).
         let exemplars = &mut shown.storage.exemplars;
-        exemplars.hidden = !self.features.exemplar_storage && exemplars.is_default();
+        exemplars.hidden = !self.source.features.exemplar_storage && exemplars.is_default();
         ConfigStatus {
             config_yaml: shown.to_yaml().into(),
             reload_success: true,
@@ -267,18 +292,15 @@ impl Reloader {
     }
 }
 
-/// Reads a configuration: that of the file, or without one the built-in configuration.
-pub(crate) fn read(
-    file: Option<&Path>,
-    own_address: &str,
-    features: &FeatureFlags,
-) -> Result<Loaded, ConfigError> {
+/// Reads a configuration: that of the file, or without one the built-in configuration; and the Alertmanager's.
+pub(crate) fn read(source: &Source, own_address: &str) -> Result<Loaded, ConfigError> {
     let options = LoadOptions {
-        extra_scrape_metrics: features.extra_scrape_metrics,
-        protobuf_first: features.start_timestamps,
+        extra_scrape_metrics: source.features.extra_scrape_metrics,
+        protobuf_first: source.features.start_timestamps,
+        alertmanager_file: source.alertmanager_file.as_deref(),
         ..LoadOptions::default()
     };
-    match file {
+    match &source.config_file {
         Some(path) => config::load_file(path, &options),
         None => config::load_default(own_address, &options),
     }

@@ -15,13 +15,16 @@ use supervise::Supervisor;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::alertmanager::{self, Slot};
 use crate::cli::flags::FlagValues;
 use crate::cli::serve_options::ServeOptions;
 use crate::config::Config;
+use crate::process;
 use crate::queries::{Queries, RuleQueries};
-use crate::reload::{self, ConfigStatus, EncodingError, ReloadRequest, Reloader};
+use crate::reload::{self, ConfigStatus, EncodingError, ReloadRequest, Reloader, Source};
 use crate::storage::{self, StoreError};
 use crate::version::USER_AGENT;
+use crate::web::alertmanager::state::AlertmanagerState;
 use crate::web::guard::{self, Guard};
 use crate::web::state::{
     AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
@@ -31,6 +34,8 @@ use crate::web::{AskedMetrics, FederationMetrics};
 
 /// Where the state of alerts is kept, in the store's folder.
 const ALERTS_FOLDER: &str = "alerts";
+/// Where the Alertmanager inside keeps silences and what was sent, in the store's folder.
+const ALERTMANAGER_FOLDER: &str = "alertmanager";
 
 /// Why a room cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +68,7 @@ pub(crate) struct Rooms {
     external_url: url::Url,
     own_port: Option<u16>,
     notifier: Arc<notify::Notifier>,
+    alertmanager: Arc<Slot>,
     rules: Arc<rules::Manager>,
     scraper: Arc<scraper::Manager>,
     /// What discovery cannot do at the moment.
@@ -95,7 +101,13 @@ impl Rooms {
         let db = storage::open_blocks(&options.storage.path, settings, clock.clone()).await?;
         let asking = Asking::new(options, config, db.clone(), &registry);
         let external_url = external_url(options, own_address);
-        let notifier = notifier(options, &external_url, &clock, &registry);
+        let alertmanager = Slot::new(alertmanager::options(
+            options.storage.path.join(ALERTMANAGER_FOLDER),
+            link_base(&external_url),
+            clock.clone(),
+            &registry,
+        ));
+        let notifier = notifier(options, &external_url, &clock, &registry, alertmanager.clone());
         let scraper = scraper(options, db.clone(), &clock, &registry);
         let recovery = recovery(options, &clock, &registry, scraper.clone()).await;
         let rule_queries = CancelHandle::new();
@@ -128,6 +140,7 @@ impl Rooms {
             external_url,
             own_port: own_address.rsplit(':').next().and_then(|port| port.parse().ok()),
             notifier,
+            alertmanager,
             rules,
             scraper,
             troubles: discovery::Troubles::default(),
@@ -150,16 +163,16 @@ impl Rooms {
         let mut discovering = discovery::Context::new(USER_AGENT, discovery::Metrics::new(&self.registry));
         discovering.troubles = self.troubles.clone();
         Reloader {
-            config_file: options.config_file.clone(),
+            source: Source::new(options),
             own_address: own_address.to_owned(),
             db: self.db.clone(),
             scraper: self.scraper.clone(),
             rules: self.rules.clone(),
             notifier: self.notifier.clone(),
+            alertmanager: self.alertmanager.clone(),
             scrape_discovery: Mutex::new(discovery::Manager::new(discovery::SCRAPE, discovering.clone())),
             notify_discovery: Mutex::new(discovery::Manager::new(discovery::NOTIFY, discovering)),
             storage: options.storage.clone(),
-            features: options.features.clone(),
             rule_format: rules::format::FormatOptions {
                 parse: self.asking.engine.options().features.parse_options(),
                 ..rules::format::FormatOptions::default()
@@ -225,6 +238,7 @@ impl Rooms {
                 own_port: self.own_port,
                 troubles: self.troubles,
             }),
+            alertmanager: Arc::new(AlertmanagerState::new(self.alertmanager, &self.registry, 0, None)),
             alerting: Arc::new(AlertingState {
                 rules: self.rules,
                 notifier: self.notifier,
@@ -271,6 +285,7 @@ fn notifier(
     external_url: &url::Url,
     clock: &Arc<dyn Clock>,
     registry: &metrics::Registry,
+    inside: Arc<Slot>,
 ) -> Arc<notify::Notifier> {
     Arc::new(notify::Notifier::new(notify::NotifierOptions {
         queue_capacity: options.queue_capacity,
@@ -280,6 +295,7 @@ fn notifier(
         user_agent: USER_AGENT.to_owned(),
         clock: clock.clone(),
         supervisor: Supervisor::new(registry),
+        inside: Some(inside),
     }))
 }
 
@@ -295,7 +311,7 @@ fn scraper(
         registry,
         scraper::Options {
             user_agent: USER_AGENT.to_owned(),
-            host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host_name: process::host_name(),
             start_timestamps: options.features.start_timestamps,
             timestamp_tolerance: options.adjust_timestamps.unwrap_or_default(),
             discovery_reload_interval: options.discovery_interval,
@@ -396,7 +412,7 @@ fn alert_options(options: &ServeOptions) -> rules::AlertOptions {
 fn external_url(options: &ServeOptions, own_address: &str) -> url::Url {
     let named = || {
         let port = own_address.rsplit(':').next().unwrap_or("9090");
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = process::host_name();
         url::Url::parse(&format!("http://{host}:{port}/{}", options.external_path))
     };
     options

@@ -1,6 +1,5 @@
 //! `narthex serve`: what is started in which order, what runs in between, and how it ends.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use model::storage::StorageError;
 use promql::engine::CancelHandle;
 use supervise::Supervisor;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -18,10 +17,11 @@ use crate::config::ConfigError;
 use crate::config::Loaded;
 use crate::config::web::WebConfigError;
 use crate::instrument;
-use crate::reload::{self, ConfigStatus, ReloadError, ReloadRequest, Reloader};
+use crate::process::{self, StartError};
+use crate::reload::{self, ConfigStatus, ReloadError, ReloadRequest, Reloader, Source};
 use crate::rooms::{RoomError, Rooms};
 use crate::storage::{self, StoreError};
-use crate::threads::{Network, raise_descriptor_limit};
+use crate::threads::Network;
 use crate::web::guard::{self, Guard};
 use crate::web::listener::{self, Listener};
 use crate::web::state::{Site, StatusState};
@@ -49,29 +49,15 @@ pub(crate) enum ServeError {
     /// The configuration cannot be put in force.
     #[error("{0}")]
     Reload(#[from] ReloadError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Which.
-        address: String,
-        /// Why not.
-        source: std::io::Error,
-    },
+    /// It cannot begin.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The store cannot be opened or closed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A room cannot be made.
     #[error(transparent)]
     Room(#[from] RoomError),
-    /// systemd has handed nothing over that can be listened on.
-    #[error("--web.systemd-socket: {0}")]
-    Systemd(#[source] std::io::Error),
-    /// The system gives no threads for the network.
-    #[error("cannot start the threads of the network")]
-    Network(#[source] std::io::Error),
-    /// The system refuses a signal handler.
-    #[error("cannot handle signals: {0}")]
-    Signals(#[source] std::io::Error),
     /// `--web.cors.origin` is not a pattern.
     #[error("--web.cors.origin: {0}")]
     Cors(#[from] model::regex::RegexError),
@@ -112,17 +98,13 @@ pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> R
     };
     // A mistake in the configuration comes before whatever else is wrong, and must not cost the replay of a log.
     say_configuration(options.config_file.as_deref());
-    let first_fingerprint = fingerprint(options.config_file.as_deref(), options.auto_reload).await;
-    let read = |own_address| reload::read(options.config_file.as_deref(), own_address, &options.features);
+    let source = Source::new(&options);
+    let first_fingerprint = fingerprint(&source, options.auto_reload).await;
+    let read = |own_address| reload::read(&source, own_address);
     let named = options.config_file.is_some();
     let first = named.then(|| read(NO_ADDRESS)).transpose()?;
-    raise_descriptor_limit();
-    let network = Network::start().map_err(ServeError::Network)?;
-    let listeners = listen(&network, &options).await?;
-    let own_address = listeners
-        .iter()
-        .find_map(Listener::socket_addr)
-        .map_or_else(|| NO_ADDRESS.to_owned(), reachable);
+    let (network, listeners) = process::listen(&options.listen_addresses, options.systemd_socket).await?;
+    let own_address = process::own_address(&listeners).unwrap_or_else(|| NO_ADDRESS.to_owned());
     // The built-in configuration scrapes the server itself.
     let first = first.map_or_else(|| read(&own_address), Ok)?;
     let server = Server::build(options, own_address, guarded, first, first_fingerprint).await?;
@@ -154,40 +136,6 @@ fn say_configuration(file: Option<&Path>) {
             "No --config.file was given and no prometheus.yml lies here: the built-in configuration scrapes this \
              server itself"
         ),
-    }
-}
-
-/// Opens all addresses, or takes what systemd hands over.
-async fn listen(network: &Network, options: &ServeOptions) -> Result<Vec<Listener>, ServeError> {
-    let mut listeners = Vec::new();
-    let joined = |error| ServeError::Network(std::io::Error::other(error));
-    if options.systemd_socket {
-        let handed = network.spawn(async { Listener::from_systemd() }).await;
-        listeners = handed.map_err(joined)?.map_err(ServeError::Systemd)?;
-    } else {
-        for address in options.listen_addresses.clone() {
-            let text = address.to_string();
-            // Whoever opens it hears of its connections.
-            let opened = network.spawn(async move { address.listen().await }).await;
-            let listener = opened.map_err(joined)?.map_err(|source| ServeError::Listen {
-                address: text,
-                source,
-            })?;
-            listeners.push(listener);
-        }
-    }
-    for listener in &listeners {
-        tracing::info!(address = %listener, "Listening on");
-    }
-    Ok(listeners)
-}
-
-/// The address under which this machine reaches a listener.
-fn reachable(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        format!("localhost:{}", address.port())
-    } else {
-        address.to_string()
     }
 }
 
@@ -268,8 +216,8 @@ impl Server {
         let stop = site.start.stop.clone();
         let db = site.start.db.clone();
         let supervisor = Supervisor::new(&site.pages.metrics);
-        stop_on_signals(&supervisor, stop.clone()).map_err(ServeError::Signals)?;
-        let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
+        process::stop_on_signals(&supervisor, stop.clone())?;
+        let hangups = process::hangups()?;
         let (cors, trust) = origins(&options, &site.targets.external_url)?;
         let limits = listener::Limits {
             max_connections: options.max_connections,
@@ -290,6 +238,7 @@ impl Server {
             Ok(()) => {}
             Err(StorageError::Closed) if stop.is_cancelled() => {
                 tracing::info!("Stopped before the write-ahead log was read");
+                site.alertmanager.slot.stop().await;
                 return Ok(storage::close(&db).await?);
             }
             Err(source) => return Err(StoreError::new(&db, source).into()),
@@ -339,6 +288,7 @@ impl Server {
         rule_queries.cancel();
         site.alerting.rules.stop().await;
         site.alerting.notifier.stop().await;
+        site.alertmanager.slot.stop().await;
         storage::close(&db).await?;
         tracing::info!("See you next time!");
         Ok(())
@@ -353,25 +303,6 @@ fn origins(options: &ServeOptions, external_url: &url::Url) -> Result<(Cors, Tru
         .then(|| model::regex::Regex::new(&options.cors_origin))
         .transpose()?;
     Ok((cors, Trust::new(trusted, external_url)))
-}
-
-fn stop_on_signals(supervisor: &Supervisor, stop: CancellationToken) -> std::io::Result<()> {
-    // What the system refuses is said now; it is asked again only after a panic.
-    let mut handlers = Some((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?));
-    supervisor.spawn("signals", &stop.clone(), move || {
-        let (handlers, stop) = (handlers.take(), stop.clone());
-        async move {
-            let again = || Some((signal(SignalKind::terminate()).ok()?, signal(SignalKind::interrupt()).ok()?));
-            let Some((mut terminate, mut interrupt)) = handlers.or_else(again) else { return };
-            tokio::select! {
-                _ = terminate.recv() => tracing::warn!(signal = "terminated", "Received an OS signal, exiting gracefully..."),
-                _ = interrupt.recv() => tracing::warn!(signal = "interrupt", "Received an OS signal, exiting gracefully..."),
-                () = stop.cancelled() => {}
-            }
-            stop.cancel();
-        }
-    });
-    Ok(())
 }
 
 async fn follow_alertmanagers(
@@ -394,7 +325,7 @@ async fn follow_reloads(
     reloader: &Reloader,
     status: &StatusState,
     mut requests: mpsc::Receiver<ReloadRequest>,
-    mut hangups: tokio::signal::unix::Signal,
+    mut hangups: Signal,
     auto_reload: Option<Duration>,
     mut seen: Option<u64>,
     stop: CancellationToken,
@@ -408,7 +339,7 @@ async fn follow_reloads(
             _ = look.tick() => (None, true),
         };
         // Before the files are read: what changes while they are is a change.
-        let now = fingerprint(reloader.config_file.as_deref(), auto_reload).await;
+        let now = fingerprint(&reloader.source, auto_reload).await;
         if looked {
             if now == seen {
                 continue;
@@ -441,8 +372,10 @@ async fn follow_reloads(
 }
 
 /// What tells whether the configuration's files have changed; `None` where nobody asks.
-async fn fingerprint(config_file: Option<&Path>, auto_reload: Option<Duration>) -> Option<u64> {
-    let path = config_file.filter(|_| auto_reload.is_some())?.to_owned();
-    let read = tokio::task::spawn_blocking(move || crate::config::fingerprint(&path));
+async fn fingerprint(source: &Source, auto_reload: Option<Duration>) -> Option<u64> {
+    let path = source.config_file.clone().filter(|_| auto_reload.is_some())?;
+    let alertmanager = source.alertmanager_file.clone();
+    let read =
+        tokio::task::spawn_blocking(move || crate::config::fingerprint(&path, alertmanager.as_deref()));
     read.await.ok()
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::alert::{PostError, PostedAlert};
+use crate::alert::{Offsets, PostError, PostedAlert};
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, Pipeline, Surroundings};
 use crate::inhibit::Inhibitor;
@@ -171,8 +171,12 @@ impl Alertmanager {
     /// # Errors
     /// When templates or receivers are not to be had.
     pub fn prepare(&self, config: Config) -> Result<Prepared, PrepareError> {
-        self.try_prepare(config)
-            .inspect_err(|_| self.shared.around.stats.refused_config())
+        self.try_prepare(config).inspect_err(|_| self.refused_config())
+    }
+
+    /// Takes note that a configuration could not be used before it came here, for metrics.
+    pub fn refused_config(&self) {
+        self.shared.around.stats.refused_config();
     }
 
     fn try_prepare(&self, config: Config) -> Result<Prepared, PrepareError> {
@@ -438,6 +442,7 @@ impl AlertSink for Alertmanager {
             starts_at: time(alert.starts_at_ms),
             ends_at: time(alert.ends_at_ms),
             generator_url: alert.generator_url,
+            offsets: Offsets::default(),
         });
         if let Err(error) = self.post(posted.collect()) {
             tracing::warn!(err = %error, "Alerts of rules were refused");

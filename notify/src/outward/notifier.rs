@@ -39,6 +39,8 @@ pub struct NotifierOptions {
     pub clock: Arc<dyn Clock>,
     /// Watches over relabelling and deliveries.
     pub supervisor: Supervisor,
+    /// Gets every alert as the others do, at once: the Alertmanager inside.
+    pub inside: Option<Arc<dyn AlertSink>>,
 }
 
 /// Sends alerts. Cheap to share; see [`AlertSink`].
@@ -289,6 +291,9 @@ impl AlertSink for Notifier {
         if alerts.is_empty() {
             return;
         }
+        if let Some(inside) = &self.options.inside {
+            inside.send(alerts.clone());
+        }
         for set in &state.sets {
             let rules = &set.config.alert_relabel_configs;
             if rules.is_empty() {
@@ -438,6 +443,7 @@ mod tests {
             user_agent: String::new(),
             clock: Arc::new(model::clock::ManualClock::new(0)),
             supervisor: Supervisor::new(&metrics::Registry::new()),
+            inside: None,
         });
         let queue = notifier.start_queue("http://x".into(), Nowhere);
         let alerts = ["a", "panics", "b"].map(|name| Alert {

@@ -36,6 +36,7 @@ fn notifier(clock: &Arc<ManualClock>, queue_capacity: usize) -> Notifier {
         user_agent: "Narthex/test".into(),
         clock: clock.clone(),
         supervisor: supervise::Supervisor::new(&metrics::Registry::new()),
+        inside: None,
     })
 }
 

@@ -410,7 +410,7 @@ fn alert(body: &Value) -> PostedAlert {
         annotations: pairs("annotations").collect(),
         starts_at: body.get("startsAt").map(time),
         ends_at: body.get("endsAt").map(time),
-        generator_url: String::new(),
+        ..PostedAlert::default()
     }
 }
 

@@ -4,6 +4,8 @@
 //! is served, or accepted without effect, or refused; help and log say which, and a test holds the list against what the
 //! server reads.
 
+use std::fmt;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use yaml::Bytes;
@@ -41,6 +43,10 @@ pub(crate) enum Kind {
     Size(&'static str),
     /// One of some words.
     Word(&'static str, &'static [&'static str]),
+    /// A duration as Go writes it, like `1h30m`.
+    GoDuration(&'static str),
+    /// A whole number; below 1 for no limit.
+    Limit(&'static str),
 }
 
 /// What the server makes of a flag.
@@ -54,14 +60,33 @@ pub(crate) enum Standing {
     Refused(&'static str),
 }
 
-use Kind::{Duration, Number, Repeated, Share, Size, Switch, Text, Word};
+use Kind::{Duration, GoDuration, Limit, Number, Repeated, Share, Size, Switch, Text, Word};
 use Standing::{Accepted, Refused, Served};
+
+impl Flag {
+    pub(super) const fn new(
+        name: &'static str,
+        negated: &'static str,
+        kind: Kind,
+        standing: Standing,
+        help: &'static str,
+    ) -> Self {
+        Flag {
+            name,
+            negated,
+            kind,
+            standing,
+            help,
+        }
+    }
+}
 
 macro_rules! flags {
     ($($name:literal, $kind:expr, $standing:expr, $help:literal;)*) => {
-        &[$(Flag { name: $name, negated: concat!("no-", $name), kind: $kind, standing: $standing, help: $help }),*]
+        &[$(Flag::new($name, concat!("no-", $name), $kind, $standing, $help)),*]
     };
 }
+pub(super) use flags;
 
 /// Every flag of `narthex serve`, in the order of the help text.
 #[rustfmt::skip]
@@ -118,6 +143,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "scrape.adjust-timestamps", Switch(true), Served, "Move timestamps of scrapes by up to the tolerance, so that they lie at even distances and compress better.";
     "scrape.timestamp-tolerance", Duration("2ms"), Served, "How far timestamps of scrapes may be moved.";
     "scrape.discovery-reload-interval", Duration("5s"), Served, "Longest time for which changes of the targets are collected; while they cost less than a fiftieth of a core, they are shown sooner.";
+    "alertmanager.config.file", Text(""), Served, "Configuration file of an Alertmanager inside this server: its rules feed it, its API lies below /api/v2 and /alertmanager/api/v2, its data is below --storage.tsdb.path. It may stand in the configuration file instead, under the key alertmanager.";
     "alertmanager.notification-queue-capacity", Number("10000"), Served, "Alerts that may wait for one Alertmanager.";
     "alertmanager.notification-batch-size", Number("256"), Served, "Most alerts in one request.";
     "alertmanager.drain-notification-queue-on-shutdown", Switch(true), Served, "Send what waits before stopping.";
@@ -162,6 +188,8 @@ impl Kind {
             | Share(text)
             | Duration(text)
             | Size(text)
+            | GoDuration(text)
+            | Limit(text)
             | Word(text, _) => text,
         }
     }
@@ -169,8 +197,8 @@ impl Kind {
     /// What the help calls the value.
     fn value_name(self) -> &'static str {
         match self {
-            Number(_) | Share(_) => "NUMBER",
-            Duration(_) => "DURATION",
+            Number(_) | Share(_) | Limit(_) => "NUMBER",
+            Duration(_) | GoDuration(_) => "DURATION",
             Size(_) => "SIZE",
             Switch(_) | Text(_) | Repeated(_) | Word(..) => "VALUE",
         }
@@ -187,6 +215,10 @@ impl Kind {
                 Some(number) => Ok(number.to_string()),
                 None => Err("a whole number"),
             },
+            Limit(_) => match text.parse::<i64>() {
+                Ok(number) => Ok(number.to_string()),
+                Err(_) => Err("a whole number"),
+            },
             Share(_) => match text.parse::<f64>() {
                 Ok(share) if share > 0.0 && share <= 1.0 => Ok(text.to_owned()),
                 _ => Err("a number greater than 0 and at most 1"),
@@ -194,6 +226,10 @@ impl Kind {
             Duration(_) => match model::duration::parse_duration(text) {
                 Ok(ms) => Ok(model::duration::format_duration(ms)),
                 Err(_) => Err("a duration like 30s, 5m or 15d"),
+            },
+            GoDuration(_) => match receivers::GoDuration::parse(text) {
+                Some(duration) => Ok(duration.to_string()),
+                None => Err("a duration like 30s, 5m or 1h30m"),
             },
             Size(_) => match Bytes::parse(text).filter(|bytes| bytes.0 >= 0) {
                 Some(bytes) => Ok(bytes.to_string()),
@@ -216,9 +252,9 @@ pub(crate) fn parse_number(text: &str) -> Option<usize> {
     })
 }
 
-/// Adds the flags to a command.
-pub(crate) fn add_to(mut command: Command) -> Command {
-    for flag in FLAGS {
+/// Adds flags to a command.
+pub(crate) fn add_to(flags: &'static [Flag], mut command: Command) -> Command {
+    for flag in flags {
         let arg = Arg::new(flag.name).long(flag.name).help(help_text(flag));
         command = match flag.kind {
             Switch(_) => {
@@ -259,7 +295,7 @@ fn help_text(flag: &Flag) -> String {
 }
 
 /// Puts the flag that was probably meant into the message about an unknown one.
-pub(super) fn suggest(mut error: clap::Error) -> clap::Error {
+pub(super) fn suggest(flags: &'static [Flag], mut error: clap::Error) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
@@ -268,7 +304,7 @@ pub(super) fn suggest(mut error: clap::Error) -> clap::Error {
     };
     let given = given.trim_start_matches('-').split('=').next().unwrap_or("");
     let renamed = RENAMED.iter().find(|(old, _)| *old == given).map(|(_, now)| *now);
-    let names = FLAGS.iter().flat_map(|flag| match flag.kind {
+    let names = flags.iter().flat_map(|flag| match flag.kind {
         Switch(_) => vec![flag.name, flag.negated],
         _ => vec![flag.name],
     });
@@ -280,15 +316,22 @@ pub(super) fn suggest(mut error: clap::Error) -> clap::Error {
 }
 
 /// The flags as they were given.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct FlagValues {
+    flags: &'static [Flag],
     values: Vec<(&'static str, String, bool)>,
 }
 
+impl fmt::Debug for FlagValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.values).finish()
+    }
+}
+
 impl FlagValues {
-    /// Takes them out of what was parsed.
-    pub(crate) fn from_matches(matches: &ArgMatches) -> Self {
-        let values = FLAGS.iter().map(|flag| {
+    /// Takes those of the list `flags` out of what was parsed.
+    pub(crate) fn from_matches(flags: &'static [Flag], matches: &ArgMatches) -> Self {
+        let values = flags.iter().map(|flag| {
             let given = matches.value_source(flag.name) == Some(clap::parser::ValueSource::CommandLine);
             let default = flag.kind.default_text();
             let value = match flag.kind {
@@ -311,23 +354,25 @@ impl FlagValues {
             (flag.name, value, given)
         });
         FlagValues {
+            flags,
             values: values.collect(),
         }
     }
 
-    /// Every flag at its default.
-    pub(crate) fn default_values() -> Self {
-        let values = FLAGS
+    /// Every flag of the list at its default.
+    pub(crate) fn default_values(flags: &'static [Flag]) -> Self {
+        let values = flags
             .iter()
             .map(|flag| (flag.name, flag.kind.default_text().to_owned(), false));
         FlagValues {
+            flags,
             values: values.collect(),
         }
     }
 
     /// Values that are not of their flag's form: the flag, the value, and what would have done.
     pub(crate) fn malformed(&self) -> impl Iterator<Item = (&'static str, &str, &'static str)> {
-        FLAGS.iter().filter_map(|flag| {
+        self.flags.iter().filter_map(|flag| {
             let value = self.get(flag.name);
             let expected = flag.kind.normalize(value).err()?;
             Some((flag.name, value, expected))
@@ -336,7 +381,7 @@ impl FlagValues {
 
     /// Flags that ask for what is not there, and what that is.
     pub(crate) fn refused(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        FLAGS.iter().filter_map(|flag| match flag.standing {
+        self.flags.iter().filter_map(|flag| match flag.standing {
             Refused(what) if self.get(flag.name) != flag.kind.default_text() => Some((flag.name, what)),
             _ => None,
         })
@@ -344,7 +389,7 @@ impl FlagValues {
 
     /// Flags that were given and have no effect, and why.
     pub(crate) fn without_effect(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        FLAGS.iter().filter_map(|flag| match flag.standing {
+        self.flags.iter().filter_map(|flag| match flag.standing {
             Accepted(why) if self.is_given(flag.name) => Some((flag.name, why)),
             _ => None,
         })

@@ -1,6 +1,7 @@
 //! The command line: what it is called as, and what it is told to do.
 
 pub(crate) mod alert;
+pub(crate) mod alertmanager;
 pub(crate) mod backtest;
 pub(crate) mod check;
 mod client;
@@ -8,6 +9,7 @@ pub(crate) mod feature_flags;
 pub(crate) mod flags;
 pub(crate) mod lint;
 mod metrics_lint;
+pub(crate) mod options;
 mod progress;
 pub(crate) mod promql;
 mod promtool;
@@ -24,7 +26,7 @@ use std::path::Path;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::version;
-use flags::FlagValues;
+use flags::{FLAGS, Flag, FlagValues};
 
 /// What to do.
 pub(crate) enum Action {
@@ -34,6 +36,10 @@ pub(crate) enum Action {
     Demo(FlagValues),
     /// Try rules on stored data.
     Backtest(backtest::BacktestArgs),
+    /// Serve as an Alertmanager alone.
+    Alertmanager(FlagValues),
+    /// Check an Alertmanager's configuration files.
+    CheckAlertmanager(check::AlertmanagerArgs),
     /// Check configuration files.
     CheckConfig(check::ConfigArgs),
     /// Check rule files; without any, standard input.
@@ -66,7 +72,9 @@ impl Action {
     /// Whether the log is for a machine to read.
     pub(crate) fn logs_json(&self) -> bool {
         match self {
-            Action::Serve(flags) | Action::Demo(flags) => flags.get("log.format") == "json",
+            Action::Serve(flags) | Action::Demo(flags) | Action::Alertmanager(flags) => {
+                flags.get("log.format") == "json"
+            }
             _ => false,
         }
     }
@@ -80,18 +88,21 @@ pub(crate) fn parse() -> Action {
         Some("amtool") => Action::Alert(alert::AlertArgs::amtool(std::env::args_os().skip(1))),
         Some("promtool") => promtool::parse(std::env::args_os()),
         // Compat: the reference's exit code for a command line that it does not understand.
-        Some("prometheus") => action(&matches(flags::add_to(named("prometheus")), 1)),
-        _ => action(&matches(command(), 2)),
+        Some("prometheus") => action(&matches(FLAGS, flags::add_to(FLAGS, named("prometheus")), 1)),
+        Some("alertmanager") => {
+            alertmanager::action(&matches(alertmanager::FLAGS, alertmanager::program(), 1))
+        }
+        _ => action(&matches(FLAGS, command(), 2)),
     }
 }
 
 /// Reads the command line of a program with the server's flags.
-fn matches(command: Command, usage_code: i32) -> ArgMatches {
+fn matches(flags: &'static [Flag], command: Command, usage_code: i32) -> ArgMatches {
     let read = command.try_get_matches();
     read.unwrap_or_else(|error| {
         let code = if error.use_stderr() { usage_code } else { 0 };
         // Nowhere to say it is no reason to go on.
-        let _ = flags::suggest(error).print();
+        let _ = flags::suggest(flags, error).print();
         std::process::exit(code)
     })
 }
@@ -131,6 +142,7 @@ const SHORT_HELP: [&str; 8] = [
 const EXAMPLES: &str = "Examples:
   narthex --config.file=prometheus.yml       serve, as Prometheus does
   narthex demo                               look around
+  narthex alertmanager                       an Alertmanager alone
   narthex check config prometheus.yml        before a reload
   narthex lint rules rules/*.yml             valid, and wrong all the same?
   narthex query instant http://localhost:9090 up
@@ -138,7 +150,7 @@ const EXAMPLES: &str = "Examples:
   narthex test rules tests/*.yml             unit tests of rules
   narthex alert query                        an Alertmanager's alerts
 
-Called as prometheus, promtool or amtool (by a link), it takes that program's command line.";
+Called as prometheus, promtool, alertmanager or amtool (by a link), it takes that program's command line.";
 
 fn command() -> Command {
     let serve =
@@ -150,7 +162,7 @@ fn command() -> Command {
              them, and prints each alert as it fires and resolves. Data goes to a temporary folder.",
         )
         .arg(listen_arg());
-    flags::add_to(named("narthex"))
+    flags::add_to(FLAGS, named("narthex"))
         .mut_args(|arg| {
             let shown = SHORT_HELP.contains(&arg.get_id().as_str());
             arg.hide_short_help(!shown)
@@ -159,9 +171,10 @@ fn command() -> Command {
         .help_template("{about-with-newline}\n{usage-heading} {usage}\n\nOptions:\n{options}\n\nCommands:\n{subcommands}{after-help}")
         .after_help(EXAMPLES)
         .args_conflicts_with_subcommands(true)
-        .subcommand(flags::add_to(serve))
+        .subcommand(flags::add_to(FLAGS, serve))
         .subcommand(demo)
         .subcommand(alert::command())
+        .subcommand(alertmanager::command())
         .subcommand(check::command())
         .subcommand(lint::command())
         .subcommand(query::command())
@@ -183,9 +196,9 @@ fn listen_arg() -> Arg {
 
 fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
-        Some(("serve", matches)) => Action::Serve(FlagValues::from_matches(matches)),
+        Some(("serve", matches)) => Action::Serve(FlagValues::from_matches(FLAGS, matches)),
         Some(("demo", matches)) => {
-            let mut values = FlagValues::default_values();
+            let mut values = FlagValues::default_values(FLAGS);
             values.set(
                 "web.listen-address",
                 matches.get_one::<String>("listen").map_or("", String::as_str),
@@ -193,6 +206,7 @@ fn action(matches: &ArgMatches) -> Action {
             Action::Demo(values)
         }
         Some(("alert", matches)) => Action::Alert(alert::AlertArgs::narthex(matches)),
+        Some(("alertmanager", matches)) => alertmanager::action(matches),
         Some(("check", matches)) => check::action(matches),
         Some(("lint", matches)) => Action::Lint(lint::args(matches)),
         Some(("rules", matches)) => Action::Backtest(backtest::args(matches)),
@@ -201,7 +215,7 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("promql", matches)) => Action::Promql(promql::args(matches)),
         Some(("token", matches)) => Action::Token(token::TokenArgs::new(matches)),
         Some(("test", matches)) => Action::Test(test::args(matches)),
-        _ => Action::Serve(FlagValues::from_matches(matches)),
+        _ => Action::Serve(FlagValues::from_matches(FLAGS, matches)),
     }
 }
 

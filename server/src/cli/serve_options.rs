@@ -3,61 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use yaml::Bytes;
-
 use super::feature_flags::FeatureFlags;
-use super::flags::{FlagValues, parse_number};
-use crate::memory::{MemoryFlag, QueryMemory};
+use super::flags::FlagValues;
+use super::options::{OptionErrors, Reader};
+use crate::memory::QueryMemory;
 use crate::web::listener::Address;
 
 /// Shortest time between two looks at files: the flags' smaller values count as this.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Everything that is wrong with the flags: whoever puts one right wants to know of the others.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", lines(.0))]
-pub(crate) struct OptionErrors(Vec<OptionError>);
-
-fn lines(errors: &[OptionError]) -> String {
-    let lines: Vec<String> = errors.iter().map(OptionError::to_string).collect();
-    lines.join("\n")
-}
-
-/// What is wrong with one flag.
-#[derive(Debug, thiserror::Error)]
-enum OptionError {
-    /// Not of the right form.
-    #[error("--{flag}: {value:?} is not {expected}")]
-    Value {
-        /// Which flag.
-        flag: &'static str,
-        /// What was given.
-        value: String,
-        /// What would do.
-        expected: &'static str,
-    },
-    /// A pattern that does not compile.
-    #[error("--{flag}: {source}")]
-    Pattern {
-        /// Which flag.
-        flag: &'static str,
-        /// Why not.
-        source: model::regex::RegexError,
-    },
-    /// A part that this version does not have: going on without it would be worse than not starting.
-    #[error("--{flag}: {what} is not in this version; start without the flag")]
-    NotBuiltIn {
-        /// Which flag.
-        flag: &'static str,
-        /// What it asks for.
-        what: &'static str,
-    },
-}
-
 /// What `serve` was told.
 #[derive(Clone, Debug)]
 pub(crate) struct ServeOptions {
     pub(crate) config_file: Option<PathBuf>,
+    /// Configuration of an Alertmanager inside, where it has a file of its own.
+    pub(crate) alertmanager_file: Option<PathBuf>,
     pub(crate) auto_reload: Option<Duration>,
     pub(crate) listen_addresses: Vec<Address>,
     /// Sockets come from systemd instead.
@@ -146,21 +106,11 @@ impl ServeOptions {
     /// # Errors
     /// Everything that is wrong with them.
     pub(crate) fn new(flags: FlagValues) -> Result<Self, OptionErrors> {
-        let mut errors = Vec::new();
-        let read = Reader {
-            flags: &flags,
-            errors: &mut errors,
-        };
-        let options = ServeOptions::read(read);
-        if errors.is_empty() {
-            Ok(ServeOptions { flags, ..options })
-        } else {
-            Err(OptionErrors(errors))
-        }
+        let options = Reader::all(&flags, ServeOptions::read)?;
+        Ok(ServeOptions { flags, ..options })
     }
 
-    fn read(mut read: Reader<'_, '_>) -> Self {
-        read.check_forms();
+    fn read(read: &mut Reader<'_>) -> Self {
         let flags = read.flags;
         let features = FeatureFlags::new(flags.get("enable-feature"));
         let external = flags.get("web.external-url");
@@ -189,6 +139,7 @@ impl ServeOptions {
         );
         ServeOptions {
             config_file: config_file(flags),
+            alertmanager_file: read.path("alertmanager.config.file"),
             // Compat: less than a second counts as one (`flags_take_the_references_forms`).
             auto_reload: auto_reload.then(|| {
                 read.duration("config.auto-reload-interval")
@@ -207,7 +158,7 @@ impl ServeOptions {
             page_title: flags.get("web.page-title").to_owned(),
             user_assets: read.path("web.user-assets"),
             cors_origin: read.pattern("web.cors.origin"),
-            storage: StorageOptions::read(&mut read),
+            storage: StorageOptions::read(read),
             rules: RuleOptions {
                 outage_tolerance: read.duration("rules.alert.for-outage-tolerance"),
                 grace_period: read.duration("rules.alert.for-grace-period"),
@@ -241,7 +192,7 @@ fn config_file(flags: &FlagValues) -> Option<PathBuf> {
 }
 
 impl StorageOptions {
-    fn read(read: &mut Reader<'_, '_>) -> Self {
+    fn read(read: &mut Reader<'_>) -> Self {
         StorageOptions {
             path: PathBuf::from(read.text("storage.tsdb.path")),
             // Compat: 0 counts as not given, for times and for sizes (`flags_take_the_references_forms`).
@@ -270,98 +221,13 @@ impl StorageOptions {
     }
 }
 
-/// Reads single flags, and notes what is wrong with them.
-struct Reader<'f, 'e> {
-    flags: &'f FlagValues,
-    errors: &'e mut Vec<OptionError>,
-}
-
-impl<'f> Reader<'f, '_> {
-    /// Notes values that are not of their flag's form, and flags that ask for what is not there. What is read below of such
-    /// a value is its type's nothing.
-    fn check_forms(&mut self) {
-        for (flag, value, expected) in self.flags.malformed() {
-            let value = value.to_owned();
-            self.errors.push(OptionError::Value {
-                flag,
-                value,
-                expected,
-            });
-        }
-        for (flag, what) in self.flags.refused() {
-            self.errors.push(OptionError::NotBuiltIn { flag, what });
-        }
-    }
-
-    fn text(&self, flag: &'static str) -> &'f str {
-        self.flags.get(flag)
-    }
-
-    fn switch(&self, flag: &'static str) -> bool {
-        self.text(flag) == "true"
-    }
-
-    fn path(&self, flag: &'static str) -> Option<PathBuf> {
-        Some(self.text(flag))
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
-    }
-
-    fn duration(&self, flag: &'static str) -> Duration {
-        let ms = model::duration::parse_duration(self.text(flag)).unwrap_or(0);
-        Duration::from_millis(ms.unsigned_abs())
-    }
-
-    fn bytes(&self, flag: &'static str) -> u64 {
-        Bytes::parse(self.text(flag)).map_or(0, |bytes| bytes.0.max(0) as u64)
-    }
-
-    fn number(&self, flag: &'static str) -> usize {
-        parse_number(self.text(flag)).unwrap_or(0)
-    }
-
-    /// The value, or a note that the flag's is not what is `expected`.
-    fn or_error<T>(&mut self, flag: &'static str, expected: &'static str, value: Option<T>) -> Option<T> {
-        if value.is_none() {
-            self.errors.push(OptionError::Value {
-                flag,
-                value: self.text(flag).to_owned(),
-                expected,
-            });
-        }
-        value
-    }
-
-    fn addresses(&mut self, flag: &'static str) -> Vec<Address> {
-        const EXPECTED: &str = "addresses like 0.0.0.0:9090, :9090 or unix:/run/narthex.sock";
-        let addresses = self.text(flag).split(',').map(Address::parse).collect();
-        self.or_error(flag, EXPECTED, addresses).unwrap_or_default()
-    }
-
-    fn memory(&mut self, flag: &'static str) -> Option<MemoryFlag> {
-        const EXPECTED: &str = "a size like 2GB, a share like 25%, or 0 for no limit";
-        match self.text(flag) {
-            "" => None,
-            text => self.or_error(flag, EXPECTED, MemoryFlag::parse(text)),
-        }
-    }
-
-    fn pattern(&mut self, flag: &'static str) -> String {
-        let text = self.text(flag);
-        if let Err(source) = model::regex::Regex::new(text) {
-            self.errors.push(OptionError::Pattern { flag, source });
-        }
-        text.to_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::flags::{FLAGS, Kind, Standing};
 
     fn options(changed: Option<(&'static str, &str)>) -> Result<String, OptionErrors> {
-        let mut values = FlagValues::default_values();
+        let mut values = FlagValues::default_values(FLAGS);
         if let Some((name, value)) = changed {
             values.set(name, value);
         }
@@ -381,9 +247,9 @@ mod tests {
             (_, Kind::Switch(true)) => "false",
             (_, Kind::Switch(false)) => "true",
             (_, Kind::Text(_) | Kind::Repeated(_)) => "other",
-            (_, Kind::Number(_)) => "77",
+            (_, Kind::Number(_) | Kind::Limit(_)) => "77",
             (_, Kind::Share(_)) => "0.7",
-            (_, Kind::Duration(_)) => "77s",
+            (_, Kind::Duration(_) | Kind::GoDuration(_)) => "77s",
             (_, Kind::Size(_)) => "77MB",
             (_, Kind::Word(_, words)) => words[1],
         }
@@ -403,14 +269,14 @@ mod tests {
                 Standing::Served if matches!(name, "log.level" | "log.format") => {}
                 // They count only together with another one.
                 Standing::Served if matches!(name, "config.auto-reload-interval") => {
-                    let mut values = FlagValues::default_values();
+                    let mut values = FlagValues::default_values(FLAGS);
                     values.set("config.auto-reload", "true");
                     values.set(name, "77s");
                     let options = ServeOptions::new(values).expect("valid");
                     assert_eq!(options.auto_reload, Some(Duration::from_secs(77)));
                 }
                 Standing::Served if matches!(name, "rules.max-concurrent-evals") => {
-                    let mut values = FlagValues::default_values();
+                    let mut values = FlagValues::default_values(FLAGS);
                     values.set("enable-feature", "concurrent-rule-eval");
                     values.set(name, "77");
                     let options = ServeOptions::new(values).expect("valid");
@@ -429,7 +295,7 @@ mod tests {
     #[test]
     fn flags_take_the_references_forms() {
         let with = |flags: &[(&'static str, &str)]| {
-            let mut values = FlagValues::default_values();
+            let mut values = FlagValues::default_values(FLAGS);
             flags.iter().for_each(|(name, value)| values.set(name, *value));
             ServeOptions::new(values).expect("valid")
         };
@@ -464,7 +330,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_wrong_is_said_at_once() {
-        let mut values = FlagValues::default_values();
+        let mut values = FlagValues::default_values(FLAGS);
         values.set("query.timeout", "soon");
         values.set("web.external-url", "::");
         values.set("web.cors.origin", "(");

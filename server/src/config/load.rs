@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use notify::matcher::Syntax;
 use scraper::{ScrapeConfig, ScrapeDefaults};
 use yaml::YamlError;
 
@@ -32,6 +33,8 @@ pub(crate) struct LoadOptions<'e> {
     pub(crate) extra_scrape_metrics: bool,
     /// Whether scrapes ask for protobuf first where the file does not say what they ask for.
     pub(crate) protobuf_first: bool,
+    /// A file of its own for the Alertmanager inside.
+    pub(crate) alertmanager_file: Option<&'e Path>,
 }
 
 impl Default for LoadOptions<'_> {
@@ -41,6 +44,7 @@ impl Default for LoadOptions<'_> {
             environment: &|name| std::env::var(name).ok(),
             extra_scrape_metrics: false,
             protobuf_first: false,
+            alertmanager_file: None,
         }
     }
 }
@@ -101,6 +105,8 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// All scrape configurations: those of the file, then those of `scrape_config_files`.
     pub(crate) jobs: Vec<ScrapeConfig>,
+    /// What the Alertmanager inside is to do, where there is to be one.
+    pub(crate) alertmanager: Option<notify::config::Config>,
     /// What the log should say.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -111,10 +117,10 @@ pub(crate) struct Loaded {
 /// When a file cannot be read, or something in it is wrong.
 pub(crate) fn load_file(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded, ConfigError> {
     let (config, warnings) = read_file(path, options)?;
-    let jobs = config.load_jobs()?;
     Ok(Loaded {
+        jobs: config.load_jobs()?,
+        alertmanager: load_alertmanager(&config, options)?,
         config,
-        jobs,
         warnings,
     })
 }
@@ -143,19 +149,45 @@ pub(crate) fn load_default(own_address: &str, options: &LoadOptions<'_>) -> Resu
     let (config, warnings) = Config::read(&document, options)?;
     Ok(Loaded {
         jobs: config.scrape_configs.clone(),
+        alertmanager: load_alertmanager(&config, options)?,
         config,
         warnings,
     })
 }
 
+/// What the Alertmanager inside is to do: its own file says it, or a section of the configuration.
+fn load_alertmanager(
+    config: &Config,
+    options: &LoadOptions<'_>,
+) -> Result<Option<notify::config::Config>, ConfigError> {
+    match options.alertmanager_file {
+        Some(path) => read_alertmanager(path, Syntax::default()).map(Some),
+        None => Ok(config.alertmanager.as_ref().map(|section| section.0.clone())),
+    }
+}
+
+/// Reads an Alertmanager's configuration file.
+///
+/// # Errors
+/// When it cannot be read, or something in it is wrong.
+pub(crate) fn read_alertmanager(path: &Path, syntax: Syntax) -> Result<notify::config::Config, ConfigError> {
+    Ok(notify::config::Config::parse(
+        &path.to_string_lossy(),
+        &read_text(path)?,
+        syntax,
+    )?)
+}
+
 fn read_document(path: &Path) -> Result<yaml::Document, ConfigError> {
-    let text = std::fs::read(path)
-        .and_then(yaml::text_of)
-        .map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-    Ok(yaml::parse(&path.to_string_lossy(), &text)?)
+    Ok(yaml::parse(&path.to_string_lossy(), &read_text(path)?)?)
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let text = std::fs::read(path).and_then(yaml::text_of);
+    text.map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 pub(super) fn folder_of(path: &Path) -> &Path {
@@ -174,6 +206,9 @@ impl Config {
             job.resolve_paths(folder);
         }
         self.unserved.resolve_paths(folder);
+        if let Some(section) = &mut self.alertmanager {
+            section.0.resolve_paths(folder);
+        }
     }
 
     /// All scrape configurations: those of the file, then those that `scrape_config_files` name now.

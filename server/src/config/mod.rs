@@ -21,7 +21,9 @@ use serde::Serialize;
 use yaml::{Document, Section, Value, YamlError};
 
 pub(crate) use global::{GlobalConfig, RuntimeConfig};
-pub(crate) use load::{ConfigError, LoadOptions, Loaded, Warning, load_default, load_file, read_file};
+pub(crate) use load::{
+    ConfigError, LoadOptions, Loaded, Warning, load_default, load_file, read_alertmanager, read_file,
+};
 pub(crate) use storage::StorageConfig;
 pub(crate) use unserved::UnservedSections;
 pub(crate) use watch::fingerprint;
@@ -50,6 +52,40 @@ pub(crate) struct Config {
     /// Sections that are read and checked, but not served.
     #[serde(flatten)]
     pub(crate) unserved: UnservedSections,
+    /// `alertmanager`: what one inside is to do; ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alertmanager: Option<AlertmanagerSection>,
+}
+
+/// The content of an Alertmanager's configuration file, as a section.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct AlertmanagerSection(pub(crate) notify::config::Config);
+
+/// Two are equal that read the same.
+impl PartialEq for AlertmanagerSection {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_yaml() == other.0.to_yaml()
+    }
+}
+
+impl AlertmanagerSection {
+    /// Reads the section, where there is one.
+    fn read(section: &mut Section<'_>, options: &LoadOptions<'_>) -> Result<Option<Self>, YamlError> {
+        const KEY: &str = "alertmanager";
+        let Some(value) = section.value(KEY) else {
+            return Ok(None);
+        };
+        if options.alertmanager_file.is_some() {
+            let error = section.error_at(
+                KEY,
+                "the Alertmanager is configured here and in a file of its own",
+            );
+            return Err(error.with_help("keep this section, or --alertmanager.config.file"));
+        }
+        let config = notify::config::Config::read(value, notify::matcher::Syntax::default())?;
+        Ok(Some(AlertmanagerSection(config)))
+    }
 }
 
 /// Reads and checks the text of a configuration; `name` is what errors call it. Paths stay as they are written, and no
@@ -91,6 +127,7 @@ impl Config {
                 .transpose()?
                 .unwrap_or_default(),
             unserved: UnservedSections::read(&mut section, scheme)?,
+            alertmanager: AlertmanagerSection::read(&mut section, options)?,
             global,
         };
         if options.agent_mode {
@@ -113,6 +150,7 @@ impl Config {
     fn check_agent_mode(&self, section: &Section<'_>) -> Result<(), YamlError> {
         let refused = [
             ("alerting", self.alerting != AlertingConfig::default()),
+            ("alertmanager", self.alertmanager.is_some()),
             ("rule_files", !self.rule_files.is_empty()),
             ("remote_read", !self.unserved.remote_read.is_empty()),
         ];

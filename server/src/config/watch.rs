@@ -11,12 +11,15 @@ use super::load::{folder_of, join};
 /// and of credentials are not among them; whoever reads them follows their changes.
 const NAMING_FILES: [&str; 2] = ["rule_files", "scrape_config_files"];
 
-/// A number that changes when the file changes, when one that it names does, or when other files are named. What cannot be
+/// A number that changes when the file or the Alertmanager's changes, when one that it names does, or when other files are named. What cannot be
 /// read counts as changed once: the reload that follows says why.
-pub(crate) fn fingerprint(path: &Path) -> u64 {
+pub(crate) fn fingerprint(path: &Path, alertmanager: Option<&Path>) -> u64 {
     let mut hasher = DefaultHasher::new();
     let text = std::fs::read(path).and_then(yaml::text_of);
     add_contents(&text, &mut hasher);
+    if let Some(path) = alertmanager {
+        add_contents(&std::fs::read(path), &mut hasher);
+    }
     let document = text
         .ok()
         .and_then(|text| yaml::parse(&path.to_string_lossy(), &text).ok());
@@ -62,9 +65,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("write");
         let main = folder.path().join("main.yml");
-        let mut last = fingerprint(&main);
+        let own = folder.path().join("alertmanager.yml");
+        let mut last = fingerprint(&main, Some(&own));
         let mut changed = |what: &str, expected: bool| {
-            let now = fingerprint(&main);
+            let now = fingerprint(&main, Some(&own));
             assert_eq!(now != last, expected, "{what}");
             last = now;
         };
@@ -82,6 +86,8 @@ mod tests {
         changed("a rule file", true);
         write("scrape.yml", "scrape_configs: []\n");
         changed("a scrape configuration file", true);
+        write("alertmanager.yml", "route: {}\n");
+        changed("the Alertmanager's file", true);
         write("other.yml", "x");
         changed("a file that is not named", false);
         std::fs::rename(folder.path().join("r1.yml"), folder.path().join("r2.yml")).expect("rename");

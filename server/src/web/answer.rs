@@ -136,15 +136,26 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Runs work that reads or changes the store off the async threads.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
+/// The runtime ended before an answer was there.
+#[derive(Debug, thiserror::Error)]
+#[error("request ended unexpectedly")]
+pub(crate) struct RequestEnded;
+
+impl From<RequestEnded> for ApiError {
+    fn from(error: RequestEnded) -> Self {
+        ApiError::new(ErrorType::Internal, error)
+    }
+}
+
+/// Runs work that reads or changes the store, or is long, off the async threads.
+pub(crate) async fn blocking<T: Send + 'static, E: From<RequestEnded> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     match tokio::task::spawn_blocking(move || supervise::hold(work)).await {
         Ok(Ok(result)) => result,
         // Counted and said where all requests are watched over.
         Ok(Err(panic)) => panic.resume(),
-        Err(_) => Err(ApiError::new(ErrorType::Internal, "request ended unexpectedly")),
+        Err(_) => Err(RequestEnded.into()),
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn federate(
         for family in &families.map_err(ApiError::from)? {
             format.write(&mut body, family);
         }
-        Ok(body)
+        Ok::<_, ApiError>(body)
     });
     match body.await {
         Ok(body) => {

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use metrics::{Counter, Gauge, Kind, Value};
 
-use super::answer::blocking;
+use super::answer::{ApiError, blocking};
 use super::families::{ClassicHistogram, Encoding, Family, FamilyKind, Format, Metric, MetricValue};
 use super::state::PageState;
 
@@ -25,7 +25,7 @@ pub(super) async fn metrics(State(state): State<Arc<PageState>>, headers: Header
     let body = blocking(move || {
         // Names are ours: none needs escaping.
         if format.encoding == Encoding::Text {
-            return Ok(registry.render(metrics::Format::Text).into_bytes());
+            return Ok::<_, ApiError>(registry.render(metrics::Format::Text).into_bytes());
         }
         let mut body = Vec::new();
         registry.visit(|name, kind, help, samples| {

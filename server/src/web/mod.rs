@@ -2,6 +2,7 @@
 
 mod admin;
 mod alerting;
+pub(crate) mod alertmanager;
 mod answer;
 mod assets;
 mod auth;
@@ -111,8 +112,9 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Gua
     routes.patterns.extend(api.patterns);
     let counted = HttpMetrics::new(&site.pages.metrics, &prefix, &routes.patterns);
     let paths = Arc::new(Paths {
-        prefix,
+        prefix: prefix.clone(),
         patterns: routes.patterns,
+        tree: API,
     });
     let nowhere = {
         let paths = paths.clone();
@@ -132,8 +134,8 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Gua
         .router
         .merge(api.router)
         .layer(middleware::from_fn_with_state(counted, http_metrics::layer))
-        .fallback(nowhere)
-        .with_state(site);
+        .fallback(nowhere);
+    let inside = alertmanager::add_to(inside, site.alertmanager.clone(), &prefix).with_state(site);
     // Before routes are looked for, paths are cleaned: a layer of routes would come too late.
     let cleaned = Router::new()
         .fallback_service(inside)
@@ -173,10 +175,11 @@ where
 }
 
 /// A route that answers GET and HEAD.
-fn get_and_head<H, T>(handler: H) -> MethodRouter<Site>
+fn get_and_head<H, T, S>(handler: H) -> MethodRouter<S>
 where
-    H: Handler<T, Site>,
+    H: Handler<T, S>,
     T: 'static,
+    S: Clone + Send + Sync + 'static,
 {
     methods("GET, HEAD, OPTIONS", get(handler))
 }

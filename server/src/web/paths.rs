@@ -19,6 +19,8 @@ pub(super) struct Paths {
     pub(super) prefix: String,
     /// Patterns of all routes.
     pub(super) patterns: Vec<String>,
+    /// Where the API lies behind the prefix.
+    pub(super) tree: &'static str,
 }
 
 impl Paths {
@@ -152,7 +154,7 @@ pub(super) async fn layer(State(paths): State<Arc<Paths>>, request: Request, nex
         return redirect(StatusCode::TEMPORARY_REDIRECT, request.method(), &cleaned, query);
     }
     // Compat: the API is a tree of its own there, and a tree ends with a slash.
-    if path.strip_prefix(&paths.prefix) == Some("/api/v1") {
+    if path.strip_prefix(&paths.prefix) == Some(paths.tree) {
         let tree = format!("{path}/");
         return redirect(StatusCode::TEMPORARY_REDIRECT, request.method(), &tree, query);
     }
@@ -202,6 +204,7 @@ mod tests {
             patterns: ["/p/", "/p/metrics", "/p/label/{name}/values", "/p/user/{*rest}"]
                 .map(str::to_owned)
                 .to_vec(),
+            tree: "/api/v1",
         };
         for (path, meant) in [
             ("/p", Some("/p/")),

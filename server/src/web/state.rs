@@ -12,6 +12,7 @@ use supervise::Supervisor;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::alertmanager::state::AlertmanagerState;
 use super::{AskedMetrics, FederationMetrics};
 use crate::cli::flags::FlagValues;
 use crate::queries::Queries;
@@ -24,6 +25,7 @@ pub(crate) struct Site {
     pub(crate) federate: Arc<FederateState>,
     pub(crate) targets: Arc<TargetState>,
     pub(crate) alerting: Arc<AlertingState>,
+    pub(crate) alertmanager: Arc<AlertmanagerState>,
     pub(crate) status: Arc<StatusState>,
     pub(crate) admin: Arc<AdminState>,
     pub(crate) lifecycle: Arc<LifecycleState>,
@@ -137,6 +139,7 @@ areas! {
     federate: FederateState,
     targets: TargetState,
     alerting: AlertingState,
+    alertmanager: AlertmanagerState,
     status: StatusState,
     admin: AdminState,
     lifecycle: LifecycleState,

@@ -107,7 +107,7 @@ pub(crate) async fn tsdb(State(state): State<Arc<StatusState>>, params: Params) 
             _ => return ApiError::bad_data("limit must be a positive number").into_response(),
         },
     };
-    match blocking(move || Ok(head_statistics(&state, limit))).await {
+    match blocking(move || Ok::<_, ApiError>(head_statistics(&state, limit))).await {
         Ok(statistics) => success_json(&statistics),
         Err(error) => error.into_response(),
     }

@@ -141,6 +141,29 @@ impl Server {
         server
     }
 
+    /// Starts an Alertmanager alone, and waits until it is ready.
+    pub(crate) async fn start_alertmanager(folder: &Path, config: &str, more_args: &[&str]) -> Server {
+        let address = format!("127.0.0.1:{}", free_port());
+        std::fs::write(folder.join("am.yml"), config).expect("configuration");
+        let mut args: Vec<String> = vec![
+            "alertmanager".to_owned(),
+            format!("--config.file={}", folder.join("am.yml").display()),
+            format!("--storage.path={}", folder.join("data").display()),
+            format!("--web.listen-address={address}"),
+        ];
+        args.extend(more_args.iter().map(|arg| (*arg).to_owned()));
+        let mut server = Server {
+            child: spawn(&own_program(), &args, folder),
+            client: None,
+            program: own_program(),
+            url: format!("http://{address}"),
+            folder: folder.to_owned(),
+            args,
+        };
+        server.wait_ready().await;
+        server
+    }
+
     /// `SELF` in the configuration is the server's own address.
     fn begin(program: PathBuf, folder: &Path, config: &str, more_args: &[&str]) -> Server {
         let port = free_port();

@@ -11,6 +11,7 @@ use rules::LintOptions;
 use rules::format::FormatOptions;
 use scraper::ScrapeConfig;
 
+use super::alertmanager::check_templates;
 use super::rules::{check_file, lint_options};
 use super::{Tally, files, files_arg, rule_format, switch, text, word};
 use crate::cli::render::{color, err, out};
@@ -104,6 +105,8 @@ pub(super) enum CheckError {
     Target(#[from] Box<TargetFault>),
     #[error("{0:?} is not a valid hostname")]
     Alertmanager(String),
+    #[error("alertmanager: failed to parse templates: {0}")]
+    Templates(#[from] receivers::TemplatesError),
 }
 
 /// A target that cannot be scraped.
@@ -212,6 +215,9 @@ fn check(file: &Path, args: &ConfigArgs) -> Result<Found, CheckError> {
             is_served: unserved.is_empty(),
         }
     };
+    if let Some(section) = config.alertmanager.as_ref().filter(|_| !args.syntax_only) {
+        check_templates(&section.0)?;
+    }
     for job in &found.jobs {
         let context = format!("scrape job {:?}", job.job_name);
         if !args.syntax_only {

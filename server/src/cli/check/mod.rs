@@ -1,5 +1,6 @@
 //! `narthex check …`: verdicts on files and servers. Exit codes are the reference's: 0 fine, 1 wrong, 3 only lints.
 
+mod alertmanager;
 mod config;
 mod metrics;
 mod rules;
@@ -16,6 +17,7 @@ use promql::parser::ParseOptions;
 use super::Action;
 use super::render::out;
 
+pub(crate) use alertmanager::{AlertmanagerArgs, alertmanager};
 pub(crate) use config::{ConfigArgs, config};
 pub(crate) use metrics::{MetricsArgs, metrics};
 pub(crate) use rules::{RulesArgs, rules};
@@ -44,6 +46,7 @@ pub(crate) fn command() -> Command {
             .global(true),
         )
         .arg(enable_feature_arg())
+        .subcommand(alertmanager::command())
         .subcommand(config::command())
         .subcommand(rules::command())
         .subcommand(metrics::command())
@@ -55,6 +58,7 @@ pub(crate) fn command() -> Command {
 /// What a command line asks for.
 pub(crate) fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
+        Some(("alertmanager", matches)) => Action::CheckAlertmanager(AlertmanagerArgs::new(matches)),
         Some(("config", matches)) => Action::CheckConfig(ConfigArgs::new(matches)),
         Some(("rules", matches)) => Action::CheckRules(RulesArgs::new(matches)),
         Some(("metrics", matches)) => Action::CheckMetrics(MetricsArgs::new(matches)),

@@ -42,6 +42,14 @@ where
     }
 }
 
+/// Puts in front of handlers what they need; what answers for other methods needs nothing.
+pub(in crate::web) fn guarded_methods<S>(needed: Scope, methods: MethodRouter<S>) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    methods.route_layer(middleware::from_fn_with_state(needed, layer))
+}
+
 async fn layer(State(needed): State<Scope>, request: Request, next: Next) -> Response {
     let lacks = |caller: &&Caller| !caller.scopes.contains(&needed);
     let Some(caller) = request.extensions().get::<Caller>().filter(lacks) else {

@@ -1,0 +1,96 @@
+//! `check alertmanager`: an Alertmanager's configuration files, and the templates that they name.
+
+use std::path::{Path, PathBuf};
+
+use ::notify::config::Config;
+use ::notify::matcher::Syntax;
+use clap::{ArgMatches, Command};
+use receivers::Templates;
+
+use super::{FAILURE, files, files_arg};
+use crate::alertmanager::in_the_references_words;
+use crate::cli::render::{color, err, out};
+use crate::config::{ConfigError, read_alertmanager};
+
+pub(super) fn command() -> Command {
+    Command::new("alertmanager")
+        .about("Check configuration files of an Alertmanager, and the templates that they name")
+        .arg(files_arg("Configuration files").required(true))
+}
+
+/// Which files.
+pub(crate) struct AlertmanagerArgs {
+    files: Vec<PathBuf>,
+}
+
+impl AlertmanagerArgs {
+    pub(super) fn new(matches: &ArgMatches) -> Self {
+        AlertmanagerArgs {
+            files: files(matches),
+        }
+    }
+}
+
+/// Checks; the exit code. Output is that of `amtool check-config`; places of what is wrong go to standard error.
+pub(crate) fn alertmanager(args: &AlertmanagerArgs) -> u8 {
+    let failed = args
+        .files
+        .iter()
+        .filter(|file| !check(file, Syntax::default()))
+        .count();
+    if failed > 0 {
+        err(format_args!(
+            "narthex: error: failed to validate {failed} file(s)"
+        ));
+        return FAILURE;
+    }
+    0
+}
+
+/// Says what is to be said of a file; whether it is good.
+pub(crate) fn check(file: &Path, syntax: Syntax) -> bool {
+    let config = match read_alertmanager(file, syntax) {
+        Ok(config) => config,
+        Err(error) => {
+            out(format_args!(
+                "Checking '{}'  FAILED: {}\n",
+                file.display(),
+                words(&error)
+            ));
+            if let Some(place) = error.render(color()) {
+                err(place);
+            }
+            return false;
+        }
+    };
+    out(format_args!(
+        "Checking '{}'  SUCCESS\nFound:\n - global config\n - route",
+        file.display()
+    ));
+    out(format_args!(" - {} inhibit rules", config.inhibit_rules.len()));
+    out(format_args!(" - {} receivers", config.receivers.len()));
+    out(format_args!(" - {} templates", config.templates.len()));
+    let templates = check_templates(&config);
+    match &templates {
+        Ok(()) if config.templates.is_empty() => {}
+        Ok(()) => out("  SUCCESS"),
+        Err(error) => out(format_args!("  FAILED: {error}")),
+    }
+    out("");
+    templates.is_ok()
+}
+
+/// Reads the templates that a configuration names.
+///
+/// # Errors
+/// Why they cannot be used.
+pub(super) fn check_templates(config: &Config) -> Result<(), receivers::TemplatesError> {
+    Templates::load(&config.templates, "").map(drop)
+}
+
+fn words(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Content(error) => in_the_references_words(error),
+        other => other.to_string(),
+    }
+}
