@@ -195,18 +195,30 @@ pub(crate) fn options(
     }
 }
 
-/// What is wrong with a configuration, as the reference would say it: without the place, but for what its reader of YAML
-/// finds by itself.
+/// What the reference's reader of YAML calls otherwise than ours, by how ours begins.
+const SYNTAX_WORDS: [(&str, &str); 3] = [
+    ("unclosed bracket '{'", "did not find expected ',' or '}'"),
+    ("unclosed bracket '['", "did not find expected ',' or ']'"),
+    ("tabs disallowed", "found character that cannot start any token"),
+];
+
+/// What is wrong with a configuration, as the reference says it: without the place, but for what its reader of YAML finds
+/// by itself.
 ///
-/// Compat: reloads and `check-config` are judged by these words (`general`: an unknown field).
+/// Compat: reloads and `check-config` are judged by these words (`general`: an unknown field; `check-config`).
 pub(crate) fn in_the_references_words(error: &YamlError) -> String {
-    let message = error.message();
+    let (message, line) = (error.message(), error.position().line);
+    if let Some((_, words)) = SYNTAX_WORDS.iter().find(|(ours, _)| message.starts_with(ours)) {
+        return format!("yaml: line {line}: {words}");
+    }
+    let of_types = |words: &str| format!("yaml: unmarshal errors:\n  line {line}: {words}");
+    let list = message.strip_prefix("expected a mapping (type ");
+    if let Some(expected) = list.and_then(|rest| rest.strip_suffix("), found a list")) {
+        return of_types(&format!("cannot unmarshal !!seq into {expected}"));
+    }
     let is_unknown_field = message.starts_with("field ") && message.contains(" not found in type ");
     if is_unknown_field || message.starts_with("cannot unmarshal ") {
-        return format!(
-            "yaml: unmarshal errors:\n  line {}: {message}",
-            error.position().line
-        );
+        return of_types(message);
     }
     message.to_owned()
 }

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use notify::config::Config;
 use notify::matcher::Syntax;
 use receivers::Templates;
-use yaml::YamlError;
 
 use super::error::AlertError;
 use super::line::Line;
 use super::matchers::Words;
+use crate::alertmanager::in_the_references_words;
 use crate::cli::render::out;
 
 /// Where a program finds its standard input.
@@ -80,31 +80,5 @@ pub(super) fn read_config(file: &str, syntax: Syntax) -> Result<Config, AlertErr
         path: PathBuf::from(file),
         source,
     })?;
-    Config::parse(file, &text, syntax).map_err(|error| AlertError::Config(config_words(&error)))
-}
-
-/// What the reference's reader of YAML calls otherwise than ours, by how ours begins.
-const SYNTAX_WORDS: [(&str, &str); 3] = [
-    ("unclosed bracket '{'", "did not find expected ',' or '}'"),
-    ("unclosed bracket '['", "did not find expected ',' or ']'"),
-    ("tabs disallowed", "found character that cannot start any token"),
-];
-
-/// What is wrong with a configuration, as the reference says it: without the place, but for what its reader of YAML finds
-/// by itself.
-pub(super) fn config_words(error: &YamlError) -> String {
-    let (message, line) = (error.message(), error.position().line);
-    if let Some((_, words)) = SYNTAX_WORDS.iter().find(|(ours, _)| message.starts_with(ours)) {
-        return format!("yaml: line {line}: {words}");
-    }
-    let of_types = |words: &str| format!("yaml: unmarshal errors:\n  line {line}: {words}");
-    let list = message.strip_prefix("expected a mapping (type ");
-    if let Some(expected) = list.and_then(|rest| rest.strip_suffix("), found a list")) {
-        return of_types(&format!("cannot unmarshal !!seq into {expected}"));
-    }
-    let is_unknown_field = message.starts_with("field ") && message.contains(" not found in type ");
-    if is_unknown_field || message.starts_with("cannot unmarshal ") {
-        return of_types(message);
-    }
-    message.to_owned()
+    Config::parse(file, &text, syntax).map_err(|error| AlertError::Config(in_the_references_words(&error)))
 }

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::api::{Alert, NewAlert, Silence, SilenceId, Status};
-use super::check_config;
 use super::line::Line;
+use crate::alertmanager::in_the_references_words;
 use crate::cli::client::{ANSWER_BYTES_MAX, ClientError, read_config};
 use crate::cli::render::err;
 use crate::version::{ALERTMANAGER, USER_AGENT};
@@ -82,7 +82,7 @@ fn payload_text(payload: &Option<String>) -> String {
 
 fn config_words(error: &ClientError) -> String {
     match error {
-        ClientError::Config(error) => check_config::config_words(error),
+        ClientError::Config(error) => in_the_references_words(error),
         ClientError::ReadConfig { path, source } => {
             format!("open {}: {}", path.display(), model::go::system_words(source))
         }

@@ -4,11 +4,12 @@ use model::labels::Labels;
 use notify::config::Config;
 use notify::route::Tree;
 
-use super::check_config::{config_words, read_config};
+use super::check_config::read_config;
 use super::client::Client;
 use super::error::AlertError;
 use super::line::Line;
 use super::matchers::Words;
+use crate::alertmanager::in_the_references_words;
 use crate::cli::render::{err, out};
 
 /// Shows the whole tree.
@@ -59,7 +60,7 @@ async fn load(line: &Line, words: &Words) -> Result<Tree, AlertError> {
         (None, Some(_)) => {
             let text = Client::new(line).await?.status().await?.config.original;
             let config = Config::parse("", &text, words.syntax());
-            config.map_err(|error| AlertError::Config(config_words(&error)))?
+            config.map_err(|error| AlertError::Config(in_the_references_words(&error)))?
         }
         (None, None) => return Err(AlertError::NoConfig),
     };
