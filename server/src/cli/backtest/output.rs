@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ::rules::backtest::{Episode, Report, RuleReport};
+use ::rules::backtest::{End, Episode, Report, RuleReport};
 use ::rules::format::RuleKind;
 use model::duration::format_duration;
 use model::float::format_general;
@@ -146,7 +146,12 @@ impl<'r> Routed<'r> {
         }
         match episode.ended_at_ms {
             Some(at_ms) => {
-                let _ = write!(text, ", {} {}", episode.end.as_str(), time(at_ms));
+                // What never fired cannot be resolved.
+                let word = match episode.fired_at_ms {
+                    None if episode.end == End::Resolved => "over",
+                    _ => episode.end.as_str(),
+                };
+                let _ = write!(text, ", {word} {}", time(at_ms));
             }
             None => text.push_str(", open at the end"),
         }
