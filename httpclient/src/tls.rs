@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
 
 use crate::config::{TlsConfig, TlsVersion};
 use crate::error::HttpClientError;
@@ -145,13 +149,16 @@ fn client_config(
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
     } else {
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots(tls, machine)?, provider)
+        let (roots, own) = roots(tls, machine)?;
+        let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
             .build()
             .map_err(|error| HttpClientError::Certificate {
                 what: "CA cert",
                 detail: error.to_string(),
             })?;
-        builder.dangerous().with_custom_certificate_verifier(verifier)
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Vouched { inner, own }))
     };
     let certificate = pem(&tls.cert, &tls.cert_file, "client cert")?;
     let key = pem(tls.key.reveal(), &tls.key_file, "client key")?;
@@ -193,18 +200,25 @@ fn versions(tls: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
     .collect()
 }
 
-fn roots(tls: &TlsConfig, machine: &Arc<RootCertStore>) -> Result<Arc<RootCertStore>, HttpClientError> {
+/// Who vouches for servers, and their certificates where the settings name them.
+fn roots(
+    tls: &TlsConfig,
+    machine: &Arc<RootCertStore>,
+) -> Result<(Arc<RootCertStore>, Vec<CertificateDer<'static>>), HttpClientError> {
     let Some(pem) = pem(&tls.ca, &tls.ca_file, "CA cert")? else {
-        return Ok(machine.clone());
+        return Ok((machine.clone(), Vec::new()));
     };
+    let own = certificates(&pem, "CA cert")?;
     let mut store = RootCertStore::empty();
-    for certificate in certificates(&pem, "CA cert")? {
-        store.add(certificate).map_err(|e| HttpClientError::Certificate {
-            what: "CA cert",
-            detail: e.to_string(),
-        })?;
+    for certificate in &own {
+        store
+            .add(certificate.clone())
+            .map_err(|e| HttpClientError::Certificate {
+                what: "CA cert",
+                detail: e.to_string(),
+            })?;
     }
-    Ok(Arc::new(store))
+    Ok((Arc::new(store), own))
 }
 
 fn pem(text: &str, file: &Path, what: &'static str) -> Result<Option<Vec<u8>>, HttpClientError> {
@@ -235,6 +249,71 @@ fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'st
         });
     }
     Ok(chain)
+}
+
+/// Takes what the roots vouch for, and the certificates themselves that the settings name.
+///
+/// Compat: a server may show a certificate that it signed itself, where `ca` has that very certificate
+/// (`a_server_may_vouch_for_itself`). The library takes no certificate of an authority for a server's, and tools mark
+/// those that sign themselves as such.
+#[derive(Debug)]
+struct Vouched {
+    inner: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl Vouched {
+    /// Whether nothing is wrong but that the certificate is an authority's. Its time has been looked at by then.
+    fn is_authority(error: &rustls::Error) -> bool {
+        let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+            return false;
+        };
+        matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+    }
+}
+
+impl ServerCertVerifier for Vouched {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verdict =
+            self.inner
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verdict {
+            Err(error) if Self::is_authority(&error) && self.own.iter().any(|own| own == end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
 }
 
 /// `insecure_skip_verify`: any certificate will do, as long as the server holds its key.

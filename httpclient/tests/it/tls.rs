@@ -58,6 +58,53 @@ fn settings(ca: &Path, more: &str) -> HttpClientConfig {
     read(&format!("tls_config: {{ca_file: '{}'{more}}}", ca.display())).expect("valid")
 }
 
+/// A certificate that signed itself, marked as an authority's, as `openssl req -x509` makes them.
+fn own_authority(name: &str, ends: (i32, u8, u8)) -> (rcgen::CertifiedKey<rcgen::KeyPair>, String) {
+    let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).expect("name");
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    parameters.not_after = rcgen::date_time_ymd(ends.0, ends.1, ends.2);
+    let signing_key = rcgen::KeyPair::generate().expect("key");
+    let cert = parameters.self_signed(&signing_key).expect("certificate");
+    let text = cert.pem();
+    (rcgen::CertifiedKey { cert, signing_key }, text)
+}
+
+#[tokio::test]
+async fn a_server_may_vouch_for_itself() {
+    let folder = tempfile::tempdir().expect("folder");
+    let ca = folder.path().join("ca.pem");
+    let (made, text) = own_authority("given.test", (2090, 1, 1));
+    std::fs::write(&ca, &text).expect("write");
+    let own = server(Arc::new(Mutex::new(acceptor(&made, b"http/1.1")))).await;
+    let url = format!("https://{}/", own.address());
+    let named = settings(&ca, ", server_name: given.test");
+    client(&named)
+        .send(&get(&url))
+        .await
+        .expect("the very certificate");
+    let refused = |settings: HttpClientConfig, url: String, what: &'static str| async move {
+        let error = client(&settings).send(&get(&url)).await.expect_err(what);
+        assert!(
+            matches!(error, HttpClientError::Handshake { .. }),
+            "{what}: {error:?}"
+        );
+    };
+    let other_name = settings(&ca, ", server_name: other.test");
+    refused(other_name, url.clone(), "another name").await;
+    let (_, other) = own_authority("given.test", (2090, 1, 1));
+    std::fs::write(&ca, other).expect("write");
+    refused(named.clone(), url, "another certificate").await;
+    let (old, text) = own_authority("given.test", (2001, 1, 1));
+    std::fs::write(&ca, text).expect("write");
+    let over = server(Arc::new(Mutex::new(acceptor(&old, b"http/1.1")))).await;
+    refused(
+        named,
+        format!("https://{}/", over.address()),
+        "one whose time is over",
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn names_are_checked_and_can_be_given() {
     let folder = tempfile::tempdir().expect("folder");
