@@ -160,14 +160,10 @@ impl Session {
     pub(super) async fn login(&mut self, username: &str, password: &str) -> Result<(), SmtpError> {
         let mut answer = self.command("AUTH LOGIN\r\n").await?;
         while u16::from(answer.code()) == 334 {
-            let reply = match challenge(&answer)
-                .as_deref()
-                .map(str::to_ascii_lowercase)
-                .as_deref()
-            {
-                Some("username:") => username,
-                Some("password:") => password,
-                _ => {
+            let reply = match challenge(&answer).as_deref().and_then(Wanted::of) {
+                Some(Wanted::UserName) => username,
+                Some(Wanted::Password) => password,
+                None => {
                     self.abort().await;
                     return Err(SmtpError::Challenge);
                 }
@@ -319,6 +315,25 @@ fn refused(answer: &Response) -> SmtpError {
     }
 }
 
+/// What AUTH LOGIN asks for.
+#[derive(Debug, PartialEq)]
+enum Wanted {
+    UserName,
+    Password,
+}
+
+impl Wanted {
+    /// The mechanism was never a standard: servers ask for `Username:`, and by the drafts for `User Name` with a zero byte.
+    fn of(challenge: &str) -> Option<Self> {
+        let letters: String = challenge.chars().filter(char::is_ascii_alphabetic).collect();
+        match letters.to_ascii_lowercase().as_str() {
+            "username" => Some(Wanted::UserName),
+            "password" => Some(Wanted::Password),
+            _ => None,
+        }
+    }
+}
+
 /// What a server wants an answer to; `None` when it is no text.
 fn challenge(answer: &Response) -> Option<String> {
     let bytes = BASE64.decode(answer.first_line().unwrap_or("").trim()).ok()?;
@@ -389,6 +404,20 @@ mod tests {
         }
         for endless in [b"250-x\r\n".repeat(20_000), vec![b'2'; 100_000]] {
             assert!(matches!(answer_to(&endless).await, Err(SmtpError::TooLong)));
+        }
+    }
+
+    #[test]
+    fn names_and_passwords_are_asked_for_in_several_ways() {
+        for (asked, wanted) in [
+            ("Username:", Some(Wanted::UserName)),
+            ("User Name\0", Some(Wanted::UserName)),
+            ("password:", Some(Wanted::Password)),
+            ("Password\0", Some(Wanted::Password)),
+            ("Token:", None),
+            ("", None),
+        ] {
+            assert_eq!(Wanted::of(asked), wanted, "{asked:?}");
         }
     }
 
