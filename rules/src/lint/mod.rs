@@ -1,9 +1,9 @@
 //! `lint rules`: what is valid in a rule file and will not do what its author wants.
 //!
 //! Each [`Lint`] stands in a file of its own under `lints/`, with its explanation, and all of them in one table, [`LINTS`].
-//! They look at rules with their places ([`view`]), and share what can be worked out of an expression without evaluating
-//! it: which labels its result has ([`labels`]), whether it is a counter ([`kinds`]), between which numbers it lies
-//! ([`bounds`]). What a running server knows comes in as [`Facts`], in answer to [`questions`]: this room asks nobody.
+//! They look at rules with their places (`view`), and share what can be worked out of an expression without evaluating
+//! it: which labels its result has (`labels`), whether it is a counter (`kinds`), between which numbers it lies
+//! (`bounds`). What a running server knows comes in as [`Facts`], in answer to [`questions`]: this room asks nobody.
 //!
 //! The one decision behind it: a lint that cannot be sure says nothing. What is not known of a series (its type, its
 //! labels, how many there are) is never guessed from what is usual, but for names that the field has agreed upon.
