@@ -93,7 +93,7 @@ pub(crate) struct LoopHandle {
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
     hand_over: Arc<AtomicBool>,
-    task: JoinHandle<Option<Box<TargetMemory>>>,
+    task: JoinHandle<Option<Progress>>,
 }
 
 /// What a loop knows of its target, and when it scraped it last.
@@ -123,7 +123,7 @@ impl LoopHandle {
     }
 
     /// Ends the loop after the scrape that it is at, and takes what it knows of the target.
-    async fn take_over(self) -> Option<Box<TargetMemory>> {
+    async fn take_over(self) -> Option<Progress> {
         self.hand_over.store(true, Ordering::SeqCst);
         self.stop.cancel();
         self.task.await.ok().flatten()
@@ -150,17 +150,17 @@ impl ScrapeLoop {
         before: Option<LoopHandle>,
         stop: CancellationToken,
         hand_over: Arc<AtomicBool>,
-    ) -> Option<Box<TargetMemory>> {
-        let mut memory = match before {
+    ) -> Option<Progress> {
+        let (mut memory, before) = match before {
             Some(before) => before.take_over().await.unwrap_or_default(),
-            None => Box::default(),
+            None => Progress::default(),
         };
         let (memory, last) = loop {
             *self.target.metadata.lock() = Some(Arc::clone(&memory.metadata));
             match self
                 .shared
                 .supervisor
-                .round(LOOP, self.scrape_until(memory, &stop))
+                .round(LOOP, self.scrape_until(memory, before, &stop))
                 .await
             {
                 Ok(progress) => break progress,
@@ -174,7 +174,7 @@ impl ScrapeLoop {
             return None;
         }
         if hand_over.load(Ordering::SeqCst) {
-            return Some(memory);
+            return Some((memory, last));
         }
         if let Some(last) = last {
             tokio::spawn(async move {
@@ -186,10 +186,12 @@ impl ScrapeLoop {
         None
     }
 
-    /// Scrapes until told to stop.
+    /// Scrapes until told to stop. What the loop `before` this one has scraped last counts until the first scrape: a target
+    /// may be gone by then, and its series are to be ended all the same.
     async fn scrape_until(
         self: &Arc<Self>,
         mut memory: Box<TargetMemory>,
+        before: Option<Instant>,
         stop: &CancellationToken,
     ) -> Progress {
         let shared = &self.shared;
@@ -198,8 +200,8 @@ impl ScrapeLoop {
             .offset(shared.clock.now_ms(), self.interval, self.seed);
         tokio::select! {
             biased;
-            () = shared.shutdown.cancelled() => return (memory, None),
-            () = stop.cancelled() => return (memory, None),
+            () = shared.shutdown.cancelled() => return (memory, before),
+            () = stop.cancelled() => return (memory, before),
             () = tokio::time::sleep(offset) => {}
         }
         let mut ticker = tokio::time::interval_at(Instant::now() + self.interval, self.interval);
@@ -221,7 +223,7 @@ impl ScrapeLoop {
             // nothing is written once storage closes.
             let fetched = tokio::select! {
                 biased;
-                () = shared.shutdown.cancelled() => return (memory, last),
+                () = shared.shutdown.cancelled() => return (memory, last.or(before)),
                 fetched = self.fetch(timestamp_ms, started) => fetched,
             };
             let stored = self.hand_over_to_store(memory, fetched);

@@ -233,6 +233,21 @@ async fn the_series_of_a_target_that_is_gone_end_after_a_while() {
     assert_eq!(bench.store.report("up").as_deref(), Some("stale"));
 }
 
+/// A reload restarts the loop of a job whose list of targets it changes; the new list comes before the next scrape.
+#[tokio::test(start_paused = true)]
+async fn the_series_of_a_target_that_goes_with_a_reload_end() {
+    let mut bench = bench(JOB);
+    bench.pool.sync(&groups(&["x:1"]));
+    bench.store.wait_for(2).await;
+    let mut config = (*bench.pool.config).clone();
+    config.scrape_timeout = yaml::Duration::from_ms(1_000);
+    bench.pool.reconfigure(Arc::new(config), &groups(&["x:1"]), 0);
+    tokio::task::yield_now().await;
+    bench.pool.sync(&groups(&[]));
+    bench.store.wait_for(3).await;
+    assert_eq!(bench.store.report("up").as_deref(), Some("stale"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_series_of_a_target_that_comes_back_go_on() {
     let mut bench = bench(JOB);
