@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use tokio::time::Instant;
 use yaml::{Section, YamlError};
 
-use crate::http::read_word;
+use crate::http::{Client, read_word};
 use crate::receiver::Failure;
 use crate::settings::{SecretUrl, Settings as _, is_named, is_unnamed};
 
@@ -55,6 +56,17 @@ impl WebhookAddress {
             webhook_url: url.cloned(),
             webhook_url_file: file.to_owned(),
         }
+    }
+
+    /// Posts JSON there, once; what may heal is what [`Answer::check`](crate::http::Answer::check) says of no other status.
+    pub(crate) async fn post(
+        &self,
+        client: &Client,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let url = self.get().await?;
+        client.post_json(&url, body, deadline).await?.check(&[])
     }
 
     /// The address itself.

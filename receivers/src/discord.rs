@@ -111,8 +111,7 @@ impl Receiver for Discord {
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let body = self.body(notification)?;
-            let url = self.config.address.get().await?;
-            self.client.post_json(&url, body, deadline).await?.check(&[])
+            self.config.address.post(&self.client, body, deadline).await
         })
     }
 }

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 
 use notify::config::Config;
 use notify::matcher::Syntax;
-use receivers::Templates;
 
 use super::error::AlertError;
 use super::line::Line;
 use super::matchers::Words;
 use crate::alertmanager::in_the_references_words;
-use crate::cli::render::out;
+use crate::cli::check::tell_of_alertmanager;
 
 /// Where a program finds its standard input.
 const STDIN: &str = "/dev/stdin";
@@ -47,27 +46,7 @@ fn is_typed() -> bool {
 
 /// Says what is to be said of a file; whether it is good.
 fn check(file: &str, syntax: Syntax) -> bool {
-    let config = match read_config(file, syntax) {
-        Ok(config) => config,
-        Err(error) => {
-            out(format_args!("Checking '{file}'  FAILED: {error}\n"));
-            return false;
-        }
-    };
-    out(format_args!(
-        "Checking '{file}'  SUCCESS\nFound:\n - global config\n - route"
-    ));
-    out(format_args!(" - {} inhibit rules", config.inhibit_rules.len()));
-    out(format_args!(" - {} receivers", config.receivers.len()));
-    out(format_args!(" - {} templates", config.templates.len()));
-    let templates = Templates::load(&config.templates, "");
-    match &templates {
-        Ok(_) if config.templates.is_empty() => {}
-        Ok(_) => out("  SUCCESS"),
-        Err(error) => out(format_args!("  FAILED: {error}")),
-    }
-    out("");
-    templates.is_ok()
+    tell_of_alertmanager(&file, read_config(file, syntax).as_ref())
 }
 
 /// Reads a configuration file.

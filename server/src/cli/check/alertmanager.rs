@@ -1,5 +1,6 @@
 //! `check alertmanager`: an Alertmanager's configuration files, and the templates that they name.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use ::notify::config::Config;
@@ -48,29 +49,32 @@ pub(crate) fn alertmanager(args: &AlertmanagerArgs) -> u8 {
 }
 
 /// Says what is to be said of a file; whether it is good.
-pub(crate) fn check(file: &Path, syntax: Syntax) -> bool {
-    let config = match read_alertmanager(file, syntax) {
+fn check(file: &Path, syntax: Syntax) -> bool {
+    let config = read_alertmanager(file, syntax);
+    let is_good = tell(&file.display(), config.as_ref().map_err(words));
+    if let Some(place) = config.err().and_then(|error| error.render(color())) {
+        err(place);
+    }
+    is_good
+}
+
+/// Says of `file` what was read, or why nothing was, as `amtool check-config` does; whether it is good, its templates
+/// included.
+pub(crate) fn tell(file: &dyn Display, config: Result<&Config, impl Display>) -> bool {
+    let config = match config {
         Ok(config) => config,
         Err(error) => {
-            out(format_args!(
-                "Checking '{}'  FAILED: {}\n",
-                file.display(),
-                words(&error)
-            ));
-            if let Some(place) = error.render(color()) {
-                err(place);
-            }
+            out(format_args!("Checking '{file}'  FAILED: {error}\n"));
             return false;
         }
     };
     out(format_args!(
-        "Checking '{}'  SUCCESS\nFound:\n - global config\n - route",
-        file.display()
+        "Checking '{file}'  SUCCESS\nFound:\n - global config\n - route"
     ));
     out(format_args!(" - {} inhibit rules", config.inhibit_rules.len()));
     out(format_args!(" - {} receivers", config.receivers.len()));
     out(format_args!(" - {} templates", config.templates.len()));
-    let templates = check_templates(&config);
+    let templates = check_templates(config);
     match &templates {
         Ok(()) if config.templates.is_empty() => {}
         Ok(()) => out("  SUCCESS"),

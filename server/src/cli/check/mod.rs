@@ -17,7 +17,7 @@ use promql::parser::ParseOptions;
 use super::Action;
 use super::render::out;
 
-pub(crate) use alertmanager::{AlertmanagerArgs, alertmanager};
+pub(crate) use alertmanager::{AlertmanagerArgs, alertmanager, tell as tell_of_alertmanager};
 pub(crate) use config::{ConfigArgs, config};
 pub(crate) use metrics::{MetricsArgs, metrics};
 pub(crate) use rules::{RulesArgs, rules};
