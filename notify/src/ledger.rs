@@ -17,12 +17,13 @@ use std::sync::Arc;
 use files::journal::{Format, Journal, Opened};
 use files::{Files, replace_file};
 use model::clock::Clock;
+use model::protobuf::{put_delimited, take_delimited};
 use model::storage::StorageError;
 use parking_lot::{Mutex, RwLock};
 use supervise::Supervisor;
 use tokio::sync::oneshot;
 
-use crate::wire::{WireError, put_delimited, take_delimited};
+use crate::wire::WireError;
 
 /// What is kept: entries by some key, of which a later one replaces an earlier.
 pub(crate) trait Book: Default + Send + Sync + 'static {

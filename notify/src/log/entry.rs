@@ -1,9 +1,10 @@
 //! An entry, and its form in the reference's file (`nflogpb.MeshEntry`).
 
 use jiff::Timestamp;
+use model::protobuf::{Field, Fields, Message, Value};
 use receivers::{Memory, MemoryValue};
 
-use crate::wire::{Field, Fields, Message, Value, WireError};
+use crate::wire::{PutTime as _, ReadTime as _, WireError};
 
 /// Which integration was told of which group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,7 +65,7 @@ impl Entry {
     pub(super) fn decode(message: &[u8]) -> Result<Self, WireError> {
         let (mut entry, mut expires_at) = (None, None);
         let mut fields = Fields::new(message);
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next_field()? {
             match field.number {
                 1 => entry = Some(Entry::inner(field.bytes())?),
                 2 => expires_at = Some(field.time()?),
@@ -86,7 +87,7 @@ impl Entry {
         let (mut timestamp, mut has_receiver) = (None, false);
         let (mut firing, mut resolved, mut memory) = (Vec::new(), Vec::new(), Memory::new());
         let mut fields = Fields::new(message);
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next_field()? {
             match field.number {
                 1 => key.group = field.text()?,
                 2 => {
@@ -119,7 +120,7 @@ impl Entry {
 
 fn read_receiver(key: &mut LogKey, field: &Field<'_>) -> Result<(), WireError> {
     let mut fields = Fields::new(field.bytes());
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field.number {
             1 => key.receiver = field.text()?,
             2 => key.kind = field.text()?,
@@ -142,12 +143,12 @@ fn put_value(data: &mut Message, value: &MemoryValue) {
 fn pair(message: &[u8]) -> Result<(String, Option<MemoryValue>), WireError> {
     let (mut key, mut value) = (String::new(), None);
     let mut fields = Fields::new(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field.number {
             1 => key = field.text()?,
             2 => {
                 let mut fields = Fields::new(field.bytes());
-                while let Some(field) = fields.next()? {
+                while let Some(field) = fields.next_field()? {
                     value = match (field.number, field.value) {
                         (1, _) => Some(MemoryValue::Text(field.text()?)),
                         (2, _) => Some(MemoryValue::Int(field.number() as i64)),

@@ -1,6 +1,7 @@
 //! When somebody is told, and how the log is written.
 
 use super::*;
+use crate::wire::PutTime as _;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a time")
@@ -75,7 +76,7 @@ fn entries_are_read_back_and_those_of_the_reference_too() {
         let _ = Entry::decode(&flipped);
     }
     // Without packing, and with fields that are gone: group_hash and resolved.
-    let mut message = crate::wire::Message::default();
+    let mut message = model::protobuf::Message::default();
     message
         .message(1, |entry| {
             entry

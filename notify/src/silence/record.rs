@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use model::protobuf::{Fields, Message};
 
 use super::{Record, Silence};
 use crate::matcher::{MatchOp, Matcher, Matchers};
-use crate::wire::{Fields, Message, WireError};
+use crate::wire::{PutTime as _, ReadTime as _, WireError};
 
 /// How operators are numbered.
 const OPS: [MatchOp; 4] = [
@@ -39,7 +40,7 @@ impl Record {
     pub(super) fn decode(message: &[u8]) -> Result<Self, WireError> {
         let (mut silence, mut expires_at) = (None, None);
         let mut fields = Fields::new(message);
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next_field()? {
             match field.number {
                 1 => silence = Some(Silence::decode(field.bytes())?),
                 2 => expires_at = Some(field.time()?),
@@ -90,7 +91,7 @@ impl Silence {
         };
         let mut older = Vec::new();
         let mut fields = Fields::new(message);
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next_field()? {
             match field.number {
                 1 => silence.id = field.text()?,
                 2 => older.push(matcher(field.bytes())?),
@@ -120,7 +121,7 @@ impl Silence {
             return Ok(());
         }
         let mut fields = Fields::new(message);
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next_field()? {
             match field.number {
                 1 => self.created_by = field.text()?,
                 2 => self.comment = field.text()?,
@@ -146,7 +147,7 @@ fn put_matchers(message: &mut Message, field: u64, matchers: Option<&Matchers>) 
 fn matcher_set(message: &[u8]) -> Result<Matchers, WireError> {
     let mut matchers = Vec::new();
     let mut fields = Fields::new(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         if field.number == 1 {
             matchers.push(matcher(field.bytes())?);
         }
@@ -157,7 +158,7 @@ fn matcher_set(message: &[u8]) -> Result<Matchers, WireError> {
 fn matcher(message: &[u8]) -> Result<Matcher, WireError> {
     let (mut op, mut name, mut value) = (0, String::new(), String::new());
     let mut fields = Fields::new(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field.number {
             1 => op = field.number(),
             2 => name = field.text()?,
@@ -173,7 +174,7 @@ fn matcher(message: &[u8]) -> Result<Matcher, WireError> {
 fn pair(message: &[u8]) -> Result<(String, String), WireError> {
     let (mut key, mut value) = (String::new(), String::new());
     let mut fields = Fields::new(message);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next_field()? {
         match field.number {
             1 => key = field.text()?,
             2 => value = field.text()?,

@@ -1,5 +1,6 @@
 //! What becomes of silences, and which of them an alert meets.
 
+use crate::wire::PutTime as _;
 use files::MemFiles;
 use metrics::Registry;
 use model::clock::ManualClock;
@@ -233,7 +234,7 @@ async fn the_references_file_is_read_and_written() {
 
 #[test]
 fn records_of_all_versions_are_read() {
-    let mut old = crate::wire::Message::default();
+    let mut old = model::protobuf::Message::default();
     old.message(1, |silence| {
         silence
             .text(1, "id")

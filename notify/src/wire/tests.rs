@@ -1,5 +1,7 @@
 //! Messages that are good, cut and flipped.
 
+use model::protobuf::{Value, WireError as FormError, take_delimited, take_varint};
+
 use super::*;
 
 #[test]
@@ -18,7 +20,7 @@ fn messages_are_read_back() {
         });
     let bytes = message.into_bytes();
     let mut fields = Fields::new(&bytes);
-    let mut next = || fields.next().expect("good").expect("a field");
+    let mut next = || fields.next_field().expect("good").expect("a field");
     assert_eq!(next().text().as_deref(), Ok("größe"));
     assert_eq!(next().number(), 300);
     let mut numbers = Vec::new();
@@ -28,20 +30,20 @@ fn messages_are_read_back() {
     assert!(matches!(next().value, Value::Fixed64(bits) if f64::from_bits(bits) == 0.5));
     assert_eq!(
         Fields::new(next().bytes())
-            .next()
+            .next_field()
             .expect("good")
             .expect("a field")
             .text()
             .as_deref(),
         Ok("x")
     );
-    assert!(fields.next().expect("the end").is_none());
+    assert!(fields.next_field().expect("the end").is_none());
 }
 
 /// Walks through all that bytes say, as deep as messages may lie in each other here.
 fn walk(bytes: &[u8], depth: usize) {
     let mut fields = Fields::new(bytes);
-    while let Ok(Some(field)) = fields.next() {
+    while let Ok(Some(field)) = fields.next_field() {
         let _ = (field.text(), field.time(), field.number());
         let _ = field.numbers(&mut Vec::new());
         if depth > 0 {
@@ -72,5 +74,5 @@ fn bytes_that_are_cut_or_flipped_do_no_harm() {
         }
     }
     let endless = [0x80_u8; 11];
-    assert_eq!(take_varint(&mut endless.as_slice()), Err(WireError::Number));
+    assert_eq!(take_varint(&mut endless.as_slice()), Err(FormError::Number));
 }

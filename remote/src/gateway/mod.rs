@@ -1,0 +1,1 @@
+//! The push gateway: groups of metrics that jobs leave here for the scraper.

@@ -1,0 +1,12 @@
+//! Samples from and to other servers: what is pushed in, and what is forwarded.
+//!
+//! * [`write`]: what senders of remote write push, versions 1.0 and 2.0;
+//! * [`otlp`]: what OpenTelemetry's SDKs and collectors push;
+//! * [`gateway`]: the push gateway for jobs that do not live long enough to be scraped.
+//!
+//! The rooms here are synchronous and know no sockets: a request's bytes go in, and an answer (status, headers, text) comes
+//! out; `server` listens. What they take goes through the [`Appender`](model::storage::Appender), one transaction a request.
+
+pub mod gateway;
+pub mod otlp;
+pub mod write;

@@ -1,0 +1,1 @@
+//! Metrics of OpenTelemetry, pushed by its protocol.
