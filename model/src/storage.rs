@@ -92,6 +92,9 @@ pub struct AppendBatch {
     /// Refuse samples older than the series' newest even where an out-of-order window would take them: rule results
     /// must not depend on the order of evaluation.
     pub discard_out_of_order: bool,
+    /// Take all samples or none: where one is refused, nothing is applied. Exemplars hinder nothing, and neither does
+    /// [`Refusal::Overtaken`], which is found out too late.
+    pub all_or_nothing: bool,
 }
 
 impl AppendBatch {
@@ -112,6 +115,7 @@ impl AppendBatch {
         self.exemplars.clear();
         self.metadata.clear();
         self.discard_out_of_order = false;
+        self.all_or_nothing = false;
     }
 }
 
@@ -217,7 +221,8 @@ pub trait Appender: Send + Sync {
     fn resolve(&self, labels: &Labels) -> Result<SeriesRef, SeriesError>;
 
     /// Applies the batch: written to the log before this returns, and seen by a query either whole or not at all.
-    /// Single samples that cannot be taken are reported in `outcome` and do not hinder the others.
+    /// Single samples that cannot be taken are reported in `outcome` and do not hinder the others, unless the batch is
+    /// [`all_or_nothing`](AppendBatch::all_or_nothing).
     ///
     /// # Errors
     /// When nothing was applied; see [`AppendError`].

@@ -108,3 +108,37 @@ fn a_lock_that_was_left_behind_is_told() {
     files.create(&Path::new(DIR).join("lock")).expect("a file");
     assert_eq!(clean_start(true), ["0"]);
 }
+
+#[test]
+fn a_transaction_may_be_all_or_nothing() {
+    let files = MemFiles::new();
+    let db = open(&files, options());
+    let registry = Registry::new();
+    db.register_metrics(&registry);
+    let append = |samples: &[(&str, i64)]| {
+        let mut batch = AppendBatch {
+            all_or_nothing: true,
+            ..AppendBatch::default()
+        };
+        for (name, timestamp_ms) in samples {
+            batch.floats.push(FloatSample {
+                series: db
+                    .resolve(&Labels::from_pairs([("__name__", name)]))
+                    .expect("a series"),
+                timestamp_ms: *timestamp_ms,
+                value: *timestamp_ms as f64,
+            });
+        }
+        let mut outcome = AppendOutcome::default();
+        db.append(&batch, &mut outcome).expect("appended");
+        (outcome.accepted, outcome.refused.len())
+    };
+    assert_eq!(append(&[("a", 2000), ("b", 2000)]), (2, 0));
+    assert_eq!(append(&[("a", 3000), ("b", 1000)]), (0, 1));
+    assert_eq!(told(&registry, "out_of_order_samples_total"), ["1", "0"]);
+    assert_eq!(told(&registry, "head_samples_appended_total"), ["2", "0"]);
+    // What was refused has left no trace: the same time may come again, with what else it brings.
+    assert_eq!(append(&[("a", 2500), ("b", 2500)]), (2, 0));
+    // Two at once are seen too late.
+    assert_eq!(append(&[("a", 3500), ("a", 3500)]), (1, 1));
+}

@@ -110,6 +110,11 @@ impl Head {
             unknown.dedup();
             return Err(AppendError::UnknownSeries(unknown));
         }
+        let is_sample = |refused: &(BatchList, u32, Refusal)| refused.0 != BatchList::Exemplars;
+        if batch.all_or_nothing && outcome.refused.iter().any(is_sample) {
+            self.note_refusals(outcome);
+            return Ok(());
+        }
         self.log(batch, scratch).inspect_err(|_| self.note_failure())?;
         let transaction = self.isolation.begin();
         let ended = EndOnDrop(self, transaction);
@@ -189,6 +194,11 @@ impl Head {
                 .exemplars_appended
                 .fetch_add(exemplars, Ordering::Relaxed);
         }
+        self.note_refusals(outcome);
+    }
+
+    fn note_refusals(&self, outcome: &AppendOutcome) {
+        let counters = &self.counters;
         for (list, _, refusal) in &outcome.refused {
             let by_type = match refusal {
                 Refusal::OutOfOrder | Refusal::Overtaken => &counters.out_of_order,
