@@ -26,6 +26,7 @@ use crate::storage::{self, StoreError};
 use crate::version::USER_AGENT;
 use crate::web::alertmanager::state::AlertmanagerState;
 use crate::web::guard::{self, Guard};
+use crate::web::push::PushState;
 use crate::web::state::{
     AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
     StatusState, TargetState,
@@ -204,6 +205,12 @@ impl Rooms {
                 config: config.clone(),
                 metrics: FederationMetrics::new(&self.registry),
             }),
+            push: Arc::new(PushState::new(
+                self.db.clone(),
+                Supervisor::new(&self.registry),
+                self.clock.clone(),
+                self.registry.clone(),
+            )),
             status: Arc::new(StatusState {
                 config,
                 flags: self.flags,

@@ -23,6 +23,7 @@ mod pages;
 mod params;
 mod parse;
 mod paths;
+pub(crate) mod push;
 mod query;
 mod readiness;
 mod series;
@@ -102,6 +103,7 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Gua
     let trust = Arc::new(trust);
     let prefix = site.pages.prefix.clone();
     let api = api_routes(&site, cors.clone(), &trust);
+    let pushed = push::routes(&site, &cors, &trust);
     let mut routes = page_routes(&site, &trust);
     if let Some(folder) = site.pages.user_assets.clone() {
         routes = routes.map(|router| assets::add_to(router, &prefix, folder));
@@ -109,7 +111,9 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Gua
             .patterns
             .extend(assets::PATTERNS.map(|pattern| format!("{prefix}{pattern}")));
     }
-    routes.patterns.extend(api.patterns);
+    routes
+        .patterns
+        .extend(api.patterns.into_iter().chain(pushed.patterns));
     let counted = HttpMetrics::new(&site.pages.metrics, &prefix, &routes.patterns);
     let paths = Arc::new(Paths {
         prefix: prefix.clone(),
@@ -133,6 +137,7 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Gua
     let inside = routes
         .router
         .merge(api.router)
+        .merge(pushed.router)
         .layer(middleware::from_fn_with_state(counted, http_metrics::layer))
         .fallback(nowhere);
     let inside = alertmanager::add_to(inside, site.alertmanager.clone(), &prefix).with_state(site);

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::alertmanager::state::AlertmanagerState;
+use super::push::PushState;
 use super::{AskedMetrics, FederationMetrics};
 use crate::cli::flags::FlagValues;
 use crate::queries::Queries;
@@ -23,6 +24,7 @@ use crate::reload::{ConfigStatus, ReloadRequest};
 pub(crate) struct Site {
     pub(crate) query: Arc<QueryState>,
     pub(crate) federate: Arc<FederateState>,
+    pub(crate) push: Arc<PushState>,
     pub(crate) targets: Arc<TargetState>,
     pub(crate) alerting: Arc<AlertingState>,
     pub(crate) alertmanager: Arc<AlertmanagerState>,
@@ -137,6 +139,7 @@ macro_rules! areas {
 areas! {
     query: QueryState,
     federate: FederateState,
+    push: PushState,
     targets: TargetState,
     alerting: AlertingState,
     alertmanager: AlertmanagerState,

@@ -21,6 +21,7 @@ mod http;
 mod limits;
 mod lint;
 mod memory;
+mod push;
 mod reload;
 mod restart;
 mod swap;
