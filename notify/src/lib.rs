@@ -11,7 +11,7 @@
 //! log of notifications.
 //!
 //! What somebody who asks is shown ([`Alertmanager::alerts`], [`Alertmanager::groups`], [`Alertmanager::silences`]) is found
-//! when it is asked for. Every decision is told in one place ([`Observer`]).
+//! when it is asked for. Every decision is told in one place ([`Observer`]), and remembered for a while ([`history`]).
 //!
 //! The one decision behind it: taking alerts in, and asking, wait for nothing but memory; what was answered about silences
 //! and what was sent is on the disk.
@@ -20,6 +20,7 @@ mod alert;
 mod alertmanager;
 pub mod config;
 mod dispatch;
+pub mod history;
 mod inhibit;
 pub mod interval;
 mod ledger;
@@ -38,6 +39,7 @@ pub use alertmanager::{
     AlertFilter, AlertView, Alertmanager, BuildReceiver, GroupView, Options, PrepareError, Prepared,
     ReceiverView,
 };
+pub use history::{HistoryLimits, HistoryPage, HistoryQuery};
 pub use ledger::CommitError;
 pub use observer::{Decision, Observer, Outcome, Suppressor};
 pub use outward::{

@@ -51,6 +51,8 @@ pub enum Outcome<'a> {
         reason: NotifyReason,
         /// How often it was tried.
         attempts: u32,
+        /// What it should have been told.
+        alerts: &'a [Alert],
         /// The last failure.
         failure: &'a Failure,
     },
@@ -58,6 +60,8 @@ pub enum Outcome<'a> {
     Known {
         /// Kind and place of the integration.
         integration: &'a str,
+        /// What it knows.
+        alerts: &'a [Alert],
     },
     /// Nobody is told of an alert.
     Suppressed {

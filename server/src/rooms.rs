@@ -102,12 +102,11 @@ impl Rooms {
         let db = storage::open_blocks(&options.storage.path, settings, clock.clone()).await?;
         let asking = Asking::new(options, config, db.clone(), &registry);
         let external_url = external_url(options, own_address);
-        let alertmanager = Slot::new(alertmanager::options(
-            options.storage.path.join(ALERTMANAGER_FOLDER),
-            link_base(&external_url),
-            clock.clone(),
-            &registry,
-        ));
+        let folder = options.storage.path.join(ALERTMANAGER_FOLDER);
+        let alertmanager = Slot::new(notify::Options {
+            history: options.history,
+            ..alertmanager::options(folder, link_base(&external_url), clock.clone(), &registry)
+        });
         let notifier = notifier(options, &external_url, &clock, &registry, alertmanager.clone());
         let scraper = scraper(options, db.clone(), &clock, &registry);
         let recovery = recovery(options, &clock, &registry, scraper.clone()).await;

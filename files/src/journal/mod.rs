@@ -47,10 +47,11 @@ use crate::replace::temporary;
 use crate::{FileWriter, Files, Replacement, Result};
 use frame::Frame;
 
-pub use open::{Damage, Opened};
+pub use open::{Damage, Opened, look};
 
-/// A file shorter than this many bytes is not written anew for its length.
-const SHORT_BYTES: u64 = 1 << 20;
+/// A file shorter than this many bytes is not written anew for its length: whoever keeps records rather than a state
+/// begins another file before.
+pub const SHORT_BYTES: u64 = 1 << 20;
 /// A longer one is once it has grown to so many times what the whole state took.
 const GROWTH_MAX: u64 = 2;
 /// Most bytes of records that are written as one.

@@ -104,6 +104,17 @@ impl Journal {
     }
 }
 
+/// Reads the journal at `path` as it is now and changes nothing: somebody else may be writing it, or nobody any more.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn look(files: &dyn Files, path: &Path, format: Format, mut read: impl FnMut(&[u8])) -> Result<Opened> {
+    let bytes = files.read(path)?;
+    let mut opened = Opened::default();
+    scan(&bytes, format, &mut opened, &mut read);
+    Ok(opened)
+}
+
 /// Gives what `bytes` hold to `read`; returns where that ends.
 fn scan(bytes: &[u8], format: Format, opened: &mut Opened, read: &mut impl FnMut(&[u8])) -> usize {
     if bytes.is_empty() {

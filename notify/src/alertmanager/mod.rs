@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::alert::{Offsets, PostError, PostedAlert};
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, Pipeline, Surroundings};
+use crate::history::{History, HistoryPage, HistoryQuery, SilenceFate};
 use crate::inhibit::Inhibitor;
 use crate::interval::NamedIntervals;
 use crate::log::NotificationLog;
@@ -52,6 +53,8 @@ struct Shared {
     intake: Mutex<()>,
     started: Instant,
     started_at: Timestamp,
+    /// Ends of silences up to this moment are in the history.
+    ended_until: Mutex<Option<Timestamp>>,
     /// Dispatchers of earlier configurations that end.
     retiring: TaskTracker,
     stopping: CancellationToken,
@@ -138,12 +141,20 @@ impl Alertmanager {
             LedgerStats::of_log(&options.registry),
         )?;
         upkeep::tell("nflog", &recovery);
+        let history = History::open(
+            files.clone(),
+            clock.clone(),
+            &options.folder,
+            options.history,
+            &options.registry,
+        );
         let around = Surroundings {
             silences: Arc::new(silences),
             mutes: Arc::new(MuteCache::default()),
             log: Arc::new(log),
             stats,
             observer: options.observer.clone(),
+            history,
             clock: clock.clone(),
             supervisor: options.supervisor.clone(),
         };
@@ -153,6 +164,7 @@ impl Alertmanager {
         };
         let shared = Arc::new(Shared {
             started_at: around.now(),
+            ended_until: Mutex::new(around.history.as_ref().and_then(|history| history.newest())),
             started: Instant::now(),
             around,
             store: Mutex::new(AlertStore::new(limits)),
@@ -298,7 +310,12 @@ impl Alertmanager {
             }
             let name = alert.labels.value(ALERT_NAME).to_owned();
             match shared.store.lock().put(alert, now) {
-                Ok(alert) => taken.push(alert),
+                Ok(alert) => {
+                    if let Some(history) = &shared.around.history {
+                        history.alert(&alert, now);
+                    }
+                    taken.push(alert);
+                }
                 Err(limited) => {
                     stats.limited(&name);
                     tracing::warn!(alertname = name, err = %limited, "An alert was refused");
@@ -336,15 +353,28 @@ impl Alertmanager {
     }
 
     /// Makes a silence, or changes one: gives its id, which is a new one where the change would rewrite what has been
-    /// silenced. Durable once it returns.
+    /// silenced. Durable once it returns. `by` is who asks, where that is known, for the history.
     ///
     /// # Errors
     /// See [`SilenceError`]; nothing has changed then.
-    pub async fn put_silence(&self, silence: PostedSilence) -> Result<String, SilenceError> {
+    pub async fn put_silence(
+        &self,
+        silence: PostedSilence,
+        by: Option<&str>,
+    ) -> Result<String, SilenceError> {
         let silences = &self.shared.around.silences;
         let syntax = self.shared.options.syntax;
+        let changed = silence.id.clone();
         let id = silences.put(silence, syntax, || self.now()).await?;
         if let Some(silence) = self.silence(&id) {
+            let (change, replaces) = match changed.as_str() {
+                "" => (SilenceFate::Created, None),
+                changed if changed == id => (SilenceFate::Updated, None),
+                changed => (SilenceFate::Created, Some(changed)),
+            };
+            if let Some(history) = &self.shared.around.history {
+                history.silence(&silence, change, replaces, by, silence.updated_at);
+            }
             self.warn_of_breadth(silence).await;
         }
         Ok(id)
@@ -375,12 +405,27 @@ impl Alertmanager {
         let _ = counting.await;
     }
 
-    /// Ends a silence. Durable once it returns; ending it twice does no harm.
+    /// Ends a silence. Durable once it returns; ending it twice does no harm. `by` is who asks, where that is known, for the
+    /// history.
     ///
     /// # Errors
     /// When there is none of this id, or the disk does not take it.
-    pub async fn expire_silence(&self, id: &str) -> Result<(), SilenceError> {
-        self.shared.around.silences.expire(id, || self.now()).await
+    pub async fn expire_silence(&self, id: &str, by: Option<&str>) -> Result<(), SilenceError> {
+        let silences = &self.shared.around.silences;
+        let ended = silences.expire(id, || self.now()).await?;
+        if let (Some(history), Some(silence)) = (&self.shared.around.history, ended) {
+            history.silence(&silence, SilenceFate::Expired, None, by, silence.updated_at);
+        }
+        Ok(())
+    }
+
+    /// What happened, newest first; `None` where no history is kept. Reads files: not for the network's threads.
+    pub fn history(&self, query: &HistoryQuery) -> Option<HistoryPage> {
+        self.shared
+            .around
+            .history
+            .as_ref()
+            .map(|history| history.ask(query))
     }
 
     /// Receivers of the configuration, in its order.

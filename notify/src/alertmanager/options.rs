@@ -11,6 +11,7 @@ use model::clock::{Clock, SystemClock};
 use receivers::{BuildError, Integration, ReceiverConfig, Templates};
 use supervise::Supervisor;
 
+use crate::history::HistoryLimits;
 use crate::matcher::Syntax;
 use crate::observer::Observer;
 use crate::silence::SilenceLimits;
@@ -51,6 +52,8 @@ pub struct Options {
     pub build: BuildReceiver,
     /// Is told every decision.
     pub observer: Option<Arc<dyn Observer>>,
+    /// How much of the history is kept.
+    pub history: HistoryLimits,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Watches over tasks.
@@ -65,7 +68,7 @@ pub struct Options {
 const ALERTS_MAX: usize = 5_000_000;
 
 impl Options {
-    /// The reference's defaults, on the real disk and by the machine's clock.
+    /// The reference's defaults, on the real disk and by the machine's clock: without a history.
     pub fn new(folder: impl Into<PathBuf>, build: BuildReceiver, registry: Registry) -> Self {
         Options {
             folder: folder.into(),
@@ -82,6 +85,7 @@ impl Options {
             external_url: String::new(),
             build,
             observer: None,
+            history: HistoryLimits::default(),
             clock: Arc::new(SystemClock),
             supervisor: Supervisor::new(&registry),
             registry,

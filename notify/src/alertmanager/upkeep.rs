@@ -1,25 +1,33 @@
 //! What is done from time to time, and at the end.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use metrics::{Collected, Kind};
 use model::storage::StorageError;
 
 use super::{Alertmanager, Shared};
+use crate::history::SilenceFate;
 use crate::ledger::Recovery;
-use crate::silence::SilenceState;
+use crate::silence::{Silence, SilenceState};
 
 /// The task that forgets alerts and writes snapshots, in metrics.
 const TASK: &str = "alertmanager-upkeep";
+/// How often it is looked which silences have ended.
+const SILENCES_INTERVAL: Duration = Duration::from_secs(15);
 
 impl Alertmanager {
     /// Begins forgetting what is over, and writing snapshots.
     pub(super) fn start_upkeep(&self) {
         let shared = &self.shared;
         let options = &shared.options;
+        if let Some(history) = &shared.around.history {
+            history.start(&options.supervisor, &shared.stopping);
+        }
         for (interval, work) in [
             (options.alert_gc_interval, Shared::forget_alerts as fn(&Shared)),
             (options.maintenance_interval, Shared::maintain_logged),
+            (SILENCES_INTERVAL, Shared::note_ended_silences),
         ] {
             let weak = Arc::downgrade(shared);
             let stopping = shared.stopping.clone();
@@ -55,11 +63,14 @@ impl Alertmanager {
         shared.retiring.close();
         shared.retiring.wait().await;
         let last = shared.clone();
-        let done = shared
-            .options
-            .supervisor
-            .blocking(TASK, move || last.maintain())
-            .await;
+        let finish = move || {
+            if let Some(history) = &last.around.history {
+                // What goes wrong is in the log.
+                history.write_all();
+            }
+            last.maintain()
+        };
+        let done = shared.options.supervisor.blocking(TASK, finish).await;
         done.unwrap_or_else(|error| Err(StorageError::Other(error.to_string())))
     }
 }
@@ -73,6 +84,24 @@ impl Shared {
         self.around.mutes.forget(&gone);
         if let Some(running) = self.running.read().clone() {
             running.dispatcher.pipeline.inhibitor.forget(&gone);
+        }
+    }
+
+    /// Tells the history of silences that ended by themselves since it was looked last.
+    fn note_ended_silences(&self) {
+        let Some(history) = &self.around.history else {
+            return;
+        };
+        let (mut until, now) = (self.ended_until.lock(), self.around.now());
+        let since = until.replace(now).unwrap_or(now);
+        // Those that somebody ended were changed at their end, or after.
+        let has_ended = |silence: &Silence| {
+            silence.ends_at >= since && silence.ends_at < now && silence.updated_at < silence.ends_at
+        };
+        let mut ended = self.around.silences.list(has_ended);
+        ended.sort_by_key(|silence| silence.ends_at);
+        for silence in ended {
+            history.silence(&silence, SilenceFate::Ended, None, None, silence.ends_at);
         }
     }
 

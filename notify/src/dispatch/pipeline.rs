@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::groups::{Look, MemberState, Seen};
 use crate::alert::{StoredAlert, by_job};
+use crate::history::History;
 use crate::inhibit::Inhibitor;
 use crate::interval::NamedIntervals;
 use crate::log::NotificationLog;
@@ -35,6 +36,7 @@ pub(crate) struct Surroundings {
     pub(crate) log: Arc<NotificationLog>,
     pub(crate) stats: Stats,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) history: Option<Arc<History>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) supervisor: Supervisor,
 }
@@ -91,6 +93,10 @@ impl Pipeline {
             .filter(|alert| alert.is_resolved(at))
             .cloned()
             .collect();
+        if let Some(history) = &self.around.history {
+            // Also those that nobody has said the end of.
+            resolved.iter().for_each(|alert| history.alert(alert, at));
+        }
         let mut seen = Seen::default();
         self.inhibit(&mut way).await;
         if !way.alerts.is_empty() {
@@ -185,15 +191,19 @@ impl Pipeline {
     }
 
     pub(super) fn observe(&self, way: &Way<'_>, outcome: Outcome<'_>) {
+        let decision = Decision {
+            at: way.at,
+            group_key: &way.look.key,
+            group_labels: &way.look.labels,
+            route_id: &way.route.id,
+            receiver: &way.route.options.receiver,
+            outcome,
+        };
+        if let Some(history) = &self.around.history {
+            history.decided(&decision);
+        }
         if let Some(observer) = &self.around.observer {
-            observer.decided(&Decision {
-                at: way.at,
-                group_key: &way.look.key,
-                group_labels: &way.look.labels,
-                route_id: &way.route.id,
-                receiver: &way.route.options.receiver,
-                outcome,
-            });
+            observer.decided(&decision);
         }
     }
 }

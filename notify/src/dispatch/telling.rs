@@ -73,7 +73,11 @@ impl Pipeline {
         let last = log.last(&key);
         let repeat = telling.notification.repeat_interval;
         let Some(reason) = reason(last.as_deref(), told, integration.send_resolved(), repeat, way.at) else {
-            self.observe(way, Outcome::Known { integration: &name });
+            let outcome = Outcome::Known {
+                integration: &name,
+                alerts: &telling.notification.alerts,
+            };
+            self.observe(way, outcome);
             return true;
         };
         let mut memory = match &last {
@@ -87,6 +91,7 @@ impl Pipeline {
                     integration: &name,
                     reason,
                     attempts: undelivered.attempts,
+                    alerts: &telling.notification.alerts,
                     failure: &undelivered.failure,
                 };
                 self.observe(way, outcome);

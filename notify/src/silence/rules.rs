@@ -129,17 +129,22 @@ impl Silences {
         Ok(id)
     }
 
-    /// Ends a silence now; one that is over already stays as it is.
+    /// Ends a silence now, and gives it as it is then; one that is over already stays as it is.
     ///
     /// # Errors
     /// When there is none of this id, or the change could not be stored.
-    pub(crate) async fn expire(&self, id: &str, now: impl Fn() -> Timestamp) -> Result<(), SilenceError> {
+    pub(crate) async fn expire(
+        &self,
+        id: &str,
+        now: impl Fn() -> Timestamp,
+    ) -> Result<Option<Silence>, SilenceError> {
         let _changing = self.changing.lock().await;
         let known = self.get(id).ok_or(SilenceError::NotFound)?;
-        if let Some(silence) = expired(&known, now()) {
-            self.commit(vec![silence]).await?;
+        let ended = expired(&known, now());
+        if let Some(silence) = &ended {
+            self.commit(vec![silence.clone()]).await?;
         }
-        Ok(())
+        Ok(ended)
     }
 
     fn check_count(&self) -> Result<(), SilenceError> {

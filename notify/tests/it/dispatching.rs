@@ -324,7 +324,7 @@ impl Observer for Minutes {
             Outcome::Failed {
                 integration, failure, ..
             } => format!("failed {integration} {failure}"),
-            Outcome::Known { integration } => format!("known {integration}"),
+            Outcome::Known { integration, .. } => format!("known {integration}"),
             Outcome::Suppressed { alert, by } => match by {
                 Suppressor::Inhibition { source } => format!("{alert} inhibited by {source}"),
                 Suppressor::Silences { ids } => format!("{alert} silenced by {} silences", ids.len()),
@@ -456,7 +456,7 @@ async fn many_alerts_in_many_groups_are_told_of() {
             ends_at: Some(Timestamp::MAX),
             ..PostedSilence::default()
         };
-        bench.server.put_silence(silence).await.expect("good");
+        bench.server.put_silence(silence, None).await.expect("good");
     }
     let lapped = lap("1,000 silences made, each on the disk", lapped);
     bench.sim.until(80).await;

@@ -2,6 +2,7 @@
 
 mod config;
 mod dispatching;
+mod history;
 mod intervals;
 mod metric_names;
 mod outward;

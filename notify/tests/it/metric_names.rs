@@ -46,7 +46,7 @@ async fn metrics_have_the_references_names() {
         ends_at: Some(jiff::Timestamp::MAX),
         ..PostedSilence::default()
     };
-    server.put_silence(silence).await.expect("good");
+    server.put_silence(silence, None).await.expect("good");
     server.post(vec![alert]).expect("good");
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
     let mut found: BTreeMap<String, (&str, BTreeMap<String, BTreeSet<String>>)> = BTreeMap::new();

@@ -186,7 +186,7 @@ impl Play {
             "expire" => {
                 let name = argument.and_then(Value::as_str).expect("a name");
                 self.server
-                    .expire_silence(&self.silences[name])
+                    .expire_silence(&self.silences[name], None)
                     .await
                     .expect("it exists");
             }
@@ -257,7 +257,11 @@ impl Play {
             comment: text("comment"),
             annotations: BTreeMap::new(),
         };
-        let id = self.server.put_silence(posted).await.expect("a good silence");
+        let id = self
+            .server
+            .put_silence(posted, None)
+            .await
+            .expect("a good silence");
         let before = self.silences.iter().find(|(_, known)| **known == id);
         if let Some(before) = before.map(|(name, _)| name.clone()) {
             let shown = json!({ name: format!("same id as {before}") });

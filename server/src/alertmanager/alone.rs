@@ -218,6 +218,7 @@ fn slot_options(
         retention: options.retention,
         maintenance_interval: options.maintenance_interval,
         alert_gc_interval: options.alert_gc_interval,
+        history: options.history,
         silence_limits: options.silence_limits,
         alerts_per_name_max: options.alerts_per_name_max,
         start_delay: options.start_delay,

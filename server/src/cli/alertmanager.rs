@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Command};
 use notify::matcher::Syntax;
-use notify::{MetricLabels, SilenceLimits};
+use notify::{HistoryLimits, MetricLabels, SilenceLimits};
 
-use super::flags::Kind::{GoDuration, Limit, Number, Repeated, Share, Switch, Text, Word};
+use super::flags::Kind::{
+    Duration as FlagDuration, GoDuration, Limit, Number, Repeated, Share, Size, Switch, Text, Word,
+};
 use super::flags::Standing::{Accepted, Served};
 use super::flags::{self, Flag, FlagValues, flags};
 use super::options::{OptionErrors, Reader};
@@ -27,6 +29,8 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "storage.path", Text("data/"), Served, "Folder of the data: silences, and what was sent.";
     "data.retention", GoDuration("120h"), Served, "How long silences are kept after their end, and notifications are remembered.";
     "data.maintenance-interval", GoDuration("15m"), Served, "How often what is over is forgotten, and the files are written that another Alertmanager reads. What was answered is on the disk at once.";
+    "history.retention.time", FlagDuration("15d"), Served, "How long is remembered what happened to alerts, notifications and silences, for /api/v2/history; 0s for no history.";
+    "history.retention.size", Size("64MB"), Served, "Most bytes that this history takes on the disk; 0 for no history.";
     "silences.max-silences", Limit("0"), Served, "Most silences, expired ones included; 0 for no limit.";
     "silences.max-silence-size-bytes", Limit("0"), Served, "Largest silence, in bytes as it is stored; 0 for no limit.";
     "log.silences", Switch(false), Accepted("changes of silences are always logged"), "Log changes of silences.";
@@ -75,6 +79,7 @@ pub(crate) struct AlertmanagerOptions {
     pub(crate) folder: PathBuf,
     pub(crate) retention: Duration,
     pub(crate) maintenance_interval: Duration,
+    pub(crate) history: HistoryLimits,
     pub(crate) silence_limits: SilenceLimits,
     pub(crate) alert_gc_interval: Duration,
     /// 0 for no limit.
@@ -192,6 +197,10 @@ impl AlertmanagerOptions {
             folder: PathBuf::from(read.text("storage.path")),
             retention: read.go_duration("data.retention"),
             maintenance_interval: read.go_duration("data.maintenance-interval"),
+            history: HistoryLimits {
+                age: read.duration("history.retention.time"),
+                bytes: read.bytes("history.retention.size"),
+            },
             silence_limits: SilenceLimits {
                 count_max: read.limit("silences.max-silences"),
                 bytes_max: read.limit("silences.max-silence-size-bytes"),

@@ -147,6 +147,8 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "alertmanager.notification-queue-capacity", Number("10000"), Served, "Alerts that may wait for one Alertmanager.";
     "alertmanager.notification-batch-size", Number("256"), Served, "Most alerts in one request.";
     "alertmanager.drain-notification-queue-on-shutdown", Switch(true), Served, "Send what waits before stopping.";
+    "alertmanager.history.retention.time", Duration("15d"), Served, "How long the Alertmanager inside remembers what happened to alerts, notifications and silences, for /api/v2/history; 0s for no history.";
+    "alertmanager.history.retention.size", Size("64MB"), Served, "Most bytes that this history takes on the disk; 0 for no history.";
     "query.lookback-delta", Duration("5m"), Served, "How far back a sample may lie and still count as now.";
     "query.timeout", Duration("2m"), Served, "Longest time that a query may take.";
     "query.max-concurrency", Number("20"), Served, "Most queries at the same time.";

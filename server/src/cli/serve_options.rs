@@ -18,6 +18,8 @@ pub(crate) struct ServeOptions {
     pub(crate) config_file: Option<PathBuf>,
     /// Configuration of an Alertmanager inside, where it has a file of its own.
     pub(crate) alertmanager_file: Option<PathBuf>,
+    /// How much of that one's history is kept.
+    pub(crate) history: notify::HistoryLimits,
     pub(crate) auto_reload: Option<Duration>,
     pub(crate) listen_addresses: Vec<Address>,
     /// Sockets come from systemd instead.
@@ -140,6 +142,10 @@ impl ServeOptions {
         ServeOptions {
             config_file: config_file(flags),
             alertmanager_file: read.path("alertmanager.config.file"),
+            history: notify::HistoryLimits {
+                age: read.duration("alertmanager.history.retention.time"),
+                bytes: read.bytes("alertmanager.history.retention.size"),
+            },
             // Compat: less than a second counts as one (`flags_take_the_references_forms`).
             auto_reload: auto_reload.then(|| {
                 read.duration("config.auto-reload-interval")

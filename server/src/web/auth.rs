@@ -167,8 +167,16 @@ pub(super) async fn layer(State(guard): State<Arc<Guard>>, mut request: Request,
     }
     let credentials = Credentials::of(request.headers());
     let peer = request.extensions().get::<Peer>().copied();
+    let user: Option<Arc<str>> = match &credentials {
+        Some(Credentials::Password { user, .. }) if current.authenticates() => Some(user.as_str().into()),
+        _ => None,
+    };
     let mut response = match identify(&guard, &current, credentials, peer).await {
         Ok(caller) => {
+            let name = caller.as_ref().map(|caller| caller.name.clone()).or(user);
+            if let Some(name) = name {
+                request.extensions_mut().insert(scope::Asker(name));
+            }
             if let Some(caller) = caller {
                 request.extensions_mut().insert(caller);
             }

@@ -39,6 +39,15 @@ pub(super) struct AlertStatus {
     pub(super) state: String,
 }
 
+/// A page of what happened. Events are printed as they come, and so are fields of later versions.
+#[derive(Debug, Deserialize)]
+pub(super) struct HistoryPage {
+    pub(super) events: Vec<Value>,
+    pub(super) next: Option<String>,
+    #[serde(default)]
+    pub(super) warnings: Vec<String>,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct NewAlert {

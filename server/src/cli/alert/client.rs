@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use url::Url;
 
-use super::api::{Alert, NewAlert, Silence, SilenceId, Status};
+use super::api::{Alert, HistoryPage, NewAlert, Silence, SilenceId, Status};
 use super::line::Line;
 use crate::alertmanager::in_the_references_words;
 use crate::cli::client::{ANSWER_BYTES_MAX, ClientError, read_config};
@@ -150,6 +150,12 @@ static POST_ALERTS: Operation = operation(
     "postAlerts",
     &[BAD_REQUEST, SERVER_ERROR],
 );
+static GET_HISTORY: Operation = operation(
+    Method::GET,
+    "/history",
+    "getHistory",
+    &[BAD_REQUEST, NOT_FOUND, SERVER_ERROR],
+);
 static GET_SILENCES: Operation = operation(
     Method::GET,
     "/silences",
@@ -237,6 +243,11 @@ impl Client {
     /// Alerts that satisfy parameters: names in the order of the alphabet.
     pub(super) async fn alerts(&self, params: &[(&str, &str)]) -> Result<Vec<Alert>, ApiError> {
         self.ask(&GET_ALERTS, self.url(&["alerts"], params), None).await
+    }
+
+    /// What happened, a page of it.
+    pub(super) async fn history(&self, params: &[(&str, &str)]) -> Result<HistoryPage, ApiError> {
+        self.ask(&GET_HISTORY, self.url(&["history"], params), None).await
     }
 
     pub(super) async fn add_alert(&self, alert: NewAlert) -> Result<(), ApiError> {

@@ -63,6 +63,7 @@ pub(super) const NARTHEX: Command = Command {
     commands: &[
         QUERY_ALERTS,
         ADD_ALERT,
+        HISTORY,
         Command {
             hidden: true,
             ..ALERT
@@ -170,6 +171,47 @@ Add an alert.
         files: false,
     }),
     task: Some(Task::AddAlert),
+    ..COMMAND
+};
+
+const HISTORY: Command = Command {
+    name: "history",
+    help: "\
+Show what happened to alerts, notifications and silences, and why, newest first.
+
+    narthex alert history Down instance=db1          what became of these alerts
+    narthex alert history --receiver=team --since=8h what a receiver was told, and what not
+    narthex alert history --kind=silence             who has silenced what
+
+Only Narthex keeps a history.",
+    asks_server: true,
+    flags: &[
+        Flag::new(
+            "receiver",
+            Kind::Text,
+            "Show what is about receivers that match this expression.",
+        )
+        .short('r'),
+        Flag::new(
+            "kind",
+            Kind::Texts,
+            "Show events of this kind: alert, notification, suppressed or silence. Can be repeated.",
+        ),
+        Flag::new("since", Kind::Duration, "Show what happened within this time."),
+        Flag::new(
+            "start",
+            Kind::Text,
+            "Show what happened from then on, as 2006-01-02T15:04:05-07:00.",
+        ),
+        Flag::new(
+            "end",
+            Kind::Text,
+            "Show what happened until then, as 2006-01-02T15:04:05-07:00.",
+        ),
+        Flag::new("limit", Kind::Number, "Most events to show.").default("100"),
+    ],
+    args: MATCHERS,
+    task: Some(Task::QueryHistory),
     ..COMMAND
 };
 

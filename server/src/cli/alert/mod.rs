@@ -2,7 +2,7 @@
 //!
 //! The line is `amtool`'s, and so is what is printed, to the letter, since scripts read both. Two things are meant otherwise:
 //! where the reference prints addresses of memory (`silence update -q`, `config show -o extended`) there is the value; and
-//! `narthex alert` has commands of its own (`query` and `add` without `alert` in front, `test-send`).
+//! `narthex alert` has commands of its own (`query` and `add` without `alert` in front, `history`, `test-send`).
 
 mod alerts;
 mod api;
@@ -10,6 +10,7 @@ mod check_config;
 mod client;
 mod commands;
 mod error;
+mod history;
 mod import;
 mod line;
 mod matchers;
@@ -114,6 +115,7 @@ async fn perform(task: Task, line: &Line) -> Result<(), AlertError> {
         Task::ShowRoutes => routes::show(line, &words).await,
         Task::TestRoutes => routes::test(line, &words).await,
         Task::RenderTemplate => render::run(line),
+        Task::QueryHistory => history::query(line, &words).await,
         Task::SendTest => test_send::run(line, &words).await,
     }
 }

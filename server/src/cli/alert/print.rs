@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::api::{Alert, Cluster, Pairs, Silence, Status};
 use super::line::Line;
@@ -121,6 +122,22 @@ impl<'l> Printer<'l> {
                     comment,
                 ]);
             }
+        }
+        table.print();
+    }
+
+    /// Prints events as they come, each on a line.
+    pub(super) fn history(&self, events: &[Value]) {
+        if self.form == Form::Json {
+            return json(&events);
+        }
+        let mut table = Table::default();
+        table.row(&["Time", "Event", "Receiver", "About", "Why"]);
+        for event in events {
+            let time = event["time"].as_str().and_then(|text| Moment::parse(text).ok());
+            let time = time.map_or_else(String::new, |time| self.date(time));
+            let [what, receiver, about, why] = super::history::summary(event);
+            table.row(&[&time, &what, &receiver, &about, &why]);
         }
         table.print();
     }

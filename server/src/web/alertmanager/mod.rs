@@ -12,6 +12,7 @@ mod cors;
 mod counted;
 mod decode;
 mod groups;
+mod history;
 mod limits;
 mod receivers;
 mod request;
@@ -58,6 +59,8 @@ pub(super) fn api(state: Arc<AlertmanagerState>, prefix: &str) -> Router {
         ("/alerts/groups", read("GET", groups::list)),
         ("/silences", silences),
         ("/silence/{id}", silence),
+        // Of ours.
+        ("/history", read("GET", history::list)),
         ("/receivers", read("GET", receivers::list)),
         ("/status", read("GET", status::get)),
     ] {

@@ -1,5 +1,7 @@
 //! What comes with a request: the form of answers that a client takes, a body of JSON, filters.
 
+use std::str::FromStr;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
@@ -7,11 +9,13 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as HttpBody;
+use jiff::Timestamp;
 use model::regex::Regex;
 use notify::matcher::{Matchers, Syntax};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::answer::Fault;
+use super::time::Moment;
 use crate::web::form::{self, FormError, PARAMETERS_MAX, Pair};
 use crate::web::listener::query_of;
 use crate::web::params::DISCARDED_BYTES_MAX;
@@ -175,7 +179,35 @@ impl Query {
         values.next_back().unwrap_or("")
     }
 
-    fn all<'q>(&'q self, name: &'q str) -> impl DoubleEndedIterator<Item = &'q str> {
+    /// The time that a parameter gives: seconds since 1970, or as [`Moment::parse`] reads it.
+    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, Fault> {
+        let text = self.last(name);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let seconds = text.parse::<f64>().ok();
+        let seconds = seconds.and_then(|seconds| Timestamp::from_millisecond((seconds * 1000.0) as i64).ok());
+        match seconds {
+            Some(time) => Ok(Some(time)),
+            None => Moment::parse(text)
+                .map(|moment| Some(moment.at))
+                .map_err(|error| Fault::bad(format_args!("failed to parse {name} param: {error}"))),
+        }
+    }
+
+    /// The whole number that a parameter gives.
+    pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Fault> {
+        match self.last(name) {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                Fault::bad(format_args!(
+                    "failed to parse {name} param: {text:?} is no whole number"
+                ))
+            }),
+        }
+    }
+
+    pub(super) fn all<'q>(&'q self, name: &'q str) -> impl DoubleEndedIterator<Item = &'q str> {
         let named = self.0.iter().filter(move |(key, _)| key == name);
         named.map(|(_, value)| value.as_str())
     }

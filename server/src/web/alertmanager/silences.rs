@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -17,6 +18,7 @@ use super::request::{JsonBody, Query, TakesJson};
 use super::state::AlertmanagerState;
 use super::{decode, time};
 use crate::web::answer::blocking;
+use crate::web::auth::scope::Asker;
 
 /// `GET`: silences of the states that are asked for: first those that end soonest, then those that begin soonest, then
 /// those that ended last.
@@ -79,6 +81,7 @@ struct Made {
 /// `POST`: makes a silence, or changes the one whose id it has.
 pub(super) async fn post(
     State(state): State<Arc<AlertmanagerState>>,
+    asker: Option<Extension<Asker>>,
     body: JsonBody,
 ) -> Result<Response, Fault> {
     let alertmanager = state.alertmanager()?;
@@ -86,8 +89,9 @@ pub(super) async fn post(
     check_times(&silence, alertmanager.now())?;
     let (author, comment) = (silence.created_by.clone(), silence.comment.clone());
     let replaces = silence.id.clone();
-    let silence_id = alertmanager.put_silence(silence).await.map_err(put_fault)?;
-    tracing::info!(id = silence_id, replaces, author, comment, "Silence set");
+    let by = name_of(&asker);
+    let silence_id = alertmanager.put_silence(silence, by).await.map_err(put_fault)?;
+    tracing::info!(id = silence_id, replaces, author, comment, by, "Silence set");
     Ok(json(&Made { silence_id }))
 }
 
@@ -131,17 +135,24 @@ pub(super) async fn get(
 pub(super) async fn expire(
     State(state): State<Arc<AlertmanagerState>>,
     _: TakesJson,
+    asker: Option<Extension<Asker>>,
     Path(id): Path<String>,
 ) -> Result<Response, Fault> {
     let (alertmanager, id) = (state.alertmanager()?, uuid(&id)?);
-    match alertmanager.expire_silence(&id).await {
+    let by = name_of(&asker);
+    match alertmanager.expire_silence(&id, by).await {
         Ok(()) => {
-            tracing::info!(id, "Silence ended");
+            tracing::info!(id, by, "Silence ended");
             Ok(StatusCode::OK.into_response())
         }
         Err(SilenceError::NotFound) => Err(Fault::Bare(StatusCode::NOT_FOUND)),
         Err(error) => Err(Fault::Asked(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
+}
+
+/// The name of who asks, where requests have one.
+fn name_of(asker: &Option<Extension<Asker>>) -> Option<&str> {
+    asker.as_ref().map(|Extension(Asker(name))| &**name)
 }
 
 /// An id in any of the forms in which UUIDs are written.

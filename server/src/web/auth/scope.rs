@@ -18,6 +18,10 @@ pub(in crate::web) struct Caller {
     pub(super) scopes: Arc<[Scope]>,
 }
 
+/// By which name somebody asks: a token's, or a user's.
+#[derive(Clone, Debug)]
+pub(in crate::web) struct Asker(pub(in crate::web) Arc<str>);
+
 /// On an answer: the request was refused for want of a scope.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Missing;

@@ -143,6 +143,7 @@ pub(super) enum Task {
     ShowRoutes,
     TestRoutes,
     RenderTemplate,
+    QueryHistory,
     SendTest,
 }
 
