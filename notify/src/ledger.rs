@@ -16,13 +16,17 @@ use std::sync::Arc;
 
 use files::journal::{Format, Journal, Opened};
 use files::{Files, replace_file};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use model::clock::Clock;
 use model::protobuf::{put_delimited, take_delimited};
 use model::storage::StorageError;
 use parking_lot::{Mutex, RwLock};
 use supervise::Supervisor;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use crate::lease::{Excerpt, Merge, Room, Shared};
 use crate::wire::WireError;
 
 /// What is kept: entries by some key, of which a later one replaces an earlier.
@@ -52,6 +56,18 @@ pub(crate) trait Book: Default + Send + Sync + 'static {
     /// Enters it, unless what has its key is newer.
     fn enter_unless_older(&mut self, entry: Self::Entry);
 
+    /// Whether [`Book::enter_unless_older`] would enter it in the place of an older one, or as a new one.
+    fn is_news(&self, entry: &Self::Entry) -> bool;
+
+    /// What entries are cut into parts by: the same for all with one key.
+    fn part_key(entry: &Self::Entry) -> u64;
+
+    /// When it was made; where there is no room for all, the oldest go.
+    fn made_at(entry: &Self::Entry) -> Timestamp;
+
+    /// When it may be forgotten.
+    fn expires_at(entry: &Self::Entry) -> Timestamp;
+
     /// All entries.
     fn entries(&self) -> Box<dyn Iterator<Item = &Self::Entry> + '_>;
 }
@@ -64,6 +80,8 @@ pub(crate) struct Ledger<B: Book> {
     snapshot: PathBuf,
     waiting: Mutex<Waiting<B::Entry>>,
     supervisor: Supervisor,
+    /// How often the book has changed.
+    changes: watch::Sender<u64>,
 }
 
 /// What was found at the start and could not be used.
@@ -99,6 +117,8 @@ struct Waiting<E> {
 /// What one caller commits: all of it, or nothing.
 struct Group<E> {
     entries: Vec<E>,
+    /// They come from others, who may know less.
+    is_merged: bool,
     done: oneshot::Sender<Result<(), CommitError>>,
 }
 
@@ -149,6 +169,7 @@ impl<B: Book> Ledger<B> {
                 busy: false,
             }),
             supervisor,
+            changes: watch::Sender::new(0),
         };
         Ok((ledger, recovery))
     }
@@ -161,7 +182,13 @@ impl<B: Book> Ledger<B> {
     /// Changes the book in memory only: for forgetting what is over, which any reader of the files would do as well, and
     /// for what has happened whether the disk takes it or not.
     pub(crate) fn edit<T>(&self, change: impl FnOnce(&mut B) -> T) -> T {
-        change(&mut self.book.write())
+        let changed = change(&mut self.book.write());
+        self.changed();
+        changed
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// Makes entries durable and enters them, all or none.
@@ -169,10 +196,19 @@ impl<B: Book> Ledger<B> {
     /// # Errors
     /// When the disk does not take them; then the book is as it was.
     pub(crate) async fn commit(self: &Arc<Self>, entries: Vec<B::Entry>) -> Result<(), CommitError> {
+        self.commit_as(entries, false).await
+    }
+
+    /// [`Ledger::commit`]; where `is_merged`, entries do not take the place of newer ones.
+    async fn commit_as(self: &Arc<Self>, entries: Vec<B::Entry>, is_merged: bool) -> Result<(), CommitError> {
         let (done, outcome) = oneshot::channel();
         let leads = {
             let mut waiting = self.waiting.lock();
-            waiting.groups.push(Group { entries, done });
+            waiting.groups.push(Group {
+                entries,
+                is_merged,
+                done,
+            });
             !std::mem::replace(&mut waiting.busy, true)
         };
         if leads {
@@ -225,9 +261,17 @@ impl<B: Book> Ledger<B> {
             whole.push(&record);
         })?;
         let mut book = self.book.write();
-        for entry in groups.iter().flat_map(|group| &group.entries) {
-            book.enter(entry.clone());
+        for group in groups {
+            for entry in &group.entries {
+                if group.is_merged {
+                    book.enter_unless_older(entry.clone());
+                } else {
+                    book.enter(entry.clone());
+                }
+            }
         }
+        drop(book);
+        self.changed();
         Ok(())
     }
 
@@ -242,6 +286,72 @@ impl<B: Book> Ledger<B> {
         }
         replace_file(&*self.files, &self.snapshot, &bytes)?;
         Ok(bytes.len() as u64)
+    }
+}
+
+/// A book beside a lease.
+impl<B: Book> Shared for Arc<Ledger<B>> {
+    fn object(&self) -> &'static str {
+        B::NAME
+    }
+
+    fn excerpt(&self, part: usize, room: Room, now: Timestamp) -> Excerpt {
+        let is_wanted = |entry: &&B::Entry| {
+            let number = B::part_key(entry) % room.parts.max(1) as u64;
+            number == part as u64 && B::expires_at(entry) > now
+        };
+        let mut entries: Vec<(Timestamp, Vec<u8>)> = self.read(|book| {
+            let wanted = book.entries().filter(is_wanted);
+            wanted
+                .map(|entry| (B::made_at(entry), B::encode(entry)))
+                .collect()
+        });
+        entries.sort_by(|a, b| b.cmp(a));
+        let (mut bytes, mut left_out) = (Vec::new(), 0);
+        for (_, entry) in &entries {
+            let before = bytes.len();
+            put_delimited(&mut bytes, entry);
+            if bytes.len() > room.part_bytes_max {
+                bytes.truncate(before);
+                left_out += 1;
+            }
+        }
+        Excerpt { bytes, left_out }
+    }
+
+    fn merge<'a>(&'a self, bytes: &'a [u8], now: Timestamp) -> BoxFuture<'a, Merge> {
+        async move {
+            let mut merge = Merge::default();
+            let (mut news, mut rest) = (Vec::new(), bytes);
+            while !rest.is_empty() {
+                let Ok(message) = take_delimited(&mut rest) else {
+                    merge.is_damaged = true;
+                    break;
+                };
+                match B::decode(message) {
+                    Ok(entry) if B::expires_at(&entry) > now => news.push(entry),
+                    Ok(_) => {}
+                    Err(_) => merge.is_damaged = true,
+                }
+            }
+            self.read(|book| news.retain(|entry| book.is_news(entry)));
+            merge.news = news.len();
+            if !news.is_empty() {
+                // It is so, whatever the disk says.
+                self.edit(|book| {
+                    for entry in &news {
+                        book.enter_unless_older(entry.clone());
+                    }
+                });
+                merge.not_durable = self.commit_as(news, true).await.err();
+            }
+            merge
+        }
+        .boxed()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 }
 

@@ -23,6 +23,7 @@ mod dispatch;
 pub mod history;
 mod inhibit;
 pub mod interval;
+pub mod lease;
 mod ledger;
 mod log;
 pub mod matcher;

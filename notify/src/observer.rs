@@ -63,6 +63,15 @@ pub enum Outcome<'a> {
         /// What it knows.
         alerts: &'a [Alert],
     },
+    /// An integration is told by another server, which holds the lease.
+    LeftToHolder {
+        /// Kind and place of the integration.
+        integration: &'a str,
+        /// Why it is to be told.
+        reason: NotifyReason,
+        /// Of what.
+        alerts: &'a [Alert],
+    },
     /// Nobody is told of an alert.
     Suppressed {
         /// Which.

@@ -77,7 +77,8 @@ pub(super) fn own_namespace(context: &Context) -> Result<String, AccessError> {
     Ok(name)
 }
 
-fn in_cluster(context: &Context) -> Result<Access, AccessError> {
+/// The cluster that we run in.
+pub(super) fn in_cluster(context: &Context) -> Result<Access, AccessError> {
     let (Some(host), Some(port)) = (
         context.var("KUBERNETES_SERVICE_HOST"),
         context.var("KUBERNETES_SERVICE_PORT"),

@@ -58,6 +58,28 @@ impl Client {
             exec: access.exec.clone().map(|exec| Arc::new(ExecToken::new(exec))),
         }
     }
+
+    /// Sends a request as whoever asks here; the status is for the caller to judge.
+    pub(super) async fn send(
+        &self,
+        mut request: Request,
+        headers: &[(String, String)],
+    ) -> Result<Response, Failure> {
+        for (name, value) in headers {
+            request = request.secret_header(name, value);
+        }
+        let mut token = None;
+        if let Some(exec) = &self.exec {
+            let given = exec.get().await.map_err(Failure::Refused)?;
+            request = request.secret_header("authorization", format!("Bearer {given}"));
+            token = Some((exec, given));
+        }
+        let answer = send(&self.http, &request).await.map_err(Failure::NoAnswer)?;
+        if let (StatusCode::UNAUTHORIZED, Some((exec, token))) = (answer.status(), token) {
+            exec.refused(&token).await;
+        }
+        Ok(answer)
+    }
 }
 
 impl Api {
@@ -96,24 +118,11 @@ impl Api {
         for (name, value) in query {
             url.query_pairs_mut().append_pair(name, value);
         }
-        let mut request = Request::get(url)
+        let request = Request::get(url)
             .header("accept", "application/json")
             .timeout(limit);
-        for (name, value) in &self.headers {
-            request = request.secret_header(name, value);
-        }
-        let mut token = None;
-        if let Some(exec) = &self.client.exec {
-            let given = exec.get().await.map_err(Failure::Refused)?;
-            request = request.secret_header("authorization", format!("Bearer {given}"));
-            token = Some((exec, given));
-        }
-        let answer = send(&self.client.http, &request).await;
-        let answer = answer.map_err(Failure::NoAnswer)?;
+        let answer = self.client.send(request, &self.headers).await?;
         let status = answer.status();
-        if let (StatusCode::UNAUTHORIZED, Some((exec, token))) = (status, token) {
-            exec.refused(&token).await;
-        }
         if status.is_success() {
             return Ok(answer);
         }
@@ -199,6 +208,17 @@ impl Failure {
         match self {
             Failure::Throttled { wait, .. } => *wait,
             _ => Duration::ZERO,
+        }
+    }
+
+    /// What is wrong, whatever it means for a watch.
+    pub(super) fn into_error(self) -> DiscoveryError {
+        match self {
+            Failure::NoAnswer(error)
+            | Failure::Throttled { error, .. }
+            | Failure::Broken(error)
+            | Failure::Expired(error)
+            | Failure::Refused(error) => error,
         }
     }
 }

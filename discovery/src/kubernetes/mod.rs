@@ -5,11 +5,13 @@
 //! * `api` asks it; `stream` and `list` read its answers, bounded and as they arrive; `objects` says what is kept of them.
 //! * `reflector` keeps a copy of all objects of a kind by list and watch, `store` holds it, `hub` shares it between
 //!   discoveries.
+//! * `cluster` is the door for other rooms: objects that are read and written one at a time.
 //! * `unit` is a role in a namespace: `links` says which of its objects a change touches, `joined` what labels are made of
 //!   besides the object itself, and `labels` makes groups.
 
 mod access;
 mod api;
+mod cluster;
 mod config;
 mod exec;
 #[cfg(fuzzing)]
@@ -40,6 +42,7 @@ use yaml::{Section, YamlError};
 
 use self::access::AccessError;
 use self::api::Scope;
+pub use self::cluster::{Cluster, ClusterAnswer};
 pub use self::config::{AttachMetadata, KubernetesConfig, Namespaces, Role, Selector};
 pub(crate) use self::hub::Hub;
 use self::hub::Source;

@@ -24,6 +24,7 @@ use crate::dispatch::{Dispatcher, Pipeline, Surroundings};
 use crate::history::{History, HistoryPage, HistoryQuery, SilenceFate};
 use crate::inhibit::Inhibitor;
 use crate::interval::NamedIntervals;
+use crate::lease::{HighAvailability, Lease, LeaseAround, LeaseStats, OpenError};
 use crate::log::NotificationLog;
 use crate::route::Tree;
 use crate::silence::{MuteCache, PostedSilence, Silence, SilenceError, SilenceState, Silences};
@@ -74,6 +75,7 @@ pub struct Prepared {
     intervals: HashMap<String, NamedIntervals>,
     inhibitor: Inhibitor,
     templates: Templates,
+    lease: Option<Arc<Lease>>,
 }
 
 impl Prepared {
@@ -98,6 +100,9 @@ pub enum PrepareError {
     /// A receiver cannot be built.
     #[error(transparent)]
     Receiver(#[from] BuildError),
+    /// What a lease is kept in cannot be opened.
+    #[error(transparent)]
+    Lease(#[from] OpenError),
 }
 
 /// A receiver of the configuration.
@@ -155,6 +160,7 @@ impl Alertmanager {
             stats,
             observer: options.observer.clone(),
             history,
+            seat: Arc::default(),
             clock: clock.clone(),
             supervisor: options.supervisor.clone(),
         };
@@ -208,8 +214,10 @@ impl Alertmanager {
             let built = (options.build)(receiver, &templates)?;
             integrations.insert(receiver.name.clone(), built);
         }
+        let lease = self.lease_of(&config)?;
         let intervals = config.mute_time_intervals.iter().chain(&config.time_intervals);
         Ok(Prepared {
+            lease,
             intervals: intervals
                 .map(|named| (named.name.clone(), named.clone()))
                 .collect(),
@@ -219,6 +227,30 @@ impl Alertmanager {
             integrations,
             templates,
         })
+    }
+
+    /// The lease that a configuration asks for: the one in force, where it is the same.
+    fn lease_of(&self, config: &Config) -> Result<Option<Arc<Lease>>, OpenError> {
+        let Some(HighAvailability { lease: config }) = &config.high_availability else {
+            return Ok(None);
+        };
+        let (shared, options) = (&self.shared, &self.shared.options);
+        if let Some(current) = shared
+            .around
+            .seat
+            .lease()
+            .filter(|lease| lease.config() == config)
+        {
+            return Ok(Some(current));
+        }
+        let around = LeaseAround {
+            seat: shared.around.seat.clone(),
+            clock: options.clock.clone(),
+            supervisor: options.supervisor.clone(),
+        };
+        let books = vec![shared.around.log.shared(), shared.around.silences.shared()];
+        let (store, stats) = ((options.open_lease)(config)?, LeaseStats::new(&options.registry));
+        Ok(Some(Lease::new(config.clone(), store, books, stats, around)))
     }
 
     /// Puts a configuration in force; cannot fail. Groups are built anew of all alerts that are held. Must be called
@@ -247,6 +279,12 @@ impl Alertmanager {
         let old = shared.running.read().clone();
         if let Some(old) = &old {
             old.dispatcher.close();
+        }
+        if let Some(ending) = shared.around.seat.replace(prepared.lease.clone()) {
+            shared.retiring.spawn(async move { ending.stop().await });
+        }
+        if let Some(lease) = prepared.lease.filter(|_| !shared.stopping.is_cancelled()) {
+            lease.start();
         }
         // In the order of their labels, so that who is first in a group does not depend on chance.
         let mut alerts = shared.store.lock().all();

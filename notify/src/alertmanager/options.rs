@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credentials::Machine;
 use files::{DiskFiles, Files};
 use metrics::Registry;
 use model::clock::{Clock, SystemClock};
@@ -12,6 +13,7 @@ use receivers::{BuildError, Integration, ReceiverConfig, Templates};
 use supervise::Supervisor;
 
 use crate::history::HistoryLimits;
+use crate::lease::{OpenStore, open_store};
 use crate::matcher::Syntax;
 use crate::observer::Observer;
 use crate::silence::SilenceLimits;
@@ -50,6 +52,8 @@ pub struct Options {
     pub external_url: String,
     /// Builds what sends.
     pub build: BuildReceiver,
+    /// Opens what a lease is kept in.
+    pub open_lease: OpenStore,
     /// Is told every decision.
     pub observer: Option<Arc<dyn Observer>>,
     /// How much of the history is kept.
@@ -64,6 +68,8 @@ pub struct Options {
     pub metric_labels: MetricLabels,
 }
 
+/// What clients call themselves unless somebody says otherwise.
+const USER_AGENT: &str = "Narthex";
 /// Alerts that are held unless somebody says otherwise.
 const ALERTS_MAX: usize = 5_000_000;
 
@@ -84,6 +90,7 @@ impl Options {
             syntax: Syntax::default(),
             external_url: String::new(),
             build,
+            open_lease: Arc::new(|config| open_store(config, &Machine::new(USER_AGENT))),
             observer: None,
             history: HistoryLimits::default(),
             clock: Arc::new(SystemClock),

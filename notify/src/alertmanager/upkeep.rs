@@ -62,6 +62,10 @@ impl Alertmanager {
         }
         shared.retiring.close();
         shared.retiring.wait().await;
+        // Nothing is sent any more: others may be told so.
+        if let Some(lease) = shared.around.seat.replace(None) {
+            lease.stop().await;
+        }
         let last = shared.clone();
         let finish = move || {
             if let Some(history) = &last.around.history {

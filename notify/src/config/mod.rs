@@ -16,6 +16,7 @@ use serde::Serialize;
 use yaml::{Section, Value, YamlError};
 
 use crate::interval::NamedIntervals;
+use crate::lease::HighAvailability;
 use crate::matcher::Syntax;
 
 pub use inhibit::InhibitRuleConfig;
@@ -46,6 +47,9 @@ pub struct Config {
     /// Where the reference sends traces of its own; read, and not acted on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracing: Option<TracingConfig>,
+    /// Who of several servers sends; ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub high_availability: Option<HighAvailability>,
 }
 
 impl Config {
@@ -91,6 +95,10 @@ impl Config {
         })?;
         let tracing = section.value("tracing").map(TracingConfig::read).transpose()?;
         event_recorder(&mut section)?;
+        let high_availability = section
+            .value("high_availability")
+            .map(HighAvailability::read)
+            .transpose()?;
         let route = route.ok_or_else(|| section.error("no routes provided"))?;
         route.check_root(&section)?;
         let root = section.value("route").expect("read above");
@@ -111,12 +119,16 @@ impl Config {
             mute_time_intervals: old,
             time_intervals: new,
             tracing,
+            high_availability,
         })
     }
 
     /// Makes relative file names relative to `folder`, that of the file.
     pub fn resolve_paths(&mut self, folder: &Path) {
         self.global.resolve_paths(folder);
+        if let Some(high_availability) = &mut self.high_availability {
+            high_availability.resolve_paths(folder);
+        }
         for receiver in &mut self.receivers {
             receiver.resolve_paths(folder);
         }

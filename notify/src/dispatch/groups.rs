@@ -34,6 +34,8 @@ pub(super) struct Group {
     pub(super) members: HashMap<Labels, Member>,
     /// Names of the intervals because of which it was mute when it was last looked at.
     pub(super) muted_by: Vec<String>,
+    /// Whether something was left to who holds the lease, when it was last looked at.
+    is_held_back: bool,
     /// When it is looked at next; a look that takes longer is followed by the next at once.
     next: Instant,
 }
@@ -72,6 +74,8 @@ pub(super) struct Seen {
     pub(super) done_with: Vec<Arc<StoredAlert>>,
     /// Whether all who had to be told were.
     pub(super) is_told: bool,
+    /// Whether something was left to who holds the lease.
+    pub(super) is_held_back: bool,
     pub(super) states: Vec<(Labels, MemberState)>,
     /// `None` where intervals were not asked.
     pub(super) muted_by: Option<Vec<String>>,
@@ -115,6 +119,7 @@ impl Groups {
             labels: place.1.clone(),
             members: HashMap::new(),
             muted_by: Vec::new(),
+            is_held_back: false,
             next: if is_old { now } else { now + wait },
         };
         group.put(alert);
@@ -154,8 +159,20 @@ impl Groups {
         Some((first.1, look))
     }
 
-    /// Takes note of what came of a look. A group of which nothing is left goes.
-    pub(super) fn finish(&mut self, number: u64, seen: Seen) {
+    /// What was left to somebody else is looked at now.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        for (number, group) in &mut self.groups {
+            // One that is being looked at is not in the list; who looks at it hears of this.
+            if group.is_held_back && self.due.remove(&(group.next, *number)) {
+                group.next = now;
+                self.due.insert((now, *number));
+            }
+        }
+    }
+
+    /// Takes note of what came of a look; `hurry` says when what was held back is looked at again, if it must not wait. A
+    /// group of which nothing is left goes.
+    pub(super) fn finish(&mut self, number: u64, seen: Seen, hurry: Option<Instant>) {
         let Some(group) = self.groups.get_mut(&number) else {
             return;
         };
@@ -178,6 +195,10 @@ impl Groups {
             let group = self.groups.remove(&number).expect("found above");
             self.by_place.remove(&(group.route, group.labels));
             return;
+        }
+        group.is_held_back = seen.is_held_back;
+        if let Some(now) = hurry.filter(|_| seen.is_held_back) {
+            group.next = now;
         }
         self.due.insert((group.next, number));
     }

@@ -121,6 +121,7 @@ impl Dispatcher {
             () = self.closing.cancelled() => return,
             () = tokio::time::sleep_until(self.begins) => {}
         }
+        let mut turns = self.pipeline.around.seat.turns();
         loop {
             let next = self.begin_due();
             let wait = async {
@@ -133,6 +134,7 @@ impl Dispatcher {
                 biased;
                 () = self.closing.cancelled() => return,
                 () = self.sooner.notified() => {}
+                Ok(()) = turns.changed() => self.groups.lock().hurry(Instant::now()),
                 () = wait => {}
             }
         }
@@ -162,8 +164,9 @@ impl Dispatcher {
             .round("notification", looking)
             .await
             .unwrap_or_else(|_| Seen::default());
+        let is_our_turn = seen.is_held_back && self.pipeline.around.seat.permit().is_some();
         let mut groups = self.groups.lock();
-        groups.finish(number, seen);
+        groups.finish(number, seen, is_our_turn.then(Instant::now));
         let count = groups.len();
         drop(groups);
         // The groups of a dispatcher that ends are no longer those that count.

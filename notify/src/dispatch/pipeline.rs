@@ -13,10 +13,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::groups::{Look, MemberState, Seen};
+use super::telling::Knowledge;
 use crate::alert::{StoredAlert, by_job};
 use crate::history::History;
 use crate::inhibit::Inhibitor;
 use crate::interval::NamedIntervals;
+use crate::lease::Seat;
 use crate::log::NotificationLog;
 use crate::observer::{Decision, Observer, Outcome, Suppressor};
 use crate::route::{Route, Tree};
@@ -37,6 +39,8 @@ pub(crate) struct Surroundings {
     pub(crate) stats: Stats,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) history: Option<Arc<History>>,
+    /// Who of several servers sends.
+    pub(crate) seat: Arc<Seat>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) supervisor: Supervisor,
 }
@@ -103,7 +107,12 @@ impl Pipeline {
             seen.muted_by = Some(self.mute(&mut way));
         }
         self.silence(&mut way).await;
-        seen.is_told = way.alerts.is_empty() || self.tell(&way, deadline, stop).await;
+        let knowledge = match way.alerts.is_empty() {
+            true => Knowledge::All,
+            false => self.tell(&way, deadline, stop).await,
+        };
+        seen.is_told = knowledge == Knowledge::All;
+        seen.is_held_back = knowledge == Knowledge::HeldBack;
         if seen.is_told {
             seen.done_with = resolved;
         }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::groups::Look;
 use super::pipeline::{Pipeline, Way};
 use crate::alert::by_job;
+use crate::lease::Permit;
 use crate::log::{Entry, LogKey, Told, alert_number, reason};
 use crate::observer::Outcome;
 use crate::route::Route;
@@ -26,11 +27,22 @@ struct Telling<'a> {
     stop: &'a CancellationToken,
 }
 
+/// What those who have to be told know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Knowledge {
+    /// All there is.
+    All,
+    /// Not all: sending failed.
+    Less,
+    /// Not all: who holds the lease sends.
+    HeldBack,
+}
+
 impl Pipeline {
-    /// Tells all integrations of the receiver at the same time; whether all that had to be were told.
-    pub(super) async fn tell(&self, way: &Way<'_>, deadline: Instant, stop: &CancellationToken) -> bool {
+    /// Tells all integrations of the receiver at the same time; gives what they know then, the least of them.
+    pub(super) async fn tell(&self, way: &Way<'_>, deadline: Instant, stop: &CancellationToken) -> Knowledge {
         let Some(integrations) = self.integrations.get(&way.route.options.receiver) else {
-            return true;
+            return Knowledge::All;
         };
         let alerts: Vec<receivers::Alert> = way.alerts.iter().map(|alert| alert.told(way.at)).collect();
         let telling = Telling {
@@ -49,14 +61,14 @@ impl Pipeline {
             // A receiver that panics fails alone.
             let told = self.tell_one(telling, integration);
             let told = self.around.supervisor.round("notification", told).await;
-            told.unwrap_or(false)
+            told.unwrap_or(Knowledge::Less)
         };
         let told = join_all(integrations.iter().map(tell)).await;
-        told.into_iter().all(|is_told| is_told)
+        told.into_iter().max().unwrap_or(Knowledge::All)
     }
 
-    /// Tells one integration what it does not know; whether it knows all there is now, and the log has it on the disk.
-    async fn tell_one(&self, telling: &Telling<'_>, integration: &Integration) -> bool {
+    /// Tells one integration what it does not know; gives what it knows then, as far as the log has it on the disk.
+    async fn tell_one(&self, telling: &Telling<'_>, integration: &Integration) -> Knowledge {
         let Telling { way, told, .. } = telling;
         let (name, log) = (integration.name(), &self.around.log);
         let key = LogKey {
@@ -67,10 +79,13 @@ impl Pipeline {
         };
         let _claim = tokio::select! {
             claim = log.claim(&key) => claim,
-            () = telling.stop.cancelled() => return false,
-            () = tokio::time::sleep_until(telling.deadline) => return false,
+            () = telling.stop.cancelled() => return Knowledge::Less,
+            () = tokio::time::sleep_until(telling.deadline) => return Knowledge::Less,
         };
+        // Asked first: who has it knows what was sent before.
+        let permit = self.around.seat.permit();
         let last = log.last(&key);
+        let last_term = last.as_ref().map_or(0, |last| last.term);
         let repeat = telling.notification.repeat_interval;
         let Some(reason) = reason(last.as_deref(), told, integration.send_resolved(), repeat, way.at) else {
             let outcome = Outcome::Known {
@@ -78,13 +93,26 @@ impl Pipeline {
                 alerts: &telling.notification.alerts,
             };
             self.observe(way, outcome);
-            return true;
+            return Knowledge::All;
+        };
+        let Some(permit) = permit else {
+            let outcome = Outcome::LeftToHolder {
+                integration: &name,
+                reason,
+                alerts: &telling.notification.alerts,
+            };
+            self.observe(way, outcome);
+            self.around.seat.left_to_holder();
+            return Knowledge::HeldBack;
         };
         let mut memory = match &last {
             Some(last) if reason != NotifyReason::First => last.memory.clone(),
             _ => Memory::new(),
         };
-        let attempts = match self.send(telling, integration, reason, &mut memory).await {
+        let attempts = match self
+            .send(telling, integration, reason, &mut memory, &permit)
+            .await
+        {
             Ok(attempts) => attempts,
             Err(undelivered) => {
                 let outcome = Outcome::Failed {
@@ -95,7 +123,10 @@ impl Pipeline {
                     failure: &undelivered.failure,
                 };
                 self.observe(way, outcome);
-                return false;
+                return match permit.over.is_cancelled() {
+                    true => Knowledge::HeldBack,
+                    false => Knowledge::Less,
+                };
             }
         };
         let entry = Entry {
@@ -105,6 +136,7 @@ impl Pipeline {
             resolved: told.resolved.clone(),
             memory,
             expires_at: way.at,
+            term: last_term.max(permit.term.unwrap_or(0)),
         };
         let entered = log.enter(entry, repeat).await;
         if let Err(error) = &entered {
@@ -119,16 +151,20 @@ impl Pipeline {
             is_durable: entered.is_ok(),
         };
         self.observe(way, outcome);
-        entered.is_ok()
+        match entered {
+            Ok(()) => Knowledge::All,
+            Err(_) => Knowledge::Less,
+        }
     }
 
-    /// Delivers, and counts.
+    /// Delivers, and counts. Breaks off when the leave to send ends.
     async fn send(
         &self,
         telling: &Telling<'_>,
         integration: &Integration,
         reason: NotifyReason,
         memory: &mut Memory,
+        permit: &Permit,
     ) -> Result<u32, Undelivered> {
         let notification = Notification {
             reason,
@@ -137,8 +173,18 @@ impl Pipeline {
         let stats = &self.around.stats;
         stats.notified(integration);
         let mut count = |attempt: receivers::Attempt<'_>| stats.attempted(integration, attempt);
-        let (deadline, stop) = (telling.deadline, telling.stop);
-        let delivered = deliver(integration, &notification, memory, deadline, stop, &mut count).await;
+        let (deadline, stop) = (telling.deadline, telling.stop.child_token());
+        let delivering = deliver(integration, &notification, memory, deadline, &stop, &mut count);
+        let ending = async {
+            permit.over.cancelled().await;
+            stop.cancel();
+            std::future::pending().await
+        };
+        let delivered = tokio::select! {
+            biased;
+            delivered = delivering => delivered,
+            never = ending => never,
+        };
         delivered.inspect_err(|undelivered| {
             stats.failed(integration, undelivered.failure.reason);
             let key = &notification.group_key;

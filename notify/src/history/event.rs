@@ -117,6 +117,8 @@ pub enum NotifiedResult {
     Failed,
     /// Nothing was sent: the integration knows all there is.
     Unchanged,
+    /// Nothing was sent from here: another server holds the lease.
+    Left,
 }
 
 /// A notification.

@@ -381,6 +381,9 @@ impl Observer for History {
             Outcome::Failed {
                 integration, alerts, ..
             } => (NotifiedResult::Failed, *integration, *alerts),
+            Outcome::LeftToHolder {
+                integration, alerts, ..
+            } => (NotifiedResult::Left, *integration, *alerts),
             Outcome::Known { integration, alerts } => (NotifiedResult::Unchanged, *integration, *alerts),
         };
         let key = ("integration", decision.group_key, decision.receiver, integration);
@@ -389,7 +392,7 @@ impl Observer for History {
         for alert in alerts {
             self.is_new(member_key(decision, &alert.labels), (), decision.at);
         }
-        if !is_new && result == NotifiedResult::Unchanged {
+        if !is_new && matches!(result, NotifiedResult::Unchanged | NotifiedResult::Left) {
             return;
         }
         let mut notified = Notified {
@@ -427,6 +430,7 @@ impl Observer for History {
                 notified.attempts = *attempts;
                 notified.error = Some(failure.to_string());
             }
+            Outcome::LeftToHolder { reason, .. } => notified.reason = Some(reason.as_str().to_owned()),
             Outcome::Known { .. } | Outcome::Suppressed { .. } => {}
         }
         self.notified(alerts, notified);

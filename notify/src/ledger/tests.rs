@@ -108,6 +108,7 @@ impl Server {
             resolved: vec![7],
             memory: Memory::from([("ts".to_owned(), MemoryValue::Text("é".to_owned()))]),
             expires_at: now,
+            term: 0,
         };
         if self.log.enter(entry, DAY).await.is_ok() {
             self.answered.sent.insert(group.to_owned(), now);
@@ -279,6 +280,7 @@ fn many_who_wait_are_written_together() {
                 resolved: Vec::new(),
                 memory: Memory::new(),
                 expires_at: now,
+                term: 0,
             };
             server.log.enter(entry, DAY)
         };

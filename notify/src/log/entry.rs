@@ -34,7 +34,13 @@ pub(crate) struct Entry {
     pub(crate) memory: Memory,
     /// When it may be forgotten.
     pub(crate) expires_at: Timestamp,
+    /// The holding of a lease that it was told in; 0 where there never was one. Of two entries that of the later term
+    /// counts, whatever clocks say.
+    pub(crate) term: u64,
 }
+
+/// The field of the term in an entry: ours, and beyond what the reference will ever number.
+const TERM: u64 = 7_000;
 
 impl Entry {
     /// The message of the reference's file.
@@ -57,22 +63,29 @@ impl Entry {
                 });
             }
         });
-        mesh.time(2, self.expires_at);
+        mesh.time(2, self.expires_at).uint(TERM, self.term);
         mesh.into_bytes()
+    }
+
+    /// What makes one newer than another.
+    pub(super) fn age(&self) -> (u64, Timestamp) {
+        (self.term, self.timestamp)
     }
 
     /// Reads it.
     pub(super) fn decode(message: &[u8]) -> Result<Self, WireError> {
-        let (mut entry, mut expires_at) = (None, None);
+        let (mut entry, mut expires_at, mut term) = (None, None, 0);
         let mut fields = Fields::new(message);
         while let Some(field) = fields.next_field()? {
             match field.number {
                 1 => entry = Some(Entry::inner(field.bytes())?),
                 2 => expires_at = Some(field.time()?),
+                TERM => term = field.number(),
                 _ => {}
             }
         }
         let mut entry = entry.ok_or(WireError::Missing("entry"))?;
+        entry.term = term;
         entry.expires_at = expires_at.ok_or(WireError::Missing("expires_at"))?;
         Ok(entry)
     }
@@ -114,6 +127,7 @@ impl Entry {
             resolved,
             memory,
             expires_at: Timestamp::UNIX_EPOCH,
+            term: 0,
         })
     }
 }

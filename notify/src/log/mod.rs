@@ -25,6 +25,7 @@ use receivers::NotifyReason;
 use supervise::Supervisor;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::lease::Shared;
 use crate::ledger::{Book, CommitError, Ledger, Recovery};
 use crate::stats::LedgerStats;
 use crate::wire::WireError;
@@ -64,14 +65,42 @@ impl Book for Entries {
     }
 
     fn enter(&mut self, entry: Arc<Entry>) {
-        self.0.insert(entry.key.clone(), entry);
+        let known = self.0.get(&entry.key);
+        // What was on its way when somebody else took over is no news.
+        if known.is_none_or(|known| known.term <= entry.term) {
+            self.0.insert(entry.key.clone(), entry);
+        }
     }
 
     fn enter_unless_older(&mut self, entry: Arc<Entry>) {
         let known = self.0.get(&entry.key);
-        if known.is_none_or(|known| known.timestamp <= entry.timestamp) {
+        if known.is_none_or(|known| known.age() <= entry.age()) {
             self.enter(entry);
         }
+    }
+
+    fn is_news(&self, entry: &Arc<Entry>) -> bool {
+        let known = self.0.get(&entry.key);
+        known.is_none_or(|known| known.age() < entry.age())
+    }
+
+    fn part_key(entry: &Arc<Entry>) -> u64 {
+        let LogKey {
+            group,
+            receiver,
+            kind,
+            index,
+        } = &entry.key;
+        let text = format!("{group}\u{0}{receiver}\u{0}{kind}\u{0}{index}");
+        xxhash_rust::xxh64::xxh64(text.as_bytes(), 0)
+    }
+
+    fn made_at(entry: &Arc<Entry>) -> Timestamp {
+        entry.timestamp
+    }
+
+    fn expires_at(entry: &Arc<Entry>) -> Timestamp {
+        entry.expires_at
     }
 
     fn entries(&self) -> Box<dyn Iterator<Item = &Arc<Entry>> + '_> {
@@ -121,6 +150,11 @@ impl NotificationLog {
         let turn = self.claims.lock().entry(key.clone()).or_default().clone();
         let guard = turn.lock_owned().await;
         Claim { _guard: guard }
+    }
+
+    /// The log as a book that can lie beside a lease.
+    pub(crate) fn shared(&self) -> Arc<dyn Shared> {
+        Arc::new(self.ledger.clone())
     }
 
     /// What the integration was last told of the group.

@@ -20,6 +20,7 @@ fn entry(timestamp: i64, firing: &[u64], resolved: &[u64]) -> Entry {
         resolved: resolved.to_vec(),
         memory: receivers::Memory::new(),
         expires_at: at(timestamp + 10),
+        term: 0,
     }
 }
 

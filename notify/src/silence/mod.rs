@@ -20,6 +20,7 @@ use model::clock::Clock;
 use model::storage::StorageError;
 use supervise::Supervisor;
 
+use crate::lease::Shared;
 use crate::ledger::{Book as _, CommitError, Ledger, Recovery};
 use crate::log::after;
 use crate::matcher::{MatchOp, Matchers};
@@ -169,6 +170,11 @@ impl Silences {
             stats,
         };
         Ok((silences, recovery))
+    }
+
+    /// Silences as a book that can lie beside a lease.
+    pub(crate) fn shared(&self) -> Arc<dyn Shared> {
+        Arc::new(self.ledger.clone())
     }
 
     /// The silence of this id.

@@ -76,6 +76,23 @@ impl Book for Shelf {
         }
     }
 
+    fn is_news(&self, record: &Record) -> bool {
+        let known = self.get(&record.silence.id);
+        known.is_none_or(|known| known.silence.updated_at < record.silence.updated_at)
+    }
+
+    fn part_key(record: &Record) -> u64 {
+        xxhash_rust::xxh64::xxh64(record.silence.id.as_bytes(), 0)
+    }
+
+    fn made_at(record: &Record) -> Timestamp {
+        record.silence.updated_at
+    }
+
+    fn expires_at(record: &Record) -> Timestamp {
+        record.expires_at
+    }
+
     fn entries(&self) -> Box<dyn Iterator<Item = &Record> + '_> {
         Box::new(self.by_version.values().filter_map(|id| self.get(id)))
     }

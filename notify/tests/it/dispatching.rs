@@ -325,6 +325,11 @@ impl Observer for Minutes {
                 integration, failure, ..
             } => format!("failed {integration} {failure}"),
             Outcome::Known { integration, .. } => format!("known {integration}"),
+            Outcome::LeftToHolder {
+                integration, reason, ..
+            } => {
+                format!("left {integration} {}", reason.as_str())
+            }
             Outcome::Suppressed { alert, by } => match by {
                 Suppressor::Inhibition { source } => format!("{alert} inhibited by {source}"),
                 Suppressor::Silences { ids } => format!("{alert} silenced by {} silences", ids.len()),

@@ -4,6 +4,8 @@ mod config;
 mod dispatching;
 mod history;
 mod intervals;
+mod lease;
+mod lease_stores;
 mod metric_names;
 mod outward;
 mod routes;

@@ -35,6 +35,11 @@ impl SimClock {
         })
     }
 
+    /// Seconds since the beginning.
+    pub(crate) fn elapsed_s(&self) -> u64 {
+        self.elapsed().as_secs()
+    }
+
     /// The moment that is so long after the beginning.
     pub(crate) fn at(&self, after: Duration) -> Instant {
         self.begin + after
@@ -181,6 +186,11 @@ impl Sim {
             Some(manner) => drop(manners.insert(url.to_owned(), manner)),
             None => drop(manners.remove(url)),
         }
+    }
+
+    /// The time of day.
+    pub(crate) fn clock_time(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.clock.now_ms()).expect("a time")
     }
 
     /// Waits until so long after the beginning.

@@ -181,6 +181,8 @@ pub(crate) fn options(
         clock: clock.clone(),
         ..Machine::new(USER_AGENT)
     };
+    let of_leases = machine.clone();
+    let open_lease = move |config: &notify::lease::LeaseConfig| notify::lease::open_store(config, &of_leases);
     let build = move |config: &receivers::ReceiverConfig, templates: &receivers::Templates| {
         let setup = Setup {
             templates: templates.clone(),
@@ -191,6 +193,7 @@ pub(crate) fn options(
     Options {
         external_url,
         clock,
+        open_lease: Arc::new(open_lease),
         ..Options::new(folder, Arc::new(build), registry.clone())
     }
 }

@@ -71,7 +71,7 @@ fn a_group_waits_for_company_and_then_keeps_its_beat() {
     assert_eq!(&*look.key, "{}:{g=\"1\"}");
     // While it is looked at nobody else looks; a look that took too long is followed by the next at once.
     assert!(bench.begin(200).is_none());
-    bench.groups.finish(number, told(Vec::new()));
+    bench.groups.finish(number, told(Vec::new()), None);
     assert_eq!(bench.groups.next_due(), Some(bench.at(70)));
     assert!(bench.begin(69).is_none() && bench.begin(200).is_some());
 }
@@ -96,15 +96,15 @@ fn a_group_ends_when_nothing_is_left_and_all_were_told() {
     let mut bench = Bench::new(0);
     let (alert, _) = bench.put("1", "a", 0, 0);
     let (number, _) = bench.begin(10).expect("due");
-    bench.groups.finish(number, Seen::default());
+    bench.groups.finish(number, Seen::default(), None);
     assert_eq!(bench.groups.len(), 1, "nobody was told");
     let (number, _) = bench.begin(70).expect("due");
     // It fires again meanwhile.
     let (again, _) = bench.put("1", "a", 71, 0);
-    bench.groups.finish(number, told(vec![alert]));
+    bench.groups.finish(number, told(vec![alert]), None);
     assert_eq!(bench.groups.len(), 1);
     let (number, _) = bench.begin(130).expect("due");
-    bench.groups.finish(number, told(vec![again]));
+    bench.groups.finish(number, told(vec![again]), None);
     assert_eq!((bench.groups.len(), bench.groups.next_due()), (0, None));
     // What comes later waits anew.
     bench.put("1", "a", 131, 0);

@@ -88,6 +88,7 @@ pub(super) fn summary(event: &Value) -> [String; 4] {
             let why = match (event["error"].as_str(), event["result"].as_str()) {
                 (Some(error), _) => format!("{}: {error}", text("reason")),
                 (None, Some("unchanged")) => "nothing new".to_owned(),
+                (None, Some("left")) => format!("{}, left to who holds the lease", text("reason")),
                 (None, _) => text("reason"),
             };
             [text("result"), receiver(), alerts, why]
