@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
 /// Whatever bytes go through: TCP, TLS, a tunnel.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -15,7 +15,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// The most that is read at once. The library grows a connection's buffer with what its reads bring, and keeps it while
 /// the connection waits: thousands of idle connections would hold the largest answer that each has seen.
-const READ_BYTES_MAX: usize = 16 << 10;
+const READ_BYTES_MAX: u64 = 16 << 10;
 
 /// Where the digits of `HTTP/1.1` stand.
 const MAJOR_AT: u64 = 5;
@@ -42,7 +42,8 @@ impl Progress {
 
 /// A connection's bytes.
 pub(crate) struct Wire {
-    io: Box<dyn Io>,
+    /// Takes no more at once than it is told to before each read.
+    io: Take<Box<dyn Io>>,
     progress: Arc<Progress>,
     /// HTTP/1 has a status line, HTTP/2 has none.
     has_status_line: bool,
@@ -51,7 +52,7 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn new(io: Box<dyn Io>, progress: Arc<Progress>, has_status_line: bool) -> Self {
         Wire {
-            io,
+            io: io.take(READ_BYTES_MAX),
             progress,
             has_status_line,
         }
@@ -79,25 +80,26 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let room = buf.remaining().min(READ_BYTES_MAX);
-        let mut read = ReadBuf::new(buf.initialize_unfilled_to(room));
-        let result = Pin::new(&mut self.io).poll_read(cx, &mut read);
-        let new = read.filled_mut();
-        let length = new.len();
-        if length > 0 {
-            let before = self.progress.received.fetch_add(length as u64, Ordering::Relaxed);
+        let filled = buf.filled().len();
+        self.io.set_limit(READ_BYTES_MAX);
+        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        let new = &mut buf.filled_mut()[filled..];
+        if !new.is_empty() {
+            let before = self
+                .progress
+                .received
+                .fetch_add(new.len() as u64, Ordering::Relaxed);
             if self.has_status_line && before <= MINOR_AT {
                 soften_version(before, new);
             }
         }
-        buf.advance(length);
         result
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        Pin::new(self.io.get_mut()).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -105,19 +107,19 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        Pin::new(self.io.get_mut()).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.io.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        Pin::new(self.io.get_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        Pin::new(self.io.get_mut()).poll_shutdown(cx)
     }
 }
 
