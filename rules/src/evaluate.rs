@@ -220,9 +220,14 @@ impl Group {
             at_ms: self.query_ms(at_ns),
         };
         let environment = evaluation.environment;
-        let result = environment
-            .source
-            .query(question, &running.rule.query, self.spec.asker());
+        // Caught here, a panic of the query is a failed evaluation like any other: alerts are looked after (`no_data`).
+        let ask = || {
+            environment
+                .source
+                .query(question, &running.rule.query, self.spec.asker())
+        };
+        let asked = environment.metrics.supervisor.catch("rule evaluation", ask);
+        let result = asked.unwrap_or_else(|panicked| Err(panicked.into()));
         match &running.rule.action {
             Action::Record => Ok((result?, None)),
             Action::Alert(action) => {

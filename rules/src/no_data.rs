@@ -66,6 +66,11 @@ impl FromYaml for NoData {
 }
 
 impl NoData {
+    /// The word of rule files.
+    pub fn as_str(self) -> &'static str {
+        WORDS[self as usize]
+    }
+
     /// What it makes of an alert about which nobody can tell.
     pub(crate) fn absence(self, because: &Arc<str>) -> Absence {
         match self {

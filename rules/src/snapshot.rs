@@ -7,6 +7,7 @@ use model::labels::{Labels, LabelsPacker};
 
 use crate::error::EvalError;
 use crate::group::{Group, Health, RunningRule};
+use crate::no_data::NoData;
 use crate::rule::Action;
 use crate::state::AlertState;
 
@@ -21,6 +22,8 @@ pub struct GroupSnapshot {
     pub interval_ms: i64,
     /// Most series or alerts of a rule; 0 for any number.
     pub limit: usize,
+    /// What becomes of alerts whose data is missing.
+    pub no_data: NoData,
     /// How long its last evaluation took.
     pub evaluation_time: Duration,
     /// When that was, in nanoseconds since the epoch.
@@ -97,6 +100,7 @@ impl Group {
             name: self.spec.name.clone(),
             interval_ms: self.spec.interval_ms,
             limit: self.spec.limit,
+            no_data: self.spec.no_data,
             evaluation_time: status.duration,
             last_evaluation_ns: status.evaluated_at_ns,
             rules: self.rules.iter().map(RunningRule::snapshot).collect(),

@@ -69,6 +69,16 @@ async fn kept_alerts_go_on_while_their_rule_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_query_that_panics_is_a_failed_evaluation() {
+    let world = broken("keep").await;
+    world.queries.panic_on("up == 0");
+    world.wait(300).await;
+    let (unknown, sent) = split(world.sent.take());
+    assert!(unknown.is_empty() && (4..=6).contains(&sent.len()), "{sent:?}");
+    assert_eq!(world.manager.alerts()[0].state, AlertState::Firing);
+}
+
+#[tokio::test(start_paused = true)]
 async fn unknown_alerts_are_told_over_a_restart_and_until_they_are_known() {
     let mut world = broken("unknown").await;
     world.wait(20).await;

@@ -1,6 +1,6 @@
 //! A world for a manager to run in: queries with prepared answers, a store in memory, time that jumps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -33,6 +33,8 @@ pub(crate) type Vector = Vec<(Labels, f64)>;
 pub(crate) struct Queries {
     answers: Arc<Mutex<HashMap<String, Option<Vector>>>>,
     asked: Arc<Mutex<Vec<(String, i64)>>>,
+    /// What panics when it is asked for, besides `panics`.
+    panicking: Arc<Mutex<HashSet<String>>>,
     slow: Arc<Mutex<Option<Slow>>>,
     /// Queries that wait for another one, and those that have met one.
     meeting: Arc<(Mutex<u32>, Condvar)>,
@@ -59,6 +61,10 @@ impl Queries {
 
     pub(crate) fn fail(&self, expr: &str) {
         self.answers.lock().unwrap().insert(expr.to_owned(), None);
+    }
+
+    pub(crate) fn panic_on(&self, expr: &str) {
+        self.panicking.lock().unwrap().insert(expr.to_owned());
     }
 
     /// Makes the next `queries` take that long on the clock of `world`.
@@ -114,7 +120,8 @@ impl QuerySource for Queries {
 
     fn query_text(&self, text: &str, at_ms: i64, _: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
         self.asked.lock().unwrap().push((text.to_owned(), at_ms));
-        assert!(text != "panics", "as prepared");
+        let panics = text == "panics" || self.panicking.lock().unwrap().contains(text);
+        assert!(!panics, "as prepared");
         if let Some(slow) = &mut *self.slow.lock().unwrap()
             && slow.queries_left > 0
         {

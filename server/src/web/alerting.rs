@@ -184,7 +184,7 @@ fn token(group: &GroupSnapshot) -> String {
 }
 
 fn group_json(group: &GroupSnapshot, rules: Vec<Value>) -> Value {
-    json!({
+    let mut json = json!({
         "name": group.name,
         "file": group.file,
         "rules": rules,
@@ -192,7 +192,12 @@ fn group_json(group: &GroupSnapshot, rules: Vec<Value>) -> Value {
         "limit": group.limit,
         "evaluationTime": group.evaluation_time.as_secs_f64(),
         "lastEvaluation": time(group.last_evaluation_ns),
-    })
+    });
+    // Ours, hence only where it was asked for.
+    if group.no_data != rules::NoData::default() {
+        json["noData"] = group.no_data.as_str().into();
+    }
+    json
 }
 
 fn rule_json(rule: &RuleSnapshot, exclude_alerts: bool) -> Value {
