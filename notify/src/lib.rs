@@ -37,8 +37,8 @@ mod wire;
 
 pub use alert::{InvalidAlert, Offsets, PostError, PostedAlert, StoredAlert};
 pub use alertmanager::{
-    AlertFilter, AlertView, Alertmanager, BuildReceiver, GroupView, Options, PrepareError, Prepared,
-    ReceiverView,
+    AlertFilter, AlertView, Alertmanager, Breadth, BuildReceiver, GroupView, Options, PrepareError, Prepared,
+    PutSilence, ReceiverView,
 };
 pub use history::{HistoryLimits, HistoryPage, HistoryQuery};
 pub use ledger::CommitError;
@@ -47,6 +47,9 @@ pub use outward::{
     AlertingConfig, AlertmanagerConfig, AlertmanagerTargets, Notifier, NotifierOptions, QueueStats,
     WebhookConfig, discovery_key,
 };
-pub use silence::{PostedMatcher, PostedSilence, Silence, SilenceError, SilenceLimits, SilenceState};
+pub use silence::{
+    PostedMatcher, PostedSilence, RECURRENCE, Silence, SilenceError, SilenceLimits, SilenceState,
+    check_recurrence,
+};
 pub use stats::MetricLabels;
 pub use wire::WireError;

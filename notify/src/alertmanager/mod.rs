@@ -1,5 +1,6 @@
 //! The handle: everything that is done with the Alertmanager is done through it.
 
+mod expiry;
 mod options;
 mod upkeep;
 mod view;
@@ -36,6 +37,8 @@ pub use view::{AlertFilter, AlertView, GroupView};
 
 /// A silence that is about every alert is worth a warning once there are so many.
 const MET_WARNS_FROM: usize = 10;
+/// One that is about so many is in any case.
+const MET_MANY: usize = 1000;
 /// How long an alert without an end is believed before there is a configuration.
 const RESOLVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 
@@ -103,6 +106,33 @@ pub enum PrepareError {
     /// What a lease is kept in cannot be opened.
     #[error(transparent)]
     Lease(#[from] OpenError),
+}
+
+/// A silence that was made, or changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutSilence {
+    /// Its id.
+    pub id: String,
+    /// What is worth a warning.
+    pub breadth: Option<Breadth>,
+}
+
+/// Of how many alerts a silence keeps silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breadth {
+    /// Those that it is about.
+    pub met: usize,
+    /// Those that there are.
+    pub held: usize,
+}
+
+impl std::fmt::Display for Breadth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.met == self.held {
+            true => write!(f, "the silence is about all {} alerts that there are", self.met),
+            false => write!(f, "the silence is about {} of {} alerts", self.met, self.held),
+        }
+    }
 }
 
 /// A receiver of the configuration.
@@ -203,8 +233,13 @@ impl Alertmanager {
         let tree = Tree::new(&config.route);
         let mut integrations = HashMap::new();
         for receiver in &config.receivers {
-            let is_used = |route: &crate::route::Route| route.options.receiver == receiver.name;
-            if !tree.routes().iter().any(is_used) {
+            let is_named = |name: &str| name == receiver.name;
+            let is_used = |route: &crate::route::Route| is_named(&route.options.receiver);
+            let tells_of_ends = config
+                .silence_expiry
+                .as_ref()
+                .is_some_and(|expiry| is_named(&expiry.receiver));
+            if !tells_of_ends && !tree.routes().iter().any(is_used) {
                 tracing::info!(
                     receiver = receiver.name,
                     "No route names the receiver; it is not built"
@@ -258,6 +293,7 @@ impl Alertmanager {
     pub fn apply(&self, prepared: Prepared) {
         let shared = &self.shared;
         self.warn_of_intervals(&prepared.tree);
+        self.warn_of_expiry(&prepared.config);
         let integrations: Vec<&Integration> = prepared.integrations.values().flatten().collect();
         shared.around.stats.configured(
             prepared.integrations.len(),
@@ -399,7 +435,7 @@ impl Alertmanager {
         &self,
         silence: PostedSilence,
         by: Option<&str>,
-    ) -> Result<String, SilenceError> {
+    ) -> Result<PutSilence, SilenceError> {
         let silences = &self.shared.around.silences;
         let syntax = self.shared.options.syntax;
         let changed = silence.id.clone();
@@ -413,34 +449,39 @@ impl Alertmanager {
             if let Some(history) = &self.shared.around.history {
                 history.silence(&silence, change, replaces, by, silence.updated_at);
             }
-            self.warn_of_breadth(silence).await;
+            let breadth = self.breadth(silence).await;
+            return Ok(PutSilence { id, breadth });
         }
-        Ok(id)
+        Ok(PutSilence { id, breadth: None })
     }
 
-    /// How many of the alerts that are held a silence is about, and how many are held. Looks at all of them: not for the
-    /// network's threads.
-    pub fn count_met(&self, silence: &Silence) -> (usize, usize) {
-        let alerts = self.shared.store.lock().all();
+    /// How many of the alerts that are held and not resolved a silence is about, and how many are held. Looks at all of
+    /// them: not for the network's threads.
+    pub fn count_met(&self, silence: &Silence) -> Breadth {
+        let now = self.now();
+        let mut alerts = self.shared.store.lock().all();
+        alerts.retain(|alert| !alert.is_resolved(now));
         let met = alerts.iter().filter(|alert| silence.matches(&alert.labels));
-        (met.count(), alerts.len())
+        Breadth {
+            met: met.count(),
+            held: alerts.len(),
+        }
     }
 
-    /// Says so where a silence is about everything.
-    async fn warn_of_breadth(&self, silence: Arc<Silence>) {
+    /// Says so where a silence is about everything, or very many alerts.
+    async fn breadth(&self, silence: Arc<Silence>) -> Option<Breadth> {
         let (server, supervisor) = (self.clone(), &self.shared.options.supervisor);
         let counting = supervisor.blocking("silences", move || {
-            let (met, held) = server.count_met(&silence);
-            if met == held && held >= MET_WARNS_FROM {
-                tracing::warn!(
-                    id = silence.id,
-                    alerts = met,
-                    "The silence is about every alert that there is"
-                );
+            let breadth = server.count_met(&silence);
+            let is_all = breadth.met == breadth.held && breadth.met >= MET_WARNS_FROM;
+            let warns = is_all || breadth.met >= MET_MANY;
+            if warns {
+                tracing::warn!(id = silence.id, warning = %breadth, "A silence is broad");
             }
+            warns.then_some(breadth)
         });
         // A panic is counted and logged; the silence is made all the same.
-        let _ = counting.await;
+        counting.await.unwrap_or(None)
     }
 
     /// Ends a silence. Durable once it returns; ending it twice does no harm. `by` is who asks, where that is known, for the

@@ -24,6 +24,7 @@ impl Alertmanager {
         if let Some(history) = &shared.around.history {
             history.start(&options.supervisor, &shared.stopping);
         }
+        self.start_telling_of_ends();
         for (interval, work) in [
             (options.alert_gc_interval, Shared::forget_alerts as fn(&Shared)),
             (options.maintenance_interval, Shared::maintain_logged),

@@ -3,6 +3,7 @@
 //! Printed by [`Config::to_yaml`], it is what the reference shows in its status: defaults filled in, comments gone, secrets
 //! hidden. `global`, `receivers` and `templates` are the room of receivers' to read.
 
+mod expiry;
 mod inhibit;
 mod route;
 mod tracing;
@@ -19,6 +20,7 @@ use crate::interval::NamedIntervals;
 use crate::lease::HighAvailability;
 use crate::matcher::Syntax;
 
+pub use expiry::SilenceExpiryConfig;
 pub use inhibit::InhibitRuleConfig;
 pub use route::{GroupBy, RouteConfig};
 pub use tracing::TracingConfig;
@@ -50,6 +52,9 @@ pub struct Config {
     /// Who of several servers sends; ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub high_availability: Option<HighAvailability>,
+    /// Who is told that a silence is about to end; a key of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silence_expiry: Option<SilenceExpiryConfig>,
 }
 
 impl Config {
@@ -99,6 +104,10 @@ impl Config {
             .value("high_availability")
             .map(HighAvailability::read)
             .transpose()?;
+        let silence_expiry = section
+            .value("silence_expiry")
+            .map(|value| SilenceExpiryConfig::read(value, &names))
+            .transpose()?;
         let route = route.ok_or_else(|| section.error("no routes provided"))?;
         route.check_root(&section)?;
         let root = section.value("route").expect("read above");
@@ -120,6 +129,7 @@ impl Config {
             time_intervals: new,
             tracing,
             high_availability,
+            silence_expiry,
         })
     }
 

@@ -74,6 +74,18 @@ pub(super) struct Way<'a> {
     states: HashMap<Labels, MemberState>,
 }
 
+impl<'a> Way<'a> {
+    pub(super) fn new(look: &'a Look, route: &'a Route, at: Timestamp) -> Self {
+        Way {
+            look,
+            route,
+            at,
+            alerts: look.alerts.clone(),
+            states: HashMap::with_capacity(look.alerts.len()),
+        }
+    }
+}
+
 impl Pipeline {
     /// How long telling a group of a node may take.
     pub(super) fn patience(&self, route: usize) -> Duration {
@@ -83,13 +95,7 @@ impl Pipeline {
     /// Looks at a group, and tells whoever has to be told until `deadline` or until `stop` is cancelled.
     pub(super) async fn run(&self, look: &Look, deadline: Instant, stop: &CancellationToken) -> Seen {
         let at = self.around.now();
-        let mut way = Way {
-            look,
-            route: &self.tree.routes()[look.route],
-            at,
-            alerts: look.alerts.clone(),
-            states: HashMap::with_capacity(look.alerts.len()),
-        };
+        let mut way = Way::new(look, &self.tree.routes()[look.route], at);
         way.alerts.sort_by(|a, b| by_job(&a.labels, &b.labels));
         let resolved: Vec<_> = way
             .alerts

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use model::labels::Labels;
 use receivers::{FailureReason, Integration, Memory, Notification, NotifyReason, Undelivered, deliver};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::groups::Look;
 use super::pipeline::{Pipeline, Way};
-use crate::alert::by_job;
+use crate::alert::{StoredAlert, by_job};
 use crate::lease::Permit;
 use crate::log::{Entry, LogKey, Told, alert_number, reason};
 use crate::observer::Outcome;
@@ -65,6 +66,28 @@ impl Pipeline {
         };
         let told = join_all(integrations.iter().map(tell)).await;
         told.into_iter().max().unwrap_or(Knowledge::All)
+    }
+
+    /// Tells a receiver of an alert that is in no group: of what the Alertmanager itself has to say, once. Whether all who
+    /// had to be told were.
+    pub(crate) async fn tell_apart(
+        &self,
+        receiver: &str,
+        route: &str,
+        labels: Labels,
+        alert: Arc<StoredAlert>,
+        deadline: Instant,
+        stop: &CancellationToken,
+    ) -> bool {
+        let route = Route::apart(route, receiver);
+        let look = Look {
+            route: 0,
+            key: Arc::from(format!("{}:{labels}", route.key)),
+            labels,
+            alerts: vec![alert],
+        };
+        let way = Way::new(&look, &route, self.around.now());
+        self.tell(&way, deadline, stop).await == Knowledge::All
     }
 
     /// Tells one integration what it does not know; gives what it knows then, as far as the log has it on the disk.

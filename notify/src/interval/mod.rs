@@ -61,7 +61,7 @@ impl NamedIntervals {
 ///
 /// Compat: one that is written as `[]` holds never, since the reference tells it from one that is absent
 /// (`empty lists: always` of the intervals).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TimeInterval {
     /// Times of day.
     pub times: Option<Vec<TimeRange>>,
@@ -96,7 +96,7 @@ pub struct Range {
 }
 
 /// A time zone under the name that was given.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     /// Its name.
     pub name: String,

@@ -18,6 +18,8 @@ use crate::matcher::Matchers;
 const GROUP_WAIT: Duration = Duration::from_secs(30);
 const GROUP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const REPEAT_INTERVAL: Duration = Duration::from_secs(4 * 3600);
+/// As good as no repetition.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// A routing tree.
 #[derive(Clone, Debug)]
@@ -63,11 +65,28 @@ pub struct RouteOptions {
     pub labels: BTreeMap<String, String>,
 }
 
-impl Tree {
-    /// Builds the tree below the root.
-    pub fn new(root: &RouteConfig) -> Self {
-        let mut tree = Tree { routes: Vec::new() };
-        let defaults = RouteOptions {
+impl Route {
+    /// A node that stands in no tree, for what is told to `receiver` once.
+    pub(crate) fn apart(key: &str, receiver: &str) -> Self {
+        Route {
+            key: key.to_owned(),
+            id: key.to_owned(),
+            matchers: Matchers::default(),
+            continues: false,
+            options: RouteOptions {
+                receiver: receiver.to_owned(),
+                repeat_interval: NEVER,
+                ..RouteOptions::default()
+            },
+            children: Vec::new(),
+        }
+    }
+}
+
+/// What holds where nothing else is said.
+impl Default for RouteOptions {
+    fn default() -> Self {
+        RouteOptions {
             receiver: String::new(),
             group_by: Some(BTreeSet::new()),
             group_wait: GROUP_WAIT,
@@ -76,8 +95,15 @@ impl Tree {
             mute_time_intervals: Vec::new(),
             active_time_intervals: Vec::new(),
             labels: BTreeMap::new(),
-        };
-        tree.add(root, &defaults, String::new(), String::new(), "");
+        }
+    }
+}
+
+impl Tree {
+    /// Builds the tree below the root.
+    pub fn new(root: &RouteConfig) -> Self {
+        let mut tree = Tree { routes: Vec::new() };
+        tree.add(root, &RouteOptions::default(), String::new(), String::new(), "");
         tree
     }
 

@@ -1,11 +1,12 @@
 //! Silences: what alerts must be like that nobody is told of, from when to when.
 //!
 //! A silence is pending, active or expired by the clock alone; it is never deleted by anybody, only forgotten some time
-//! after it has expired. Changing one keeps its past: where that would be rewritten, the old one expires and a new one
+//! after it has expired. One that recurs is active at certain times only, and pending in between (`recurrence`). Changing one keeps its past: where that would be rewritten, the old one expires and a new one
 //! takes its place ([`Silences::put`]). A change is durable before it is answered.
 
 mod mute;
 mod record;
+mod recurrence;
 mod rules;
 mod shelf;
 
@@ -26,6 +27,7 @@ use crate::log::after;
 use crate::matcher::{MatchOp, Matchers};
 use crate::stats::LedgerStats;
 pub(crate) use mute::MuteCache;
+pub use recurrence::{RECURRENCE, check_recurrence};
 pub use rules::SilenceError;
 use shelf::Shelf;
 
@@ -48,6 +50,8 @@ pub struct Silence {
     pub comment: String,
     /// What else is known of it.
     pub annotations: BTreeMap<String, String>,
+    /// When it silences between its beginning and its end, as an annotation says; all the time without.
+    pub(crate) recurrence: Option<Arc<recurrence::Recurrence>>,
     /// Fields that later versions of the reference gave it, as they were read.
     pub(crate) unknown: Vec<u8>,
 }
@@ -87,7 +91,7 @@ pub struct PostedMatcher {
 pub enum SilenceState {
     /// It silences.
     Active,
-    /// It has not begun.
+    /// It has not begun, or recurs and waits for its next time.
     Pending,
     /// It is over.
     Expired,
@@ -110,6 +114,15 @@ impl SilenceState {
 impl Silence {
     /// Where it is in its life at `now`.
     pub fn state(&self, now: Timestamp) -> SilenceState {
+        let waits = || self.recurrence.as_ref().is_some_and(|times| !times.contains(now));
+        match self.life(now) {
+            SilenceState::Active if waits() => SilenceState::Pending,
+            state => state,
+        }
+    }
+
+    /// The same, whether or not it is one of the times at which it recurs.
+    pub(crate) fn life(&self, now: Timestamp) -> SilenceState {
         if now < self.starts_at {
             SilenceState::Pending
         } else if now > self.ends_at {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use model::protobuf::{Fields, Message};
 
+use super::recurrence::Recurrence;
 use super::{Record, Silence};
 use crate::matcher::{MatchOp, Matcher, Matchers};
 use crate::wire::{PutTime as _, ReadTime as _, WireError};
@@ -87,6 +88,7 @@ impl Silence {
             created_by: String::new(),
             comment: String::new(),
             annotations: BTreeMap::new(),
+            recurrence: None,
             unknown: Vec::new(),
         };
         let mut older = Vec::new();
@@ -112,6 +114,18 @@ impl Silence {
         if silence.matchers.is_empty() && !older.is_empty() {
             silence.matchers.push(Matchers::from(older));
         }
+        silence.recurrence = match Recurrence::of(&silence.annotations) {
+            Ok(recurrence) => recurrence.map(Arc::new),
+            Err(error) => {
+                // Another program, or another list of time zones, has let it pass.
+                tracing::error!(
+                    id = silence.id,
+                    error,
+                    "A silence does not recur as it should, and silences all the time"
+                );
+                None
+            }
+        };
         Ok(silence)
     }
 

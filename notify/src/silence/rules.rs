@@ -1,9 +1,12 @@
 //! What may become of a silence when somebody wants it to be otherwise.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use model::go::Quoted;
 use model::regex::{Regex, RegexError};
 
+use super::recurrence::{RECURRENCE, Recurrence};
 use super::{PostedMatcher, PostedSilence, Silence, SilenceState, Silences};
 use crate::ledger::CommitError;
 use crate::matcher::{MatchOp, Matcher, Matchers, Syntax};
@@ -70,6 +73,12 @@ pub enum InvalidSilence {
         /// What is wrong with it.
         error: RegexError,
     },
+    /// It does not say when it recurs.
+    #[error("annotation {RECURRENCE}: {what}")]
+    Recurrence {
+        /// What is wrong.
+        what: String,
+    },
     /// Without an end.
     #[error("invalid zero end timestamp")]
     NoEnd,
@@ -91,6 +100,8 @@ impl Silences {
         now: impl Fn() -> Timestamp,
     ) -> Result<String, SilenceError> {
         let matchers = compile(&posted.matchers, syntax)?;
+        let recurrence = Recurrence::of(&posted.annotations);
+        let recurrence = recurrence.map_err(|what| InvalidSilence::Recurrence { what })?;
         let _changing = self.changing.lock().await;
         let now = now();
         let mut wanted = Silence {
@@ -102,6 +113,7 @@ impl Silences {
             created_by: posted.created_by,
             comment: posted.comment,
             annotations: posted.annotations,
+            recurrence: recurrence.map(Arc::new),
             unknown: Vec::new(),
         };
         if wanted.ends_at < wanted.starts_at {
@@ -170,7 +182,7 @@ impl Silences {
 
 /// Whether a silence may become another under the same id: what it has silenced so far stays as it was.
 fn keeps_past(known: &Silence, wanted: &Silence, now: Timestamp) -> bool {
-    let still = match known.state(now) {
+    let still = match known.life(now) {
         SilenceState::Active => {
             known.starts_at.as_second() == wanted.starts_at.as_second() && wanted.ends_at >= now
         }
@@ -178,12 +190,12 @@ fn keeps_past(known: &Silence, wanted: &Silence, now: Timestamp) -> bool {
         SilenceState::Expired => false,
     };
     // Compat: in another order they are other matchers (`silences-life`).
-    still && known.matchers == wanted.matchers
+    still && known.matchers == wanted.matchers && known.recurrence == wanted.recurrence
 }
 
 /// The silence as it is when it ends now; `None` where it is over already.
 fn expired(known: &Silence, now: Timestamp) -> Option<Silence> {
-    let starts_at = match known.state(now) {
+    let starts_at = match known.life(now) {
         SilenceState::Expired => return None,
         SilenceState::Active => known.starts_at,
         SilenceState::Pending => now,

@@ -272,3 +272,71 @@ fn records_of_all_versions_are_read() {
         let _ = Record::decode(&flipped);
     }
 }
+
+/// One that is in force from minute to minute of each hour of the first day.
+fn recurring(values: &[&str], starts_at: i64, ends_at: i64, times: &str) -> PostedSilence {
+    PostedSilence {
+        annotations: [(RECURRENCE.to_owned(), times.to_owned())].into(),
+        ..posted(values, starts_at, ends_at)
+    }
+}
+
+#[tokio::test]
+async fn one_that_recurs_silences_at_its_times_only() {
+    let files = MemFiles::new();
+    let silences = open(&files, SilenceLimits::default());
+    let times =
+        "[{times: [{start_time: '00:01', end_time: '00:02'}, {start_time: '00:03', end_time: '00:04'}]}]";
+    let id = put(&silences, recurring(&["x"], 30, 200, times), 0)
+        .await
+        .expect("made");
+    let labels = Labels::from_pairs([("a", "x")]);
+    for silences in [silences, open(&files.after_kill(), SilenceLimits::default())] {
+        let silence = silences.get(&id).expect("there");
+        let mutes = MuteCache::default();
+        for (second, state) in [
+            (29, SilenceState::Pending),
+            (59, SilenceState::Pending),
+            (60, SilenceState::Active),
+            (119, SilenceState::Active),
+            (120, SilenceState::Pending),
+            (180, SilenceState::Active),
+            (200, SilenceState::Active),
+            (201, SilenceState::Expired),
+        ] {
+            assert_eq!(silence.state(at(second)), state, "{second}");
+            let met = mutes.silencing(&silences, &labels, at(second));
+            assert_eq!(!met.is_empty(), state == SilenceState::Active, "{second}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_that_recurs_is_changed_like_others_between_its_times() {
+    let silences = open(&MemFiles::new(), SilenceLimits::default());
+    let times = "[{times: [{start_time: '00:01', end_time: '00:02'}]}]";
+    let id = put(&silences, recurring(&["x"], 0, 1000, times), 0)
+        .await
+        .expect("made");
+    let longer = |times: &str| PostedSilence {
+        id: id.clone(),
+        ..recurring(&["x"], 0, 2000, times)
+    };
+    assert_eq!(put(&silences, longer(times), 30).await.as_ref(), Ok(&id));
+    // Other times are another silence: what it has silenced stays as it was.
+    let other = "[{times: [{start_time: '00:05', end_time: '00:06'}]}]";
+    let changed = put(&silences, longer(other), 90).await.expect("made");
+    assert_ne!(changed, id);
+    assert_eq!(
+        silences.get(&id).expect("there").state(at(91)),
+        SilenceState::Expired
+    );
+    silences.expire(&changed, || at(100)).await.expect("expired");
+    let ended = silences.get(&changed).expect("there");
+    assert!(ended.starts_at == at(90) && ended.ends_at < at(100), "{ended:?}");
+    let wrong = put(&silences, recurring(&["x"], 0, 1000, "[{weekdays: [never]}]"), 0).await;
+    assert_eq!(
+        wrong,
+        Err("invalid silence: annotation narthex_recurrence: never is not a valid weekday".to_owned())
+    );
+}

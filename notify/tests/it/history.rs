@@ -148,14 +148,14 @@ async fn silences_are_told_from_their_beginning_to_their_end() {
         created_by: "me".to_owned(),
         ..PostedSilence::default()
     };
-    let id = server.put_silence(posted("", 100), None).await.expect("good");
+    let id = server.put_silence(posted("", 100), None).await.expect("good").id;
     server.post(vec![alert(&[("g", "1")])]).expect("good");
     sim.until(15).await;
     server
         .put_silence(posted(&id, 30), Some("ops"))
         .await
         .expect("good");
-    let other = server.put_silence(posted("", 1000), None).await.expect("good");
+    let other = server.put_silence(posted("", 1000), None).await.expect("good").id;
     server.expire_silence(&other, Some("token")).await.expect("good");
     server.expire_silence(&other, Some("token")).await.expect("good");
     sim.until(300).await;

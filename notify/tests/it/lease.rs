@@ -467,7 +467,7 @@ async fn silences_are_shared() {
         ends_at: Some(jiff::Timestamp::MAX),
         ..PostedSilence::default()
     };
-    let id = other.server.put_silence(silence, None).await.expect("made");
+    let id = other.server.put_silence(silence, None).await.expect("made").id;
     pair.sim.until(12).await;
     holder.post("1");
     pair.sim.until(100).await;

@@ -2,6 +2,7 @@
 
 mod config;
 mod dispatching;
+mod expiry;
 mod history;
 mod intervals;
 mod lease;

@@ -261,7 +261,8 @@ impl Play {
             .server
             .put_silence(posted, None)
             .await
-            .expect("a good silence");
+            .expect("a good silence")
+            .id;
         let before = self.silences.iter().find(|(_, known)| **known == id);
         if let Some(before) = before.map(|(name, _)| name.clone()) {
             let shown = json!({ name: format!("same id as {before}") });

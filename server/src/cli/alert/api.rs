@@ -162,6 +162,9 @@ impl SilenceMatcher {
 pub(super) struct SilenceId {
     #[serde(rename = "silenceID")]
     pub(super) silence_id: String,
+    // Only Narthex has some.
+    #[serde(default)]
+    pub(super) warnings: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

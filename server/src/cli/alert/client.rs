@@ -271,11 +271,14 @@ impl Client {
             .await
     }
 
-    /// Adds or changes a silence; its id.
+    /// Adds or changes a silence; its id. Says what the server warns of.
     pub(super) async fn post_silence<S: Serialize>(&self, silence: &S) -> Result<String, ApiError> {
         let body = receivers::json::body(silence);
         let url = self.url(&["silences"], &[]);
         let answer: SilenceId = self.ask(&POST_SILENCES, url, Some(body)).await?;
+        for warning in answer.warnings {
+            err(format_args!("Warning: {warning}"));
+        }
         Ok(answer.silence_id)
     }
 

@@ -68,7 +68,16 @@ pub(super) const NARTHEX: Command = Command {
             hidden: true,
             ..ALERT
         },
-        SILENCE,
+        Command {
+            commands: &[
+                ADD_RECURRING_SILENCE,
+                EXPIRE_SILENCES,
+                IMPORT_SILENCES,
+                QUERY_SILENCES,
+                UPDATE_SILENCES,
+            ],
+            ..SILENCE
+        },
         CHECK_CONFIG,
         CLUSTER,
         CONFIG,
@@ -242,6 +251,33 @@ const END: Flag = Flag::new(
 const COMMENT: Flag = Flag::new("comment", Kind::Text, "What it is for.").short('c');
 const QUIET: Flag = Flag::new("quiet", Kind::Switch, "Show ids only.").short('q');
 
+const ADD_SILENCE_FLAGS: [Flag; 7] = [
+    Flag::new(
+        "author",
+        Kind::Text,
+        "Whose silence it is. Default: the user's name.",
+    )
+    .short('a'),
+    Flag::new(
+        "require-comment",
+        Kind::Switch,
+        "Whether there must be a comment.",
+    )
+    .default("true")
+    .hidden(),
+    Flag::new("duration", Kind::Text, "How long it lasts.")
+        .short('d')
+        .default("1h"),
+    START,
+    END,
+    COMMENT,
+    Flag::new(
+        "annotation",
+        Kind::Texts,
+        "An annotation: name=value. Can be repeated.",
+    ),
+];
+
 const ADD_SILENCE: Command = Command {
     name: "add",
     help: "\
@@ -250,35 +286,46 @@ Add a silence, and print its id.
     amtool silence add alertname=foo node=bar
     amtool silence add foo node=bar             the same
     amtool silence add 'alertname=~foo.*' -c 'new disks' -d 2h",
-    flags: &[
-        Flag::new(
-            "author",
-            Kind::Text,
-            "Whose silence it is. Default: the user's name.",
-        )
-        .short('a'),
-        Flag::new(
-            "require-comment",
-            Kind::Switch,
-            "Whether there must be a comment.",
-        )
-        .default("true")
-        .hidden(),
-        Flag::new("duration", Kind::Text, "How long it lasts.")
-            .short('d')
-            .default("1h"),
-        START,
-        END,
-        COMMENT,
-        Flag::new(
-            "annotation",
-            Kind::Texts,
-            "An annotation: name=value. Can be repeated.",
-        ),
-    ],
+    flags: &ADD_SILENCE_FLAGS,
     args: MATCHERS,
     task: Some(Task::AddSilence),
     ..COMMAND
+};
+
+/// The same, and what only we have.
+const ADD_RECURRING_SILENCE: Command = Command {
+    help: "\
+Add a silence, and print its id.
+
+    narthex alert silence add alertname=foo node=bar
+    narthex alert silence add foo node=bar             the same
+    narthex alert silence add 'alertname=~foo.*' -c 'new disks' -d 2h
+    narthex alert silence add foo -c backups -d 90d --recurring='sat,sun 02:00-04:00' --time-zone=Europe/Berlin",
+    flags: &{
+        let [a, b, c, d, e, f, g] = ADD_SILENCE_FLAGS;
+        [
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            g,
+            Flag::new(
+                "recurring",
+                Kind::Texts,
+                "When it silences, within its duration: days, times of day or both, as in 'sat,sun', '22:00-06:00' or \
+                 'mon-fri 02:00-04:00', or a time interval as in the configuration, in braces. Can be repeated. Only \
+                 Narthex knows of it: others silence all the time.",
+            ),
+            Flag::new(
+                "time-zone",
+                Kind::Text,
+                "Where these times are those of the clock: Europe/Berlin. Default: UTC.",
+            ),
+        ]
+    },
+    ..ADD_SILENCE
 };
 
 const EXPIRE_SILENCES: Command = Command {

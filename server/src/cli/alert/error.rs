@@ -56,6 +56,12 @@ pub(super) enum AlertError {
     /// A silence that nobody knows the reason of.
     #[error("comment required by config")]
     NoComment,
+    /// A silence that does not say when it recurs.
+    #[error("--recurring {text:?}: {what}")]
+    Recurring { text: String, what: String },
+    /// A time zone for nothing.
+    #[error("--time-zone is for --recurring, which is missing")]
+    NoRecurring,
     /// A file that cannot be read.
     #[error("open {}: {}", path.display(), model::go::system_words(.source))]
     Read { path: PathBuf, source: std::io::Error },

@@ -16,6 +16,7 @@ mod line;
 mod matchers;
 mod moment;
 mod print;
+mod recurring;
 mod render;
 mod routes;
 mod settings;

@@ -106,7 +106,12 @@ impl<'l> Printer<'l> {
                 .map(|matcher| matcher.to_print().to_string());
             let matchers: Vec<String> = matchers.collect();
             let (starts_at, ends_at) = (self.date(silence.starts_at), self.date(silence.ends_at));
-            let (author, comment) = (&silence.created_by, &silence.comment);
+            let author = &silence.created_by;
+            // Compat: without it the comment stands alone (`silence`).
+            let comment = &match silence.annotations.get(notify::RECURRENCE) {
+                Some(times) => format!("{} (recurs: {times})", silence.comment),
+                None => silence.comment.clone(),
+            };
             if self.form == Form::Simple {
                 table.row(&[&silence.id, &matchers.join(" "), &ends_at, author, comment]);
             } else {

@@ -184,9 +184,21 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (text, zone, wrong) in [
             ("", None, "it is empty"),
-            ("so", None, "\"so\" is neither a day like mon nor a span of time like 22:00-06:00"),
-            ("mon 25:00-26:00", None, "\"25:00-26:00\" is no span of time like 22:00-06:00"),
-            ("mon 10:00-10:00", None, "\"10:00-10:00\" is no span of time like 22:00-06:00"),
+            (
+                "so",
+                None,
+                "\"so\" is neither a day like mon nor a span of time like 22:00-06:00",
+            ),
+            (
+                "mon 25:00-26:00",
+                None,
+                "\"25:00-26:00\" is no span of time like 22:00-06:00",
+            ),
+            (
+                "mon 10:00-10:00",
+                None,
+                "\"10:00-10:00\" is no span of time like 22:00-06:00",
+            ),
             (
                 "mon tue",
                 None,

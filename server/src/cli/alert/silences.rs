@@ -12,6 +12,7 @@ use super::line::Line;
 use super::matchers::Words;
 use super::moment::Moment;
 use super::print::Printer;
+use super::recurring;
 use crate::cli::render::out;
 
 /// Adds a silence.
@@ -35,7 +36,15 @@ pub(super) async fn add(line: &Line, words: &Words) -> Result<(), AlertError> {
     if line.is_on("require-comment") && comment.is_empty() {
         return Err(AlertError::NoComment);
     }
-    let annotations = words.pairs(line.all("annotation"), "annotations")?;
+    let mut annotations = words.pairs(line.all("annotation"), "annotations")?;
+    match (line.all("recurring"), line.get("time-zone")) {
+        ([], None) => {}
+        ([], Some(_)) => return Err(AlertError::NoRecurring),
+        (texts, zone) => {
+            let recurrence = recurring::annotation(texts, zone)?;
+            annotations.insert(notify::RECURRENCE.to_owned(), recurrence);
+        }
+    }
     let author = match line.get("author") {
         Some(author) => author.to_owned(),
         None => user_name(),

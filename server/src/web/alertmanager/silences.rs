@@ -76,6 +76,9 @@ fn order(
 struct Made {
     #[serde(rename = "silenceID")]
     silence_id: String,
+    /// Of ours, where there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// `POST`: makes a silence, or changes the one whose id it has.
@@ -90,9 +93,12 @@ pub(super) async fn post(
     let (author, comment) = (silence.created_by.clone(), silence.comment.clone());
     let replaces = silence.id.clone();
     let by = name_of(&asker);
-    let silence_id = alertmanager.put_silence(silence, by).await.map_err(put_fault)?;
-    tracing::info!(id = silence_id, replaces, author, comment, by, "Silence set");
-    Ok(json(&Made { silence_id }))
+    let made = alertmanager.put_silence(silence, by).await.map_err(put_fault)?;
+    tracing::info!(id = made.id, replaces, author, comment, by, "Silence set");
+    Ok(json(&Made {
+        silence_id: made.id,
+        warnings: made.breadth.iter().map(ToString::to_string).collect(),
+    }))
 }
 
 fn check_times(silence: &PostedSilence, now: jiff::Timestamp) -> Result<(), Fault> {
