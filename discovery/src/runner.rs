@@ -64,6 +64,18 @@ impl Updates {
         }
     }
 
+    /// Shows an error where targets are shown, and says nothing in the log: what `self` stands for shares with others
+    /// whatever fails, and that has said it.
+    pub(crate) fn trouble(&self, error: &str) {
+        self.shared
+            .trouble(self.provider, self.mechanism, error.to_owned());
+    }
+
+    /// Takes that back.
+    pub(crate) fn trouble_ends(&self) {
+        self.shared.trouble_ends(self.provider);
+    }
+
     /// Says that an attempt succeeded.
     pub fn succeeded(&self) {
         if self.failing.swap(false, std::sync::atomic::Ordering::Relaxed) {

@@ -8,10 +8,11 @@ use httpclient::HttpClient;
 use metrics::Counter;
 use parking_lot::Mutex;
 use supervise::Supervisor;
+use tokio::sync::watch;
 
 use super::api::{Access, Api, Client, Scope};
 use super::objects::Object;
-use super::reflector::Reflector;
+use super::reflector::{Health, Reflector};
 use crate::prepare::Context;
 
 /// Copies in use, by what they are of. Clones know the same ones.
@@ -32,6 +33,8 @@ pub(super) struct Source<'h> {
     client: Client,
     failures: Counter,
     supervisor: Supervisor,
+    /// How those fare that were asked for.
+    health: Mutex<Vec<watch::Receiver<Health>>>,
 }
 
 impl<'h> Source<'h> {
@@ -53,11 +56,23 @@ impl<'h> Source<'h> {
             access: Arc::new(access),
             failures: failures.clone(),
             supervisor: context.metrics.supervisor.clone(),
+            health: Mutex::default(),
         }
+    }
+
+    /// How all copies fare that were asked for.
+    pub(super) fn into_health(self) -> Vec<watch::Receiver<Health>> {
+        self.health.into_inner()
     }
 
     /// The copy of these objects: the one in use, or a new one, which is not started.
     pub(super) fn get<T: Object>(&self, scope: &Scope) -> Arc<Reflector<T>> {
+        let reflector = self.shared(scope);
+        self.health.lock().push(reflector.health());
+        reflector
+    }
+
+    fn shared<T: Object>(&self, scope: &Scope) -> Arc<Reflector<T>> {
         let api = Api::new(self.client.clone(), &self.access, T::RESOURCE, scope);
         let mut hub = self.hub.0.lock();
         // The URL says all but the credentials.

@@ -38,6 +38,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use metrics::{Counter, Family};
+use tokio::sync::watch;
 use yaml::{Section, YamlError};
 
 use self::access::AccessError;
@@ -47,6 +48,7 @@ pub use self::config::{AttachMetadata, KubernetesConfig, Namespaces, Role, Selec
 pub(crate) use self::hub::Hub;
 use self::hub::Source;
 use self::joined::Joined;
+use self::reflector::Health;
 use self::unit::{Primary, Unit};
 use crate::Updates;
 use crate::mechanism::Discovery;
@@ -100,7 +102,8 @@ impl Discovery for KubernetesConfig {
             .iter()
             .map(|namespace| Arc::new(self.unit(namespace, &source, &metrics.events)))
             .collect();
-        Ok(Runner::watch(KubernetesWatch { units }))
+        let health = source.into_health();
+        Ok(Runner::watch(KubernetesWatch { units, health }))
     }
 }
 
@@ -187,12 +190,34 @@ impl KubernetesMetrics {
 
 struct KubernetesWatch {
     units: Vec<Arc<Unit>>,
+    /// Of the copies that the units look at, which others may look at as well.
+    health: Vec<watch::Receiver<Health>>,
 }
 
 impl Watch for KubernetesWatch {
     fn run<'w>(&'w mut self, updates: &'w Updates) -> BoxFuture<'w, ()> {
         let units = self.units.iter().map(|unit| unit.clone().run(updates));
         let all: FuturesUnordered<_> = units.collect();
-        all.collect::<()>().boxed()
+        let health = tell_health(&mut self.health, updates);
+        futures_util::future::join(all.collect::<()>(), health)
+            .map(drop)
+            .boxed()
+    }
+}
+
+/// Tells whether any of the copies cannot be kept up to date; the log has it already.
+async fn tell_health(health: &mut [watch::Receiver<Health>], updates: &Updates) {
+    loop {
+        let trouble = health.iter_mut().find_map(|one| one.borrow_and_update().clone());
+        match trouble {
+            Some(error) => updates.trouble(&error),
+            None => updates.trouble_ends(),
+        }
+        let changes: FuturesUnordered<_> = health.iter_mut().map(watch::Receiver::changed).collect();
+        // A copy lives as long as its unit: they end together.
+        let (change, _) = changes.into_future().await;
+        if !matches!(change, Some(Ok(()))) {
+            return;
+        }
     }
 }

@@ -13,6 +13,7 @@ use httpclient::{HttpClientError, Response};
 use metrics::Counter;
 use parking_lot::{Mutex, MutexGuard};
 use supervise::Supervisor;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -48,6 +49,9 @@ const PAGE_ITEMS: &str = "500";
 /// What panics are counted under.
 const TASK: &str = "kubernetes watch";
 
+/// Why it cannot be kept up to date at the moment.
+pub(super) type Health = Option<Arc<str>>;
+
 /// The copy. Dropping the last handle ends the watch.
 #[derive(Debug)]
 pub(super) struct Reflector<T: Object> {
@@ -63,8 +67,8 @@ struct Shared<T> {
     failures: Counter,
     supervisor: Supervisor,
     store: Mutex<Store<T>>,
-    /// Whether the last attempt failed: only changes are said.
-    is_failing: AtomicBool,
+    /// Why the last attempt failed, if it did. Only changes are said in the log.
+    health: watch::Sender<Health>,
 }
 
 impl<T: Object> Reflector<T> {
@@ -76,7 +80,7 @@ impl<T: Object> Reflector<T> {
                 failures,
                 supervisor,
                 store: Mutex::default(),
-                is_failing: AtomicBool::new(false),
+                health: watch::Sender::new(None),
             }),
             _ends: stop.clone().drop_guard(),
             stop,
@@ -91,6 +95,11 @@ impl<T: Object> Reflector<T> {
             let run = move || run(shared.clone());
             self.shared.supervisor.spawn(TASK, &self.stop, run);
         }
+    }
+
+    /// Whether it can list and watch, from now on.
+    pub(super) fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
     }
 
     /// The objects.
@@ -336,7 +345,8 @@ impl<T: Object> Shared<T> {
             self.failures.inc();
         }
         let (url, error) = (self.api.url(), failure);
-        if self.is_failing.swap(true, Ordering::Relaxed) {
+        let before = self.health.send_replace(Some(format!("{url}: {error}").into()));
+        if before.is_some() {
             tracing::debug!(discovery = "kubernetes", %url, %error, "Unable to list or watch");
         } else {
             tracing::error!(discovery = "kubernetes", %url, %error, "Unable to list or watch; what was found before stays");
@@ -345,7 +355,7 @@ impl<T: Object> Shared<T> {
     }
 
     fn succeeded(&self) {
-        if self.is_failing.swap(false, Ordering::Relaxed) {
+        if self.health.send_if_modified(|health| health.take().is_some()) {
             tracing::info!(discovery = "kubernetes", url = %self.api.url(), "Listing and watching succeed again");
         }
     }

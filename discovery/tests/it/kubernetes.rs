@@ -302,6 +302,38 @@ async fn garbage_changes_nothing_and_is_counted() {
 }
 
 #[tokio::test]
+async fn what_may_not_be_watched_is_shown_until_it_may() {
+    let may = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let allowed = may.clone();
+    let server = Scripted::start(move |_, _| {
+        if allowed.load(std::sync::atomic::Ordering::SeqCst) {
+            Answer::watch(&[event("ADDED", &pod("a", 9, "192.0.2.1")), state_ends(10)], true)
+        } else {
+            Answer::refusal(403, "")
+        }
+    })
+    .await;
+    let mut troubles = narthex_discovery::Troubles::default();
+    let mut running = Running::start(&pods_at(server.port), |context| {
+        troubles = context.troubles.clone();
+    });
+    // The first attempt asks twice: for a watch, and for a list.
+    server.wait_for_request(|_| server.asked().len() > 2).await;
+    let now = troubles.now();
+    assert_eq!(
+        (now[0].jobs.clone(), now[0].mechanism),
+        (vec!["j".to_owned()], "kubernetes")
+    );
+    assert!(
+        now[0].error.contains("/api/v1/pods") && now[0].error.contains("403"),
+        "{now:?}"
+    );
+    may.store(true, std::sync::atomic::Ordering::SeqCst);
+    running.wait_for("j", "__address__", &["192.0.2.1"]).await;
+    assert_eq!(troubles.now(), []);
+}
+
+#[tokio::test]
 async fn jobs_that_want_the_same_objects_share_a_watch() {
     let server = Scripted::start(|_, asked| {
         let lines = [event("ADDED", &pod("a", 9, "192.0.2.1")), state_ends(10)];
