@@ -47,7 +47,7 @@ pub use relabel::{relabel_rules, relabel_rules_to_yaml};
 pub use section::Section;
 /// How a value is printed: a list on one line, a text in quotes.
 pub use serde_yaml::{DoubleQuoted, FlowSeq, SingleQuoted};
-pub use shape::{Shape, record};
+pub use shape::{Schema, Shape, record};
 
 /// Writes a value as YAML in the layout that the reference prints configurations in.
 ///

@@ -37,6 +37,16 @@ pub enum Shape {
     Map(Box<Shape>),
     /// These keys and no others.
     Section(BTreeMap<String, Shape>),
+    /// What a [`Schema`] tells once under this name.
+    Shared(String),
+}
+
+/// The shape of a whole file, in which what stands under certain keys, wherever they are, is told once. It serialises as a
+/// JSON schema.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schema {
+    root: Shape,
+    shared: BTreeMap<String, Shape>,
 }
 
 impl Shape {
@@ -57,6 +67,48 @@ impl Shape {
             (a, b) if a == b => a,
             _ => Shape::Any,
         }
+    }
+
+    /// Tells what stands under each of `keys` once, for all places together: what was seen in one of them counts for all,
+    /// and what holds itself comes to an end.
+    pub fn sharing(self, keys: &[&str]) -> Schema {
+        let mut shared = BTreeMap::new();
+        let root = self.without(keys, &mut shared);
+        Schema { root, shared }
+    }
+
+    fn without(self, keys: &[&str], shared: &mut BTreeMap<String, Shape>) -> Shape {
+        match self {
+            Shape::List(items) => Shape::List(Box::new(items.without(keys, shared))),
+            Shape::Map(values) => Shape::Map(Box::new(values.without(keys, shared))),
+            Shape::Section(entries) => {
+                let entry = |(key, shape): (String, Shape)| {
+                    let shape = shape.without(keys, shared);
+                    if !keys.contains(&key.as_str()) {
+                        return (key, shape);
+                    }
+                    let known = shared.entry(key.clone()).or_default();
+                    *known = std::mem::take(known).merged(shape);
+                    (key.clone(), Shape::Shared(key))
+                };
+                Shape::Section(entries.into_iter().map(entry).collect())
+            }
+            shape => shape,
+        }
+    }
+}
+
+impl Serialize for Schema {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Whole<'s> {
+            #[serde(flatten)]
+            root: &'s Shape,
+            #[serde(rename = "$defs", skip_serializing_if = "BTreeMap::is_empty")]
+            shared: &'s BTreeMap<String, Shape>,
+        }
+        let (root, shared) = (&self.root, &self.shared);
+        Whole { root, shared }.serialize(serializer)
     }
 }
 
@@ -89,6 +141,7 @@ impl Serialize for Shape {
                 map.serialize_entry("properties", keys)?;
                 map.serialize_entry("additionalProperties", &false)?;
             }
+            Shape::Shared(key) => map.serialize_entry("$ref", &format!("#/$defs/{key}"))?,
         }
         map.end()
     }

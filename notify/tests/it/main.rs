@@ -10,5 +10,6 @@ mod lease_stores;
 mod metric_names;
 mod outward;
 mod routes;
+mod schema;
 mod sim;
 mod timelines;

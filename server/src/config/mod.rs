@@ -13,6 +13,8 @@ mod watch;
 pub(crate) mod web;
 
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod tests;
 
 use notify::AlertingConfig;
