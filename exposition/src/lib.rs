@@ -32,6 +32,7 @@ mod parser;
 mod protobuf;
 mod scan;
 mod series;
+pub mod strict;
 mod text;
 
 pub use classic::ClassicHistogram;

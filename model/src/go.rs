@@ -19,6 +19,29 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// Bytes in Go's double quotes: what is no text stands there as `\xff`.
+///
+/// ```
+/// use narthex_model::go::QuotedBytes;
+/// assert_eq!(QuotedBytes(b"a\n\xff").to_string(), r#""a\n\xff""#);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct QuotedBytes<'a>(pub &'a [u8]);
+
+impl fmt::Display for QuotedBytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for chunk in self.0.utf8_chunks() {
+            let quoted = Quoted(chunk.valid()).to_string();
+            f.write_str(&quoted[1..quoted.len() - 1])?;
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
 /// What the system says of a failure, as Go prints it: `no such file or directory`.
 pub fn system_words(error: &std::io::Error) -> String {
     let text = error.to_string();

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use discovery::Mechanisms;
+use crate::inside::ADDRESS;
+use discovery::{Mechanisms, StaticConfig};
 use exposition::{EscapingScheme, ScrapeProtocol};
 use httpclient::HttpClientConfig;
 use model::labels::NameScheme;
@@ -165,6 +166,9 @@ impl ScrapeDefaults {
 pub struct ScrapeConfig {
     /// Value of the `job` label, and the pool's name.
     pub job_name: String,
+    /// The target is the push gateway in this process. A key of our own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub push_gateway: bool,
     /// Labels in the body win over the target's.
     #[serde(skip_serializing_if = "is_default")]
     pub honor_labels: bool,
@@ -287,9 +291,13 @@ impl ScrapeConfig {
                 .or_else(|| defaults.scrape_protocols.clone())
                 .unwrap_or_else(|| default_protocols(scrape_native_histograms));
         let limits = Limits::read(&mut section, defaults)?;
+        let push_gateway = section.get_or("push_gateway", false)?;
+        let discovery = read_discovery(&mut section, push_gateway)?;
         let [relabel_configs, metric_relabel_configs] = read_relabelling(&mut section, scheme)?;
         let config = ScrapeConfig {
-            honor_labels: section.get_or("honor_labels", false)?,
+            push_gateway,
+            // What was pushed says itself which job it comes from.
+            honor_labels: section.get_or("honor_labels", push_gateway)?,
             honor_timestamps: section.get_or("honor_timestamps", true)?,
             track_timestamps_staleness: section.get_or("track_timestamps_staleness", false)?,
             params: section.get_or("params", BTreeMap::new())?,
@@ -335,7 +343,7 @@ impl ScrapeConfig {
             http_client: HttpClientConfig::read(&mut section)?,
             relabel_configs,
             metric_relabel_configs,
-            discovery: Mechanisms::read(&mut section)?,
+            discovery,
             job_name,
         };
         config.check_static_targets(&section)?;
@@ -414,6 +422,25 @@ impl Limits {
             dropped_targets: limit("keep_dropped_targets", defaults.keep_dropped_targets)?,
         })
     }
+}
+
+/// Where the targets of a job come from; of one that scrapes the push gateway in this process there need be none.
+fn read_discovery(section: &mut Section<'_>, push_gateway: bool) -> Result<Mechanisms, YamlError> {
+    let mut found = Mechanisms::read(section)?;
+    if !push_gateway {
+        return Ok(found);
+    }
+    if let Some(other) = found.others.first() {
+        let what = "the target of a job with push_gateway is the gateway in this server: others have jobs of their own";
+        return Err(section.error_at(other.key(), what));
+    }
+    if found.static_configs.is_empty() {
+        found.static_configs.push(StaticConfig {
+            targets: vec![ADDRESS.to_owned()],
+            labels: BTreeMap::new(),
+        });
+    }
+    Ok(found)
 }
 
 /// Rules for the targets, and for the samples.

@@ -103,6 +103,12 @@ pub enum FetchError {
     /// The target answered with anything but 200.
     #[error("server returned HTTP status {0}")]
     Status(http::StatusCode),
+    /// What is in this process shows nothing.
+    #[error("the push gateway has nothing to show: {0}")]
+    Inside(#[source] crate::inside::ExposeError),
+    /// There is nothing in this process that could be scraped.
+    #[error("push_gateway: true, and there is no gateway: start the server with --web.enable-push-gateway")]
+    NothingInside,
     /// The body is larger than `body_size_limit`.
     #[error("body size limit exceeded")]
     BodySize,

@@ -23,6 +23,8 @@ const INFLATE_STEP_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct FetchRules {
     pub(crate) url: String,
+    /// Formats that are asked for.
+    pub(crate) accept: String,
     /// Built once for all scrapes; an error where the target's labels do not make a URL.
     request: Result<Request, url::ParseError>,
     pub(crate) timeout: Duration,
@@ -53,6 +55,7 @@ impl FetchRules {
         });
         FetchRules {
             url: url.to_owned(),
+            accept: accept.to_owned(),
             request,
             timeout,
             body_limit,
@@ -83,7 +86,7 @@ impl BodyLimit {
         }
     }
 
-    fn exceeded(self) -> FetchError {
+    pub(crate) fn exceeded(self) -> FetchError {
         match self.is_default {
             true => FetchError::DefaultBodySize { limit: self.bytes },
             false => FetchError::BodySize,

@@ -23,6 +23,7 @@ mod error;
 mod failure_log;
 mod fetch;
 mod ingest;
+mod inside;
 mod labels;
 mod manager;
 mod metadata;
@@ -39,6 +40,7 @@ mod workers;
 
 pub use config::{SampleLimitAction, ScrapeConfig, ScrapeDefaults};
 pub use error::{FetchError, SampleError, ScrapeError};
+pub use inside::{Expose, ExposeError, Inside};
 pub use manager::{ActiveTarget, Manager, Options, PoolTargets, PrepareError, Prepared};
 pub use metadata::FamilyMetadata;
 pub use target::{Health, Preview, TargetError, TargetStatus, preview_group};

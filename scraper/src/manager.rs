@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::buffers::Buffers;
 use crate::config::ScrapeConfig;
 use crate::failure_log::FailureLog;
+use crate::inside::Inside;
 use crate::metadata::FamilyMetadata;
 use crate::metrics::ScrapeMetrics;
 use crate::network::Network;
@@ -54,6 +55,8 @@ pub struct Options {
     pub timestamp_tolerance: Duration,
     /// Longest time for which what discovery finds is collected; shorter while reacting to it is cheap.
     pub discovery_reload_interval: Duration,
+    /// What jobs with `push_gateway: true` scrape.
+    pub inside: Inside,
     /// Targets are waited for on threads of their own, not on those of the runtime that the manager is used in.
     pub own_threads: bool,
 }
@@ -67,6 +70,7 @@ impl Default for Options {
             append_metadata: false,
             timestamp_tolerance: Duration::from_millis(2),
             discovery_reload_interval: Duration::from_secs(5),
+            inside: Inside::default(),
             own_threads: false,
         }
     }

@@ -10,6 +10,7 @@ use model::labels::Labels;
 
 use crate::config::ScrapeConfig;
 use crate::fetch::{BodyLimit, Fetch, FetchRules};
+use crate::inside::InsideFetch;
 use crate::manager::Job;
 use crate::scrape_loop::{LoopHandle, PoolState, ScrapeLoop, Shared};
 use crate::target::{Populated, Target, populate_group};
@@ -50,8 +51,8 @@ enum Keep {
 
 impl Pool {
     pub(crate) fn new(job: &Job, shared: Arc<Shared>, seed: u64) -> Self {
-        let client = Arc::new(job.client.clone());
-        let pool = Pool::with_fetch(Arc::clone(&job.config), shared, seed, client);
+        let fetch = fetch_of(job, &shared);
+        let pool = Pool::with_fetch(Arc::clone(&job.config), shared, seed, fetch);
         pool.state.failure_log.lock().clone_from(&job.failure_log);
         pool
     }
@@ -95,8 +96,10 @@ impl Pool {
     /// that were ended.
     pub(crate) fn reload(&mut self, job: &Job, groups: &Groups, seed: u64) -> Vec<LoopHandle> {
         self.state.failure_log.lock().clone_from(&job.failure_log);
-        if self.config.http_client != job.config.http_client {
-            self.fetch = Arc::new(job.client.clone());
+        let asks_anew = self.config.http_client != job.config.http_client
+            || self.config.push_gateway != job.config.push_gateway;
+        if asks_anew {
+            self.fetch = fetch_of(job, &self.shared);
         }
         self.reconfigure(Arc::clone(&job.config), groups, seed)
     }
@@ -265,6 +268,17 @@ impl Pool {
             handle: scrape_loop.spawn(taken_over.map(|running| running.handle)),
             target,
         }
+    }
+}
+
+/// What asks the targets of a job.
+fn fetch_of(job: &Job, shared: &Shared) -> Arc<dyn Fetch> {
+    match job.config.push_gateway {
+        true => Arc::new(InsideFetch {
+            inside: shared.options.inside.clone(),
+            supervisor: shared.supervisor.clone(),
+        }),
+        false => Arc::new(job.client.clone()),
     }
 }
 

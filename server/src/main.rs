@@ -10,6 +10,7 @@ mod clock_watch;
 mod config;
 mod demo;
 mod explain;
+mod gateway;
 mod instrument;
 mod logging;
 mod memory;
@@ -29,6 +30,7 @@ use anyhow::{Context, Result};
 
 use cli::Action;
 use cli::alertmanager::AlertmanagerOptions;
+use cli::pushgateway::PushgatewayOptions;
 use cli::serve_options::ServeOptions;
 
 fn main() -> ExitCode {
@@ -57,6 +59,12 @@ fn run(action: Action) -> Result<u8> {
             logging::init(flags.get("log.level"), flags.get("log.format"));
             let options = AlertmanagerOptions::new(flags)?;
             runtime()?.block_on(alertmanager::alone::run(options))?;
+            Ok(0)
+        }
+        Action::Pushgateway(flags) => {
+            logging::init(flags.get("log.level"), flags.get("log.format"));
+            let options = PushgatewayOptions::new(flags)?;
+            runtime()?.block_on(gateway::alone::run(options))?;
             Ok(0)
         }
         Action::Demo(mut flags) => {
@@ -121,9 +129,11 @@ fn report(error: &anyhow::Error, json: bool) {
     let place = |color| {
         let of_server = error.downcast_ref::<serve::ServeError>();
         let of_alertmanager = error.downcast_ref::<alertmanager::alone::AloneError>();
+        let of_gateway = error.downcast_ref::<gateway::alone::AloneError>();
         of_server
             .and_then(|error| error.render(color))
             .or_else(|| of_alertmanager?.render(color))
+            .or_else(|| of_gateway?.render(color))
     };
     if json {
         match place(false) {

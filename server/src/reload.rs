@@ -129,6 +129,8 @@ pub(crate) struct Reloader {
     pub(crate) own_address: String,
     pub(crate) db: Arc<tsdb::db::Db>,
     pub(crate) scraper: Arc<scraper::Manager>,
+    /// Whether there is a push gateway inside, to be scraped.
+    pub(crate) push_gateway: bool,
     pub(crate) rules: Arc<rules::Manager>,
     pub(crate) notifier: Arc<notify::Notifier>,
     pub(crate) alertmanager: Arc<Slot>,
@@ -173,7 +175,7 @@ impl Reloader {
     pub(crate) async fn apply(&self, loaded: Loaded) -> Result<ConfigStatus, ReloadError> {
         let Loaded {
             config,
-            jobs,
+            mut jobs,
             alertmanager,
             warnings,
         } = loaded;
@@ -181,6 +183,9 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         let labels = config.global.external_labels();
+        if self.push_gateway {
+            crate::gateway::add_job(&mut jobs, &config.global.scrape);
+        }
         // All that can fail comes first, and changes nothing.
         let found_by = jobs
             .iter()

@@ -11,6 +11,7 @@ use model::clock::{Clock, SystemClock};
 use model::storage::{Appender, Queryable};
 use parking_lot::Mutex;
 use promql::engine::{CancelHandle, Engine, EngineOptions};
+use remote::gateway::Gateway;
 use supervise::Supervisor;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use crate::alertmanager::{self, Slot};
 use crate::cli::flags::FlagValues;
 use crate::cli::serve_options::ServeOptions;
 use crate::config::Config;
+use crate::gateway;
 use crate::process;
 use crate::queries::{Queries, RuleQueries};
 use crate::reload::{self, ConfigStatus, EncodingError, ReloadRequest, Reloader, Source};
@@ -27,6 +29,7 @@ use crate::version::USER_AGENT;
 use crate::web::alertmanager::state::AlertmanagerState;
 use crate::web::guard::{self, Guard};
 use crate::web::push::PushState;
+use crate::web::push::gateway::{GatewayBody, GatewayState};
 use crate::web::state::{
     AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
     StatusState, TargetState,
@@ -37,6 +40,9 @@ use crate::web::{AskedMetrics, FederationMetrics};
 const ALERTS_FOLDER: &str = "alerts";
 /// Where the Alertmanager inside keeps silences and what was sent, in the store's folder.
 const ALERTMANAGER_FOLDER: &str = "alertmanager";
+
+/// Where the push gateway inside keeps its groups, in the store's folder.
+const PUSH_FILE: &str = "push/groups";
 
 /// Why a room cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +57,9 @@ pub(crate) enum RoomError {
     /// The system gives no threads.
     #[error("cannot start threads for rules: {0}")]
     Threads(#[source] std::io::Error),
+    /// The groups of the push gateway cannot be read.
+    #[error(transparent)]
+    Gateway(#[from] gateway::OpenError),
     /// The system gives no threads, or no random bytes.
     #[error("--web.config.file: {0}")]
     Guard(#[source] std::io::Error),
@@ -72,6 +81,7 @@ pub(crate) struct Rooms {
     alertmanager: Arc<Slot>,
     rules: Arc<rules::Manager>,
     scraper: Arc<scraper::Manager>,
+    gateway: Option<Arc<Gateway>>,
     /// What discovery cannot do at the moment.
     troubles: discovery::Troubles,
     /// Ends the queries of rules that are under way.
@@ -108,7 +118,8 @@ impl Rooms {
             ..alertmanager::options(folder, link_base(&external_url), clock.clone(), &registry)
         });
         let notifier = notifier(options, &external_url, &clock, &registry, alertmanager.clone());
-        let scraper = scraper(options, db.clone(), &clock, &registry);
+        let gateway = push_gateway(options, &clock, &registry).await?;
+        let scraper = scraper(options, db.clone(), &clock, &registry, gateway.clone());
         let recovery = recovery(options, &clock, &registry, scraper.clone()).await;
         let rule_queries = CancelHandle::new();
         let rules = Arc::new(rules::Manager::new(
@@ -143,6 +154,7 @@ impl Rooms {
             alertmanager,
             rules,
             scraper,
+            gateway,
             troubles: discovery::Troubles::default(),
             rule_queries,
         })
@@ -167,6 +179,7 @@ impl Rooms {
             own_address: own_address.to_owned(),
             db: self.db.clone(),
             scraper: self.scraper.clone(),
+            push_gateway: self.gateway.is_some(),
             rules: self.rules.clone(),
             notifier: self.notifier.clone(),
             alertmanager: self.alertmanager.clone(),
@@ -196,6 +209,22 @@ impl Rooms {
     ) -> Site {
         let stop = CancellationToken::new();
         let config = Arc::new(ArcSwap::from_pointee(status));
+        let pages = page_state(options, &self.external_url, &self.registry);
+        let mut push = PushState::new(
+            self.db.clone(),
+            Supervisor::new(&self.registry),
+            self.clock.clone(),
+            self.registry.clone(),
+        );
+        push.gateway = self.gateway.map(|gateway| {
+            let intake = push.intake.clone();
+            Arc::new(GatewayState::new(
+                gateway,
+                intake,
+                pages.prefix.clone(),
+                &self.registry,
+            ))
+        });
         Site {
             federate: Arc::new(FederateState {
                 storage: self.db.clone(),
@@ -204,12 +233,7 @@ impl Rooms {
                 config: config.clone(),
                 metrics: FederationMetrics::new(&self.registry),
             }),
-            push: Arc::new(PushState::new(
-                self.db.clone(),
-                Supervisor::new(&self.registry),
-                self.clock.clone(),
-                self.registry.clone(),
-            )),
+            push: Arc::new(push),
             status: Arc::new(StatusState {
                 config,
                 flags: self.flags,
@@ -237,7 +261,7 @@ impl Rooms {
                 stop,
                 db: self.db.clone(),
             }),
-            pages: Arc::new(page_state(options, &self.external_url, &self.registry)),
+            pages: Arc::new(pages),
             targets: Arc::new(TargetState {
                 scraper: self.scraper,
                 external_url: self.external_url,
@@ -305,11 +329,28 @@ fn notifier(
     }))
 }
 
+/// The push gateway inside, where it is switched on.
+async fn push_gateway(
+    options: &ServeOptions,
+    clock: &Arc<dyn Clock>,
+    registry: &metrics::Registry,
+) -> Result<Option<Arc<Gateway>>, gateway::OpenError> {
+    if !options.push_gateway {
+        return Ok(None);
+    }
+    let path = options.storage.path.join(PUSH_FILE);
+    let supervisor = Supervisor::new(registry);
+    gateway::open(options.push.clone(), clock.clone(), Some(&path), &supervisor)
+        .await
+        .map(Some)
+}
+
 fn scraper(
     options: &ServeOptions,
     appender: Arc<dyn Appender>,
     clock: &Arc<dyn Clock>,
     registry: &metrics::Registry,
+    gateway: Option<Arc<Gateway>>,
 ) -> Arc<scraper::Manager> {
     scraper::Manager::new(
         appender,
@@ -322,6 +363,7 @@ fn scraper(
             timestamp_tolerance: options.adjust_timestamps.unwrap_or_default(),
             discovery_reload_interval: options.discovery_interval,
             own_threads: true,
+            inside: scraper::Inside(gateway.map(|gateway| Arc::new(GatewayBody(gateway)) as _)),
             ..scraper::Options::default()
         },
     )

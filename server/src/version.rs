@@ -4,6 +4,8 @@
 pub(crate) const REFERENCE: &str = "3.14.0";
 /// The version of Alertmanager whose API, files and flags the one inside has.
 pub(crate) const ALERTMANAGER: &str = "0.34.0";
+/// The version of Pushgateway whose API and flags the push gateway has.
+pub(crate) const PUSHGATEWAY: &str = "1.11.3";
 /// Our own version.
 pub(crate) const OWN: &str = env!("CARGO_PKG_VERSION");
 /// Sent with every request of ours.
@@ -16,6 +18,7 @@ pub(crate) fn of_program(name: &str) -> String {
     let line = match name {
         "narthex" => format!("version {OWN} (as Prometheus {REFERENCE})"),
         "alertmanager" | "amtool" => format!("version {ALERTMANAGER} (narthex: {OWN})"),
+        "pushgateway" => format!("version {PUSHGATEWAY} (narthex: {OWN})"),
         _ => format!("version {REFERENCE} (narthex: {OWN})"),
     };
     format!("{line}\n  revision:         {REVISION}\n  platform:         {os}/{arch}")

@@ -32,6 +32,21 @@ fn what_becomes_of_too_many_samples() {
 }
 
 #[test]
+fn a_job_may_scrape_the_push_gateway() {
+    let config = read("{}", "{job_name: j, push_gateway: true}").unwrap();
+    assert!(config.honor_labels);
+    assert_eq!(config.discovery.static_configs[0].targets, ["push-gateway"]);
+    // What is printed can be read.
+    let printed = read("{}", &serde_json::to_string(&config).unwrap()).unwrap();
+    assert_eq!(printed, config);
+    let config = read("{}", "{job_name: j, push_gateway: true, honor_labels: false}").unwrap();
+    assert!(!config.honor_labels);
+    let other = "{job_name: j, push_gateway: true, file_sd_configs: [{files: [a.yml]}]}";
+    let error = read("{}", other).unwrap_err();
+    assert!(error.contains("the gateway in this server"), "{error}");
+}
+
+#[test]
 fn what_a_job_leaves_out_comes_from_global() {
     let config = read(
         "{scrape_interval: 30s, sample_limit: 7, body_size_limit: 1MB}",

@@ -108,6 +108,13 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "web.enable-remote-write-receiver", Switch(false), Refused("the remote write receiver"), "Accept samples by remote write.";
     "web.remote-write-receiver.accepted-protobuf-messages", Repeated("prometheus.WriteRequest,io.prometheus.write.v2.Request"), Accepted("the remote write receiver is not in this version"), "Remote write messages to accept.";
     "web.enable-otlp-receiver", Switch(false), Refused("the OTLP receiver"), "Accept metrics by OTLP.";
+    "web.enable-push-gateway", Switch(false), Served, "Take what jobs push under /metrics/job/…, keep it below --storage.tsdb.path, and scrape it: a push gateway inside this server.";
+    "push.disable-consistency-check", Switch(false), Served, "Take what is pushed to the push gateway without holding it against what is there. What does not fit then makes all scrapes of it fail.";
+    "push.enable-utf8-names", Switch(false), Served, "Allow all letters in names of metrics and labels that are pushed to the push gateway.";
+    "push.ttl", Duration("0s"), Served, "How long a group of the push gateway lives after its last push; a push may say another time by the parameter ttl or the header X-Push-TTL. 0s for ever.";
+    "push.max-groups", Limit("100000"), Served, "Most groups of the push gateway; further ones are refused with 429. 0 for no limit.";
+    "push.max-bytes", Size("256MB"), Served, "Most memory that all groups of the push gateway may take, about; what would need more is refused with 429. 0 for no limit.";
+    "push.max-body-size", Size("16MB"), Served, "Largest body of a push to the push gateway, inflated.";
     "web.console.templates", Text("consoles"), Accepted("consoles are not served"), "Folder of console templates.";
     "web.console.libraries", Text("console_libraries"), Accepted("consoles are not served"), "Folder of console libraries.";
     "web.page-title", Text("Narthex"), Served, "Title of the pages.";

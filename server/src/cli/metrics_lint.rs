@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use model::labels::NameScheme;
 use model::sample::MetricType;
 
-use super::text_format::{Family, TextError, families};
+use exposition::strict::{Family, TextError, families};
 
 /// A finding about one metric family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +24,7 @@ pub(crate) struct Problem {
 /// When the body is not in the text format.
 pub(crate) fn lint(body: &[u8]) -> Result<Vec<Problem>, TextError> {
     let mut problems = Vec::new();
-    for (name, family) in families(body)? {
+    for (name, family) in families(body, NameScheme::Utf8)? {
         let mut add = |text: String| {
             problems.push(Problem {
                 metric: name.clone(),
@@ -44,17 +45,17 @@ pub(crate) fn lint(body: &[u8]) -> Result<Vec<Problem>, TextError> {
 /// # Errors
 /// When the body is not in the text format.
 pub(crate) fn cardinality(body: &[u8]) -> Result<Vec<(String, usize)>, TextError> {
-    let families = families(body)?.into_iter();
+    let families = families(body, NameScheme::Utf8)?.into_iter();
     Ok(families.map(|(name, family)| (name, family.lines)).collect())
 }
 
 fn lint_text(family: &Family, add: &mut impl FnMut(String)) {
-    if !family.has_help {
+    if family.help.is_none() {
         add("no help text".to_owned());
     }
     let mut seen = BTreeSet::new();
-    for labels in &family.series {
-        if !seen.insert(labels) {
+    for metric in &family.metrics {
+        if !seen.insert(&metric.labels) {
             add("metric not unique".to_owned());
         }
     }
@@ -75,7 +76,11 @@ fn lint_name(name: &str, family: &Family, add: &mut impl FnMut(String)) {
     if is_camel_case(name) {
         add("metric names should be written in 'snake_case' not 'camelCase'".to_owned());
     }
-    let labels = family.series.iter().flatten().map(|(label, _)| label.as_str());
+    let labels = family
+        .metrics
+        .iter()
+        .flat_map(|metric| &metric.labels)
+        .map(|(label, _)| label.as_str());
     let names: BTreeSet<&str> = labels.collect();
     for _ in names.into_iter().filter(|label| is_camel_case(label)) {
         add("label names should be written in 'snake_case' not 'camelCase'".to_owned());
@@ -126,9 +131,9 @@ fn lint_labels(family: &Family, add: &mut impl FnMut(String)) {
     ];
     for (kind, label, word) in reserved {
         let carriers = family
-            .series
+            .metrics
             .iter()
-            .filter(|labels| labels.iter().any(|(name, _)| name == label));
+            .filter(|metric| metric.labels.iter().any(|(name, _)| name == label));
         if family.kind() != kind {
             carriers.for_each(|_| add(format!("non-{word} metrics should not have {label:?} label")));
         }

@@ -13,11 +13,11 @@ pub(crate) mod options;
 mod progress;
 pub(crate) mod promql;
 mod promtool;
+pub(crate) mod pushgateway;
 pub(crate) mod query;
 pub(crate) mod render;
 pub(crate) mod serve_options;
 pub(crate) mod test;
-mod text_format;
 pub(crate) mod token;
 pub(crate) mod tsdb;
 
@@ -38,6 +38,8 @@ pub(crate) enum Action {
     Backtest(backtest::BacktestArgs),
     /// Serve as an Alertmanager alone.
     Alertmanager(FlagValues),
+    /// Serve as a push gateway alone.
+    Pushgateway(FlagValues),
     /// Check an Alertmanager's configuration files.
     CheckAlertmanager(check::AlertmanagerArgs),
     /// Check configuration files.
@@ -72,9 +74,10 @@ impl Action {
     /// Whether the log is for a machine to read.
     pub(crate) fn logs_json(&self) -> bool {
         match self {
-            Action::Serve(flags) | Action::Demo(flags) | Action::Alertmanager(flags) => {
-                flags.get("log.format") == "json"
-            }
+            Action::Serve(flags)
+            | Action::Demo(flags)
+            | Action::Alertmanager(flags)
+            | Action::Pushgateway(flags) => flags.get("log.format") == "json",
             _ => false,
         }
     }
@@ -92,6 +95,7 @@ pub(crate) fn parse() -> Action {
         Some("alertmanager") => {
             alertmanager::action(&matches(alertmanager::FLAGS, alertmanager::program(), 1))
         }
+        Some("pushgateway") => pushgateway::action(&matches(pushgateway::FLAGS, pushgateway::program(), 1)),
         _ => action(&matches(FLAGS, command(), 2)),
     }
 }
@@ -143,6 +147,7 @@ const EXAMPLES: &str = "Examples:
   narthex --config.file=prometheus.yml       serve, as Prometheus does
   narthex demo                               look around
   narthex alertmanager                       an Alertmanager alone
+  narthex pushgateway                        a push gateway alone
   narthex check config prometheus.yml        before a reload
   narthex lint rules rules/*.yml             valid, and wrong all the same?
   narthex query instant http://localhost:9090 up
@@ -150,7 +155,7 @@ const EXAMPLES: &str = "Examples:
   narthex test rules tests/*.yml             unit tests of rules
   narthex alert query                        an Alertmanager's alerts
 
-Called as prometheus, promtool, alertmanager or amtool (by a link), it takes that program's command line.";
+Called as prometheus, promtool, alertmanager, amtool or pushgateway (by a link), it takes that program's command line.";
 
 fn command() -> Command {
     let serve =
@@ -175,6 +180,7 @@ fn command() -> Command {
         .subcommand(demo)
         .subcommand(alert::command())
         .subcommand(alertmanager::command())
+        .subcommand(pushgateway::command())
         .subcommand(check::command())
         .subcommand(lint::command())
         .subcommand(query::command())
@@ -207,6 +213,7 @@ fn action(matches: &ArgMatches) -> Action {
         }
         Some(("alert", matches)) => Action::Alert(alert::AlertArgs::narthex(matches)),
         Some(("alertmanager", matches)) => alertmanager::action(matches),
+        Some(("pushgateway", matches)) => pushgateway::action(matches),
         Some(("check", matches)) => check::action(matches),
         Some(("lint", matches)) => Action::Lint(lint::args(matches)),
         Some(("rules", matches)) => Action::Backtest(backtest::args(matches)),

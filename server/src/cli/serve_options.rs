@@ -34,6 +34,9 @@ pub(crate) struct ServeOptions {
     pub(crate) route_prefix: String,
     pub(crate) lifecycle: bool,
     pub(crate) admin: bool,
+    /// Whether there is a push gateway inside.
+    pub(crate) push_gateway: bool,
+    pub(crate) push: remote::gateway::Options,
     pub(crate) page_title: String,
     /// Folder of what is served under `/user`.
     pub(crate) user_assets: Option<PathBuf>,
@@ -161,6 +164,8 @@ impl ServeOptions {
             route_prefix,
             lifecycle: read.switch("web.enable-lifecycle"),
             admin: read.switch("web.enable-admin-api"),
+            push_gateway: read.switch("web.enable-push-gateway"),
+            push: super::pushgateway::gateway_options(read),
             page_title: flags.get("web.page-title").to_owned(),
             user_assets: read.path("web.user-assets"),
             cors_origin: read.pattern("web.cors.origin"),

@@ -20,31 +20,38 @@ pub(super) async fn metrics(State(state): State<Arc<PageState>>, headers: Header
         .unwrap_or("");
     let format = Format::negotiate(accept);
     let registry = state.metrics.clone();
-    state.asked.in_flight.add(1.0);
-    let _asked = InFlight(state.asked.in_flight.clone());
+    let _asked = state.asked.begin();
     let body = blocking(move || {
         // Names are ours: none needs escaping.
         if format.encoding == Encoding::Text {
             return Ok::<_, ApiError>(registry.render(metrics::Format::Text).into_bytes());
         }
         let mut body = Vec::new();
-        registry.visit(|name, kind, help, samples| {
-            let family = Family {
-                name: name.to_owned(),
-                help: Some(help.to_owned()),
-                kind: family_kind(kind),
-                metrics: samples.iter().map(metric).collect(),
-            };
-            format.write(&mut body, &family);
-        });
+        own(&registry)
+            .iter()
+            .for_each(|family| format.write(&mut body, family));
         Ok(body)
     });
     let answer = match body.await {
         Ok(body) => ([(CONTENT_TYPE, format.content_type())], body).into_response(),
         Err(error) => error.into_response(),
     };
-    state.asked.requests.with(&[answer.status().as_str()]).inc();
+    state.asked.ended(&answer);
     answer
+}
+
+/// Our own metrics, by name.
+pub(super) fn own(registry: &metrics::Registry) -> Vec<Family> {
+    let mut families = Vec::new();
+    registry.visit(|name, kind, help, samples| {
+        families.push(Family {
+            name: name.to_owned(),
+            help: Some(help.to_owned()),
+            kind: family_kind(kind),
+            metrics: samples.iter().map(metric).collect(),
+        });
+    });
+    families
 }
 
 /// What is counted of these answers.
@@ -73,10 +80,21 @@ impl AskedMetrics {
             requests,
         }
     }
+
+    /// An answer is being made, until what this gives is dropped.
+    pub(super) fn begin(&self) -> InFlight {
+        self.in_flight.add(1.0);
+        InFlight(self.in_flight.clone())
+    }
+
+    /// An answer is there.
+    pub(super) fn ended(&self, answer: &Response) {
+        self.requests.with(&[answer.status().as_str()]).inc();
+    }
 }
 
 /// An answer that is being made.
-struct InFlight(Gauge);
+pub(super) struct InFlight(Gauge);
 
 impl Drop for InFlight {
     fn drop(&mut self) {

@@ -14,6 +14,7 @@ mod crash;
 mod discovery_check;
 mod end_to_end;
 mod flags;
+mod gateway;
 mod golden;
 mod guard;
 mod harness;

@@ -52,12 +52,19 @@ pub(super) enum MetricValue {
     Classic(ClassicHistogram),
     /// Protobuf only: the text format has no room for it.
     Native(NativeHistogram),
+    /// What somebody pushed as a message.
+    Pushed {
+        /// The message's fields but for the labels, which go out as they came.
+        fields: Box<[u8]>,
+        /// What of it fits into text.
+        shown: Box<MetricValue>,
+    },
 }
 
 /// A histogram of cumulative buckets.
 #[derive(Clone, Debug)]
 pub(super) struct ClassicHistogram {
-    /// Upper bounds and cumulative counts, without the last one, which is infinite.
+    /// Upper bounds and cumulative counts; the last one, which is infinite, may be left out.
     pub(super) buckets: Vec<(f64, f64)>,
     pub(super) sum: f64,
     pub(super) count: f64,

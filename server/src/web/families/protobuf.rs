@@ -20,6 +20,8 @@ enum FieldValue {
     Signed(i32),
     Enum(u32, &'static str),
     Message(Vec<Field>),
+    /// Fields as they came, and what of them is shown as text.
+    Raw(Box<[u8]>, Vec<Field>),
 }
 
 fn field(number: u32, name: &'static str, value: FieldValue) -> Field {
@@ -63,7 +65,19 @@ fn metric_fields(kind: FamilyKind, metric: &Metric) -> Vec<Field> {
             message(1, "label", vec![name, value])
         })
         .collect();
-    fields.push(match &metric.value {
+    fields.push(value_field(kind, &metric.value));
+    if let Some(timestamp_ms) = metric.timestamp_ms {
+        fields.push(field(6, "timestamp_ms", FieldValue::Integer(timestamp_ms)));
+    }
+    fields
+}
+
+fn value_field(kind: FamilyKind, value: &MetricValue) -> Field {
+    match value {
+        MetricValue::Pushed { fields, shown } => {
+            let shown = vec![value_field(kind, shown)];
+            field(0, "", FieldValue::Raw(fields.clone(), shown))
+        }
         MetricValue::Number(value) => {
             let (number, name) = match kind {
                 FamilyKind::Gauge => (2, "gauge"),
@@ -109,11 +123,7 @@ fn metric_fields(kind: FamilyKind, metric: &Metric) -> Vec<Field> {
             message(7, "histogram", parts)
         }
         MetricValue::Native(histogram) => message(7, "histogram", native_fields(histogram)),
-    });
-    if let Some(timestamp_ms) = metric.timestamp_ms {
-        fields.push(field(6, "timestamp_ms", FieldValue::Integer(timestamp_ms)));
     }
-    fields
 }
 
 fn native_fields(histogram: &NativeHistogram) -> Vec<Field> {
@@ -156,6 +166,9 @@ pub(super) fn write_delimited(out: &mut Vec<u8>, family: &Family) {
 
 /// Bytes of a field with its key.
 fn size(field: &Field) -> usize {
+    if let FieldValue::Raw(bytes, _) = &field.value {
+        return bytes.len();
+    }
     let with_length = |length: usize| varint_size(length as u64) + length;
     varint_size(u64::from(field.number) << 3)
         + match &field.value {
@@ -165,6 +178,7 @@ fn size(field: &Field) -> usize {
             FieldValue::Signed(value) => varint_size(zigzag(*value)),
             FieldValue::Enum(value, _) => varint_size(u64::from(*value)),
             FieldValue::Message(fields) => with_length(fields.iter().map(size).sum()),
+            FieldValue::Raw(..) => 0,
         }
 }
 
@@ -200,6 +214,7 @@ fn binary(out: &mut Vec<u8>, field: &Field) {
             varint(out, fields.iter().map(size).sum::<usize>() as u64);
             fields.iter().for_each(|field| binary(out, field));
         }
+        FieldValue::Raw(bytes, _) => out.extend_from_slice(bytes),
     }
 }
 
@@ -228,6 +243,9 @@ pub(super) fn write_text(out: &mut Vec<u8>, family: &Family) {
 }
 
 fn indented(out: &mut Vec<u8>, field: &Field, depth: usize) {
+    if let FieldValue::Raw(_, shown) = &field.value {
+        return shown.iter().for_each(|field| indented(out, field, depth));
+    }
     let indent = "  ".repeat(depth);
     out.extend_from_slice(indent.as_bytes());
     out.extend_from_slice(field.name.as_bytes());
@@ -255,6 +273,10 @@ fn compact(out: &mut Vec<u8>, fields: &[Field]) {
         if index > 0 {
             out.push(b' ');
         }
+        if let FieldValue::Raw(_, shown) = &field.value {
+            compact(out, shown);
+            continue;
+        }
         out.extend_from_slice(field.name.as_bytes());
         out.push(b':');
         match &field.value {
@@ -281,7 +303,7 @@ fn scalar(out: &mut Vec<u8>, value: &FieldValue) {
         FieldValue::Integer(value) => out.extend_from_slice(integers.format(*value).as_bytes()),
         FieldValue::Signed(value) => out.extend_from_slice(integers.format(*value).as_bytes()),
         FieldValue::Enum(_, name) => out.extend_from_slice(name.as_bytes()),
-        FieldValue::Message(_) => {}
+        FieldValue::Message(_) | FieldValue::Raw(..) => {}
     }
 }
 

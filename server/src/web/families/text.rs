@@ -25,7 +25,11 @@ pub(super) fn write(out: &mut Vec<u8>, family: &Family) {
     out.extend_from_slice(kind.as_bytes());
     out.push(b'\n');
     for metric in &family.metrics {
-        match &metric.value {
+        let value = match &metric.value {
+            MetricValue::Pushed { shown, .. } => shown,
+            value => value,
+        };
+        match value {
             MetricValue::Number(value) => line(out, &family.name, "", metric, None, *value),
             MetricValue::Summary {
                 quantiles,
@@ -46,7 +50,7 @@ pub(super) fn write(out: &mut Vec<u8>, family: &Family) {
                 line(out, &family.name, "_count", metric, None, *count as f64);
             }
             MetricValue::Classic(histogram) => classic(out, &family.name, metric, histogram),
-            MetricValue::Native(_) => {}
+            MetricValue::Native(_) | MetricValue::Pushed { .. } => {}
         }
     }
 }
@@ -55,14 +59,11 @@ fn classic(out: &mut Vec<u8>, family: &str, metric: &Metric, histogram: &Classic
     for (bound, count) in &histogram.buckets {
         line(out, family, "_bucket", metric, Some(("le", *bound)), *count);
     }
-    line(
-        out,
-        family,
-        "_bucket",
-        metric,
-        Some(("le", f64::INFINITY)),
-        histogram.count,
-    );
+    // Compat: a last bound that says something else than the count stays (push/pushgateway `text-histogram-incomplete`).
+    if !histogram.buckets.iter().any(|(bound, _)| *bound == f64::INFINITY) {
+        let bound = Some(("le", f64::INFINITY));
+        line(out, family, "_bucket", metric, bound, histogram.count);
+    }
     line(out, family, "_sum", metric, None, histogram.sum);
     line(out, family, "_count", metric, None, histogram.count);
 }

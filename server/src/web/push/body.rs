@@ -10,8 +10,8 @@ use http::request::Parts;
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::PushState;
 use super::room::{Places, Room, Sender};
+use super::{Intake, PushState};
 use crate::web::params::DISCARDED_BYTES_MAX;
 
 /// Bodies of up to this many bytes take no room.
@@ -65,6 +65,16 @@ pub(in crate::web) struct Pushed {
 }
 
 impl PushState {
+    /// As [`Intake::read`].
+    ///
+    /// # Errors
+    /// When it does not come whole.
+    pub(in crate::web) async fn read(&self, request: Request, bytes_max: usize) -> Result<Pushed, BodyError> {
+        self.intake.read(request, bytes_max).await
+    }
+}
+
+impl Intake {
     /// Reads a body of at most `bytes_max`. What says that it is longer is refused before room is made for it.
     ///
     /// # Errors
@@ -76,7 +86,7 @@ impl PushState {
             .headers
             .get(CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse().ok());
-        let (body, _room) = read(&self.limits.bodies, &sender, told, body, bytes_max).await?;
+        let (body, _room) = read(&self.bodies, &sender, told, body, bytes_max).await?;
         Ok(Pushed {
             parts,
             sender,

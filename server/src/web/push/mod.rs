@@ -2,13 +2,14 @@
 //!
 //! All ways in share three things. A body comes within a bound and at a pace ([`body`]), held in room that senders share
 //! ([`room`]); what was read is worked on by threads of the API's own, never by those of the network, in places that are
-//! shared in the same way ([`PushState::work`]). So whoever sends much, or slowly, keeps nobody else from sending.
+//! shared in the same way ([`Intake::work`]). So whoever sends much, or slowly, keeps nobody else from sending.
 //!
 //! A way in that is switched off says by which flag it is switched on.
 
 #![expect(dead_code, reason = "until a way in stands on it")]
 
 mod body;
+pub(crate) mod gateway;
 mod room;
 
 use std::sync::Arc;
@@ -47,11 +48,13 @@ pub(crate) struct PushState {
     pub(crate) supervisor: Supervisor,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: metrics::Registry,
-    limits: Limits,
+    pub(crate) intake: Arc<Intake>,
+    /// The push gateway, where it is switched on.
+    pub(crate) gateway: Option<Arc<gateway::GatewayState>>,
 }
 
 /// What senders share.
-struct Limits {
+pub(crate) struct Intake {
     /// Of bodies, in MiB.
     bodies: Room,
     /// Of threads.
@@ -65,26 +68,44 @@ impl PushState {
         clock: Arc<dyn Clock>,
         metrics: metrics::Registry,
     ) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         PushState {
             appender,
             supervisor,
             clock,
             metrics,
-            limits: Limits {
-                bodies: Room::new(BODIES_MIB_MAX),
-                working: Room::new(cores * WORKING_PER_CORE),
-            },
+            intake: Arc::default(),
+            gateway: None,
         }
     }
 
+    /// As [`Intake::work`].
+    async fn work<T: Send + 'static>(
+        &self,
+        sender: &Sender,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PushError> {
+        self.intake.work(sender, work).await
+    }
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Intake {
+            bodies: Room::new(BODIES_MIB_MAX),
+            working: Room::new(cores * WORKING_PER_CORE),
+        }
+    }
+}
+
+impl Intake {
     /// Does `work` off the threads of the network, once it is the sender's turn.
     async fn work<T: Send + 'static>(
         &self,
         sender: &Sender,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PushError> {
-        let place = self.limits.working.take(sender, 1).await;
+        let place = self.working.take(sender, 1).await;
         let done = answer::blocking(move || {
             // Also where nobody waits any more: the place is free when the work is done.
             let _place = place;
@@ -140,7 +161,7 @@ fn plain(status: StatusCode, text: impl Into<axum::body::Body>) -> Response {
 /// The ways in.
 pub(super) fn routes(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> Routes {
     let base = Base { site, cors, trust };
-    Routes::new(format!("{}{API}", site.pages.prefix))
+    let routes = Routes::new(format!("{}{API}", site.pages.prefix))
         .add(
             "/write",
             WRITE,
@@ -150,7 +171,8 @@ pub(super) fn routes(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> Routes {
             "/otlp/v1/metrics",
             WRITE,
             base.off("otlp write", "web.enable-otlp-receiver"),
-        )
+        );
+    gateway::add_to(routes, site, trust)
 }
 
 /// What routes are made of.
