@@ -40,6 +40,8 @@ pub enum Outcome<'a> {
         attempts: u32,
         /// What it was told.
         alerts: &'a [Alert],
+        /// Why that is not all that it should be: a template failed.
+        template_error: Option<&'a str>,
         /// Whether the log of notifications has it on the disk.
         is_durable: bool,
     },

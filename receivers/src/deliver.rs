@@ -101,7 +101,9 @@ pub async fn deliver(
         });
         let failure = match outcome {
             Ok(()) => return Ok(attempt),
-            Err(failure) if !failure.retry => return Err(undelivered(attempt, failure)),
+            Err(failure) if !failure.retry => {
+                return Err(undelivered(attempt, failure));
+            }
             Err(failure) => failure,
         };
         // What breaks off because the time is over says nothing of the receiver.

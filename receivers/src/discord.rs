@@ -119,7 +119,7 @@ impl Receiver for Discord {
 impl Discord {
     fn body(&self, notification: &Notification) -> Result<Vec<u8>, Failure> {
         let mut texts = self.setup.rendering(notification, &notification.alerts);
-        let (title, _) = shorten::to_chars(texts.text(&self.config.title), TITLE_CHARS_MAX);
+        let (title, _) = shorten::to_chars(texts.line(&self.config.title), TITLE_CHARS_MAX);
         let (description, _) = shorten::to_chars(texts.text(&self.config.message), DESCRIPTION_CHARS_MAX);
         let (content, _) = shorten::to_chars(texts.text(&self.config.content), CONTENT_CHARS_MAX);
         texts.check("")?;

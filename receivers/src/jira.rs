@@ -254,7 +254,7 @@ impl Jira {
     /// The group's issue: an open one, or one that was closed so lately that it is opened again.
     async fn search(&self, notification: &Notification, deadline: Instant) -> Result<Option<Issue>, Failure> {
         let mut texts = self.setup.rendering(notification, &notification.alerts);
-        let project = texts.text(&self.config.project);
+        let project = texts.word(&self.config.project);
         texts.check("invalid project template or value: ")?;
         drop(texts);
         let jql = self.jql(notification, &project);
@@ -433,7 +433,11 @@ fn named(name: String) -> Json {
 }
 
 fn render(texts: &mut Rendering<'_>, what: &str, template: &str) -> Result<String, Failure> {
-    let text = texts.text(template);
+    let text = match what {
+        "summary" => texts.line(template),
+        "description" => texts.text(template),
+        _ => texts.word(template),
+    };
     texts.check(&format!("{what} template: "))?;
     Ok(text)
 }

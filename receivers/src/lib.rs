@@ -5,7 +5,8 @@
 //! are [`notify`](../narthex_notify/index.html)'s.
 //!
 //! The one decision behind it: a receiver tells of a failure whether it may heal and why it is counted, and never tries
-//! again by itself; waiting and repeating are the same for all kinds and stand in one place ([`deliver`]).
+//! again by itself; waiting and repeating are the same for all kinds and stand in one place ([`deliver`]), and so does what is
+//! sent when a template fails ([`deliver_despite_templates`]).
 //!
 //! From a configuration to a message: [`Global`] and [`ReceiverConfig`] read their sections, [`Templates`] the files of
 //! templates, [`build`] makes [`Integration`]s of them, and [`deliver`] sends a [`Notification`] by one.
@@ -13,6 +14,7 @@
 mod address;
 mod config;
 mod deliver;
+mod despite;
 mod discord;
 mod email;
 mod global;
@@ -30,8 +32,10 @@ mod msteamsv2;
 mod notification;
 mod opsgenie;
 mod pagerduty;
+mod preview;
 mod pushover;
 mod receiver;
+pub mod rehearsal;
 mod rocketchat;
 mod settings;
 mod shorten;
@@ -46,9 +50,11 @@ mod wechat;
 
 pub use config::{KINDS, KindOfReceiver, ReceiverConfig};
 pub use deliver::{Attempt, Undelivered, deliver};
+pub use despite::{Delivered, deliver_despite_templates};
 pub use global::Global;
 pub use integration::{BuildError, Integration, Setup, Unbuilt, build};
 pub use notification::{Alert, Notification, NotifyReason, fingerprint};
+pub use preview::{Outgoing, Preview, preview};
 pub use receiver::{Failure, FailureReason, Memory, MemoryValue, Receiver};
 pub use settings::GoDuration;
 pub use templates::{Templates, TemplatesError};

@@ -132,25 +132,25 @@ impl Attachment {
 
     fn rendered(&self, texts: &mut Rendering<'_>) -> Self {
         let field = |field: &Field, texts: &mut Rendering<'_>| Field {
-            title: texts.text(&field.title),
+            title: texts.line(&field.title),
             value: texts.text(&field.value),
             short: field.short,
         };
         Attachment {
-            fallback: texts.text(&self.fallback),
-            color: texts.text(&self.color),
-            pretext: texts.text(&self.pretext),
+            fallback: texts.line(&self.fallback),
+            color: texts.word(&self.color),
+            pretext: texts.line(&self.pretext),
             text: texts.text(&self.text),
-            author_name: texts.text(&self.author_name),
-            author_link: texts.text(&self.author_link),
-            author_icon: texts.text(&self.author_icon),
-            title: texts.text(&self.title),
-            title_link: texts.text(&self.title_link),
+            author_name: texts.line(&self.author_name),
+            author_link: texts.word(&self.author_link),
+            author_icon: texts.word(&self.author_icon),
+            title: texts.line(&self.title),
+            title_link: texts.word(&self.title_link),
             fields: self.fields.iter().map(|given| field(given, texts)).collect(),
-            thumb_url: texts.text(&self.thumb_url),
-            footer: texts.text(&self.footer),
-            footer_icon: texts.text(&self.footer_icon),
-            image_url: texts.text(&self.image_url),
+            thumb_url: texts.word(&self.thumb_url),
+            footer: texts.line(&self.footer),
+            footer_icon: texts.word(&self.footer_icon),
+            image_url: texts.word(&self.image_url),
         }
     }
 }
@@ -331,14 +331,14 @@ impl Mattermost {
             .filter(|given| !given.priority.is_empty());
         let message = Message {
             text,
-            channel: texts.text(&config.channel),
-            username: texts.text(&config.username),
-            icon_url: texts.text(&config.icon_url),
-            icon_emoji: texts.text(&config.icon_emoji),
+            channel: texts.word(&config.channel),
+            username: texts.word(&config.username),
+            icon_url: texts.word(&config.icon_url),
+            icon_emoji: texts.word(&config.icon_emoji),
             attachments,
-            kind: texts.text(&config.kind),
+            kind: texts.word(&config.kind),
             props: props.map(|props| Props {
-                card: texts.text(&props.card),
+                card: texts.word(&props.card),
             }),
             priority: priority.map(|given| given.rendered(texts)),
         };
@@ -350,7 +350,7 @@ impl Mattermost {
 impl Priority {
     /// Only what Mattermost takes: acknowledgements for important messages, persistence for urgent ones.
     fn rendered(&self, texts: &mut Rendering<'_>) -> Self {
-        let given = texts.text(&self.priority).to_lowercase();
+        let given = texts.word(&self.priority).to_lowercase();
         let priority = match given.as_str() {
             "urgent" | "important" | "standard" => given,
             _ => {

@@ -105,8 +105,8 @@ impl MsTeams {
         let card = MessageCard {
             context: "http://schema.org/extensions",
             kind: "MessageCard",
-            title: texts.text(&self.config.title),
-            summary: texts.text(&self.config.summary),
+            title: texts.line(&self.config.title),
+            summary: texts.line(&self.config.summary),
             text: texts.text(&self.config.text),
             theme_color: if notification.is_firing() { RED } else { GREEN },
         };

@@ -97,7 +97,7 @@ impl Receiver for MsTeamsV2 {
 impl MsTeamsV2 {
     fn body(&self, notification: &Notification) -> Result<Vec<u8>, Failure> {
         let mut texts = self.setup.rendering(notification, &notification.alerts);
-        let title = texts.text(&self.config.title);
+        let title = texts.line(&self.config.title);
         let text = texts.text(&self.config.text);
         texts.check("")?;
         let color = if notification.is_firing() {

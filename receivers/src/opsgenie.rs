@@ -265,7 +265,7 @@ impl OpsGenie {
                 ));
             }
         } else {
-            let close = json!({"source": texts.text(&self.config.source)});
+            let close = json!({"source": texts.word(&self.config.source)});
             asked.push((Method::POST, self.url_of(&alias, "close"), json::body(&close)));
         }
         let key = texts.text(key);
@@ -289,7 +289,7 @@ impl OpsGenie {
         for (name, template) in &config.details {
             details.insert(name.clone(), texts.text(template));
         }
-        let (message, _) = shorten::to_chars(texts.text(&config.message), MESSAGE_CHARS_MAX);
+        let (message, _) = shorten::to_chars(texts.line(&config.message), MESSAGE_CHARS_MAX);
         Create {
             alias: alias.to_owned(),
             message,
@@ -300,12 +300,12 @@ impl OpsGenie {
                 .collect(),
             description: texts.text(&config.description),
             details,
-            source: texts.text(&config.source),
-            tags: split(&texts.text(&config.tags)),
+            source: texts.word(&config.source),
+            tags: split(&texts.word(&config.tags)),
             note: texts.text(&config.note),
-            priority: texts.text(&config.priority),
-            entity: texts.text(&config.entity),
-            actions: split(&texts.text(&config.actions)),
+            priority: texts.word(&config.priority),
+            entity: texts.word(&config.entity),
+            actions: split(&texts.word(&config.actions)),
         }
     }
 
@@ -325,10 +325,10 @@ impl Responder {
     /// Those who are told: none where all is empty, several where `teams` are listed.
     fn sent(&self, texts: &mut Rendering<'_>) -> Vec<SentResponder> {
         let sent = SentResponder {
-            id: texts.text(&self.id),
-            name: texts.text(&self.name),
-            username: texts.text(&self.username),
-            kind: texts.text(&self.kind),
+            id: texts.word(&self.id),
+            name: texts.word(&self.name),
+            username: texts.word(&self.username),
+            kind: texts.word(&self.kind),
         };
         if sent == SentResponder::default() {
             return Vec::new();

@@ -305,7 +305,7 @@ impl PagerDuty {
         let config = &self.config;
         let mut texts = self.setup.rendering(notification, &notification.alerts);
         let details = self.details(&mut texts)?;
-        let (description, _) = shorten::to_chars(texts.text(&config.description), SUMMARY_CHARS_MAX);
+        let (description, _) = shorten::to_chars(texts.line(&config.description), SUMMARY_CHARS_MAX);
         let service_key = texts.text(key);
         let mut event = Event {
             service_key,
@@ -316,8 +316,8 @@ impl PagerDuty {
             ..Event::default()
         };
         if notification.is_firing() {
-            event.client = texts.text(&config.client);
-            event.client_url = texts.text(&config.client_url);
+            event.client = texts.line(&config.client);
+            event.client_url = texts.word(&config.client_url);
         }
         texts.check("failed to template PagerDuty v1 message: ")?;
         if event.service_key.is_empty() {
@@ -330,15 +330,15 @@ impl PagerDuty {
         let config = &self.config;
         let mut texts = self.setup.rendering(notification, &notification.alerts);
         let custom_details = self.details(&mut texts)?;
-        let (summary, _) = shorten::to_chars(texts.text(&config.description), SUMMARY_CHARS_MAX);
+        let (summary, _) = shorten::to_chars(texts.line(&config.description), SUMMARY_CHARS_MAX);
         let severity = if config.severity.is_empty() {
             "error"
         } else {
             &config.severity
         };
         let mut event = Event {
-            client: texts.text(&config.client),
-            client_url: texts.text(&config.client_url),
+            client: texts.line(&config.client),
+            client_url: texts.word(&config.client_url),
             routing_key: texts.text(key),
             event_action: action(notification),
             dedup_key: hash(&notification.group_key),
@@ -346,25 +346,25 @@ impl PagerDuty {
         };
         let payload = event.payload.insert(Payload {
             summary,
-            source: texts.text(&config.source),
+            source: texts.word(&config.source),
             severity: texts.text(severity),
-            class: texts.text(&config.class),
-            component: texts.text(&config.component),
-            group: texts.text(&config.group),
+            class: texts.word(&config.class),
+            component: texts.word(&config.component),
+            group: texts.word(&config.group),
             custom_details: Map::new(),
         });
         payload.custom_details = custom_details;
         for image in &config.images {
             let image = SentImage {
-                src: texts.text(&image.src),
-                alt: texts.text(&image.alt),
-                href: texts.text(&image.href),
+                src: texts.word(&image.src),
+                alt: texts.line(&image.alt),
+                href: texts.word(&image.href),
             };
             event.images.extend((!image.src.is_empty()).then_some(image));
         }
         for link in &config.links {
             let link = SentLink {
-                href: texts.text(&link.href),
+                href: texts.word(&link.href),
                 text: texts.text(&link.text),
             };
             event.links.extend((!link.href.is_empty()).then_some(link));

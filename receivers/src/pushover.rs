@@ -171,7 +171,7 @@ impl Pushover {
         let config = &self.config;
         let mut texts = self.setup.rendering(notification, &notification.alerts);
         let (token, user) = (texts.text(token), texts.text(user));
-        let (title, _) = shorten::to_chars(texts.text(&config.title), TITLE_CHARS_MAX);
+        let (title, _) = shorten::to_chars(texts.line(&config.title), TITLE_CHARS_MAX);
         let message = if config.html {
             texts.html(&config.message)
         } else {
@@ -183,11 +183,11 @@ impl Pushover {
             "" => "(no details)",
             message => message,
         };
-        let (url, _) = shorten::to_chars(texts.text(&config.url), URL_CHARS_MAX);
+        let (url, _) = shorten::to_chars(texts.word(&config.url), URL_CHARS_MAX);
         let seconds = |duration: GoDuration| duration.0.as_secs().to_string();
         let mut query = address.query_pairs_mut();
         query
-            .append_pair("device", &texts.text(&config.device))
+            .append_pair("device", &texts.word(&config.device))
             .append_pair("expire", &seconds(config.expire));
         if config.html {
             query.append_pair("html", "1");
@@ -197,9 +197,9 @@ impl Pushover {
             query.append_pair("monospace", "1");
         }
         query
-            .append_pair("priority", &texts.text(&config.priority))
+            .append_pair("priority", &texts.word(&config.priority))
             .append_pair("retry", &seconds(config.retry))
-            .append_pair("sound", &texts.text(&config.sound))
+            .append_pair("sound", &texts.word(&config.sound))
             .append_pair("title", &title)
             .append_pair("token", &token);
         if config.ttl.0.as_secs() > 0 {
@@ -207,7 +207,7 @@ impl Pushover {
         }
         query
             .append_pair("url", &url)
-            .append_pair("url_title", &texts.text(&config.url_title))
+            .append_pair("url_title", &texts.line(&config.url_title))
             .append_pair("user", &user);
         drop(query);
         texts.check("")

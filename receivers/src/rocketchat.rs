@@ -319,21 +319,21 @@ impl RocketChat {
     fn message(&self, notification: &Notification) -> Result<Message, Failure> {
         let config = &self.config;
         let mut texts = self.setup.rendering(notification, &notification.alerts);
-        let (title, _) = shorten::to_chars(texts.text(&config.title), TITLE_CHARS_MAX);
+        let (title, _) = shorten::to_chars(texts.line(&config.title), TITLE_CHARS_MAX);
         let mut attachment = Attachment {
             title,
-            title_link: texts.text(&config.title_link),
+            title_link: texts.word(&config.title_link),
             text: texts.text(&config.text),
-            image_url: texts.text(&config.image_url),
-            thumb_url: texts.text(&config.thumb_url),
-            color: texts.text(&config.color),
+            image_url: texts.word(&config.image_url),
+            thumb_url: texts.word(&config.thumb_url),
+            color: texts.word(&config.color),
             fields: Vec::new(),
             actions: Vec::new(),
         };
         for field in &config.fields {
             attachment.fields.push(SentField {
                 short: field.short.unwrap_or(config.short_fields),
-                title: texts.text(&field.title),
+                title: texts.line(&field.title),
                 value: texts.text(&field.value),
             });
         }
@@ -341,16 +341,16 @@ impl RocketChat {
             attachment.actions.push(SentAction {
                 kind: "button",
                 text: texts.text(&action.text),
-                url: texts.text(&action.url),
+                url: texts.word(&action.url),
                 is_webview: false,
                 msg: texts.text(&action.msg),
                 msg_in_chat_window: false,
             });
         }
         let message = Message {
-            channel: texts.text(&config.channel),
-            emoji: texts.text(&config.emoji),
-            avatar: texts.text(&config.icon_url),
+            channel: texts.word(&config.channel),
+            emoji: texts.word(&config.emoji),
+            avatar: texts.word(&config.icon_url),
             attachments: [attachment],
         };
         texts.check("")?;

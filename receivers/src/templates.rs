@@ -11,6 +11,7 @@ use model::stack::deep;
 use template::notification::{self, Data, Pairs};
 use template::{CallError, Dialect, Host, ParseError, TemplateSet, Time, Value};
 
+use crate::despite;
 use crate::notification::{Alert, Notification, fingerprint};
 use crate::receiver::Failure;
 
@@ -54,6 +55,8 @@ pub enum TemplatesError {
 pub struct Templates {
     text: TemplateSet,
     html: TemplateSet,
+    /// The default ones alone, for plain text: what stands in for one that fails.
+    builtin: TemplateSet,
     external_url: Arc<str>,
     files: Vec<PathBuf>,
 }
@@ -67,12 +70,14 @@ impl Templates {
         let mut templates = Templates {
             text: TemplateSet::new(Dialect::Text, notification::FUNCTIONS),
             html: TemplateSet::new(Dialect::Html, notification::FUNCTIONS),
+            builtin: TemplateSet::new(Dialect::Text, notification::FUNCTIONS),
             external_url: Arc::from(external_url),
             files: Vec::new(),
         };
         templates
             .add("", notification::DEFAULT_TEMPLATES)
             .expect("the default templates are templates");
+        templates.builtin = templates.text.clone();
         templates
     }
 
@@ -288,19 +293,29 @@ pub(crate) struct Rendering<'t> {
 }
 
 impl Rendering<'_> {
-    /// A plain text.
+    /// A plain text for people.
     pub(crate) fn text(&mut self, template: &str) -> String {
-        self.render(Dialect::Text, template)
+        self.render(Dialect::Text, template, StandIn::Text)
+    }
+
+    /// A plain text for people, of one line.
+    pub(crate) fn line(&mut self, template: &str) -> String {
+        self.render(Dialect::Text, template, StandIn::Line)
+    }
+
+    /// A plain text for machines: an address, a name, a colour.
+    pub(crate) fn word(&mut self, template: &str) -> String {
+        self.render(Dialect::Text, template, StandIn::Nothing)
     }
 
     /// A text for HTML.
     pub(crate) fn html(&mut self, template: &str) -> String {
-        self.render(Dialect::Html, template)
+        self.render(Dialect::Html, template, StandIn::Html)
     }
 
     /// A plain text, or why it cannot be had.
     pub(crate) fn try_text(&mut self, template: &str) -> Result<String, Failure> {
-        let text = self.text(template);
+        let text = self.render(Dialect::Text, template, StandIn::Value);
         self.check("")?;
         Ok(text)
     }
@@ -318,19 +333,70 @@ impl Rendering<'_> {
         self.data.clone()
     }
 
-    fn render(&mut self, dialect: Dialect, template: &str) -> String {
+    fn render(&mut self, dialect: Dialect, template: &str, stand_in: StandIn) -> String {
         if template.is_empty() || self.failure.is_some() {
             return String::new();
         }
         let set = self.templates.set(dialect);
         match set.expand("", template, self.data.clone(), self) {
             Ok(text) => text,
+            Err(error) if despite::stands_in(&error) => self.stand_in(&error, stand_in),
             Err(error) => {
                 self.failure = Some(error.to_string());
                 String::new()
             }
         }
     }
+
+    /// What is sent in the place of a text whose template fails: that of the default templates, and why it is not the
+    /// other.
+    fn stand_in(&mut self, error: &template::Error, stand_in: StandIn) -> String {
+        let template = match stand_in {
+            StandIn::Nothing => return String::new(),
+            StandIn::Line => "{{ template \"__subject\" . }}",
+            StandIn::Text | StandIn::Html | StandIn::Value => STAND_IN,
+        };
+        let text = self
+            .templates
+            .builtin
+            .expand("", template, self.data.clone(), self);
+        let text = text
+            .unwrap_or_default()
+            .replace(STAND_IN_ERROR, &error.to_string());
+        match stand_in {
+            StandIn::Html => format!("<pre>{}</pre>", escape_html(&text)),
+            StandIn::Value => text.replacen('[', "(", 1).replacen(']', ")", 1),
+            _ => text,
+        }
+    }
+}
+
+/// What stands in for a text whose template fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StandIn {
+    /// The default text, with all alerts.
+    Text,
+    /// The same, for HTML.
+    Html,
+    /// The same, in a form that is no list to who reads it as YAML.
+    Value,
+    /// The default subject.
+    Line,
+    /// An address that is made up would be worse than none.
+    Nothing,
+}
+
+/// The default text. The error stands near its beginning, as long texts are cut.
+const STAND_IN: &str = "{{ template \"__subject\" . }}\n\
+    This is the default text, as a template of this notification fails: \u{1}\n\n\
+    {{ template \"__text_alert_list\" .Alerts }}";
+/// Where the error stands in it.
+const STAND_IN_ERROR: char = '\u{1}';
+
+fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 impl Host for Rendering<'_> {

@@ -149,7 +149,7 @@ impl Receiver for VictorOps {
                 self.config.api_key.reveal().to_owned()
             };
             let mut texts = self.setup.rendering(notification, &notification.alerts);
-            let routing_key = texts.text(&self.config.routing_key);
+            let routing_key = texts.word(&self.config.routing_key);
             texts.check("templating error: ")?;
             // A percent sign is one, and no escape.
             let behind = format!("{key}/{routing_key}").replace('%', "%25");
@@ -167,7 +167,7 @@ impl VictorOps {
     fn body(&self, notification: &Notification) -> Result<Vec<u8>, Failure> {
         let config = &self.config;
         let mut texts = self.setup.rendering(notification, &notification.alerts);
-        let mut message_type = texts.text(&config.message_type);
+        let mut message_type = texts.word(&config.message_type);
         if !notification.is_firing() {
             "RECOVERY".clone_into(&mut message_type);
         } else if !["INFO", "WARNING", "CRITICAL"].contains(&message_type.as_str()) {
@@ -178,9 +178,9 @@ impl VictorOps {
         let mut message = BTreeMap::from([
             ("message_type", message_type),
             ("entity_id", hash(&notification.group_key)),
-            ("entity_display_name", texts.text(&config.entity_display_name)),
+            ("entity_display_name", texts.line(&config.entity_display_name)),
             ("state_message", state_message),
-            ("monitoring_tool", texts.text(&config.monitoring_tool)),
+            ("monitoring_tool", texts.line(&config.monitoring_tool)),
         ]);
         for (name, template) in &config.custom_fields {
             message.insert(name, texts.text(template));

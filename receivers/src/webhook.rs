@@ -126,7 +126,7 @@ impl Webhook {
                 json::body(&rendered.map_err(|failure| failure.within("failed to render custom payload: "))?)
             }
         };
-        let url = texts.text(url.unwrap_or(self.config.url.reveal()));
+        let url = texts.word(url.unwrap_or(self.config.url.reveal()));
         texts.check("failed to template webhook URL: ")?;
         if url.is_empty() {
             return Err(Failure::last("webhook URL is empty after templating"));

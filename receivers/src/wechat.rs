@@ -215,8 +215,8 @@ impl WeChat {
         } else {
             self.config.api_secret.reveal().to_owned()
         };
-        let secret = texts.text(&secret);
-        let corp_id = texts.text(&self.config.corp_id);
+        let secret = texts.word(&secret);
+        let corp_id = texts.word(&self.config.corp_id);
         texts.check("templating error: ")?;
         let mut url = self.config.api_url.join("gettoken");
         url.query_pairs_mut()
@@ -237,10 +237,10 @@ impl WeChat {
     fn message(&self, texts: &mut Rendering<'_>) -> Message<'_> {
         let config = &self.config;
         let mut message = Message {
-            to_user: texts.text(&config.to_user),
-            to_party: texts.text(&config.to_party),
-            to_tag: texts.text(&config.to_tag),
-            agent_id: texts.text(&config.agent_id),
+            to_user: texts.word(&config.to_user),
+            to_party: texts.word(&config.to_party),
+            to_tag: texts.word(&config.to_tag),
+            agent_id: texts.word(&config.agent_id),
             safe: "0",
             kind: &config.message_type,
             text: Content::default(),

@@ -39,6 +39,8 @@ pub use view::{AlertFilter, AlertView, GroupView};
 const MET_WARNS_FROM: usize = 10;
 /// One that is about so many is in any case.
 const MET_MANY: usize = 1000;
+/// Most templates that are named when they fail at a reload.
+const FAILING_TEMPLATES_SAID_MAX: usize = 20;
 /// How long an alert without an end is believed before there is a configuration.
 const RESOLVE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 
@@ -230,6 +232,7 @@ impl Alertmanager {
     fn try_prepare(&self, config: Config) -> Result<Prepared, PrepareError> {
         let options = &self.shared.options;
         let templates = Templates::load(&config.templates, &options.external_url)?;
+        warn_of_templates(&config, &templates, self.now());
         let tree = Tree::new(&config.route);
         let mut integrations = HashMap::new();
         for receiver in &config.receivers {
@@ -549,6 +552,27 @@ impl Alertmanager {
 
     fn running(&self) -> Option<Arc<Running>> {
         self.shared.running.read().clone()
+    }
+}
+
+/// Tries templates before an alert does, and says which fail. They are no reason to refuse a configuration: the reference
+/// takes it, and what they fail with may never come.
+fn warn_of_templates(config: &Config, templates: &Templates, now: Timestamp) {
+    let failing = receivers::rehearsal::rehearse(&config.receivers, templates, now);
+    for failing in failing.iter().take(FAILING_TEMPLATES_SAID_MAX) {
+        tracing::warn!(
+            receiver = failing.receiver,
+            field = failing.place,
+            sample = failing.sample,
+            err = failing.error,
+            "A template fails; a notification would be sent with the default text in its place"
+        );
+    }
+    if failing.len() > FAILING_TEMPLATES_SAID_MAX {
+        tracing::warn!(
+            templates = failing.len(),
+            "More templates fail than are named here"
+        );
     }
 }
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use model::labels::Labels;
-use receivers::{FailureReason, Integration, Memory, Notification, NotifyReason, Undelivered, deliver};
+use receivers::{
+    Delivered, FailureReason, Integration, Memory, Notification, NotifyReason, Undelivered,
+    deliver_despite_templates,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -132,11 +135,11 @@ impl Pipeline {
             Some(last) if reason != NotifyReason::First => last.memory.clone(),
             _ => Memory::new(),
         };
-        let attempts = match self
+        let delivered = match self
             .send(telling, integration, reason, &mut memory, &permit)
             .await
         {
-            Ok(attempts) => attempts,
+            Ok(delivered) => delivered,
             Err(undelivered) => {
                 let outcome = Outcome::Failed {
                     integration: &name,
@@ -169,8 +172,9 @@ impl Pipeline {
         let outcome = Outcome::Sent {
             integration: &name,
             reason,
-            attempts,
+            attempts: delivered.attempts,
             alerts: &telling.notification.alerts,
+            template_error: delivered.template_error.as_deref(),
             is_durable: entered.is_ok(),
         };
         self.observe(way, outcome);
@@ -188,7 +192,7 @@ impl Pipeline {
         reason: NotifyReason,
         memory: &mut Memory,
         permit: &Permit,
-    ) -> Result<u32, Undelivered> {
+    ) -> Result<Delivered, Undelivered> {
         let notification = Notification {
             reason,
             ..telling.notification.clone()
@@ -197,7 +201,8 @@ impl Pipeline {
         stats.notified(integration);
         let mut count = |attempt: receivers::Attempt<'_>| stats.attempted(integration, attempt);
         let (deadline, stop) = (telling.deadline, telling.stop.child_token());
-        let delivering = deliver(integration, &notification, memory, deadline, &stop, &mut count);
+        let delivering =
+            deliver_despite_templates(integration, &notification, memory, deadline, &stop, &mut count);
         let ending = async {
             permit.over.cancelled().await;
             stop.cancel();
@@ -208,6 +213,12 @@ impl Pipeline {
             delivered = delivering => delivered,
             never = ending => never,
         };
+        let delivered = delivered.inspect(|delivered| {
+            if let Some(error) = &delivered.template_error {
+                stats.template_failed(integration);
+                say_of_template(&notification, integration, error);
+            }
+        });
         delivered.inspect_err(|undelivered| {
             stats.failed(integration, undelivered.failure.reason);
             let key = &notification.group_key;
@@ -243,6 +254,16 @@ impl Pipeline {
         }
         labels
     }
+}
+
+fn say_of_template(notification: &Notification, integration: &Integration, error: &str) {
+    tracing::error!(
+        receiver = integration.receiver(),
+        integration = integration.name(),
+        aggrGroup = notification.group_key,
+        err = error,
+        "A template of a notification failed; it was sent with the default text, or without what the template makes"
+    );
 }
 
 /// What a group's receiver is told, without alerts, and with the node's labels as they are written.

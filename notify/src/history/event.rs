@@ -146,6 +146,9 @@ pub struct Notified {
     /// The last failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why one that was sent is not all that it should be: a template failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_error: Option<String>,
     /// Whether the log of notifications does not have it on the disk.
     #[serde(default, skip_serializing_if = "is_false")]
     pub not_durable: bool,

@@ -405,6 +405,7 @@ impl Observer for History {
             reason: None,
             attempts: 0,
             error: None,
+            template_error: None,
             not_durable: false,
             alert_count: 0,
             alerts: Vec::new(),
@@ -413,11 +414,13 @@ impl Observer for History {
             Outcome::Sent {
                 reason,
                 attempts,
+                template_error,
                 is_durable,
                 ..
             } => {
                 notified.reason = Some(reason.as_str().to_owned());
                 notified.attempts = *attempts;
+                notified.template_error = template_error.map(str::to_owned);
                 notified.not_durable = !is_durable;
             }
             Outcome::Failed {

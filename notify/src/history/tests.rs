@@ -220,6 +220,7 @@ fn events_are_asked_for_by_kind_time_receiver_and_matchers() {
             reason: Some("first notification".to_owned()),
             attempts: 3,
             error: Some("refused".to_owned()),
+            template_error: None,
             not_durable: false,
             alert_count: 1,
             alerts: vec![ToldAlert {

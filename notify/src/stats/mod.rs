@@ -62,6 +62,8 @@ struct ConfigStats {
 struct Sending {
     notifications: Family<Counter>,
     failed: Family<Counter>,
+    /// Notifications of ours that went out although a template failed.
+    templates_failed: Family<Counter>,
     requests: Family<Counter>,
     requests_failed: Family<Counter>,
     latency: Family<Histogram>,
@@ -148,6 +150,11 @@ impl Sending {
                 "alertmanager_notifications_failed_total",
                 "The total number of failed notifications.",
                 &by_reason,
+            ),
+            templates_failed: r.counter_vec(
+                "narthex_alertmanager_notification_template_failures_total",
+                "Notifications that were sent although a template of them failed: with the default text.",
+                &["receiver", "integration"],
             ),
             requests: r.counter_vec(
                 "alertmanager_notification_requests_total",
@@ -323,6 +330,14 @@ impl Stats {
         let mut by = self.by(integration);
         by.push(&reason);
         self.sending.failed.with(&by).inc();
+    }
+
+    /// It went out although a template failed.
+    pub(crate) fn template_failed(&self, integration: &Integration) {
+        self.sending
+            .templates_failed
+            .with(&[integration.receiver(), integration.kind()])
+            .inc();
     }
 
     fn by<'i>(&self, integration: &'i Integration) -> Vec<&'i str> {

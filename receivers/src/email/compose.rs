@@ -37,13 +37,13 @@ impl Mail {
     pub(super) fn compose(email: &Email, notification: &Notification) -> Result<Self, Failure> {
         let config = &email.config;
         let mut texts = email.setup.rendering(notification, &notification.alerts);
-        let from = texts.text(&config.from);
+        let from = texts.word(&config.from);
         texts.check("execute 'from' template: ")?;
-        let to = texts.text(&config.to);
+        let to = texts.word(&config.to);
         texts.check("execute 'to' template: ")?;
         let mut content = String::new();
         for (name, template) in &config.headers {
-            let value = texts.text(template);
+            let value = texts.line(template);
             texts.check(&format!("execute {name:?} header template: "))?;
             header(&mut content, name, &encode_value(&value));
         }

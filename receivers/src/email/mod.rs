@@ -14,7 +14,7 @@ pub(crate) use self::settings::{EmailConfig, HostPort};
 use self::smtp::Session;
 use crate::integration::Setup;
 use crate::receiver::{Failure, Memory, Receiver};
-use crate::{Notification, http, settings::is_named};
+use crate::{Notification, http, preview, settings::is_named};
 
 /// The port on which TLS comes first, by custom.
 const IMPLICIT_TLS_PORT: &str = "465";
@@ -58,6 +58,9 @@ impl Receiver for Email {
 impl Email {
     async fn send(&self, notification: &Notification) -> Result<(), Failure> {
         let mail = compose::Mail::compose(self, notification)?;
+        if preview::mail(&mail.from, &mail.to, &mail.content) {
+            return Ok(());
+        }
         let mut session = self.connect().await?;
         let sent = self.converse(&mut session, &mail).await;
         session.quit().await;

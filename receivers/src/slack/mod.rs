@@ -161,20 +161,20 @@ impl Slack {
     fn message(&self, notification: &Notification) -> Message<'_> {
         let config = &self.config;
         let texts = &mut self.setup.rendering(notification, &notification.alerts);
-        let (title, _) = shorten::to_chars(texts.text(&config.title), TITLE_CHARS_MAX);
+        let (title, _) = shorten::to_chars(texts.line(&config.title), TITLE_CHARS_MAX);
         let mut attachment = Attachment {
             title,
-            title_link: texts.text(&config.title_link),
-            pretext: texts.text(&config.pretext),
+            title_link: texts.word(&config.title_link),
+            pretext: texts.line(&config.pretext),
             text: texts.text(&config.text),
-            fallback: texts.text(&config.fallback),
-            callback_id: texts.text(&config.callback_id),
+            fallback: texts.line(&config.fallback),
+            callback_id: texts.word(&config.callback_id),
             fields: Vec::new(),
             actions: Vec::new(),
-            image_url: texts.text(&config.image_url),
-            thumb_url: texts.text(&config.thumb_url),
-            footer: texts.text(&config.footer),
-            color: texts.text(&config.color),
+            image_url: texts.word(&config.image_url),
+            thumb_url: texts.word(&config.thumb_url),
+            footer: texts.line(&config.footer),
+            color: texts.word(&config.color),
             mrkdwn_in: if config.mrkdwn_in.is_empty() {
                 vec!["fallback", "pretext", "text"]
             } else {
@@ -183,7 +183,7 @@ impl Slack {
         };
         for field in &config.fields {
             attachment.fields.push(Field {
-                title: texts.text(&field.title),
+                title: texts.line(&field.title),
                 value: texts.text(&field.value),
                 short: Some(field.short.unwrap_or(config.short_fields)),
             });
@@ -192,11 +192,11 @@ impl Slack {
             attachment.actions.push(action.rendered(texts));
         }
         let message = Message {
-            channel: texts.text(&config.channel),
+            channel: texts.word(&config.channel),
             ts: String::new(),
-            username: texts.text(&config.username),
-            icon_emoji: texts.text(&config.icon_emoji),
-            icon_url: texts.text(&config.icon_url),
+            username: texts.word(&config.username),
+            icon_emoji: texts.word(&config.icon_emoji),
+            icon_url: texts.word(&config.icon_url),
             link_names: config.link_names,
             text: texts.text(&config.message_text),
             attachments: [attachment],
@@ -211,17 +211,17 @@ impl Slack {
 impl Action {
     fn rendered(&self, texts: &mut Rendering<'_>) -> Self {
         Action {
-            kind: texts.text(&self.kind),
+            kind: texts.word(&self.kind),
             text: texts.text(&self.text),
-            url: texts.text(&self.url),
-            style: texts.text(&self.style),
-            name: texts.text(&self.name),
+            url: texts.word(&self.url),
+            style: texts.word(&self.style),
+            name: texts.word(&self.name),
             value: texts.text(&self.value),
             confirm: self.confirm.as_ref().map(|confirm| Confirmation {
-                title: texts.text(&confirm.title),
+                title: texts.line(&confirm.title),
                 text: texts.text(&confirm.text),
-                ok_text: texts.text(&confirm.ok_text),
-                dismiss_text: texts.text(&confirm.dismiss_text),
+                ok_text: texts.line(&confirm.ok_text),
+                dismiss_text: texts.line(&confirm.dismiss_text),
             }),
         }
     }

@@ -6,6 +6,7 @@ mod certificates;
 mod compare;
 mod config;
 mod deliver;
+mod despite;
 mod groups;
 mod mailbox;
 mod retry;

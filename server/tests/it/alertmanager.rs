@@ -172,6 +172,52 @@ async fn alone_it_follows_signals_and_forgets_no_silence() {
     assert_eq!(second.status.code(), Some(1), "a second one on the same folder");
 }
 
+#[tokio::test]
+async fn a_template_that_fails_is_told_of_and_keeps_nothing_back() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (url, notified) = inbox();
+    let config = format!(
+        "route: {{receiver: team, group_wait: 0s}}\nreceivers:\n- name: team\n  webhook_configs:\n  - url: '{url}'\n    \
+         payload: {{text: '{{{{ index .Alerts 7 }}}}'}}\n"
+    );
+    std::fs::write(folder.path().join("am.yml"), &config).expect("file");
+    let checked = narthex(&["check", "alertmanager", "am.yml"], folder.path(), b"");
+    assert_eq!(checked.status.code(), Some(0));
+    let warned = String::from_utf8_lossy(&checked.stderr).into_owned();
+    let said = "narthex: warning: am.yml: receiver \"team\": webhook_configs[0].payload.text fails with a firing alert: ";
+    assert!(warned.starts_with(said), "{warned}");
+    let server = Server::start_alertmanager(folder.path(), &config, &[]).await;
+    assert!(
+        server.log().contains("field=webhook_configs[0].payload.text"),
+        "{}",
+        server.log()
+    );
+    let alerts = json!([{"labels": {"alertname": "Down"}}]);
+    assert_eq!(post(&server, "/api/v2/alerts", &alerts).await.0, 200);
+    let told = tokio::task::spawn_blocking(|| notified.join().expect("told"))
+        .await
+        .expect("told");
+    let text = told["text"].as_str().expect("a text");
+    assert!(text.starts_with("[FIRING:1] Down"), "{text}");
+    assert!(
+        text.contains("index out of range: 7") && text.contains("alertname = Down"),
+        "{text}"
+    );
+    let asked = "/api/v2/history?kind=notification&limit=1";
+    wait_until("it is in the history", async || {
+        let history = get(&server, asked).await;
+        let error = history["events"][0]["templateError"]
+            .as_str()
+            .unwrap_or("")
+            .to_owned();
+        error.contains("index out of range: 7") && history["events"][0]["result"] == "sent"
+    })
+    .await;
+    let (_, metrics) = server.get("/metrics").await;
+    let counted = "narthex_alertmanager_notification_template_failures_total{integration=\"webhook\",receiver=\"team\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
 #[test]
 fn configuration_files_get_the_references_verdict() {
     let Some(folder) = testkit::conformance("") else {

@@ -87,6 +87,9 @@ pub(super) fn summary(event: &Value) -> [String; 4] {
             };
             let why = match (event["error"].as_str(), event["result"].as_str()) {
                 (Some(error), _) => format!("{}: {error}", text("reason")),
+                (None, Some("sent")) if event["templateError"].is_string() => {
+                    format!("{}; a template fails: {}", text("reason"), text("templateError"))
+                }
                 (None, Some("unchanged")) => "nothing new".to_owned(),
                 (None, Some("left")) => format!("{}, left to who holds the lease", text("reason")),
                 (None, _) => text("reason"),

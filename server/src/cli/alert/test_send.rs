@@ -1,19 +1,16 @@
 //! `test-send`: one notification by one receiver, and what becomes of it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use credentials::Machine;
 use jiff::Timestamp;
 use model::labels::{ALERT_NAME, Labels};
+use receivers::rehearsal::{self, Rendered};
 use receivers::{
-    Alert, Attempt, Integration, Memory, Notification, NotifyReason, ReceiverConfig, Setup, Templates,
-    deliver,
+    Alert, Attempt, Integration, Memory, Notification, ReceiverConfig, Setup, Templates, deliver,
 };
 use serde::Deserialize;
-use serde_json::Value;
-use template::Dialect;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,9 +22,6 @@ use super::matchers::Words;
 use super::moment::Moment;
 use crate::cli::render::out;
 use crate::version::USER_AGENT;
-
-/// How often groups are told of again where a route says nothing else; receivers may tell of it.
-const REPEAT_INTERVAL: Duration = Duration::from_secs(4 * 3600);
 
 /// An alert as it is posted.
 #[derive(Debug, Deserialize)]
@@ -59,10 +53,13 @@ pub(super) async fn run(line: &Line, words: &Words) -> Result<(), AlertError> {
             .join(", "),
     })?;
     let templates = Templates::load(&config.templates, line.text("external-url"))?;
-    let notification = notification(name, alerts(line)?);
+    let notification = rehearsal::notification(name, alerts(line)?, Timestamp::now());
     // Some receivers send what fails, as empty texts; here it shall be seen.
     let only_render = line.is_on("template-only");
-    let mut good = show(&render(receiver, &templates, &notification), !only_render);
+    let mut good = show(
+        &rehearsal::render(receiver, &templates, &notification),
+        !only_render,
+    );
     if !only_render {
         let setup = Setup {
             templates,
@@ -121,27 +118,6 @@ fn sample_annotations() -> Pairs {
     texts
         .map(|(name, text)| (name.to_owned(), text.to_owned()))
         .into()
-}
-
-/// Tells of alerts as a group of one name, where they have one.
-fn notification(receiver: &str, alerts: Vec<Alert>) -> Notification {
-    let name = alerts[0].labels.value(ALERT_NAME).to_owned();
-    let named = !name.is_empty() && alerts.iter().all(|alert| alert.labels.value(ALERT_NAME) == name);
-    let group_labels = Labels::from_pairs(named.then_some((ALERT_NAME, name.as_str())));
-    let pairs = group_labels
-        .iter()
-        .map(|(name, value)| format!("{name}={}", model::go::Quoted(value)));
-    let pairs: Vec<String> = pairs.collect();
-    Notification {
-        receiver: receiver.to_owned(),
-        group_key: format!("{{}}:{{{}}}", pairs.join(", ")),
-        group_labels,
-        route_labels: Pairs::new(),
-        alerts: Arc::new(alerts),
-        reason: NotifyReason::First,
-        now: Timestamp::now(),
-        repeat_interval: REPEAT_INTERVAL,
-    }
 }
 
 /// Sends by every integration; whether all went well.
@@ -204,29 +180,6 @@ async fn send_by(integration: &Integration, notification: &Notification, timeout
     outcome.is_ok()
 }
 
-/// A template of a receiver: where it stands, and what it makes of a notification.
-struct Rendered {
-    place: String,
-    outcome: Result<String, template::Error>,
-}
-
-/// Renders the templates of a receiver.
-fn render(receiver: &ReceiverConfig, templates: &Templates, notification: &Notification) -> Vec<Rendered> {
-    let settings = serde_json::to_value(receiver).unwrap_or_default();
-    let mut texts = Vec::new();
-    collect(&settings, String::new(), &mut texts);
-    let rendered = texts.into_iter().map(|(place, text)| {
-        let dialect = match place.ends_with(".html") {
-            true => Dialect::Html,
-            false => Dialect::Text,
-        };
-        let data = template::Value::object(templates.data(notification));
-        let outcome = templates.render(dialect, &text, data, notification.now);
-        Rendered { place, outcome }
-    });
-    rendered.collect()
-}
-
 /// Shows what templates have made, or of those that fail alone, why; whether none does.
 fn show(rendered: &[Rendered], only_failures: bool) -> bool {
     for Rendered { place, outcome } in rendered {
@@ -238,23 +191,4 @@ fn show(rendered: &[Rendered], only_failures: bool) -> bool {
         }
     }
     rendered.iter().all(|rendered| rendered.outcome.is_ok())
-}
-
-/// Finds the texts that are templates, with where they stand: `email_configs[0].html`.
-fn collect(value: &Value, place: String, found: &mut Vec<(String, String)>) {
-    match value {
-        Value::String(text) if text.contains("{{") => found.push((place, text.clone())),
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                collect(item, format!("{place}[{index}]"), found);
-            }
-        }
-        Value::Object(members) => {
-            for (name, member) in members {
-                let dot = if place.is_empty() { "" } else { "." };
-                collect(member, format!("{place}{dot}{name}"), found);
-            }
-        }
-        _ => {}
-    }
 }

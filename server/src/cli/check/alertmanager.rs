@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use ::notify::config::Config;
 use ::notify::matcher::Syntax;
 use clap::{ArgMatches, Command};
-use receivers::Templates;
+use jiff::Timestamp;
+use receivers::{Templates, rehearsal};
 
 use super::{FAILURE, files, files_arg};
 use crate::alertmanager::in_the_references_words;
@@ -52,10 +53,21 @@ pub(crate) fn alertmanager(args: &AlertmanagerArgs) -> u8 {
 fn check(file: &Path, syntax: Syntax) -> bool {
     let config = read_alertmanager(file, syntax);
     let is_good = tell(&file.display(), config.as_ref().map_err(words));
-    if let Some(place) = config.err().and_then(|error| error.render(color())) {
-        err(place);
+    match config {
+        Ok(config) => warn_of_templates(&file.display(), &config),
+        Err(error) => error.render(color()).into_iter().for_each(err),
     }
     is_good
+}
+
+/// Says which templates fail when they are tried; the reference takes them.
+pub(super) fn warn_of_templates(file: &dyn Display, config: &Config) {
+    let Ok(templates) = Templates::load(&config.templates, "") else {
+        return;
+    };
+    for failing in rehearsal::rehearse(&config.receivers, &templates, Timestamp::now()) {
+        err(format_args!("narthex: warning: {file}: {failing}"));
+    }
 }
 
 /// Says of `file` what was read, or why nothing was, as `amtool check-config` does; whether it is good, its templates

@@ -11,7 +11,7 @@ use rules::LintOptions;
 use rules::format::FormatOptions;
 use scraper::ScrapeConfig;
 
-use super::alertmanager::check_templates;
+use super::alertmanager::{check_templates, warn_of_templates};
 use super::rules::{check_file, lint_options};
 use super::{Tally, files, files_arg, rule_format, switch, text, word};
 use crate::cli::render::{color, err, out};
@@ -217,6 +217,7 @@ fn check(file: &Path, args: &ConfigArgs) -> Result<Found, CheckError> {
     };
     if let Some(section) = config.alertmanager.as_ref().filter(|_| !args.syntax_only) {
         check_templates(&section.0)?;
+        warn_of_templates(&file.display(), &section.0);
     }
     for job in &found.jobs {
         let context = format!("scrape job {:?}", job.job_name);
