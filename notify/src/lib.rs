@@ -37,8 +37,9 @@ mod wire;
 
 pub use alert::{InvalidAlert, Offsets, PostError, PostedAlert, StoredAlert};
 pub use alertmanager::{
-    AlertFilter, AlertView, Alertmanager, Breadth, BuildReceiver, GroupView, Options, PrepareError, Prepared,
-    PutSilence, ReceiverView,
+    AlertFilter, AlertView, Alertmanager, Breadth, BuildReceiver, GroupView, IntegrationPreview,
+    IntegrationTrial, Options, PrepareError, Prepared, PreparedTrial, PutSilence, ReceiverView, Trial,
+    TrialAlerts, TrialError,
 };
 pub use history::{HistoryLimits, HistoryPage, HistoryQuery};
 pub use ledger::CommitError;

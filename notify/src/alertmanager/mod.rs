@@ -2,6 +2,7 @@
 
 mod expiry;
 mod options;
+mod trial;
 mod upkeep;
 mod view;
 
@@ -33,6 +34,7 @@ use crate::stats::{LedgerStats, Stats};
 use crate::store::{AlertStore, StoreLimits};
 
 pub use options::{BuildReceiver, Options};
+pub use trial::{IntegrationPreview, IntegrationTrial, PreparedTrial, Trial, TrialAlerts, TrialError};
 pub use view::{AlertFilter, AlertView, GroupView};
 
 /// A silence that is about every alert is worth a warning once there are so many.
@@ -61,6 +63,10 @@ struct Shared {
     started_at: Timestamp,
     /// Ends of silences up to this moment are in the history.
     ended_until: Mutex<Option<Timestamp>>,
+    /// A place for each trial of a receiver.
+    trials: Arc<tokio::sync::Semaphore>,
+    /// Where notifications are sent.
+    runtime: RwLock<Option<tokio::runtime::Handle>>,
     /// Dispatchers of earlier configurations that end.
     retiring: TaskTracker,
     stopping: CancellationToken,
@@ -208,6 +214,8 @@ impl Alertmanager {
             store: Mutex::new(AlertStore::new(limits)),
             running: RwLock::new(None),
             intake: Mutex::new(()),
+            trials: Arc::new(tokio::sync::Semaphore::new(trial::TRIALS_MAX)),
+            runtime: RwLock::new(None),
             retiring: TaskTracker::new(),
             stopping: CancellationToken::new(),
             options,
@@ -295,6 +303,7 @@ impl Alertmanager {
     /// inside a runtime.
     pub fn apply(&self, prepared: Prepared) {
         let shared = &self.shared;
+        *shared.runtime.write() = tokio::runtime::Handle::try_current().ok();
         self.warn_of_intervals(&prepared.tree);
         self.warn_of_expiry(&prepared.config);
         let integrations: Vec<&Integration> = prepared.integrations.values().flatten().collect();

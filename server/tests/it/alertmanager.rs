@@ -198,7 +198,7 @@ async fn a_template_that_fails_is_told_of_and_keeps_nothing_back() {
         .await
         .expect("told");
     let text = told["text"].as_str().expect("a text");
-    assert!(text.starts_with("[FIRING:1] Down"), "{text}");
+    assert!(text.starts_with("(FIRING:1)"), "{text}");
     assert!(
         text.contains("index out of range: 7") && text.contains("alertname = Down"),
         "{text}"
@@ -216,6 +216,45 @@ async fn a_template_that_fails_is_told_of_and_keeps_nothing_back() {
     let (_, metrics) = server.get("/metrics").await;
     let counted = "narthex_alertmanager_notification_template_failures_total{integration=\"webhook\",receiver=\"team\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_receiver_is_tried_by_the_server_that_has_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (url, notified) = inbox();
+    let config = format!(
+        "route: {{receiver: nobody}}\nreceivers:\n- name: nobody\n- name: team\n  webhook_configs: [{{url: '{url}'}}]\n- name: gone\n  \
+         webhook_configs: [{{url: 'http://127.0.0.1:1/'}}]\n"
+    );
+    let server = Server::start_alertmanager(folder.path(), &config, &[]).await;
+    let url = format!("--alertmanager.url={}", server.url);
+    let run = |args: &[&str]| {
+        let all = [&["alert", url.as_str(), "preview"], args].concat();
+        let output = narthex(&all, folder.path(), b"");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (code, page) = run(&["--receiver=team"]);
+    assert_eq!(code, Some(0), "{page}");
+    assert!(
+        page.starts_with("team/webhook[0]:\n  POST <redacted> application/json\n    {\"receiver\":\"team\""),
+        "{page}"
+    );
+    let (code, sent) = run(&["--receiver=team", "--sample=several", "--send"]);
+    assert_eq!(code, Some(0), "{sent}");
+    assert!(sent.starts_with("team/webhook[0]: sent, "), "{sent}");
+    let told = tokio::task::spawn_blocking(|| notified.join().expect("told"))
+        .await
+        .expect("told");
+    assert_eq!(told["alerts"].as_array().map(Vec::len), Some(3));
+    let (code, failed) = run(&["--receiver=gone", "--send"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        failed.contains("gone/webhook[0]: FAILED, ") && failed.contains("(would be tried again)"),
+        "{failed}"
+    );
+    let history = get(&server, "/api/v2/history?kind=notification").await;
+    assert_eq!(history["events"], json!([]), "a trial is no notification");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use httpclient::{HttpClient, HttpClientConfig, HttpClientError, Request};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
@@ -156,6 +157,18 @@ static GET_HISTORY: Operation = operation(
     "getHistory",
     &[BAD_REQUEST, NOT_FOUND, SERVER_ERROR],
 );
+static POST_PREVIEW: Operation = operation(
+    Method::POST,
+    "/receivers/{name}/preview",
+    "postPreview",
+    &[BAD_REQUEST, NOT_FOUND, SERVER_ERROR],
+);
+static POST_TEST: Operation = operation(
+    Method::POST,
+    "/receivers/{name}/test",
+    "postTest",
+    &[BAD_REQUEST, NOT_FOUND, SERVER_ERROR],
+);
 static GET_SILENCES: Operation = operation(
     Method::GET,
     "/silences",
@@ -248,6 +261,20 @@ impl Client {
     /// What happened, a page of it.
     pub(super) async fn history(&self, params: &[(&str, &str)]) -> Result<HistoryPage, ApiError> {
         self.ask(&GET_HISTORY, self.url(&["history"], params), None).await
+    }
+
+    /// What a receiver would send.
+    pub(super) async fn preview(&self, receiver: &str, asked: &Value) -> Result<Value, ApiError> {
+        let url = self.url(&["receivers", receiver, "preview"], &[]);
+        self.ask(&POST_PREVIEW, url, Some(receivers::json::body(asked)))
+            .await
+    }
+
+    /// Sends by a receiver, once; what became of it.
+    pub(super) async fn test_receiver(&self, receiver: &str, asked: &Value) -> Result<Vec<Value>, ApiError> {
+        let url = self.url(&["receivers", receiver, "test"], &[]);
+        self.ask(&POST_TEST, url, Some(receivers::json::body(asked)))
+            .await
     }
 
     pub(super) async fn add_alert(&self, alert: NewAlert) -> Result<(), ApiError> {

@@ -82,6 +82,7 @@ pub(super) const NARTHEX: Command = Command {
         CLUSTER,
         CONFIG,
         TEMPLATE,
+        PREVIEW,
         TEST_SEND,
     ],
     ..COMMAND
@@ -221,6 +222,39 @@ Only Narthex keeps a history.",
     ],
     args: MATCHERS,
     task: Some(Task::QueryHistory),
+    ..COMMAND
+};
+
+const PREVIEW: Command = Command {
+    name: "preview",
+    help: "\
+Show what a receiver would send, by the configuration in force, or send it.
+
+    narthex alert preview --receiver=team                     of a made-up alert
+    narthex alert preview --receiver=team Down instance=db1   of alerts that fire
+    narthex alert preview --receiver=team --send              sends it, once
+
+Only Narthex can be asked.",
+    asks_server: true,
+    flags: &[
+        Flag::new("receiver", Kind::Text, "Whose notification.")
+            .short('r')
+            .required(),
+        Flag::new("integration", Kind::Text, "Only this one: slack[0]."),
+        Flag::new(
+            "sample",
+            Kind::Word(&["firing", "resolved", "several", "bare"]),
+            "Which made-up alerts: firing, resolved, several, or bare, without annotations.",
+        ),
+        Flag::new(
+            "template",
+            Kind::Text,
+            "A template to be rendered in the place of the receiver's.",
+        ),
+        Flag::new("send", Kind::Switch, "Send it, and say what became of it."),
+    ],
+    args: MATCHERS,
+    task: Some(Task::Preview),
     ..COMMAND
 };
 

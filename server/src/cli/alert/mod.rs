@@ -2,7 +2,7 @@
 //!
 //! The line is `amtool`'s, and so is what is printed, to the letter, since scripts read both. Two things are meant otherwise:
 //! where the reference prints addresses of memory (`silence update -q`, `config show -o extended`) there is the value; and
-//! `narthex alert` has commands of its own (`query` and `add` without `alert` in front, `history`, `test-send`).
+//! `narthex alert` has commands of its own (`query` and `add` without `alert` in front, `history`, `preview`, `test-send`).
 
 mod alerts;
 mod api;
@@ -15,6 +15,7 @@ mod import;
 mod line;
 mod matchers;
 mod moment;
+mod preview;
 mod print;
 mod recurring;
 mod render;
@@ -117,6 +118,7 @@ async fn perform(task: Task, line: &Line) -> Result<(), AlertError> {
         Task::TestRoutes => routes::test(line, &words).await,
         Task::RenderTemplate => render::run(line),
         Task::QueryHistory => history::query(line, &words).await,
+        Task::Preview => preview::run(line, &words).await,
         Task::SendTest => test_send::run(line, &words).await,
     }
 }

@@ -131,6 +131,14 @@ impl<'l> Printer<'l> {
         table.print();
     }
 
+    /// Prints a value as it came, if the line wants JSON; whether it does.
+    pub(super) fn json_instead<T: Serialize>(&self, value: &T) -> bool {
+        if self.form == Form::Json {
+            json(value);
+        }
+        self.form == Form::Json
+    }
+
     /// Prints events as they come, each on a line.
     pub(super) fn history(&self, events: &[Value]) {
         if self.form == Form::Json {

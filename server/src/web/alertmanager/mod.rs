@@ -21,6 +21,7 @@ pub(crate) mod state;
 mod status;
 mod syntax;
 mod time;
+mod trial;
 mod uri;
 
 use std::sync::Arc;
@@ -62,6 +63,15 @@ pub(super) fn api(state: Arc<AlertmanagerState>, prefix: &str) -> Router {
         // Of ours.
         ("/history", read("GET", history::list)),
         ("/receivers", read("GET", receivers::list)),
+        // Of ours.
+        (
+            "/receivers/{name}/preview",
+            only_post(Scope::Read, post(trial::preview)),
+        ),
+        (
+            "/receivers/{name}/test",
+            only_post(Scope::Admin, post(trial::send)),
+        ),
         ("/status", read("GET", status::get)),
     ] {
         // Compat: a slash at the end does no harm (`general`: GET `/api/v2/status/`).
@@ -113,6 +123,15 @@ where
     guarded_methods(Scope::Read, get(handler))
         .head(refuse)
         .fallback(refuse)
+}
+
+/// A route that answers POST alone.
+fn only_post(
+    scope: Scope,
+    methods: MethodRouter<Arc<AlertmanagerState>>,
+) -> MethodRouter<Arc<AlertmanagerState>> {
+    let refuse = move |method: Method| async move { Fault::Method(method.to_string(), "POST") };
+    guarded_methods(scope, methods).fallback(refuse)
 }
 
 fn write(

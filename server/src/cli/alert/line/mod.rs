@@ -144,6 +144,7 @@ pub(super) enum Task {
     TestRoutes,
     RenderTemplate,
     QueryHistory,
+    Preview,
     SendTest,
 }
 
