@@ -17,6 +17,7 @@
 //! | `snapshot` | a snapshot of the head, beside the logs it was made from | the same |
 //! | `exposition` | format and options, a body | reading ends; every series and exemplar text parses or fails |
 //! | `pushed` | switches, a line with a path, a body pushed there | it is taken or refused; what was taken is shown |
+//! | `influx` | lines | reading ends; what is wrong is told in three lines |
 //! | `promql` | switches, a query | what parses prints to a query that parses to the same |
 //! | `discovery` | kind of answer, the answer | reading ends; a list of Kubernetes gives the same objects wherever it is cut |
 //! | `configs` | kind of file, its text | reading ends; what is wrong is told |

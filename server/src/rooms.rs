@@ -28,8 +28,8 @@ use crate::storage::{self, StoreError};
 use crate::version::USER_AGENT;
 use crate::web::alertmanager::state::AlertmanagerState;
 use crate::web::guard::{self, Guard};
-use crate::web::push::PushState;
 use crate::web::push::gateway::{GatewayBody, GatewayState};
+use crate::web::push::{PushState, Ways};
 use crate::web::state::{
     AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
     StatusState, TargetState,
@@ -216,6 +216,10 @@ impl Rooms {
             self.clock.clone(),
             self.registry.clone(),
         );
+        push.ways = Ways {
+            influx: options.influx,
+            import: options.import,
+        };
         push.gateway = self.gateway.map(|gateway| {
             let intake = push.intake.clone();
             Arc::new(GatewayState::new(

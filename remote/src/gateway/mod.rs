@@ -364,11 +364,20 @@ impl Gateway {
     /// When they do not fit together.
     pub fn families(&self) -> Result<Vec<Merged>, Faults> {
         self.settle();
-        let state = self.state.read();
-        if state.suspect {
-            state.all_faults(&self.options.own)?;
+        let (merged, looked_at) = {
+            let state = self.state.read();
+            let looked_at = state.suspect.then_some(state.number);
+            if state.suspect {
+                state.all_faults(&self.options.own)?;
+            }
+            (state.merged(&self.options.own), looked_at)
+        };
+        if let Some(number) = looked_at {
+            // Nobody need look again until something changes that nobody looks at.
+            let mut state = self.state.write();
+            state.suspect &= state.number != number || !self.options.check;
         }
-        Ok(state.merged(&self.options.own))
+        Ok(merged)
     }
 
     /// All groups with their labels, sorted by them.

@@ -108,6 +108,8 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "web.enable-remote-write-receiver", Switch(false), Refused("the remote write receiver"), "Accept samples by remote write.";
     "web.remote-write-receiver.accepted-protobuf-messages", Repeated("prometheus.WriteRequest,io.prometheus.write.v2.Request"), Accepted("the remote write receiver is not in this version"), "Remote write messages to accept.";
     "web.enable-otlp-receiver", Switch(false), Refused("the OTLP receiver"), "Accept metrics by OTLP.";
+    "web.enable-influx-receiver", Switch(false), Served, "Accept lines of InfluxDB's protocol, as Telegraf writes them: /write, /api/v2/write and /influx/write.";
+    "web.enable-import", Switch(false), Served, "Accept samples in the text format, with times of their own, at /api/v1/import/prometheus. --web.enable-admin-api allows it, too.";
     "web.enable-push-gateway", Switch(false), Served, "Take what jobs push under /metrics/job/…, keep it below --storage.tsdb.path, and scrape it: a push gateway inside this server.";
     "push.disable-consistency-check", Switch(false), Served, "Take what is pushed to the push gateway without holding it against what is there. What does not fit then makes all scrapes of it fail.";
     "push.enable-utf8-names", Switch(false), Served, "Allow all letters in names of metrics and labels that are pushed to the push gateway.";

@@ -34,6 +34,10 @@ pub(crate) struct ServeOptions {
     pub(crate) route_prefix: String,
     pub(crate) lifecycle: bool,
     pub(crate) admin: bool,
+    /// Whether lines of InfluxDB's protocol are taken.
+    pub(crate) influx: bool,
+    /// Whether text with times of its own is taken.
+    pub(crate) import: bool,
     /// Whether there is a push gateway inside.
     pub(crate) push_gateway: bool,
     pub(crate) push: remote::gateway::Options,
@@ -164,6 +168,8 @@ impl ServeOptions {
             route_prefix,
             lifecycle: read.switch("web.enable-lifecycle"),
             admin: read.switch("web.enable-admin-api"),
+            influx: read.switch("web.enable-influx-receiver"),
+            import: read.switch("web.enable-import"),
             push_gateway: read.switch("web.enable-push-gateway"),
             push: super::pushgateway::gateway_options(read),
             page_title: flags.get("web.page-title").to_owned(),

@@ -254,7 +254,11 @@ fn page_routes(site: &Site, trust: &Arc<Trust>) -> Routes {
         .add("/-/reload", ADMIN, lifecycle(trust, pages::reload))
         .add("/-/quit", ADMIN, lifecycle(trust, pages::quit));
     for path in pages::FRONT {
-        routes = routes.add(path, READ, get_and_head(pages::front));
+        let page = match path {
+            "/query" => push::influx::beside_page(site, get_and_head(pages::front)),
+            _ => get_and_head(pages::front),
+        };
+        routes = routes.add(path, READ, page);
     }
     routes
 }

@@ -20,6 +20,7 @@ mod guard;
 mod harness;
 mod http;
 mod limits;
+mod lines;
 mod lint;
 mod memory;
 mod push;

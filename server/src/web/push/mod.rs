@@ -10,6 +10,9 @@
 
 mod body;
 pub(crate) mod gateway;
+mod import;
+pub(super) mod influx;
+mod lines;
 mod room;
 
 use std::sync::Arc;
@@ -49,8 +52,18 @@ pub(crate) struct PushState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: metrics::Registry,
     pub(crate) intake: Arc<Intake>,
+    pub(crate) ways: Ways,
     /// The push gateway, where it is switched on.
     pub(crate) gateway: Option<Arc<gateway::GatewayState>>,
+}
+
+/// Ways in that are switched on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ways {
+    /// Lines of InfluxDB's protocol.
+    pub(crate) influx: bool,
+    /// Text with times of its own.
+    pub(crate) import: bool,
 }
 
 /// What senders share.
@@ -74,6 +87,7 @@ impl PushState {
             clock,
             metrics,
             intake: Arc::default(),
+            ways: Ways::default(),
             gateway: None,
         }
     }
@@ -172,6 +186,7 @@ pub(super) fn routes(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> Routes {
             WRITE,
             base.off("otlp write", "web.enable-otlp-receiver"),
         );
+    let routes = influx::add_to(import::add_to(routes, base), base);
     gateway::add_to(routes, site, trust)
 }
 
