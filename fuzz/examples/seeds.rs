@@ -54,8 +54,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &[b"\x10", OPENMETRICS.as_bytes()].concat(),
     )?;
     put("exposition", "protobuf", &[b"\x02", PROTOBUF].concat())?;
+    for (name, json) in OTLP {
+        // Deltas added up, and promoted.
+        put("otlp", name, &[&[0b0010_0101], json.as_bytes()].concat())?;
+    }
     Ok(())
 }
+
+/// Requests of OTLP as JSON.
+const OTLP: [(&str, &str); 3] = [
+    (
+        "sum",
+        r#"{"resourceMetrics":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"s"}},{"key":"host.name","value":{"arrayValue":{"values":[{"intValue":"1"},{"kvlistValue":{"values":[{"key":"a","value":{"doubleValue":0.5}}]}}]}}}]},"scopeMetrics":[{"scope":{"name":"l","version":"1"},"metrics":[{"name":"http.requests","unit":"By/s","sum":{"aggregationTemporality":1,"isMonotonic":true,"dataPoints":[{"startTimeUnixNano":"1735689540000000000","timeUnixNano":"1735689600000000000","asInt":"5","attributes":[{"key":"a.b","value":{"boolValue":true}},{"key":"a_b","value":{"bytesValue":"AAE="}}],"exemplars":[{"timeUnixNano":"1735689599500000000","asDouble":0.05,"traceId":"0102030405060708090a0b0c0d0e0f10","spanId":"0102030405060708"}]}]}}]}]}]}"#,
+    ),
+    (
+        "histograms",
+        r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"h","histogram":{"aggregationTemporality":2,"dataPoints":[{"timeUnixNano":1735689600000000000,"count":6,"sum":2.5,"bucketCounts":[2,3,0,1],"explicitBounds":[0.1,0.5,1]}]}},{"name":"e","exponentialHistogram":{"aggregationTemporality":1,"dataPoints":[{"timeUnixNano":"1735689600000000000","count":"7","sum":9.5,"scale":2,"zeroCount":"1","positive":{"offset":-3,"bucketCounts":["1","2","0","0","0","3"]}}]}}]}]}]}"#,
+    ),
+    (
+        "others",
+        r#"{"resource_metrics":[{"scope_metrics":[{"metrics":[{"name":"g","gauge":{"data_points":[{"as_double":"NaN","time_unix_nano":1,"flags":1}]}},{"name":"s","summary":{"dataPoints":[{"timeUnixNano":"2","count":"1","sum":1,"quantileValues":[{"quantile":0.5,"value":1.5}]}]}}]}]}]}"#,
+    ),
+];
 
 fn columns() -> [(&'static str, Encoding, Columns); 6] {
     [

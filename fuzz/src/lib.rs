@@ -21,6 +21,7 @@
 //! | `promql` | switches, a query | what parses prints to a query that parses to the same |
 //! | `discovery` | kind of answer, the answer | reading ends; a list of Kubernetes gives the same objects wherever it is cut |
 //! | `configs` | kind of file, its text | reading ends; what is wrong is told |
+//! | `otlp` | encoding and options, a request | it is answered, twice, and what is taken is samples of valid sets |
 //! | `series_notation` | a series with values, a selector | reading ends |
 //!
 //! `seeds/TARGET` is a small committed corpus, written by `cargo run --example seeds` here; `corpus/` is what a machine has

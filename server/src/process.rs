@@ -46,20 +46,25 @@ pub(crate) async fn listen(
         listeners = handed.map_err(joined)?.map_err(StartError::Systemd)?;
     } else {
         for address in addresses {
-            let (address, text) = (address.clone(), address.to_string());
-            // Whoever opens it hears of its connections.
-            let opened = network.spawn(async move { address.listen().await }).await;
-            let listener = opened.map_err(joined)?.map_err(|source| StartError::Listen {
-                address: text,
-                source,
-            })?;
-            listeners.push(listener);
+            listeners.push(open(&network, address).await?);
         }
     }
     for listener in &listeners {
         tracing::info!(address = %listener, "Listening on");
     }
     Ok((network, listeners))
+}
+
+/// Opens one address.
+pub(crate) async fn open(network: &Network, address: &Address) -> Result<Listener, StartError> {
+    let (address, text) = (address.clone(), address.to_string());
+    // Whoever opens it hears of its connections.
+    let opened = network.spawn(async move { address.listen().await }).await;
+    let opened = opened.map_err(|error| StartError::Network(std::io::Error::other(error)))?;
+    opened.map_err(|source| StartError::Listen {
+        address: text,
+        source,
+    })
 }
 
 /// The address under which this machine reaches the first of the listeners that is on the network.

@@ -134,6 +134,7 @@ pub(crate) struct Reloader {
     pub(crate) rules: Arc<rules::Manager>,
     pub(crate) notifier: Arc<notify::Notifier>,
     pub(crate) alertmanager: Arc<Slot>,
+    pub(crate) otlp: Option<Arc<remote::otlp::Receiver>>,
     pub(crate) scrape_discovery: Mutex<discovery::Manager>,
     pub(crate) notify_discovery: Mutex<discovery::Manager>,
     pub(crate) storage: StorageOptions,
@@ -221,6 +222,9 @@ impl Reloader {
         self.queries.log.set(query_log);
         self.scraper.apply(scrapes).await;
         self.apply_storage(&config, xor2_floats);
+        if let Some(otlp) = &self.otlp {
+            otlp.apply(&config.otlp);
+        }
         self.subquery_step_ms
             .store(config.global.evaluation_interval.as_ms(), Ordering::Relaxed);
         self.scrape_discovery.lock().apply(scrape_discovery);

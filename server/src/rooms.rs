@@ -29,7 +29,7 @@ use crate::version::USER_AGENT;
 use crate::web::alertmanager::state::AlertmanagerState;
 use crate::web::guard::{self, Guard};
 use crate::web::push::gateway::{GatewayBody, GatewayState};
-use crate::web::push::{PushState, Ways};
+use crate::web::push::{self, PushState, Ways};
 use crate::web::state::{
     AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
     StatusState, TargetState,
@@ -82,6 +82,8 @@ pub(crate) struct Rooms {
     rules: Arc<rules::Manager>,
     scraper: Arc<scraper::Manager>,
     gateway: Option<Arc<Gateway>>,
+    /// What takes OTLP, where something does.
+    otlp: Option<Arc<remote::otlp::Receiver>>,
     /// What discovery cannot do at the moment.
     troubles: discovery::Troubles,
     /// Ends the queries of rules that are under way.
@@ -121,6 +123,7 @@ impl Rooms {
         let gateway = push_gateway(options, &clock, &registry).await?;
         let scraper = scraper(options, db.clone(), &clock, &registry, gateway.clone());
         let recovery = recovery(options, &clock, &registry, scraper.clone()).await;
+        let otlp = push::otlp::receiver(options, db.clone(), clock.clone(), &registry);
         let rule_queries = CancelHandle::new();
         let rules = Arc::new(rules::Manager::new(
             rules::Environment {
@@ -155,6 +158,7 @@ impl Rooms {
             rules,
             scraper,
             gateway,
+            otlp,
             troubles: discovery::Troubles::default(),
             rule_queries,
         })
@@ -183,6 +187,7 @@ impl Rooms {
             rules: self.rules.clone(),
             notifier: self.notifier.clone(),
             alertmanager: self.alertmanager.clone(),
+            otlp: self.otlp.clone(),
             scrape_discovery: Mutex::new(discovery::Manager::new(discovery::SCRAPE, discovering.clone())),
             notify_discovery: Mutex::new(discovery::Manager::new(discovery::NOTIFY, discovering)),
             storage: options.storage.clone(),
@@ -237,7 +242,7 @@ impl Rooms {
                 config: config.clone(),
                 metrics: FederationMetrics::new(&self.registry),
             }),
-            push: Arc::new(push),
+            push: Arc::new(push.with_otlp(self.otlp, options.otlp.http)),
             status: Arc::new(StatusState {
                 config,
                 flags: self.flags,

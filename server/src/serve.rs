@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use model::storage::StorageError;
 use promql::engine::CancelHandle;
 use supervise::Supervisor;
@@ -104,11 +105,15 @@ pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> R
     let named = options.config_file.is_some();
     let first = named.then(|| read(NO_ADDRESS)).transpose()?;
     let (network, listeners) = process::listen(&options.listen_addresses, options.systemd_socket).await?;
+    let grpc = match &options.otlp.grpc_address {
+        Some(address) => Some(process::open(&network, address).await?),
+        None => None,
+    };
     let own_address = process::own_address(&listeners).unwrap_or_else(|| NO_ADDRESS.to_owned());
     // The built-in configuration scrapes the server itself.
     let first = first.map_or_else(|| read(&own_address), Ok)?;
     let server = Server::build(options, own_address, guarded, first, first_fingerprint).await?;
-    server.run(&network, listeners, on_ready).await
+    server.run(&network, listeners, grpc, on_ready).await
 }
 
 /// A flag's help is a promise; where it is an empty one, the log says so, too.
@@ -197,6 +202,7 @@ impl Server {
         self,
         network: &Network,
         listeners: Vec<Listener>,
+        grpc: Option<Listener>,
         on_ready: impl FnOnce(&str),
     ) -> Result<(), ServeError> {
         let Server {
@@ -219,16 +225,13 @@ impl Server {
         process::stop_on_signals(&supervisor, stop.clone())?;
         let hangups = process::hangups()?;
         let (cors, trust) = origins(&options, &site.targets.external_url)?;
-        let limits = listener::Limits {
-            max_connections: options.max_connections,
-            read_timeout: options.read_timeout,
-        };
         // The listener outlives the signal to stop by nothing: it is the first to end.
+        let router = web::router(site.clone(), cors, trust, guard.clone());
+        let served = served(listeners, &router, grpc, &site, guard.as_ref());
         let serving = network.spawn(listener::serve(
-            listeners,
-            web::router(site.clone(), cors, trust, guard.clone()),
+            served,
             guard,
-            limits,
+            limits(&options),
             site.pages.metrics.clone(),
             stop.clone(),
         ));
@@ -293,6 +296,30 @@ impl Server {
         tracing::info!("See you next time!");
         Ok(())
     }
+}
+
+/// Bounds of the listener.
+fn limits(options: &ServeOptions) -> listener::Limits {
+    listener::Limits {
+        max_connections: options.max_connections,
+        read_timeout: options.read_timeout,
+    }
+}
+
+/// What is answered where.
+fn served(
+    listeners: Vec<Listener>,
+    router: &Router,
+    grpc: Option<Listener>,
+    site: &Site,
+    guard: Option<&Arc<Guard>>,
+) -> Vec<(Listener, Router)> {
+    let mut served = listener::each(listeners, router);
+    if let Some(listener) = grpc {
+        tracing::info!(address = %listener, "Listening for OTLP over gRPC");
+        served.push((listener, web::push::grpc::router(site.clone(), guard.cloned())));
+    }
+    served
 }
 
 /// Whose pages may read the API, and whose may change something.

@@ -130,8 +130,7 @@ pub(crate) async fn run(options: AlertmanagerOptions) -> Result<(), AloneError> 
     };
     let router = router(site, Trust::new(None, &external_url), guard.clone());
     let serving = network.spawn(listener::serve(
-        listeners,
-        router,
+        listener::each(listeners, &router),
         guard.clone(),
         limits,
         registry.clone(),

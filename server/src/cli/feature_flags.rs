@@ -15,6 +15,10 @@ pub(crate) struct FeatureFlags {
     pub(crate) extra_scrape_metrics: bool,
     /// Rules of a group that do not look at each other are evaluated beside each other.
     pub(crate) concurrent_rules: bool,
+    /// Deltas that come by OTLP are added up.
+    pub(crate) otlp_delta_to_cumulative: bool,
+    /// Deltas that come by OTLP are stored as they are.
+    pub(crate) otlp_native_delta: bool,
     /// As `--config.auto-reload`.
     pub(crate) auto_reload: bool,
     /// Names without an effect, and why.
@@ -33,6 +37,14 @@ impl FeatureFlags {
         flags
     }
 
+    /// What cannot be had together. Compat: the reference's words (push/otlp/other.json).
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        (self.otlp_delta_to_cumulative && self.otlp_native_delta).then_some(
+            "Error parsing feature list: cannot enable otlp-deltatocumulative and otlp-native-delta-ingestion \
+             features at the same time",
+        )
+    }
+
     fn take(&mut self, name: &str) {
         let promql = &mut self.promql;
         let switch = match name {
@@ -49,6 +61,8 @@ impl FeatureFlags {
             "extra-scrape-metrics" => &mut self.extra_scrape_metrics,
             "auto-reload-config" => &mut self.auto_reload,
             "concurrent-rule-eval" => &mut self.concurrent_rules,
+            "otlp-deltatocumulative" => &mut self.otlp_delta_to_cumulative,
+            "otlp-native-delta-ingestion" => &mut self.otlp_native_delta,
             name => {
                 match without_effect(name) {
                     Some(why) => self.without_effect.push((name.to_owned(), why)),
@@ -79,9 +93,6 @@ fn without_effect(name: &str) -> Option<&'static str> {
         "old-ui" => "there is one page only",
         "delayed-compaction" => "a block is written as soon as the head is full",
         "search-api" => "the search API is not in this version",
-        "otlp-deltatocumulative" | "otlp-native-delta-ingestion" => {
-            "the OTLP receiver is not in this version"
-        }
         "created-timestamp-zero-ingestion" | "st-synthesis" | "metadata-wal-records" | "use-uncached-io" => {
             "it is not in this version"
         }

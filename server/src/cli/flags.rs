@@ -107,7 +107,8 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "web.enable-admin-api", Switch(false), Served, "Allow the API's administrative actions: deleting series, snapshots.";
     "web.enable-remote-write-receiver", Switch(false), Refused("the remote write receiver"), "Accept samples by remote write.";
     "web.remote-write-receiver.accepted-protobuf-messages", Repeated("prometheus.WriteRequest,io.prometheus.write.v2.Request"), Accepted("the remote write receiver is not in this version"), "Remote write messages to accept.";
-    "web.enable-otlp-receiver", Switch(false), Refused("the OTLP receiver"), "Accept metrics by OTLP.";
+    "web.enable-otlp-receiver", Switch(false), Served, "Accept metrics by OTLP over HTTP: POST /api/v1/otlp/v1/metrics.";
+    "web.otlp-grpc-listen-address", Text(""), Served, "Address to accept metrics by OTLP over gRPC on, as in :4317; host:port, :port or unix:/path. --web.config.file guards it as it does the others. Default: none.";
     "web.enable-influx-receiver", Switch(false), Served, "Accept lines of InfluxDB's protocol, as Telegraf writes them: /write, /api/v2/write and /influx/write.";
     "web.enable-import", Switch(false), Served, "Accept samples in the text format, with times of their own, at /api/v1/import/prometheus. --web.enable-admin-api allows it, too.";
     "web.enable-push-gateway", Switch(false), Served, "Take what jobs push under /metrics/job/…, keep it below --storage.tsdb.path, and scrape it: a push gateway inside this server.";

@@ -162,6 +162,16 @@ impl<'f> Reader<'f> {
         self.or_error(flag, EXPECTED, addresses).unwrap_or_default()
     }
 
+    /// One address, where one is given.
+    pub(super) fn address(&mut self, flag: &'static str) -> Option<Address> {
+        const EXPECTED: &str = "an address like 0.0.0.0:4317, :4317 or unix:/run/otlp.sock";
+        let text = self.text(flag);
+        if text.is_empty() {
+            return None;
+        }
+        self.or_error(flag, EXPECTED, Address::parse(text))
+    }
+
     pub(super) fn memory(&mut self, flag: &'static str) -> Option<MemoryFlag> {
         const EXPECTED: &str = "a size like 2GB, a share like 25%, or 0 for no limit";
         match self.text(flag) {

@@ -53,6 +53,7 @@ pub(crate) struct ServeOptions {
     pub(crate) batch_size: usize,
     pub(crate) drain_on_shutdown: bool,
     pub(crate) query: QueryLimits,
+    pub(crate) otlp: OtlpFlags,
     pub(crate) features: FeatureFlags,
     /// The flags as they were given, for the API.
     pub(crate) flags: FlagValues,
@@ -79,6 +80,15 @@ pub(crate) struct StorageOptions {
     /// Who uploads blocks keeps account of them here.
     pub(crate) uploads_file: Option<PathBuf>,
     pub(crate) block_reload_interval: Duration,
+}
+
+/// Flags of the OTLP receiver.
+#[derive(Clone, Debug)]
+pub(crate) struct OtlpFlags {
+    /// Whether the API takes metrics.
+    pub(crate) http: bool,
+    /// Where they are taken by gRPC.
+    pub(crate) grpc_address: Option<Address>,
 }
 
 /// How log records are compressed.
@@ -122,6 +132,9 @@ impl ServeOptions {
     fn read(read: &mut Reader<'_>) -> Self {
         let flags = read.flags;
         let features = FeatureFlags::new(flags.get("enable-feature"));
+        if let Some(error) = features.contradiction() {
+            read.note(error.to_owned());
+        }
         let external = flags.get("web.external-url");
         let external_url = match external {
             "" => None,
@@ -196,6 +209,10 @@ impl ServeOptions {
                 max_samples: read.number("query.max-samples"),
                 memory,
             },
+            otlp: OtlpFlags {
+                http: read.switch("web.enable-otlp-receiver"),
+                grpc_address: read.address("web.otlp-grpc-listen-address"),
+            },
             features,
             flags: FlagValues::default(),
         }
@@ -259,7 +276,7 @@ mod tests {
         match (name, kind) {
             ("enable-feature", _) => "exemplar-storage",
             ("web.external-url", _) => "http://a/b",
-            ("web.listen-address", _) => "a:1",
+            ("web.listen-address" | "web.otlp-grpc-listen-address", _) => "a:1",
             ("query.max-memory" | "query.max-total-memory", _) => "7MB",
             (_, Kind::Switch(true)) => "false",
             (_, Kind::Switch(false)) => "true",

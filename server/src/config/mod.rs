@@ -18,6 +18,7 @@ mod schema;
 mod tests;
 
 use notify::AlertingConfig;
+use remote::otlp::OtlpConfig;
 use scraper::ScrapeConfig;
 use serde::Serialize;
 use yaml::{Document, Section, Value, YamlError};
@@ -54,6 +55,8 @@ pub(crate) struct Config {
     /// Sections that are read and checked, but not served.
     #[serde(flatten)]
     pub(crate) unserved: UnservedSections,
+    /// `otlp`
+    pub(crate) otlp: OtlpConfig,
     /// `alertmanager`: what one inside is to do; ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) alertmanager: Option<AlertmanagerSection>,
@@ -129,6 +132,10 @@ impl Config {
                 .transpose()?
                 .unwrap_or_default(),
             unserved: UnservedSections::read(&mut section, scheme)?,
+            otlp: match section.value("otlp") {
+                Some(value) => OtlpConfig::read(value, scheme)?,
+                None => OtlpConfig::default(),
+            },
             alertmanager: AlertmanagerSection::read(&mut section, options)?,
             global,
         };

@@ -114,8 +114,7 @@ pub(crate) async fn run(options: PushgatewayOptions) -> Result<(), AloneError> {
     let site = site(options, pages, gateway, &registry, stop.clone());
     let router = router(site, Trust::new(None, &external_url), guard.clone());
     let serving = network.spawn(listener::serve(
-        listeners,
-        router,
+        listener::each(listeners, &router),
         guard,
         limits,
         registry.clone(),

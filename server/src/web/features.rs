@@ -98,7 +98,7 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
             "exclude_alerts": true,
             "label_values_match": true,
             "lifecycle": state.lifecycle_enabled,
-            "otlp_write_receiver": false,
+            "otlp_write_receiver": state.flags.get("web.enable-otlp-receiver") == "true",
             "query_stats": true,
             "query_warnings": true,
             "remote_write_receiver": false,
@@ -106,7 +106,10 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
             "time_range_labels": true,
             "time_range_series": true,
         },
-        "otlp_receiver": { "delta_conversion": false, "native_delta_ingestion": false },
+        "otlp_receiver": {
+            "delta_conversion": flags.otlp_delta_to_cumulative,
+            "native_delta_ingestion": flags.otlp_native_delta,
+        },
         "prometheus": {
             "agent_mode": false,
             "auto_reload_config": state.flags.get("config.auto-reload") == "true",

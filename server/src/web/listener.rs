@@ -101,17 +101,24 @@ impl<S: Send + Sync> FromRequestParts<S> for WholeQuery {
     }
 }
 
-/// Serves `router` on all `listeners` until `stop`, then lets running requests end. `guard` knows whether TLS is spoken.
+/// The same on all of them.
+pub(crate) fn each(listeners: Vec<Listener>, router: &Router) -> Vec<(Listener, Router)> {
+    listeners
+        .into_iter()
+        .map(|listener| (listener, router.clone()))
+        .collect()
+}
+
+/// Serves on each listener the router beside it until `stop`, then lets running requests end. `guard` knows whether TLS is
+/// spoken.
 pub(crate) async fn serve(
-    listeners: Vec<Listener>,
-    router: Router,
+    listeners: Vec<(Listener, Router)>,
     guard: Option<Arc<Guard>>,
     limits: Limits,
     registry: Registry,
     stop: CancellationToken,
 ) {
     let front = Arc::new(Front {
-        router,
         guard,
         limits,
         supervisor: Supervisor::new(&registry),
@@ -127,12 +134,12 @@ pub(crate) async fn serve(
     });
     let loops: Vec<_> = listeners
         .into_iter()
-        .map(|listener| {
+        .map(|(listener, router)| {
             let (listener, front) = (Arc::new(listener), front.clone());
             let stop = front.stop.clone();
             let supervisor = front.supervisor.clone();
             supervisor.spawn("http accept", &stop, move || {
-                accept(listener.clone(), front.clone())
+                accept(listener.clone(), router.clone(), front.clone())
             })
         })
         .collect();
@@ -145,7 +152,6 @@ pub(crate) async fn serve(
 
 /// What all connections share.
 struct Front {
-    router: Router,
     guard: Option<Arc<Guard>>,
     limits: Limits,
     supervisor: Supervisor,
@@ -207,7 +213,7 @@ impl Counts {
     }
 }
 
-async fn accept(listener: Arc<Listener>, front: Arc<Front>) {
+async fn accept(listener: Arc<Listener>, router: Router, front: Arc<Front>) {
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
         let accepted = tokio::select! {
@@ -219,7 +225,7 @@ async fn accept(listener: Arc<Listener>, front: Arc<Front>) {
             Ok((stream, peer)) => {
                 pause = ACCEPT_PAUSE_MIN;
                 let Some(place) = front.place().await else { return };
-                front.begin(stream, peer, place);
+                front.begin(stream, peer, place, router.clone());
             }
             Err(error) => {
                 front.refused(&error);
@@ -298,14 +304,14 @@ impl Front {
         }
     }
 
-    fn begin(self: &Arc<Self>, stream: Stream, peer: Peer, place: OwnedSemaphorePermit) {
+    fn begin(self: &Arc<Self>, stream: Stream, peer: Peer, place: OwnedSemaphorePermit, router: Router) {
         let conn = Arc::new(Conn::new(peer, self.limits.read_timeout));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.conns.lock().insert(number, conn.clone());
         self.counts.open.inc();
         let front = self.clone();
         self.tasks.spawn(async move {
-            let talk = front.talk(Meter::new(stream, conn.clone()), &conn);
+            let talk = front.talk(Meter::new(stream, conn.clone()), &conn, router);
             match front.supervisor.round("http connection", talk).await {
                 Ok(Ok(())) | Err(_) => {}
                 // Clients that went away or spoke nonsense.
@@ -322,7 +328,12 @@ impl Front {
     }
 
     /// Agrees upon TLS, where it is spoken, and answers what is asked.
-    async fn talk(&self, meter: Meter<Stream>, conn: &Arc<Conn>) -> Result<(), ConverseError> {
+    async fn talk(
+        &self,
+        meter: Meter<Stream>,
+        conn: &Arc<Conn>,
+        router: Router,
+    ) -> Result<(), ConverseError> {
         let config = match &self.guard {
             Some(guard) => attend(conn, guard.current()).await?.tls.clone(),
             None => None,
@@ -343,7 +354,7 @@ impl Front {
             None => Some(Either::Left(meter)),
         };
         match channel {
-            Some(channel) => converse(channel, conn, self.router.clone(), &self.supervisor, &self.stop).await,
+            Some(channel) => converse(channel, conn, router, &self.supervisor, &self.stop).await,
             None => Ok(()),
         }
     }

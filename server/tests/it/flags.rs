@@ -28,16 +28,11 @@ fn help_says_what_has_no_effect_and_what_is_refused() {
 #[test]
 fn mistakes_in_flags_are_said_at_once_and_each_once() {
     let folder = tempfile::tempdir().expect("folder");
-    let output = narthex(
-        &["--agent", "--web.enable-otlp-receiver", "--query.timeout=soon"],
-        folder.path(),
-        b"",
-    );
+    let output = narthex(&["--agent", "--query.timeout=soon"], folder.path(), b"");
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         text(&output.stderr),
         "narthex: --query.timeout: \"soon\" is not a duration like 30s, 5m or 15d\n\
-         --web.enable-otlp-receiver: the OTLP receiver is not in this version; start without the flag\n\
          --agent: agent mode is not in this version; start without the flag\n"
     );
 }

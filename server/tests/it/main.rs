@@ -23,6 +23,7 @@ mod limits;
 mod lines;
 mod lint;
 mod memory;
+mod otlp;
 mod push;
 mod reload;
 mod restart;

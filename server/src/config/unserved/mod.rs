@@ -1,9 +1,8 @@
-//! Sections of rooms that are not built yet: tracing, OTLP, remote write and remote read.
+//! Sections of rooms that are not built yet: tracing, remote write and remote read.
 //!
 //! They are read and checked in full, so that a configuration is judged as the reference judges it. The server says at
 //! every start and reload which of them it does not serve; see [`UnservedSections::unserved`].
 
-mod otlp;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -14,7 +13,6 @@ use model::labels::NameScheme;
 use serde::Serialize;
 use yaml::{Duration, Section, Value, YamlError};
 
-use otlp::OtlpConfig;
 use remote::{RemoteReadConfig, RemoteWriteConfig, refuse_twins};
 
 /// Headers of these clients that a configuration may not set, in lower case.
@@ -43,11 +41,6 @@ pub(crate) struct UnservedSections {
     /// `remote_read`
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) remote_read: Vec<RemoteReadConfig>,
-    /// `otlp`
-    otlp: OtlpConfig,
-    /// Whether `otlp` was written.
-    #[serde(skip)]
-    otlp_given: bool,
 }
 
 /// `tracing`
@@ -91,16 +84,10 @@ impl UnservedSections {
         refuse_twins(section, "remote_write", &names)?;
         let names: Vec<&str> = remote_read.iter().map(RemoteReadConfig::name).collect();
         refuse_twins(section, "remote_read", &names)?;
-        let otlp = section.value("otlp");
         Ok(UnservedSections {
             tracing,
             remote_write,
             remote_read,
-            otlp_given: otlp.is_some(),
-            otlp: otlp
-                .map(|value| OtlpConfig::read(value, scheme))
-                .transpose()?
-                .unwrap_or_default(),
         })
     }
 
@@ -110,7 +97,6 @@ impl UnservedSections {
             ("tracing", self.tracing.is_some()),
             ("remote_write", !self.remote_write.is_empty()),
             ("remote_read", !self.remote_read.is_empty()),
-            ("otlp", self.otlp_given),
         ];
         configured
             .into_iter()

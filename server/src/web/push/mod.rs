@@ -10,9 +10,11 @@
 
 mod body;
 pub(crate) mod gateway;
+pub(crate) mod grpc;
 mod import;
 pub(super) mod influx;
 mod lines;
+pub(crate) mod otlp;
 mod room;
 
 use std::sync::Arc;
@@ -55,6 +57,10 @@ pub(crate) struct PushState {
     pub(crate) ways: Ways,
     /// The push gateway, where it is switched on.
     pub(crate) gateway: Option<Arc<gateway::GatewayState>>,
+    /// What takes OTLP, where something does.
+    otlp: Option<Arc<remote::otlp::Receiver>>,
+    /// Whether that is to be had over HTTP.
+    otlp_http: bool,
 }
 
 /// Ways in that are switched on.
@@ -89,6 +95,17 @@ impl PushState {
             intake: Arc::default(),
             ways: Ways::default(),
             gateway: None,
+            otlp: None,
+            otlp_http: false,
+        }
+    }
+
+    /// The same with what takes OTLP; over `http` if so.
+    pub(crate) fn with_otlp(self, otlp: Option<Arc<remote::otlp::Receiver>>, http: bool) -> Self {
+        PushState {
+            otlp,
+            otlp_http: http,
+            ..self
         }
     }
 
@@ -184,7 +201,10 @@ pub(super) fn routes(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> Routes {
         .add(
             "/otlp/v1/metrics",
             WRITE,
-            base.off("otlp write", "web.enable-otlp-receiver"),
+            match site.push.otlp_http {
+                true => base.post(otlp::export),
+                false => base.off("otlp write", "web.enable-otlp-receiver"),
+            },
         );
     let routes = influx::add_to(import::add_to(routes, base), base);
     gateway::add_to(routes, site, trust)

@@ -1,0 +1,64 @@
+//! Bodies: what they are, and what they are before they were compressed.
+
+use std::borrow::Cow;
+use std::io::Read as _;
+
+use flate2::read::MultiGzDecoder;
+
+use super::receiver::Encoding;
+
+/// Longest body, before and after it is inflated. Compat: the reference's limit.
+pub const BODY_BYTES_MAX: usize = 32 << 20;
+
+/// Why a body cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// The header `Content-Type` names neither form. Compat: letter by letter, without parameters (cases: content-type-*).
+    #[error("unsupported content type: {0}, supported: [application/json, application/x-protobuf]")]
+    ContentType(String),
+    /// The header `Content-Encoding` names something else than gzip (cases: encoding-*).
+    #[error("unsupported compression: {0}. Only \"gzip\" or no compression supported")]
+    Compression(String),
+    /// The bytes are not gzip.
+    #[error("the body is not gzip, although its header says so: {0}")]
+    Gzip(std::io::Error),
+    /// There is more than may be.
+    #[error("the body has more than {BODY_BYTES_MAX} bytes once it is inflated; send smaller batches")]
+    TooLarge,
+}
+
+impl Encoding {
+    /// What the header `Content-Type` says.
+    ///
+    /// # Errors
+    /// When it says something else.
+    pub fn of(content_type: &str) -> Result<Self, BodyError> {
+        match content_type {
+            "application/x-protobuf" => Ok(Encoding::Protobuf),
+            "application/json" => Ok(Encoding::Json),
+            other => Err(BodyError::ContentType(other.to_owned())),
+        }
+    }
+}
+
+/// The body as it was before it was compressed, by what the header `Content-Encoding` says.
+pub(super) fn inflated<'b>(body: &'b [u8], content_encoding: &str) -> Result<Cow<'b, [u8]>, BodyError> {
+    match content_encoding {
+        "" if body.len() > BODY_BYTES_MAX => Err(BodyError::TooLarge),
+        "" => Ok(Cow::Borrowed(body)),
+        "gzip" => {
+            let mut inflated = Vec::new();
+            let limit = BODY_BYTES_MAX as u64 + 1;
+            MultiGzDecoder::new(body)
+                .take(limit)
+                .read_to_end(&mut inflated)
+                .map_err(BodyError::Gzip)?;
+            if inflated.len() > BODY_BYTES_MAX {
+                return Err(BodyError::TooLarge);
+            }
+            Ok(Cow::Owned(inflated))
+        }
+        other => Err(BodyError::Compression(other.to_owned())),
+    }
+}

@@ -1,0 +1,3 @@
+//! What others push, against real stores.
+
+mod otlp;
