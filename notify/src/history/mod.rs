@@ -152,7 +152,9 @@ impl History {
         let mut noted = self.noted.lock();
         for event in page.events.into_iter().rev() {
             if let What::Alert(change) = event.what {
-                noted.is_new(alert_key(&change.labels), alert_state(&change), event.time);
+                let labels = Labels::from_pairs(&change.labels);
+                let state = alert_state(change.state == AlertState::Firing, change.starts_at);
+                noted.is_new(alert_key(&labels), state, event.time);
             }
         }
     }
@@ -276,6 +278,13 @@ impl History {
     /// Takes note of an alert as it is at `now`.
     pub(crate) fn alert(&self, alert: &StoredAlert, now: Timestamp) {
         let is_resolved = alert.is_resolved(now);
+        if !self.is_new(
+            alert_key(&alert.labels),
+            alert_state(!is_resolved, alert.starts_at),
+            now,
+        ) {
+            return;
+        }
         let change = AlertChange {
             state: if is_resolved {
                 AlertState::Resolved
@@ -286,9 +295,7 @@ impl History {
             starts_at: alert.starts_at,
             ends_at: is_resolved.then_some(alert.ends_at),
         };
-        if self.is_new(alert_key(&change.labels), alert_state(&change), now) {
-            self.tell(now, &What::Alert(change));
-        }
+        self.tell(now, &What::Alert(change));
     }
 
     /// Takes note of what somebody has done to a silence, or of its end.
@@ -466,16 +473,13 @@ fn pairs(labels: &Labels) -> Pairs {
 }
 
 /// What an alert is known by.
-fn alert_key(labels: &Pairs) -> (&'static str, &Pairs) {
+fn alert_key(labels: &Labels) -> (&'static str, &Labels) {
     ("alert", labels)
 }
 
 /// What there is to know of it: one that fires again has begun anew.
-fn alert_state(change: &AlertChange) -> (bool, i128) {
-    (
-        change.state == AlertState::Firing,
-        change.starts_at.as_nanosecond(),
-    )
+fn alert_state(fires: bool, starts_at: Timestamp) -> (bool, i128) {
+    (fires, starts_at.as_nanosecond())
 }
 
 /// What an alert is known by within a group.
