@@ -38,8 +38,8 @@ mod wire;
 pub use alert::{InvalidAlert, Offsets, PostError, PostedAlert, StoredAlert};
 pub use alertmanager::{
     AlertFilter, AlertView, Alertmanager, Breadth, BuildReceiver, GroupView, IntegrationPreview,
-    IntegrationTrial, Options, PrepareError, Prepared, PreparedTrial, PutSilence, ReceiverView, Trial,
-    TrialAlerts, TrialError,
+    IntegrationTrial, Options, PrepareError, Prepared, PreparedTrial, PutSilence, ReceiverView, Rehearsal,
+    RehearsalError, RehearsalReport, Rehearsed, Trial, TrialAlerts, TrialError,
 };
 pub use history::{HistoryLimits, HistoryPage, HistoryQuery};
 pub use ledger::CommitError;

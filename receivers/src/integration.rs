@@ -130,6 +130,19 @@ impl Integration {
         self.send_resolved
     }
 
+    /// Those of a receiver's configuration, all of which hand what they are told to `sender` instead of sending it: nothing
+    /// is built, so that no file and no credentials have to be there.
+    pub fn all_to(config: &ReceiverConfig, sender: &Arc<dyn Receiver>) -> Vec<Integration> {
+        let mut integrations: Vec<Integration> = Vec::with_capacity(config.entries().len());
+        for entry in config.entries() {
+            let kind = entry.name();
+            let index = integrations.iter().filter(|before| before.kind == kind).count();
+            let all = Integration::new(&config.name, kind, index, entry.send_resolved(), sender.clone());
+            integrations.push(all);
+        }
+        integrations
+    }
+
     /// Kind and place: `webhook[0]`.
     pub fn name(&self) -> String {
         format!("{}[{}]", self.kind, self.index)

@@ -279,6 +279,9 @@ pub enum EvalError {
     /// The store takes no writes.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// A server elsewhere does not evaluate it.
+    #[error(transparent)]
+    Elsewhere(#[from] crate::backtest::RemoteError),
     /// The evaluation panicked; the group goes on.
     #[error(transparent)]
     Panicked(#[from] Panicked),

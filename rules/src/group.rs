@@ -78,10 +78,12 @@ impl AlertSink for Nobody {
 }
 
 impl Environment {
-    /// One in which nobody is told of alerts and rules are evaluated one after the other: for looking at what rules do.
+    /// One in which rules are evaluated one after the other, and nobody is told of alerts but `sink`: for looking at what
+    /// rules do.
     pub(crate) fn offline<S: Appender + Queryable + 'static>(
         source: Arc<dyn QuerySource>,
         store: Arc<S>,
+        sink: Option<Arc<dyn AlertSink>>,
         clock: Arc<dyn Clock>,
         metrics: Arc<RuleMetrics>,
     ) -> Self {
@@ -89,7 +91,7 @@ impl Environment {
             source,
             appender: store.clone(),
             storage: store,
-            sink: Arc::new(Nobody),
+            sink: sink.unwrap_or_else(|| Arc::new(Nobody)),
             clock,
             metrics,
             options: AlertOptions::default(),

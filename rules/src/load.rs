@@ -61,6 +61,28 @@ impl Settings {
         }
     }
 
+    /// Reads files whose texts are at hand, by their names.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files.
+    pub(crate) fn read_texts(
+        &self,
+        texts: &[(String, String)],
+    ) -> Result<Vec<(String, RuleFile)>, LoadError> {
+        let (mut files, mut errors) = (Vec::new(), Vec::new());
+        for (name, text) in texts {
+            match read(name, text, &self.format) {
+                Ok(file) => files.push((name.clone(), file)),
+                Err(more) => errors.extend(more),
+            }
+        }
+        if errors.is_empty() {
+            Ok(files)
+        } else {
+            Err(LoadError::Format(errors))
+        }
+    }
+
     /// The files that the patterns match, each once, in order of the patterns and then of names.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod expiry;
 mod options;
+mod rehearsal;
 mod trial;
 mod upkeep;
 mod view;
@@ -22,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::alert::{Offsets, PostError, PostedAlert};
 use crate::config::Config;
-use crate::dispatch::{Dispatcher, Pipeline, Surroundings};
+use crate::dispatch::{Dispatcher, Hand, Pipeline, Surroundings};
 use crate::history::{History, HistoryPage, HistoryQuery, SilenceFate};
 use crate::inhibit::Inhibitor;
 use crate::interval::NamedIntervals;
@@ -34,6 +35,7 @@ use crate::stats::{LedgerStats, Stats};
 use crate::store::{AlertStore, StoreLimits};
 
 pub use options::{BuildReceiver, Options};
+pub use rehearsal::{Rehearsal, RehearsalError, RehearsalReport, Rehearsed};
 pub use trial::{IntegrationPreview, IntegrationTrial, PreparedTrial, Trial, TrialAlerts, TrialError};
 pub use view::{AlertFilter, AlertView, GroupView};
 
@@ -159,6 +161,11 @@ impl Alertmanager {
     /// # Errors
     /// When files cannot be read, or the folder not made.
     pub fn open(options: Options) -> Result<Self, StorageError> {
+        Alertmanager::open_with(options, None)
+    }
+
+    /// Opens it; with a hand, nothing goes on by itself.
+    fn open_with(options: Options, hand: Option<Hand>) -> Result<Self, StorageError> {
         let stats = Stats::new(
             &options.registry,
             options.metric_labels,
@@ -201,6 +208,7 @@ impl Alertmanager {
             seat: Arc::default(),
             clock: clock.clone(),
             supervisor: options.supervisor.clone(),
+            hand,
         };
         let limits = StoreLimits {
             per_name: options.alerts_per_name_max,
@@ -341,7 +349,8 @@ impl Alertmanager {
             dispatcher.pipeline.inhibitor.see(alert);
         }
         dispatcher.insert(&alerts);
-        if !shared.stopping.is_cancelled() {
+        let goes_on = shared.around.hand.is_none();
+        if goes_on && !shared.stopping.is_cancelled() {
             dispatcher.start();
         }
         *shared.running.write() = Some(Arc::new(Running {
@@ -350,7 +359,8 @@ impl Alertmanager {
         }));
         match old {
             Some(old) => drop(shared.retiring.spawn(async move { old.dispatcher.stop().await })),
-            None => self.start_upkeep(),
+            None if goes_on => self.start_upkeep(),
+            None => {}
         }
     }
 

@@ -82,7 +82,7 @@ impl Alertmanager {
 
 impl Shared {
     /// Forgets alerts that are resolved; groups that still have to tell of them keep them.
-    fn forget_alerts(&self) {
+    pub(super) fn forget_alerts(&self) {
         // Held to the end: one that comes again meanwhile must not be forgotten by those who know it anew.
         let _intake = self.intake.lock();
         let gone = self.store.lock().forget(self.around.now());
@@ -117,7 +117,7 @@ impl Shared {
         self.around.log.maintain(now).and(silences)
     }
 
-    fn maintain_logged(&self) {
+    pub(super) fn maintain_logged(&self) {
         if let Err(error) = self.maintain() {
             tracing::error!(err = %error, "Snapshots of silences and notifications could not be written");
         }

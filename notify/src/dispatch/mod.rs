@@ -28,7 +28,7 @@ use crate::alert::StoredAlert;
 use crate::route::Route;
 pub(crate) use groups::MemberState;
 use groups::{Groups, Look, Seen};
-pub(crate) use pipeline::{Pipeline, Surroundings};
+pub(crate) use pipeline::{Hand, Pipeline, Surroundings};
 
 /// How long a dispatcher that is to end waits for what it has begun.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ impl Dispatcher {
             }
             stats.processing.observe(begin.elapsed().as_secs_f64());
         }
-        let (now, time) = (Instant::now(), self.pipeline.around.now());
+        let (now, time) = (self.pipeline.around.instant(), self.pipeline.around.now());
         let mut refused = 0_u64;
         let mut groups = self.groups.lock();
         for (number, labels, alert) in places {
@@ -153,6 +153,24 @@ impl Dispatcher {
             let (dispatcher, deadline) = (self.clone(), now + self.pipeline.patience(look.route));
             self.looks
                 .spawn(async move { dispatcher.look_at(number, look, deadline).await });
+        }
+    }
+
+    /// Where time is moved by hand: looks at each group that is due up to `until`, one after the other, when `set` has moved
+    /// the clock to its time.
+    pub(crate) async fn look_by_hand(self: &Arc<Self>, until: Instant, mut set: impl FnMut(Instant)) {
+        let interval = |route: usize| self.pipeline.tree.routes()[route].options.group_interval;
+        loop {
+            let due = self.groups.lock().next_due();
+            let Some(due) = due.filter(|due| *due <= until) else {
+                return;
+            };
+            set(due);
+            let begun = self.groups.lock().begin(due, interval);
+            let Some((number, look)) = begun else { return };
+            // Telling takes its time by another clock.
+            let deadline = Instant::now() + self.pipeline.patience(look.route);
+            self.clone().look_at(number, look, deadline).await;
         }
     }
 

@@ -43,9 +43,40 @@ pub(crate) struct Surroundings {
     pub(crate) seat: Arc<Seat>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) supervisor: Supervisor,
+    /// Where time is moved by hand.
+    pub(crate) hand: Option<Hand>,
+}
+
+/// A moment of waiting, and what time of day it stands for: from there on both go by the clock, which somebody moves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hand {
+    pub(crate) origin: Instant,
+    pub(crate) origin_ms: i64,
+}
+
+impl Hand {
+    /// The moment that a time of day stands for.
+    pub(crate) fn instant(&self, at_ms: i64) -> Instant {
+        self.origin + Duration::from_millis(u64::try_from(at_ms - self.origin_ms).unwrap_or(0))
+    }
+
+    /// The time of day that a moment stands for.
+    pub(crate) fn time_ms(&self, at: Instant) -> i64 {
+        let since = at.saturating_duration_since(self.origin).as_millis();
+        self.origin_ms
+            .saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
 }
 
 impl Surroundings {
+    /// Now, as waits are measured.
+    pub(crate) fn instant(&self) -> Instant {
+        match &self.hand {
+            Some(hand) => hand.instant(self.clock.now_ms()),
+            None => Instant::now(),
+        }
+    }
+
     /// The time of day.
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millisecond(self.clock.now_ms()).unwrap_or(Timestamp::UNIX_EPOCH)

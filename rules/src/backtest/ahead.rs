@@ -5,14 +5,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use model::labels::Labels;
 use parking_lot::Mutex;
 use promql::ast::{At, Duration, Expr, ExprKind, Modifiers};
 use promql::engine::{EvalTime, InstantVector, QueryOptions, StandingQuestion};
+use promql::parser::{ParseOptions, parse};
 use promql::value::{Sample, SampleValue, Value};
 
 use super::given::Given;
+use super::remote::{RemoteSeries, RemoteStore};
 use crate::error::EvalError;
 use crate::rule::Rule;
 use crate::source::{Asker, EngineSource, QuerySource};
@@ -30,6 +33,8 @@ const ALONE: [&str; 5] = ["start", "end", "step", "range", "info"];
 /// Answers the rules of a group.
 pub(super) struct Ahead {
     pub(super) source: EngineSource,
+    /// A server elsewhere that is asked instead, and which series are not its own.
+    pub(super) remote: Option<(Arc<RemoteStore>, Arc<Given>)>,
     /// The group's interval.
     pub(super) step_ms: i64,
     /// No evaluation looks at a later time.
@@ -124,27 +129,14 @@ fn can_be_ahead(expr: &Expr, given: &Given) -> bool {
 
 impl Ahead {
     /// Asks for the answers from `at_ms` on; says whether there are any.
-    fn ask(&self, expr: &Expr, at_ms: i64, answers: &mut Answers) -> bool {
+    fn ask(&self, expr: &Expr, text: &str, at_ms: i64, answers: &mut Answers) -> bool {
         let until_ms = at_ms.saturating_add((answers.wanted - 1).saturating_mul(self.step_ms));
         let end_ms = until_ms.min(self.last_ms).max(at_ms);
-        let time = EvalTime::Range {
-            start_ms: at_ms,
-            end_ms,
-            step_ms: self.step_ms,
-        };
-        let (engine, storage) = (&self.source.engine, &*self.source.storage);
-        let output = engine.evaluate(storage, expr, time, &QueryOptions::default());
-        let Ok(Value::Matrix(series)) = output.map(|output| output.value) else {
-            answers.alone_until_ms = end_ms;
-            answers.wanted = (answers.wanted / 2).max(STEPS_MIN);
-            return false;
-        };
         let len = (end_ms - at_ms) / self.step_ms + 1;
-        answers.first_ms = at_ms;
-        answers.steps = (0..len).map(|_| Vec::new()).collect();
+        let mut steps: VecDeque<Vec<Sample>> = (0..len).map(|_| Vec::new()).collect();
         let mut put = |labels: &Labels, timestamp_ms: i64, value: SampleValue| {
             let step = usize::try_from((timestamp_ms - at_ms) / self.step_ms);
-            if let Some(samples) = step.ok().and_then(|step| answers.steps.get_mut(step)) {
+            if let Some(samples) = step.ok().and_then(|step| steps.get_mut(step)) {
                 samples.push(Sample {
                     labels: labels.clone(),
                     timestamp_ms,
@@ -152,7 +144,53 @@ impl Ahead {
                 });
             }
         };
-        for series in series {
+        if !self.series(expr, text, at_ms, end_ms, &mut put) {
+            answers.alone_until_ms = end_ms;
+            answers.wanted = (answers.wanted / 2).max(STEPS_MIN);
+            return false;
+        }
+        answers.first_ms = at_ms;
+        answers.steps = steps;
+        let num_samples: usize = answers.steps.iter().map(Vec::len).sum();
+        answers.adapt(num_samples, self.samples_max);
+        true
+    }
+}
+
+impl Ahead {
+    /// Hands over what an expression gives at many times; says whether it can be had.
+    fn series(
+        &self,
+        expr: &Expr,
+        text: &str,
+        start_ms: i64,
+        end_ms: i64,
+        put: &mut dyn FnMut(&Labels, i64, SampleValue),
+    ) -> bool {
+        let step_ms = self.step_ms;
+        if let Some((store, _)) = &self.remote {
+            let Ok(answer) = store.remote().range(text, start_ms, end_ms, step_ms) else {
+                // Asked for each time alone, it tells what is wrong.
+                return false;
+            };
+            for series in &answer {
+                for (timestamp_ms, value) in &series.samples {
+                    put(&series.labels, *timestamp_ms, SampleValue::Float(*value));
+                }
+            }
+            return true;
+        }
+        let time = EvalTime::Range {
+            start_ms,
+            end_ms,
+            step_ms,
+        };
+        let (engine, storage) = (&self.source.engine, &*self.source.storage);
+        let output = engine.evaluate(storage, expr, time, &QueryOptions::default());
+        let Ok(Value::Matrix(answer)) = output.map(|output| output.value) else {
+            return false;
+        };
+        for series in answer {
             for (timestamp_ms, value) in series.floats() {
                 put(&series.labels, timestamp_ms, SampleValue::Float(value));
             }
@@ -161,9 +199,25 @@ impl Ahead {
                 put(&series.labels, *timestamp_ms, value);
             }
         }
-        let num_samples: usize = answers.steps.iter().map(Vec::len).sum();
-        answers.adapt(num_samples, self.samples_max);
         true
+    }
+
+    /// What a server elsewhere gives at one time.
+    fn elsewhere(&self, store: &RemoteStore, text: &str, at_ms: i64) -> Result<Vec<Sample>, EvalError> {
+        let answer = store.remote().range(text, at_ms, at_ms, self.step_ms);
+        let answer = answer.map_err(|error| {
+            store.note(&error);
+            EvalError::Elsewhere(error)
+        })?;
+        let sample = |series: RemoteSeries| {
+            let (timestamp_ms, value) = *series.samples.first()?;
+            Some(Sample {
+                labels: series.labels,
+                timestamp_ms,
+                value: SampleValue::Float(value),
+            })
+        };
+        Ok(answer.into_iter().filter_map(sample).collect())
     }
 }
 
@@ -182,16 +236,29 @@ impl QuerySource for Ahead {
             }
             if at_ms > answers.alone_until_ms
                 && answers.wanted > 0
-                && self.ask(question.expr, at_ms, answers)
+                && self.ask(question.expr, text, at_ms, answers)
                 && let Some(samples) = answers.take(at_ms, self.step_ms)
             {
                 return Ok(InstantVector::of_samples(samples, at_ms));
             }
+            if let Some((store, _)) = &self.remote {
+                let samples = self.elsewhere(store, text, at_ms)?;
+                return Ok(InstantVector::of_samples(samples, at_ms));
+            }
+        }
+        if let Some((store, _)) = &self.remote {
+            store.at_ms.store(question.at_ms, Ordering::Relaxed);
         }
         self.source.query(question, text, asker)
     }
 
     fn query_text(&self, text: &str, at_ms: i64, asker: Asker<'_>) -> Result<Vec<Sample>, EvalError> {
+        if let Some((store, given)) = &self.remote
+            && let Ok(expr) = parse(text, &ParseOptions::ALL)
+            && can_be_ahead(&expr, given)
+        {
+            return self.elsewhere(store, text, at_ms);
+        }
         self.source.query_text(text, at_ms, asker)
     }
 }
@@ -201,7 +268,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use promql::engine::{Engine, EngineOptions, Standing};
-    use promql::parser::{ParseOptions, parse};
     use promql::script::{Command, MemoryStore, load, parse_script};
 
     use super::*;
@@ -298,6 +364,7 @@ mod tests {
             assert_eq!(rules[0].is_some(), is_ahead, "{expr}");
             let ahead = Ahead {
                 source: source(),
+                remote: None,
                 step_ms: MINUTE_MS,
                 last_ms: STEPS * MINUTE_MS,
                 samples_max,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use model::labels::{ALERT_NAME, Labels, METRIC_NAME};
-use model::matcher::Matcher;
+use model::matcher::{MatchOp, Matcher};
 
 use crate::rule::{ALERTS, ALERTS_FOR_STATE, Action, Rule};
 
@@ -34,6 +34,22 @@ impl Given {
                 .get(ALERT_NAME)
                 .is_some_and(|name| self.alerts.contains(name)),
             name => self.records.contains(name),
+        }
+    }
+
+    /// Whether a selector with these matchers finds such series only.
+    pub(super) fn is_all_of(&self, matchers: &[Matcher]) -> bool {
+        let equal = |label: &str| {
+            let mut of = matchers.iter().filter(|matcher| matcher.name == label);
+            of.find(|matcher| matcher.op == MatchOp::Equal)
+                .map(|matcher| matcher.value.as_str())
+        };
+        match equal(METRIC_NAME) {
+            Some(ALERTS | ALERTS_FOR_STATE) => {
+                equal(ALERT_NAME).is_some_and(|name| self.alerts.contains(name))
+            }
+            Some(name) => self.records.contains(name),
+            None => false,
         }
     }
 

@@ -8,6 +8,7 @@
 mod ahead;
 mod episode;
 mod given;
+mod remote;
 mod store;
 
 use std::cmp::Reverse;
@@ -16,17 +17,19 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use metrics::Registry;
+use model::alert::{Alert, AlertSink};
 use model::clock::ManualClock;
 use model::storage::Queryable;
+use parking_lot::Mutex;
 use promql::engine::Engine;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{EvalError, LoadError};
 use crate::evaluate::Iteration;
-use crate::format::RuleKind;
+use crate::format::{RuleFile, RuleKind};
 use crate::group::{Environment, Group};
 use crate::instrument::RuleMetrics;
-use crate::load::Settings;
+use crate::load::{Plan, Settings};
 use crate::rule::Action;
 use crate::source::EngineSource;
 
@@ -34,6 +37,8 @@ use ahead::{Ahead, Answers, samples_each};
 use episode::Episodes;
 pub use episode::{Counts, End, Episode};
 use given::Given;
+use remote::RemoteStore;
+pub use remote::{NotAskable, Remote, RemoteError, RemoteSeries};
 use store::Replayed;
 
 const MS_NS: i64 = 1_000_000;
@@ -49,6 +54,39 @@ pub struct Backtest {
     pub from_ms: i64,
     /// The last time at which one may be.
     pub to_ms: i64,
+    /// Texts of rule files and their names, in the place of the patterns' files.
+    pub texts: Vec<(String, String)>,
+}
+
+/// Where a backtest's data are.
+#[derive(Clone)]
+pub enum Source {
+    /// In a store.
+    Stored(Arc<dyn Queryable>),
+    /// Behind a server's API.
+    Remote(Arc<dyn Remote>),
+}
+
+/// Looks on at a backtest.
+pub trait Watch {
+    /// An evaluation of a group is done; a break ends the backtest.
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()>;
+
+    /// Whether [`Watch::alerts`] wants to be told.
+    fn wants_alerts(&self) -> bool {
+        false
+    }
+
+    /// What the evaluation at `at_ms` would have sent to Alertmanagers.
+    fn alerts(&mut self, at_ms: i64, alerts: Vec<Alert>) {
+        let _ = (at_ms, alerts);
+    }
+}
+
+impl<F: FnMut(Progress) -> ControlFlow<()>> Watch for F {
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        self(progress)
+    }
 }
 
 /// What came of it.
@@ -116,6 +154,22 @@ pub enum BacktestError {
     /// Rule files cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A rule reads what a server elsewhere cannot be asked for.
+    #[error(transparent)]
+    NotAskable(#[from] NotAskable),
+    /// The server elsewhere does not answer, or not as it should.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// There are more evaluations of rules than were allowed.
+    #[error(
+        "{evaluations} evaluations of rules are more than {max}: try a shorter time, fewer rules or longer intervals"
+    )]
+    TooManyEvaluations {
+        /// How many there would be.
+        evaluations: u64,
+        /// How many there may be.
+        max: u64,
+    },
     /// Whoever watches its progress has had enough.
     #[error("interrupted")]
     Interrupted,
@@ -125,35 +179,61 @@ pub enum BacktestError {
 }
 
 impl Backtest {
-    /// Evaluates all rules over `storage`; `progress` is told after each evaluation of a group, and may end it.
+    /// How many evaluations of rules there are.
+    ///
+    /// # Errors
+    /// When the files cannot be read.
+    pub fn count(&self) -> Result<u64, BacktestError> {
+        let files = self.files()?;
+        let plans = self.settings.plans(&files);
+        let of = |plan: &Plan| {
+            self.steps(plan.spec.interval_ms)
+                .saturating_mul(plan.rules.len() as u64)
+        };
+        Ok(plans.iter().map(of).fold(0, u64::saturating_add))
+    }
+
+    /// How often a group of this interval is evaluated.
+    fn steps(&self, interval_ms: i64) -> u64 {
+        (self.to_ms.saturating_sub(self.from_ms) / interval_ms).unsigned_abs() + 1
+    }
+
+    /// Evaluates all rules over the data of `source`; `watch` is told after each evaluation of a group, and may end it.
     ///
     /// # Errors
     /// When the files cannot be read, and those of [`BacktestError`]. A rule that cannot be evaluated is none: the
     /// report tells.
     pub fn run(
         &self,
-        storage: Arc<dyn Queryable>,
+        source: Source,
         engine: Arc<Engine>,
-        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        watch: &mut dyn Watch,
     ) -> Result<Report, BacktestError> {
         if self.to_ms < self.from_ms {
             return Err(BacktestError::Order);
         }
-        let mut replay = self.prepare(storage, engine)?;
+        let mut replay = self.prepare(source, engine, watch.wants_alerts())?;
         let mut due: BinaryHeap<_> = (0..replay.groups.len())
             .map(|number| Reverse((self.from_ms, number)))
             .collect();
-        let steps = |group: &Group| ((self.to_ms - self.from_ms) / group.spec.interval_ms).unsigned_abs() + 1;
-        let total = replay.groups.iter().map(steps).sum();
+        let groups = replay.groups.iter();
+        let total = groups.map(|group| self.steps(group.spec.interval_ms)).sum();
         let mut done = 0;
         // Groups of the same time follow each other as they stand in the files.
         while let Some(Reverse((at_ms, number))) = due.pop() {
             replay.evaluate(number, at_ms);
+            if let Some(error) = replay.broken() {
+                return Err(error.into());
+            }
+            let alerts = std::mem::take(&mut *replay.sent.0.lock());
+            if !alerts.is_empty() {
+                watch.alerts(at_ms, alerts);
+            }
             if replay.store.num_samples() > SAMPLES_MAX {
                 return Err(BacktestError::TooManySamples);
             }
             done += 1;
-            if progress(Progress { done, total }).is_break() {
+            if watch.progress(Progress { done, total }).is_break() {
                 return Err(BacktestError::Interrupted);
             }
             let next_ms = at_ms.saturating_add(replay.groups[number].spec.interval_ms);
@@ -168,7 +248,10 @@ impl Backtest {
         })
     }
 
-    fn prepare(&self, storage: Arc<dyn Queryable>, engine: Arc<Engine>) -> Result<Replay, BacktestError> {
+    fn files(&self) -> Result<Vec<(String, RuleFile)>, BacktestError> {
+        if !self.texts.is_empty() {
+            return Ok(self.settings.read_texts(&self.texts)?);
+        }
         for pattern in &self.settings.patterns {
             let alone = Settings {
                 patterns: vec![pattern.clone()],
@@ -178,13 +261,34 @@ impl Backtest {
                 return Err(BacktestError::NoFile(pattern.clone()));
             }
         }
-        let files = self.settings.read_files()?;
+        Ok(self.settings.read_files()?)
+    }
+
+    fn prepare(
+        &self,
+        source: Source,
+        engine: Arc<Engine>,
+        wants_alerts: bool,
+    ) -> Result<Replay, BacktestError> {
+        let files = self.files()?;
         let metrics = RuleMetrics::new(&Registry::new());
         let plans = self.settings.plans(&files).into_iter();
         let groups: Vec<Group> = plans.map(|plan| Group::new(plan, false, &metrics)).collect();
         let rules = groups.iter().flat_map(|group| &group.rules);
         let given = Arc::new(Given::new(rules.map(|running| &running.rule)));
+        let (storage, remote): (Arc<dyn Queryable>, _) = match source {
+            Source::Stored(storage) => (storage, None),
+            Source::Remote(remote) => {
+                let rules = groups.iter().flat_map(|group| &group.rules);
+                let here = rules.map(|running| &running.rule);
+                let here = here.filter(|rule| Answers::of(rule, &given).is_none());
+                let store = Arc::new(RemoteStore::new(remote, here, &given)?);
+                (Arc::new(remote::Asked(store.clone())), Some(store))
+            }
+        };
         let store = Arc::new(Replayed::new(storage, given.clone()));
+        let sent = Arc::new(Sent::default());
+        let sink = wants_alerts.then(|| sent.clone() as Arc<dyn AlertSink>);
         let clock = Arc::new(ManualClock::new(self.from_ms));
         let metrics = Arc::new(metrics);
         let samples_max = samples_each(groups.iter().map(|group| group.rules.len()).sum());
@@ -192,12 +296,19 @@ impl Backtest {
             let rules = group.rules.iter().map(|running| &running.rule);
             let source = Ahead {
                 source: EngineSource::new(engine.clone(), store.clone()),
+                remote: remote.clone().map(|store| (store, given.clone())),
                 step_ms: group.spec.interval_ms,
                 last_ms: self.to_ms,
                 samples_max,
                 rules: rules.map(|rule| Answers::of(rule, &given)).collect(),
             };
-            Environment::offline(Arc::new(source), store.clone(), clock.clone(), metrics.clone())
+            Environment::offline(
+                Arc::new(source),
+                store.clone(),
+                sink.clone(),
+                clock.clone(),
+                metrics.clone(),
+            )
         };
         Ok(Replay {
             environments: groups.iter().map(environment).collect(),
@@ -205,6 +316,8 @@ impl Backtest {
             groups,
             store,
             clock,
+            remote: remote.clone(),
+            sent,
         })
     }
 }
@@ -218,6 +331,18 @@ struct Replay {
     environments: Vec<Environment>,
     store: Arc<Replayed>,
     clock: Arc<ManualClock>,
+    remote: Option<Arc<RemoteStore>>,
+    sent: Arc<Sent>,
+}
+
+/// What rules have sent since somebody looked.
+#[derive(Default)]
+struct Sent(Mutex<Vec<Alert>>);
+
+impl AlertSink for Sent {
+    fn send(&self, alerts: Vec<Alert>) {
+        self.0.lock().extend(alerts);
+    }
 }
 
 /// What is known of a rule so far.
@@ -234,6 +359,11 @@ fn findings(len: usize) -> Vec<Findings> {
 }
 
 impl Replay {
+    /// Why no more can be asked of a server elsewhere.
+    fn broken(&self) -> Option<RemoteError> {
+        self.remote.as_ref().and_then(|store| store.broken.lock().clone())
+    }
+
     fn evaluate(&mut self, number: usize, at_ms: i64) {
         let group = &self.groups[number];
         let at_ns = at_ms.saturating_mul(MS_NS);

@@ -139,7 +139,7 @@ impl<'t> Bench<'t> {
         groups.sort_by_key(rank);
         let clock = Arc::new(ManualClock::new(test.start_ms));
         let source = Arc::new(EngineSource::new(engine.clone(), store.clone()));
-        let environment = Environment::offline(source, store.clone(), clock, Arc::new(metrics));
+        let environment = Environment::offline(source, store.clone(), None, clock, Arc::new(metrics));
         let mut inputs = BTreeMap::new();
         for (series, values) in &test.input {
             if let Some(input) = input(&store, series, values)? {

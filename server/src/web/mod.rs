@@ -6,6 +6,7 @@ pub(crate) mod alertmanager;
 mod answer;
 mod assets;
 mod auth;
+mod backtest;
 mod chunks;
 mod cors;
 mod cross_site;
@@ -211,6 +212,12 @@ where
     methods("OPTIONS, POST, PUT", both)
 }
 
+/// A route that answers POST, from no foreign page.
+fn post_only(trust: &Arc<Trust>, handler: MethodRouter<Site>) -> MethodRouter<Site> {
+    let trusted = handler.layer(middleware::from_fn_with_state(trust.clone(), cross_site::layer));
+    methods("OPTIONS, POST", trusted)
+}
+
 /// The same, with a text of its own for GET.
 fn lifecycle<H, T>(trust: &Arc<Trust>, handler: H) -> MethodRouter<Site>
 where
@@ -282,6 +289,7 @@ fn api_routes(site: &Site, cors: Cors, trust: &Arc<Trust>) -> Routes {
         .add("/alertmanagers", READ, get_only(alerting::alertmanagers))
         .add("/alerts", READ, get_only(alerting::alerts))
         .add("/rules", READ, get_only(alerting::rules))
+        .add("/rules/backtest", READ, post_only(trust, backtest::handler()))
         .add("/status/config", READ, get_only(status::config))
         .add("/status/runtimeinfo", READ, get_only(status::runtime_info))
         .add("/status/buildinfo", READ, get_only(status::build_info))

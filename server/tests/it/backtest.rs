@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::harness::narthex;
+use serde_json::{Value, json};
+
+use crate::harness::{Server, narthex};
 
 /// Midnight at the start of November 2026, in seconds.
 const START: i64 = 1_793_491_200;
@@ -102,4 +104,81 @@ fn what_cannot_be_tried_is_told() {
     std::fs::write(path.join("broken.yml"), broken).expect("written");
     let (code, ..) = run(path, &format!("--to={START} broken.yml"));
     assert_eq!(code, Some(1));
+}
+
+/// Over a folder, over the URL of a server that has it, and by that server's API: the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_data_give_the_same_by_url_and_by_its_api() {
+    let folder = shop();
+    let path = folder.path();
+    let to = START + 3600;
+    let all = format!("--output=json --to={to} --alertmanager.config.file=alertmanager.yml rules.yml");
+    let (_, want, _) = run(path, &all);
+    let mut want: Value = serde_json::from_str(&want).expect("JSON");
+    let server = Server::start(path, "{}", &["--storage.tsdb.retention.time=100y"]).await;
+
+    let line = format!("rules backtest --from={START} {all} {}", server.url);
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let asked = tokio::task::block_in_place(|| narthex(&words, path, b""));
+    let err = String::from_utf8_lossy(&asked.stderr);
+    assert_eq!((asked.status.code(), err.as_ref()), (Some(0), ""));
+    let got: Value = serde_json::from_slice(&asked.stdout).expect("JSON");
+    assert_eq!(got, want);
+    let line = format!("{line} --storage.tsdb.path=data");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let asked = tokio::task::block_in_place(|| narthex(&words, path, b""));
+    assert_eq!(asked.status.code(), Some(1));
+
+    let text = |file: &str| std::fs::read_to_string(case(file)).expect("text");
+    let post = async |form: &[(&str, &str)]| {
+        let url = format!("{}/api/v1/rules/backtest", server.url);
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let request = crate::harness::http_client()
+            .post(url)
+            .header("content-type", "application/x-www-form-urlencoded");
+        let answer = request.body(body).send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        (status, answer)
+    };
+    let (from, to) = (START.to_string(), to.to_string());
+    let (rules, alertmanager) = (text("rules.yml"), text("alertmanager.yml"));
+    let form = [
+        ("from", from.as_str()),
+        ("to", to.as_str()),
+        ("rules", rules.as_str()),
+        ("alertmanager", alertmanager.as_str()),
+    ];
+    let (status, got) = post(&form).await;
+    assert_eq!(status, 200, "{got}");
+    for rule in want["rules"].as_array_mut().expect("rules") {
+        rule["file"] = json!("rules");
+    }
+    assert_eq!(got["data"], want);
+    for (form, words) in [
+        (&form[..2], "the text of a rule file is missing"),
+        (
+            &[("rules", "groups: []"), ("from", "9"), ("to", "5")][..],
+            "ends before it begins",
+        ),
+        (&[("rules", "group: []"), ("from", "5")], "field group not found"),
+        (
+            &[("rules", rules.as_str()), ("from", "5"), ("alertmanager", "{}")],
+            "no routes provided",
+        ),
+        (
+            &[("rules", rules.as_str()), ("from", "5")],
+            "evaluations of rules are more than 200000",
+        ),
+    ] {
+        let (status, answer) = post(form).await;
+        let error = answer["error"].as_str().unwrap_or("");
+        assert!(status == 400 && error.contains(words), "{status} {answer}");
+    }
+    // It changes nothing, and is no GET.
+    let (status, _) = server.get("/api/v1/rules/backtest").await;
+    assert_eq!(status, 405);
 }

@@ -1,31 +1,37 @@
 //! `narthex rules backtest`: rules over stored data, and which alerts they would have raised.
 
-mod output;
+pub(crate) mod output;
+mod remote;
+pub(crate) mod watch;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use files::{DiskFiles, Files};
 use model::storage::{StorageError, TimeRange};
 use notify::config::Config;
 use notify::matcher::Syntax;
 use notify::route::Tree;
+use notify::{RehearsalError, RehearsalReport};
 use promql::engine::{Engine, EngineOptions, Features};
 use rules::Settings;
-use rules::backtest::{Backtest, BacktestError, Report};
+use rules::backtest::{Backtest, BacktestError, Progress, Report, Source};
 use rules::format::FormatOptions;
 use tsdb::db::{Options, ReadOnly};
 use yaml::YamlError;
 
 use super::check::{FAILURE, enable_feature_arg, files, files_arg, query_features, switch};
+use super::client::{Client, ClientError, http_config_arg};
 use super::progress;
 use super::query::{ArgError, seconds, step_seconds};
 use super::render::{err, out_text};
 use super::tsdb::{DEFAULT_DIR, say_damaged};
 use output::{Output, Routed};
+use remote::Elsewhere;
 
 /// Which rules, over which data.
 pub(crate) struct BacktestArgs {
@@ -34,6 +40,9 @@ pub(crate) struct BacktestArgs {
     to: Option<String>,
     interval: String,
     dir: PathBuf,
+    two_places: bool,
+    url: Option<String>,
+    http_config: Option<String>,
     alertmanager: Option<PathBuf>,
     output: Output,
     ignore_unknown_fields: bool,
@@ -45,6 +54,16 @@ pub(crate) struct BacktestArgs {
 enum Error {
     #[error(transparent)]
     Arg(#[from] ArgError),
+    #[error("a backtest is over one place's data: a URL, or --storage.tsdb.path")]
+    TwoPlaces,
+    #[error("there are no rule files: name some besides the URL")]
+    NoRules,
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Rehearsal(#[from] RehearsalError),
+    #[error("no threads: {0}")]
+    Threads(std::io::Error),
     #[error("opening the db dir: {0}")]
     Dir(StorageError),
     #[error("{} holds no samples; give the folder that the server has as --storage.tsdb.path", .0.display())]
@@ -65,10 +84,11 @@ pub(crate) fn command() -> Command {
     let backtest = Command::new("backtest")
         .about("Evaluate rules over stored data and tell which alerts would have fired")
         .after_help(
-            "The data folder is opened for reading only; a server that runs on it is not disturbed. Data of a server \
-             elsewhere cannot be asked for yet. Groups are evaluated at --from, an interval later, and so on. Series \
+            "The data folder is opened for reading only; a server that runs on it is not disturbed. A URL among the rule \
+             files is that of a server with Prometheus' API, which is asked instead. Groups are evaluated at --from, an interval later, and so on. Series \
              that the rules record are theirs alone: what is stored under their names is not looked at.\n\nExamples:\n  \
              narthex rules backtest new.rules.yml --from=2026-11-01T00:00:00Z --to=2026-11-30T00:00:00Z\n  \
+             narthex rules backtest new.rules.yml --from=1793491200 http://prometheus.example:9090\n  \
              narthex rules backtest rules/*.yml --from=1793491200 --alertmanager.config.file=alertmanager.yml \
              --output=json",
         )
@@ -83,7 +103,7 @@ pub(crate) fn command() -> Command {
             option(
                 "alertmanager.config.file",
                 "FILE",
-                "Tell which receivers of this configuration each alert would have gone to",
+                "Tell which notifications this configuration would have sent, to whom and when",
             )
             .value_parser(clap::value_parser!(PathBuf)),
         )
@@ -101,7 +121,8 @@ pub(crate) fn command() -> Command {
             "Skip fields that rule files do not have, as extensions add them",
         ))
         .arg(enable_feature_arg())
-        .arg(files_arg("Rule files, or patterns of their names").required(true));
+        .arg(http_config_arg())
+        .arg(files_arg("Rule files, or patterns of their names; the URL of a server").required(true));
     Command::new("rules")
         .about("Try rules on stored data")
         .subcommand_required(true)
@@ -113,8 +134,14 @@ pub(crate) fn command() -> Command {
 pub(crate) fn args(matches: &ArgMatches) -> BacktestArgs {
     let (_, matches) = matches.subcommand().unwrap_or(("", matches));
     let word = |name: &str| matches.get_one::<String>(name).cloned();
+    let is_url = |path: &PathBuf| {
+        let text = path.to_string_lossy();
+        text.starts_with("http://") || text.starts_with("https://")
+    };
+    let (urls, files): (Vec<PathBuf>, Vec<PathBuf>) = files(matches).into_iter().partition(is_url);
+    let is_given = matches.value_source("storage.tsdb.path") == Some(ValueSource::CommandLine);
     BacktestArgs {
-        files: files(matches),
+        files,
         from: word("from"),
         to: word("to"),
         interval: word("eval-interval").unwrap_or_default(),
@@ -122,6 +149,9 @@ pub(crate) fn args(matches: &ArgMatches) -> BacktestArgs {
             .get_one("storage.tsdb.path")
             .cloned()
             .unwrap_or_else(|| DEFAULT_DIR.into()),
+        two_places: urls.len() + usize::from(is_given) > 1,
+        url: urls.first().map(|url| url.to_string_lossy().into_owned()),
+        http_config: word("http.config.file"),
         alertmanager: matches.get_one("alertmanager.config.file").cloned(),
         output: match word("output").as_deref() {
             Some("json") => Output::Json,
@@ -145,8 +175,38 @@ pub(crate) fn run(args: &BacktestArgs) -> u8 {
 }
 
 fn backtest(args: &BacktestArgs) -> Result<u8, Error> {
+    if args.two_places {
+        return Err(Error::TwoPlaces);
+    }
+    if args.files.is_empty() {
+        return Err(Error::NoRules);
+    }
     let backtest = what(args)?;
-    let routes = args.alertmanager.as_deref().map(routes).transpose()?;
+    let config = args.alertmanager.as_deref().map(alertmanager).transpose()?;
+    let (source, damaged) = match &args.url {
+        Some(url) => {
+            let client = Client::new(url, args.http_config.as_deref(), &[])?;
+            let elsewhere = Elsewhere::new(client).map_err(Error::Threads)?;
+            (Source::Remote(Arc::new(elsewhere)), 0)
+        }
+        None => stored(args, &backtest)?,
+    };
+    let interval_ms = backtest.settings.interval_ms;
+    let engine = Engine::new(EngineOptions {
+        features: args.features,
+        default_subquery_step: Arc::new(move |_| interval_ms),
+        ..EngineOptions::default()
+    });
+    let (report, rehearsed) = replay(&backtest, source, engine, config.clone())?;
+    let tree = config.map(|config| Tree::new(&config.route));
+    let routed = tree.as_ref().zip(rehearsed.as_ref());
+    out_text(&args.output.write(&Routed::new(&report, routed)));
+    let failed = report.rules.iter().any(|rule| rule.failures > 0);
+    Ok(damaged.max(if failed { FAILURE } else { 0 }))
+}
+
+/// The data folder, and the exit code that its damage asks for.
+fn stored(args: &BacktestArgs, backtest: &Backtest) -> Result<(Source, u8), Error> {
     let files: Arc<dyn Files> = Arc::new(DiskFiles);
     let store = ReadOnly::open(&files, &args.dir, Options::default()).map_err(Error::Dir)?;
     let stored = store
@@ -158,17 +218,8 @@ fn backtest(args: &BacktestArgs) -> Result<u8, Error> {
             "there are no samples of that time; what is stored is from {first} to {last}"
         ));
     }
-    let interval_ms = backtest.settings.interval_ms;
-    let engine = Engine::new(EngineOptions {
-        features: args.features,
-        default_subquery_step: Arc::new(move |_| interval_ms),
-        ..EngineOptions::default()
-    });
     let damaged = say_damaged(&store.damaged_blocks());
-    let report = replay(&backtest, store, engine)?;
-    out_text(&args.output.write(&Routed::new(&report, routes.as_ref())));
-    let failed = report.rules.iter().any(|rule| rule.failures > 0);
-    Ok(damaged.max(if failed { FAILURE } else { 0 }))
+    Ok((Source::Stored(Arc::new(store)), damaged))
 }
 
 fn what(args: &BacktestArgs) -> Result<Backtest, Error> {
@@ -189,32 +240,45 @@ fn what(args: &BacktestArgs) -> Result<Backtest, Error> {
         },
         from_ms: ms(seconds(args.from.as_ref(), "from", 0.0)?),
         to_ms: ms(seconds(args.to.as_ref(), "to", now)?),
+        texts: Vec::new(),
     })
 }
 
-/// The routes of an Alertmanager's configuration.
-fn routes(path: &Path) -> Result<Tree, Error> {
+/// An Alertmanager's configuration.
+fn alertmanager(path: &Path) -> Result<Config, Error> {
     let text = std::fs::read(path)
         .and_then(yaml::text_of)
         .map_err(|source| Error::Read {
             path: path.to_owned(),
             source,
         })?;
-    let config = Config::parse(&path.display().to_string(), &text, Syntax::default())?;
-    Ok(Tree::new(&config.route))
+    Ok(Config::parse(
+        &path.display().to_string(),
+        &text,
+        Syntax::default(),
+    )?)
 }
 
-fn replay(backtest: &Backtest, store: ReadOnly, engine: Engine) -> Result<Report, BacktestError> {
+fn replay(
+    backtest: &Backtest,
+    source: Source,
+    engine: Engine,
+    config: Option<Config>,
+) -> Result<(Report, Option<RehearsalReport>), Error> {
     progress::catch_interrupts();
     let bar = progress::bar(0, "evaluating groups");
-    let report = backtest.run(Arc::new(store), Arc::new(engine), &mut |progress| {
+    let go_on = |progress: Progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
         match progress::interrupted() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
-    });
+    };
+    let done = watch::run(backtest, source, Arc::new(engine), config, go_on);
     bar.finish_and_clear();
-    report
+    done.map_err(|error| match error {
+        watch::Error::Rules(error) => Error::Rules(error),
+        watch::Error::Rehearsal(error) => Error::Rehearsal(error),
+    })
 }

@@ -9,11 +9,12 @@ use model::duration::format_duration;
 use model::float::format_general;
 use model::labels::Labels;
 use notify::route::Tree;
+use notify::{RehearsalReport, Rehearsed};
 use serde_json::{Value as Json, json};
 
 /// The formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Output {
+pub(crate) enum Output {
     /// Some lines for each alert.
     Text,
     /// One document; its shape stands in docs/tools.md.
@@ -21,14 +22,14 @@ pub(super) enum Output {
 }
 
 /// A report, and to whom alerts would have gone.
-pub(super) struct Routed<'r> {
+pub(crate) struct Routed<'r> {
     report: &'r Report,
-    routes: Option<&'r Tree>,
+    routed: Option<(&'r Tree, &'r RehearsalReport)>,
 }
 
 impl Output {
     /// What goes to standard output.
-    pub(super) fn write(self, routed: &Routed<'_>) -> String {
+    pub(crate) fn write(self, routed: &Routed<'_>) -> String {
         match self {
             Output::Text => routed.text(),
             Output::Json => format!("{:#}\n", routed.json()),
@@ -37,19 +38,23 @@ impl Output {
 }
 
 /// A time in RFC 3339.
-pub(super) fn time(at_ms: i64) -> String {
+pub(crate) fn time(at_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(at_ms).map_or_else(|_| format!("{at_ms} ms"), |time| time.to_string())
 }
 
 impl<'r> Routed<'r> {
-    pub(super) fn new(report: &'r Report, routes: Option<&'r Tree>) -> Self {
-        Routed { report, routes }
+    pub(crate) fn new(report: &'r Report, routed: Option<(&'r Tree, &'r RehearsalReport)>) -> Self {
+        Routed { report, routed }
+    }
+
+    fn routes(&self) -> Option<&'r Tree> {
+        self.routed.map(|(tree, _)| tree)
     }
 
     /// The receivers that the alert would have gone to, each once.
     fn receivers(&self, episode: &Episode) -> Vec<&'r str> {
         let mut found: Vec<&str> = Vec::new();
-        let Some(tree) = self.routes.filter(|_| episode.fired_at_ms.is_some()) else {
+        let Some(tree) = self.routes().filter(|_| episode.fired_at_ms.is_some()) else {
             return found;
         };
         for number in tree.matching(&episode.labels) {
@@ -63,7 +68,7 @@ impl<'r> Routed<'r> {
 
     /// How many alerts each receiver would have had.
     fn by_receiver(&self) -> BTreeMap<&'r str, u64> {
-        let routes = self.routes.into_iter().flat_map(Tree::routes);
+        let routes = self.routes().into_iter().flat_map(Tree::routes);
         let mut counts: BTreeMap<&str, u64> =
             routes.map(|route| (route.options.receiver.as_str(), 0)).collect();
         let episodes = self.report.rules.iter().flat_map(|rule| &rule.episodes);
@@ -90,11 +95,14 @@ impl<'r> Routed<'r> {
             }
             self.rule_text(rule, &mut text);
         }
-        if self.routes.is_some() {
+        if let Some((_, rehearsed)) = self.routed {
             text.push_str("receivers\n");
             for (receiver, count) in self.by_receiver() {
-                let _ = writeln!(text, "  {receiver}: {}", counted(count, "alert"));
+                let told = rehearsed.by_receiver.get(receiver).copied().unwrap_or(0);
+                let (alerts, told) = (counted(count, "alert"), counted(told, "notification"));
+                let _ = writeln!(text, "  {receiver}: {alerts}, {told}");
             }
+            notifications_text(rehearsed, &mut text);
         }
         text
     }
@@ -168,7 +176,8 @@ impl<'r> Routed<'r> {
         }
     }
 
-    fn json(&self) -> Json {
+    /// The document.
+    pub(crate) fn json(&self) -> Json {
         let rules: Vec<Json> = self
             .report
             .rules
@@ -180,8 +189,13 @@ impl<'r> Routed<'r> {
             "to": time(self.report.to_ms),
             "rules": rules,
         });
-        if self.routes.is_some() {
+        if let Some((_, rehearsed)) = self.routed {
             document["receivers"] = json!(self.by_receiver());
+            let told: Vec<Json> = rehearsed.notifications.iter().map(notification_json).collect();
+            document["notifications"] = json!(told);
+            document["notificationsLeftOut"] = json!(rehearsed.left_out);
+            document["notificationsByReceiver"] = json!(rehearsed.by_receiver);
+            document["suppressed"] = json!(rehearsed.suppressed);
         }
         document
     }
@@ -211,10 +225,6 @@ impl<'r> Routed<'r> {
     }
 
     fn episode_json(&self, episode: &Episode) -> Json {
-        let object = |labels: &Labels| -> Json {
-            let pairs = labels.iter().map(|(name, value)| (name.to_owned(), json!(value)));
-            Json::Object(pairs.collect())
-        };
         let mut document = json!({
             "labels": object(&episode.labels),
             "annotations": object(&episode.annotations),
@@ -226,11 +236,59 @@ impl<'r> Routed<'r> {
             "end": episode.end.as_str(),
             "firingSeconds": self.firing_ms(episode).map(|ms| ms as f64 / 1e3),
         });
-        if self.routes.is_some() {
+        if self.routed.is_some() {
             document["receivers"] = json!(self.receivers(episode));
         }
         document
     }
+}
+
+fn notifications_text(rehearsed: &RehearsalReport, text: &mut String) {
+    text.push_str("notifications\n");
+    for told in &rehearsed.notifications {
+        let Rehearsed {
+            receiver,
+            integration,
+            ..
+        } = told;
+        let _ = write!(
+            text,
+            "  {} {receiver}/{integration} {}: {}",
+            time(told.at_ms),
+            told.group_labels,
+            told.reason.as_str()
+        );
+        let _ = writeln!(
+            text,
+            "; {} firing, {} resolved",
+            told.firing.len(),
+            told.resolved.len()
+        );
+    }
+    if rehearsed.left_out > 0 {
+        let _ = writeln!(text, "  and {} more", rehearsed.left_out);
+    }
+    for (why, times) in &rehearsed.suppressed {
+        let _ = writeln!(text, "  kept back by {why}: {}", counted(*times, "alert"));
+    }
+}
+
+fn notification_json(told: &Rehearsed) -> Json {
+    let all = |list: &[Labels]| list.iter().map(object).collect::<Vec<_>>();
+    json!({
+        "at": time(told.at_ms),
+        "receiver": told.receiver,
+        "integration": told.integration,
+        "groupLabels": object(&told.group_labels),
+        "reason": told.reason.as_str(),
+        "firing": all(&told.firing),
+        "resolved": all(&told.resolved),
+    })
+}
+
+fn object(labels: &Labels) -> Json {
+    let pairs = labels.iter().map(|(name, value)| (name.to_owned(), json!(value)));
+    Json::Object(pairs.collect())
 }
 
 /// `1 time`, `2 times`.
