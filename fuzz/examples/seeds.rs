@@ -5,6 +5,7 @@ use std::path::Path;
 
 use files::{Files, MemFiles};
 use model::columns::Columns;
+use model::protobuf::Message;
 use narthex_fuzz::{fill, float_rows, histogram_rows, open, sample_block, sample_store};
 use tsdb::block::Tombstones;
 use tsdb::chunk::{self, EncodeOptions, Encoding};
@@ -54,6 +55,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &[b"\x10", OPENMETRICS.as_bytes()].concat(),
     )?;
     put("exposition", "protobuf", &[b"\x02", PROTOBUF].concat())?;
+    put("remote_write", "v1", &[&[0x0e][..], &written(false)].concat())?;
+    put("remote_write", "v2", &[&[0x0f][..], &written(true)].concat())?;
     for (name, json) in OTLP {
         // Deltas added up, and promoted.
         put("otlp", name, &[&[0b0010_0101], json.as_bytes()].concat())?;
@@ -76,6 +79,50 @@ const OTLP: [(&str, &str); 3] = [
         r#"{"resource_metrics":[{"scope_metrics":[{"metrics":[{"name":"g","gauge":{"data_points":[{"as_double":"NaN","time_unix_nano":1,"flags":1}]}},{"name":"s","summary":{"dataPoints":[{"timeUnixNano":"2","count":"1","sum":1,"quantileValues":[{"quantile":0.5,"value":1.5}]}]}}]}]}]}"#,
     ),
 ];
+
+/// A request of remote write with one of everything.
+fn written(second: bool) -> Vec<u8> {
+    const TIME: u64 = 1_735_689_600_000;
+    let label = |message: &mut Message, name: &str, value: &str| {
+        message.message(1, |label| {
+            label.text(1, name).text(2, value);
+        });
+    };
+    let mut request = Message::default();
+    for symbol in ["", "__name__", "m", "a", "1", "trace_id", "x"].iter().filter(|_| second) {
+        request.bytes(4, symbol.as_bytes());
+    }
+    let (series_field, histograms, exemplars) = if second { (5, 3, 4) } else { (1, 4, 3) };
+    request.message(series_field, |series| {
+        match second {
+            true => drop(series.uints(1, &[1, 2, 3, 4])),
+            false => [("__name__", "m"), ("a", "1")].iter().for_each(|(n, v)| label(series, n, v)),
+        }
+        series.message(2, |sample| {
+            sample.always_double(1, 1.5).uint(2, TIME).uint(3, TIME - 9);
+        });
+        series.message(histograms, |histogram| {
+            histogram.uint(1, 3).always_double(3, 2.0).uint(4, 2).uint(15, TIME + 1).uint(17, TIME - 9);
+            histogram.message(11, |span| {
+                span.uint(2, 2);
+            });
+            histogram.uints(12, &[2, 2]);
+        });
+        series.message(exemplars, |exemplar| {
+            match second {
+                true => drop(exemplar.uints(1, &[5, 6])),
+                false => label(exemplar, "trace_id", "x"),
+            }
+            exemplar.always_double(2, 0.5).uint(3, TIME);
+        });
+        if second {
+            series.message(5, |metadata| {
+                metadata.uint(1, 1).uint(3, 2).uint(4, 2);
+            });
+        }
+    });
+    request.into_bytes()
+}
 
 fn columns() -> [(&'static str, Encoding, Columns); 6] {
     [

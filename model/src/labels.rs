@@ -314,6 +314,19 @@ impl<'a> Iterator for LabelsIter<'a> {
     }
 }
 
+/// Adds a text of at most [`LABEL_BYTES_MAX`] to packed ones.
+#[inline]
+pub(crate) fn push_packed(packed: &mut Vec<u8>, text: &[u8]) {
+    let len = text.len();
+    assert!(len <= LABEL_BYTES_MAX, "label text of {len} bytes");
+    if len < 255 {
+        packed.push(len as u8);
+    } else {
+        packed.extend_from_slice(&[255, len as u8, (len >> 8) as u8, (len >> 16) as u8]);
+    }
+    packed.extend_from_slice(text);
+}
+
 fn as_text(packed: &[u8]) -> &str {
     std::str::from_utf8(packed).expect("packed from &str")
 }
@@ -335,15 +348,7 @@ impl LabelsPacker {
     }
 
     fn push_str(&mut self, text: &str) {
-        let len = text.len();
-        assert!(len <= LABEL_BYTES_MAX, "label text of {len} bytes");
-        if len < 255 {
-            self.bytes.push(len as u8);
-        } else {
-            self.bytes
-                .extend_from_slice(&[255, len as u8, (len >> 8) as u8, (len >> 16) as u8]);
-        }
-        self.bytes.extend_from_slice(text.as_bytes());
+        push_packed(&mut self.bytes, text.as_bytes());
     }
 
     /// The packed bytes so far, to ask a table before allocating.

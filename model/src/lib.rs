@@ -29,6 +29,7 @@ pub mod label_table;
 pub mod labels;
 pub mod matcher;
 pub mod nearest;
+pub mod packed_sets;
 pub mod protobuf;
 pub mod regex;
 pub mod relabel;

@@ -20,7 +20,19 @@ pub enum WireError {
     /// A text that is not UTF-8.
     #[error("field {0} is not UTF-8")]
     Text(u64),
+    /// A field without a number.
+    #[error("a field has the number 0")]
+    Zero,
+    /// Groups, which nobody writes any more, lie in each other deeper than is followed.
+    #[error("groups are nested deeper than {GROUPS_DEPTH_MAX}")]
+    Groups,
+    /// A field that must be of another type.
+    #[error("field {0} is of the wrong type")]
+    Wrong(u64),
 }
+
+/// Groups that may lie in each other.
+pub const GROUPS_DEPTH_MAX: usize = 100;
 
 /// A field's value.
 #[derive(Clone, Copy, Debug)]
@@ -58,27 +70,63 @@ impl<'b> Fields<'b> {
         Fields { rest: message }
     }
 
-    /// The next field; `None` at the end.
+    /// The next field; `None` at the end. Groups are passed over.
+    ///
+    /// # Errors
+    /// When the bytes are no message.
+    #[inline]
     pub fn next_field(&mut self) -> Result<Option<Field<'b>>, WireError> {
-        if self.rest.is_empty() {
-            return Ok(None);
+        loop {
+            if self.rest.is_empty() {
+                return Ok(None);
+            }
+            let begin = self.rest;
+            let tag = take_varint(&mut self.rest)?;
+            let number = tag >> 3;
+            if number == 0 {
+                return Err(WireError::Zero);
+            }
+            let value = match tag & 7 {
+                0 => Value::Varint(take_varint(&mut self.rest)?),
+                1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
+                2 => Value::Bytes(take_delimited(&mut self.rest)?),
+                3 => {
+                    self.pass_group(number)?;
+                    continue;
+                }
+                5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
+                _ => return Err(WireError::Type(number)),
+            };
+            return Ok(Some(Field {
+                number,
+                value,
+                whole: &begin[..begin.len() - self.rest.len()],
+            }));
         }
-        let begin = self.rest;
-        let tag = take_varint(&mut self.rest)?;
-        let value = match tag & 7 {
-            0 => Value::Varint(take_varint(&mut self.rest)?),
-            1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
-            2 => Value::Bytes(take_delimited(&mut self.rest)?),
-            5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
-            _ => return Err(WireError::Type(tag >> 3)),
-        };
-        Ok(Some(Field {
-            number: tag >> 3,
-            value,
-            whole: &begin[..begin.len() - self.rest.len()],
-        }))
     }
 
+    /// Passes over what is left of the group of that number, with those inside it.
+    #[cold]
+    fn pass_group(&mut self, number: u64) -> Result<(), WireError> {
+        let mut open = vec![number];
+        while let Some(inmost) = open.last() {
+            let tag = take_varint(&mut self.rest)?;
+            match (tag >> 3, tag & 7) {
+                (0, _) => return Err(WireError::Zero),
+                (_, 0) => drop(take_varint(&mut self.rest)?),
+                (_, 1) => drop(self.array::<8>()?),
+                (_, 2) => drop(take_delimited(&mut self.rest)?),
+                (_, 3) if open.len() == GROUPS_DEPTH_MAX => return Err(WireError::Groups),
+                (number, 3) => open.push(number),
+                (number, 4) if number == *inmost => drop(open.pop()),
+                (_, 5) => drop(self.array::<4>()?),
+                (number, _) => return Err(WireError::Type(number)),
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let (array, rest) = self.rest.split_first_chunk().ok_or(WireError::Short)?;
         self.rest = rest;
@@ -110,6 +158,83 @@ impl<'b> Field<'b> {
         }
     }
 
+    /// A message, bytes or a text, and nothing else.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    #[inline]
+    pub fn expect_bytes(&self) -> Result<&'b [u8], WireError> {
+        match self.value {
+            Value::Bytes(bytes) => Ok(bytes),
+            _ => Err(WireError::Wrong(self.number)),
+        }
+    }
+
+    /// A number of variable length, and nothing else.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    #[inline]
+    pub fn expect_varint(&self) -> Result<u64, WireError> {
+        match self.value {
+            Value::Varint(number) => Ok(number),
+            _ => Err(WireError::Wrong(self.number)),
+        }
+    }
+
+    /// A float of eight bytes, and nothing else.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    #[inline]
+    pub fn expect_double(&self) -> Result<f64, WireError> {
+        match self.value {
+            Value::Fixed64(bits) => Ok(f64::from_bits(bits)),
+            _ => Err(WireError::Wrong(self.number)),
+        }
+    }
+
+    /// Gives the numbers of variable length of a list to `each`, be they packed or one field each.
+    ///
+    /// # Errors
+    /// When it is of another type, cut off, or `each` says so.
+    #[inline]
+    pub fn each_varint<E: From<WireError>>(
+        &self,
+        mut each: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self.value {
+            Value::Varint(number) => each(number),
+            Value::Bytes(mut packed) => {
+                while !packed.is_empty() {
+                    each(take_varint(&mut packed)?)?;
+                }
+                Ok(())
+            }
+            _ => Err(WireError::Wrong(self.number).into()),
+        }
+    }
+
+    /// Gives the floats of eight bytes of a list to `each`, be they packed or one field each.
+    ///
+    /// # Errors
+    /// When it is of another type, cut off, or `each` says so.
+    pub fn each_double<E: From<WireError>>(
+        &self,
+        mut each: impl FnMut(f64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self.value {
+            Value::Fixed64(bits) => each(f64::from_bits(bits)),
+            Value::Bytes(packed) => {
+                let (floats, []) = packed.as_chunks::<8>() else {
+                    return Err(WireError::Short.into());
+                };
+                floats.iter().try_for_each(|bits| each(f64::from_le_bytes(*bits)))
+            }
+            _ => Err(WireError::Wrong(self.number).into()),
+        }
+    }
+
     /// Adds the numbers of a list, be they packed or one field each.
     pub fn numbers(&self, list: &mut Vec<u64>) -> Result<(), WireError> {
         let Value::Bytes(mut packed) = self.value else {
@@ -124,7 +249,19 @@ impl<'b> Field<'b> {
 }
 
 /// The number at the beginning of `rest`, which is then behind it.
+#[inline]
 pub fn take_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
+    match *rest {
+        // Nearly all tags and lengths.
+        [byte, behind @ ..] if *byte < 0x80 => {
+            *rest = behind;
+            Ok(u64::from(*byte))
+        }
+        _ => take_long_varint(rest),
+    }
+}
+
+fn take_long_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let (byte, behind) = rest.split_first().ok_or(WireError::Short)?;
@@ -141,6 +278,7 @@ pub fn take_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
 }
 
 /// The message behind its length at the beginning of `rest`, which is then behind it.
+#[inline]
 pub fn take_delimited<'b>(rest: &mut &'b [u8]) -> Result<&'b [u8], WireError> {
     let mut behind = *rest;
     let len = usize::try_from(take_varint(&mut behind)?).map_err(|_| WireError::Short)?;
@@ -250,5 +388,76 @@ impl Message {
     pub fn raw(&mut self, fields: &[u8]) -> &mut Self {
         self.bytes.extend_from_slice(fields);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_passed_over_as_deep_as_is_bounded() {
+        let group =
+            |depth: usize| [vec![0x0b; depth], vec![0x10, 7], vec![0x0c; depth], vec![0x18, 5]].concat();
+        for depth in [0, 1, GROUPS_DEPTH_MAX] {
+            let bytes = group(depth);
+            let mut fields = Fields::new(&bytes);
+            let mut last = None;
+            while let Some(field) = fields.next_field().expect("a message") {
+                last = Some((field.number, field.number()));
+            }
+            assert_eq!(last, Some((3, 5)), "{depth}");
+        }
+        let next = |bytes: &[u8]| Fields::new(bytes).next_field().map(|_| ());
+        assert_eq!(next(&group(GROUPS_DEPTH_MAX + 1)), Err(WireError::Groups));
+        assert_eq!(next(&[0x0b, 0x14]), Err(WireError::Type(2)));
+        assert_eq!(next(&[0x0b]), Err(WireError::Short));
+        assert_eq!(next(&[0x0c]), Err(WireError::Type(1)));
+        assert_eq!(next(&[0x00, 0x01]), Err(WireError::Zero));
+    }
+
+    #[test]
+    fn fields_are_of_the_type_that_is_asked_for() {
+        let bytes = Message::default()
+            .uint(1, 300)
+            .always_double(2, 0.5)
+            .uints(3, &[1, 300])
+            .bytes(4, &2.5_f64.to_le_bytes())
+            .clone()
+            .into_bytes();
+        let mut fields = Fields::new(&bytes);
+        let mut next = || fields.next_field().expect("a message").expect("a field");
+        let (one, two, three, four) = (next(), next(), next(), next());
+        assert_eq!(one.expect_varint(), Ok(300));
+        assert_eq!(
+            (one.expect_double(), one.expect_bytes()),
+            (Err(WireError::Wrong(1)), Err(WireError::Wrong(1)))
+        );
+        assert_eq!(
+            (two.expect_double(), two.expect_varint()),
+            (Ok(0.5), Err(WireError::Wrong(2)))
+        );
+        let mut seen = Vec::new();
+        for field in [one, three] {
+            field
+                .each_varint(|number| -> Result<(), WireError> {
+                    seen.push(number);
+                    Ok(())
+                })
+                .expect("numbers");
+        }
+        assert_eq!(seen, [300, 1, 300]);
+        let mut seen = Vec::new();
+        for field in [two, four] {
+            field
+                .each_double(|number| -> Result<(), WireError> {
+                    seen.push(number);
+                    Ok(())
+                })
+                .expect("floats");
+        }
+        assert_eq!(seen, [0.5, 2.5]);
+        let cut = three.each_double(|_| -> Result<(), WireError> { Ok(()) });
+        assert_eq!(cut, Err(WireError::Short));
     }
 }

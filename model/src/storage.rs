@@ -11,6 +11,7 @@ use crate::histogram::Histogram;
 use crate::label_table::LabelTable;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
+use crate::packed_sets::PackedSets;
 use crate::sample::{Exemplar, Metadata};
 
 /// A stored series as an appender knows it. Valid until the store forgets the series, which it tells by
@@ -92,8 +93,13 @@ pub struct AppendBatch {
     /// Refuse samples older than the series' newest even where an out-of-order window would take them: rule results
     /// must not depend on the order of evaluation.
     pub discard_out_of_order: bool,
+    /// Which of `floats` are not the source's own but say that something begins there, by their places, ascending. They
+    /// are only ever added to the end of a series, and nobody is told of one that is not.
+    pub start_floats: Vec<u32>,
+    /// The same of `histograms`.
+    pub start_histograms: Vec<u32>,
     /// Take all samples or none: where one is refused, nothing is applied. Exemplars hinder nothing, and neither does
-    /// [`Refusal::Overtaken`], which is found out too late.
+    /// [`Refusal::Overtaken`] or [`Refusal::Doubled`], which is found out too late.
     pub all_or_nothing: bool,
 }
 
@@ -115,6 +121,8 @@ impl AppendBatch {
         self.exemplars.clear();
         self.metadata.clear();
         self.discard_out_of_order = false;
+        self.start_floats.clear();
+        self.start_histograms.clear();
         self.all_or_nothing = false;
     }
 }
@@ -141,6 +149,10 @@ pub enum Refusal {
     /// transaction began: mostly another one of the same transaction. Sources do not hear of those in the reference.
     #[error("out of order sample")]
     Overtaken,
+    /// While the transaction was applied, its series had got another value for this time, one that was not there when the
+    /// transaction began. As [`Refusal::Overtaken`], and not counted as out of order.
+    #[error("duplicate sample for timestamp")]
+    Doubled,
     /// Another value is stored for this timestamp.
     #[error("duplicate sample for timestamp")]
     DuplicateTimestamp,
@@ -220,6 +232,14 @@ pub trait Appender: Send + Sync {
     /// When the series is new and may not be created.
     fn resolve(&self, labels: &Labels) -> Result<SeriesRef, SeriesError>;
 
+    /// Replaces the contents of `found` with the references of the series with these label sets, in their order. `None`
+    /// says that no series has the set, or that this store has no quicker way than [`Appender::resolve`]. Nothing is
+    /// created, no label set is built, and nothing need be valid: bytes that are no label set are nobody's.
+    fn find(&self, sets: &PackedSets, found: &mut Vec<Option<SeriesRef>>) {
+        found.clear();
+        found.resize(sets.len(), None);
+    }
+
     /// Applies the batch: written to the log before this returns, and seen by a query either whole or not at all.
     /// Single samples that cannot be taken are reported in `outcome` and do not hinder the others, unless the batch is
     /// [`all_or_nothing`](AppendBatch::all_or_nothing).
@@ -227,6 +247,28 @@ pub trait Appender: Send + Sync {
     /// # Errors
     /// When nothing was applied; see [`AppendError`].
     fn append(&self, batch: &AppendBatch, outcome: &mut AppendOutcome) -> Result<(), AppendError>;
+}
+
+/// How often a transaction is made anew, at most, because the store has forgotten series.
+const ATTEMPTS_MAX: usize = 3;
+
+/// Makes a transaction and hands it over, both by `attempt`. Where the store has forgotten series since they were resolved,
+/// the references are given to `forget`, and it is all done again: the one place for that.
+///
+/// # Errors
+/// What `attempt` says; of unknown series when the store goes on forgetting.
+pub fn append_resolved<C: ?Sized, T>(
+    context: &mut C,
+    mut attempt: impl FnMut(&mut C) -> Result<T, AppendError>,
+    mut forget: impl FnMut(&mut C, &[SeriesRef]),
+) -> Result<T, AppendError> {
+    for _ in 1..ATTEMPTS_MAX {
+        match attempt(context) {
+            Err(AppendError::UnknownSeries(gone)) => forget(context, &gone),
+            done => return done,
+        }
+    }
+    attempt(context)
 }
 
 // --------------------------------------------------------------------------------------------------------------- out

@@ -8,7 +8,7 @@ use model::labels::Labels;
 use model::sample::stale_nan;
 use model::storage::{
     AppendBatch, AppendError, AppendOutcome, Appender, BatchList, FloatSample, HistogramSample, Refusal,
-    SeriesRef,
+    SeriesRef, append_resolved,
 };
 use promql::engine::{ColumnId, InstantVector};
 use promql::value::SampleValue;
@@ -145,14 +145,12 @@ pub(crate) fn append(
     outputs: &Outputs,
     written: &mut Written,
 ) -> Result<Appended, AppendError> {
-    match try_append(appender, results, outputs, written) {
-        Err(AppendError::UnknownSeries(unknown)) => {
-            // The store has forgotten series since: their references must not be used again.
-            written.forget_references(&unknown);
-            try_append(appender, results, outputs, written)
-        }
-        result => result,
-    }
+    append_resolved(
+        written,
+        |written| try_append(appender, results, outputs, written),
+        // Their references must not be used again.
+        Written::forget_references,
+    )
 }
 
 fn try_append(

@@ -6,7 +6,7 @@ use model::labels::Labels;
 use model::sample::stale_nan;
 use model::storage::{
     AppendBatch, AppendError, Appender, BatchList, FloatSample, HistogramSample, Refusal, SeriesRef,
-    StorageError,
+    StorageError, append_resolved,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +16,6 @@ use crate::error::ScrapeError;
 use crate::labels::report_labels;
 use crate::metadata::MetadataStore;
 use crate::table::Table;
-
-/// How often a transaction is built anew because storage has forgotten series.
-const ATTEMPTS_MAX: usize = 3;
 
 /// Series that describe scrapes: always five, and three more where they are asked for.
 const REPORT_NAMES: [&str; 8] = [
@@ -103,6 +100,13 @@ pub(crate) struct Refused {
     pub(crate) exemplars_out_of_order: u64,
 }
 
+fn storage_error(failure: AppendError) -> StorageError {
+    match failure {
+        AppendError::Storage(error) => error,
+        unknown => StorageError::Other(unknown.to_string()),
+    }
+}
+
 impl TargetMemory {
     /// Forgets everything but which series the next scrape has to mark stale where it does not have them: after a panic,
     /// when what was half done must not be gone on with.
@@ -140,53 +144,50 @@ impl TargetMemory {
             dropped: Vec::new(),
             duration_s: 0.0,
         };
-        for attempt in 1..=ATTEMPTS_MAX {
-            scratch.clear();
-            self.table.begin();
-            report.series_refused = 0;
-            let mut flush = false;
-            if let (Some((format, body)), None) = (body, &error)
-                && !body.is_empty()
-            {
-                report.counts = Counts::default();
-                match self.read(rules, format, body, timestamp_ms, scratch, &mut report.counts) {
-                    Ok(()) => flush = true,
-                    Err(failure) => {
-                        // Nothing is added by a scrape that is taken back.
-                        report.counts.added = 0;
-                        self.table.abandon();
-                        self.table.begin();
-                        scratch.clear();
-                        error = Some(failure);
+        let appended = append_resolved(
+            &mut (&mut *self, &mut *scratch),
+            |(memory, scratch)| {
+                scratch.clear();
+                memory.table.begin();
+                report.series_refused = 0;
+                let mut flush = false;
+                if let (Some((format, body)), None) = (body, &error)
+                    && !body.is_empty()
+                {
+                    report.counts = Counts::default();
+                    match memory.read(rules, format, body, timestamp_ms, scratch, &mut report.counts) {
+                        Ok(()) => flush = true,
+                        Err(failure) => {
+                            // Nothing is added by a scrape that is taken back.
+                            report.counts.added = 0;
+                            memory.table.abandon();
+                            memory.table.begin();
+                            scratch.clear();
+                            error = Some(failure);
+                        }
                     }
                 }
+                report.series_refused = memory.resolve(appender, scratch, &mut report.counts);
+                let own = (scratch.batch.floats.len(), scratch.batch.histograms.len());
+                memory.mark_stale(timestamp_ms, scratch);
+                report.duration_s = elapsed_s();
+                let values = report_values(&report, error.is_none(), extra);
+                memory.add_report(appender, rules.labels.target, timestamp_ms, &values, scratch);
+                appender.append(&scratch.batch, &mut scratch.outcome)?;
+                Ok((flush, own))
+            },
+            |(memory, _), gone| memory.forget(gone),
+        );
+        match appended {
+            Ok((flush, (samples, histograms))) => {
+                report.refused = self.take_refusals(samples, histograms, scratch);
+                report.storage_error = self.mark_ended(appender, timestamp_ms, scratch);
+                self.table.complete(flush);
+                report.dropped = std::mem::take(&mut scratch.dropped);
             }
-            report.series_refused = self.resolve(appender, scratch, &mut report.counts);
-            let samples = scratch.batch.floats.len();
-            let histograms = scratch.batch.histograms.len();
-            self.mark_stale(timestamp_ms, scratch);
-            report.duration_s = elapsed_s();
-            let values = report_values(&report, error.is_none(), extra);
-            self.add_report(appender, rules.labels.target, timestamp_ms, &values, scratch);
-            match appender.append(&scratch.batch, &mut scratch.outcome) {
-                Ok(()) => {
-                    report.refused = self.take_refusals(samples, histograms, scratch);
-                    report.storage_error = self.mark_ended(appender, timestamp_ms, scratch);
-                    self.table.complete(flush);
-                    report.dropped = std::mem::take(&mut scratch.dropped);
-                    break;
-                }
-                Err(AppendError::UnknownSeries(gone)) if attempt < ATTEMPTS_MAX => {
-                    self.forget(&gone);
-                }
-                Err(failure) => {
-                    self.table.abandon();
-                    report.storage_error = Some(match failure {
-                        AppendError::Storage(error) => error,
-                        unknown => StorageError::Other(unknown.to_string()),
-                    });
-                    break;
-                }
+            Err(failure) => {
+                self.table.abandon();
+                report.storage_error = Some(storage_error(failure));
             }
         }
         report.error = error;
@@ -204,21 +205,23 @@ impl TargetMemory {
         scratch: &mut Scratch,
     ) -> Result<(), StorageError> {
         let values = vec![stale_nan(); if extra { REPORT_NAMES.len() } else { REPORT_ALWAYS }];
-        for _ in 0..ATTEMPTS_MAX {
-            scratch.clear();
-            self.table.begin();
-            self.mark_stale(timestamp_ms, scratch);
-            self.add_report(appender, target, timestamp_ms, &values, scratch);
-            scratch.batch.discard_out_of_order = true;
-            match appender.append(&scratch.batch, &mut scratch.outcome) {
-                Ok(()) => {
-                    self.table.complete(false);
-                    return Ok(());
-                }
-                Err(AppendError::UnknownSeries(gone)) => self.forget(&gone),
-                Err(AppendError::Storage(error)) => return Err(error),
-                Err(other) => return Err(StorageError::Other(other.to_string())),
-            }
+        let appended = append_resolved(
+            &mut (&mut *self, scratch),
+            |(memory, scratch)| {
+                scratch.clear();
+                memory.table.begin();
+                memory.mark_stale(timestamp_ms, scratch);
+                memory.add_report(appender, target, timestamp_ms, &values, scratch);
+                scratch.batch.discard_out_of_order = true;
+                appender.append(&scratch.batch, &mut scratch.outcome)
+            },
+            |(memory, _), gone| memory.forget(gone),
+        );
+        match appended {
+            Ok(()) => self.table.complete(false),
+            // Series that storage goes on forgetting need no end.
+            Err(AppendError::UnknownSeries(_)) => {}
+            Err(failure) => return Err(storage_error(failure)),
         }
         Ok(())
     }
@@ -391,7 +394,7 @@ impl TargetMemory {
                 Refusal::DuplicateTimestamp => refused.duplicates += 1,
                 // Compat: who sends a series twice in one scrape under different texts, as after `labeldrop`, does not
                 // hear of it (tests/ingest.rs, texts_of_one_series_are_no_error).
-                Refusal::Overtaken => {}
+                Refusal::Overtaken | Refusal::Doubled => {}
                 _ => refused.out_of_bounds += 1,
             }
         }

@@ -215,16 +215,20 @@ impl Rooms {
         let stop = CancellationToken::new();
         let config = Arc::new(ArcSwap::from_pointee(status));
         let pages = page_state(options, &self.external_url, &self.registry);
-        let mut push = PushState::new(
-            self.db.clone(),
-            Supervisor::new(&self.registry),
-            self.clock.clone(),
-            self.registry.clone(),
-        );
+        let mut push = PushState::new(self.db.clone(), self.clock.clone());
         push.ways = Ways {
             influx: options.influx,
             import: options.import,
         };
+        push.write = options.remote_write.map(|options| {
+            let (appender, clock) = (self.db.clone(), self.clock.clone());
+            Arc::new(remote::write::Receiver::new(
+                appender,
+                clock,
+                &self.registry,
+                options,
+            ))
+        });
         push.gateway = self.gateway.map(|gateway| {
             let intake = push.intake.clone();
             Arc::new(GatewayState::new(

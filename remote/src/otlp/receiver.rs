@@ -310,10 +310,9 @@ impl Receiver {
 
     /// Tells what the sender is to hear of.
     fn judge(&self, samples: &Samples, outcome: &AppendOutcome) -> Result<(), OtlpError> {
-        let mut refused = outcome
-            .refused
-            .iter()
-            .filter(|(list, _, refusal)| *list != BatchList::Exemplars && *refusal != Refusal::Overtaken);
+        let mut refused = outcome.refused.iter().filter(|(list, _, refusal)| {
+            *list != BatchList::Exemplars && !matches!(refusal, Refusal::Overtaken | Refusal::Doubled)
+        });
         let Some((list, index, refusal)) = refused.next() else {
             // Compat: exemplars that are known or not wanted are left out in silence (cases: out-of-order-exemplar).
             let late = outcome.refused.iter().filter(|(list, _, refusal)| {

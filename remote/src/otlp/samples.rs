@@ -130,10 +130,12 @@ impl Samples {
     pub(super) fn drop_refused_zeros(&mut self, outcome: &AppendOutcome) -> bool {
         let refused = |list, zeros: &[u32]| -> Vec<u32> {
             let all = outcome.refused.iter();
-            all.filter(|refused| refused.0 == list && refused.2 != Refusal::Overtaken)
-                .map(|refused| refused.1)
-                .filter(|index| zeros.binary_search(index).is_ok())
-                .collect()
+            all.filter(|refused| {
+                refused.0 == list && !matches!(refused.2, Refusal::Overtaken | Refusal::Doubled)
+            })
+            .map(|refused| refused.1)
+            .filter(|index| zeros.binary_search(index).is_ok())
+            .collect()
         };
         let floats = refused(BatchList::Floats, &self.zeros);
         let natives = refused(BatchList::Histograms, &self.native_zeros);

@@ -19,6 +19,10 @@ pub(crate) struct FeatureFlags {
     pub(crate) otlp_delta_to_cumulative: bool,
     /// Deltas that come by OTLP are stored as they are.
     pub(crate) otlp_native_delta: bool,
+    /// Start timestamps that are pushed become samples of zero.
+    pub(crate) start_zeros: bool,
+    /// Metadata that is pushed is written to the log.
+    pub(crate) metadata_records: bool,
     /// As `--config.auto-reload`.
     pub(crate) auto_reload: bool,
     /// Names without an effect, and why.
@@ -59,6 +63,8 @@ impl FeatureFlags {
             "st-storage" => &mut self.start_timestamps,
             "xor2-encoding" => &mut self.xor2_floats,
             "extra-scrape-metrics" => &mut self.extra_scrape_metrics,
+            "created-timestamp-zero-ingestion" => &mut self.start_zeros,
+            "metadata-wal-records" => &mut self.metadata_records,
             "auto-reload-config" => &mut self.auto_reload,
             "concurrent-rule-eval" => &mut self.concurrent_rules,
             "otlp-deltatocumulative" => &mut self.otlp_delta_to_cumulative,
@@ -93,9 +99,7 @@ fn without_effect(name: &str) -> Option<&'static str> {
         "old-ui" => "there is one page only",
         "delayed-compaction" => "a block is written as soon as the head is full",
         "search-api" => "the search API is not in this version",
-        "created-timestamp-zero-ingestion" | "st-synthesis" | "metadata-wal-records" | "use-uncached-io" => {
-            "it is not in this version"
-        }
+        "st-synthesis" | "use-uncached-io" => "it is not in this version",
         _ => return None,
     })
 }

@@ -105,8 +105,8 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "web.user-assets", Text(""), Served, "Folder of static files, served under /user.";
     "web.enable-lifecycle", Switch(false), Served, "Allow POST /-/reload and /-/quit.";
     "web.enable-admin-api", Switch(false), Served, "Allow the API's administrative actions: deleting series, snapshots.";
-    "web.enable-remote-write-receiver", Switch(false), Refused("the remote write receiver"), "Accept samples by remote write.";
-    "web.remote-write-receiver.accepted-protobuf-messages", Repeated("prometheus.WriteRequest,io.prometheus.write.v2.Request"), Accepted("the remote write receiver is not in this version"), "Remote write messages to accept.";
+    "web.enable-remote-write-receiver", Switch(false), Served, "Accept samples by remote write, versions 1.0 and 2.0, at /api/v1/write.";
+    "web.remote-write-receiver.accepted-protobuf-messages", Repeated("prometheus.WriteRequest,io.prometheus.write.v2.Request"), Served, "Remote write messages to accept: one or both of the default's, with a comma. Can be repeated.";
     "web.enable-otlp-receiver", Switch(false), Served, "Accept metrics by OTLP over HTTP: POST /api/v1/otlp/v1/metrics.";
     "web.otlp-grpc-listen-address", Text(""), Served, "Address to accept metrics by OTLP over gRPC on, as in :4317; host:port, :port or unix:/path. --web.config.file guards it as it does the others. Default: none.";
     "web.enable-influx-receiver", Switch(false), Served, "Accept lines of InfluxDB's protocol, as Telegraf writes them: /write, /api/v2/write and /influx/write.";
@@ -165,7 +165,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "query.max-samples", Number("50000000"), Served, "Most samples that one query may hold.";
     "query.max-memory", Text(""), Served, "Most memory that the buffers of one query may take: a size like 2GB, a share like 25% of the machine's or container's memory, or 0 for no limit. A query that needs more fails alone. Default: 25%.";
     "query.max-total-memory", Text(""), Served, "Most memory that the buffers of all queries may take together, answers that are being sent included; as --query.max-memory. Default: 50%.";
-    "enable-feature", Repeated(""), Served, "Comma-separated names of features to turn on: auto-reload-config, exemplar-storage, extra-scrape-metrics, promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, promql-extended-range-selectors, promql-per-step-stats, st-storage, type-and-unit-labels, use-start-timestamps, xor2-encoding. What the reference's others do here is said at the start.";
+    "enable-feature", Repeated(""), Served, "Comma-separated names of features to turn on: auto-reload-config, created-timestamp-zero-ingestion, exemplar-storage, extra-scrape-metrics, metadata-wal-records, promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, promql-extended-range-selectors, promql-per-step-stats, st-storage, type-and-unit-labels, use-start-timestamps, xor2-encoding. What the reference's others do here is said at the start.";
     "agent", Switch(false), Refused("agent mode"), "Agent mode.";
     "storage.agent.path", Text("data-agent/"), Refused("agent mode"), "Folder of an agent's data.";
     "storage.agent.wal-segment-size", Size("0B"), Refused("agent mode"), "Size of a segment of an agent's log.";

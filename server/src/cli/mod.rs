@@ -13,6 +13,7 @@ pub(crate) mod options;
 mod progress;
 pub(crate) mod promql;
 mod promtool;
+mod push_options;
 pub(crate) mod pushgateway;
 pub(crate) mod query;
 pub(crate) mod render;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::feature_flags::FeatureFlags;
 use super::flags::FlagValues;
 use super::options::{OptionErrors, Reader};
+use super::push_options;
 use crate::memory::QueryMemory;
 use crate::web::listener::Address;
 
@@ -54,6 +55,8 @@ pub(crate) struct ServeOptions {
     pub(crate) drain_on_shutdown: bool,
     pub(crate) query: QueryLimits,
     pub(crate) otlp: OtlpFlags,
+    /// What the remote write receiver does, where it is switched on.
+    pub(crate) remote_write: Option<remote::write::Options>,
     pub(crate) features: FeatureFlags,
     /// The flags as they were given, for the API.
     pub(crate) flags: FlagValues,
@@ -213,6 +216,7 @@ impl ServeOptions {
                 http: read.switch("web.enable-otlp-receiver"),
                 grpc_address: read.address("web.otlp-grpc-listen-address"),
             },
+            remote_write: push_options::remote_write(read, &features),
             features,
             flags: FlagValues::default(),
         }
@@ -315,6 +319,19 @@ mod tests {
                     values.set(name, "77");
                     let options = ServeOptions::new(values).expect("valid");
                     assert_eq!(options.rules.concurrent_evaluations, Some(77));
+                }
+                Standing::Served if name == "web.remote-write-receiver.accepted-protobuf-messages" => {
+                    let mut values = FlagValues::default_values(FLAGS);
+                    values.set("web.enable-remote-write-receiver", "true");
+                    values.set(name, "prometheus.WriteRequest");
+                    let options = ServeOptions::new(values).expect("valid");
+                    let accepted = options.remote_write.expect("on").accepted;
+                    assert!(accepted.v1 && !accepted.v2);
+                    let error = changed.expect_err(name).to_string();
+                    assert!(
+                        error.contains("\"other\" is not prometheus.WriteRequest or"),
+                        "{error}"
+                    );
                 }
                 Standing::Served => assert_ne!(changed.expect(name), default, "--{name} is not read"),
                 Standing::Accepted(_) => assert_eq!(changed.expect(name), default, "--{name} is read"),

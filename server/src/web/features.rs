@@ -101,7 +101,7 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
             "otlp_write_receiver": state.flags.get("web.enable-otlp-receiver") == "true",
             "query_stats": true,
             "query_warnings": true,
-            "remote_write_receiver": false,
+            "remote_write_receiver": state.flags.get("web.enable-remote-write-receiver") == "true",
             "search": false,
             "time_range_labels": true,
             "time_range_series": true,

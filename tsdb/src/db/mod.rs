@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use model::clock::Clock;
 use model::labels::Labels;
 use model::matcher::Matcher;
+use model::packed_sets::PackedSets;
 use model::storage::{
     AppendBatch, AppendError, AppendOutcome, Appender, ExemplarQueryable, Querier, Queryable, SeriesError,
     SeriesExemplars, SeriesRef, StorageError, TimeRange,
@@ -539,6 +540,10 @@ impl Shared {
 impl Appender for Db {
     fn resolve(&self, labels: &Labels) -> std::result::Result<SeriesRef, SeriesError> {
         self.shared.head().resolve(labels)
+    }
+
+    fn find(&self, sets: &PackedSets, found: &mut Vec<Option<SeriesRef>>) {
+        self.shared.head().find(sets, found);
     }
 
     fn append(

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use model::labels::Labels;
+use model::packed_sets::PackedSets;
 use model::storage::{SeriesError, SeriesRef};
 
 use super::Head;
@@ -18,7 +19,21 @@ pub const LABELS_BYTES_MAX: usize = 64 << 20;
 /// Bytes of new series after which their record is queued without waiting for a transaction.
 const FRESH_SERIES_BYTES: usize = 1 << 20;
 
+/// Label sets that are looked up under one lock.
+const FOUND_TOGETHER: usize = 256;
+
 impl Head {
+    pub(super) fn find_sets(&self, sets: &PackedSets, found: &mut Vec<Option<SeriesRef>>) {
+        found.clear();
+        for begin in (0..sets.len()).step_by(FOUND_TOGETHER) {
+            let index = self.index.read();
+            found.extend((begin..sets.len().min(begin + FOUND_TOGETHER)).map(|number| {
+                let set = sets.get(number);
+                index.find(set.hash64(), set).map(SeriesRef)
+            }));
+        }
+    }
+
     pub(super) fn resolve_labels(&self, labels: &Labels) -> Result<SeriesRef, SeriesError> {
         let _guard = self.poison_on_panic("the head");
         if labels.is_empty() {
@@ -30,11 +45,11 @@ impl Head {
             return Err(SeriesError::TooLong { bytes, max });
         }
         let hash = labels.hash64();
-        if let Some(reference) = self.index.read().find(hash, labels) {
+        if let Some(reference) = self.index.read().find(hash, labels.packed()) {
             return Ok(SeriesRef(reference));
         }
         let mut index = self.index.write();
-        if let Some(reference) = index.find(hash, labels) {
+        if let Some(reference) = index.find(hash, labels.packed()) {
             return Ok(SeriesRef(reference));
         }
         let limit = self.series_max.load(Ordering::Relaxed);

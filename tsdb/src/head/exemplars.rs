@@ -162,6 +162,9 @@ impl ExemplarRing {
 
     /// Adds an exemplar that was checked, unless another one has come since that forbids it; `series_labels` is asked
     /// when the series has none yet. Says whether it was added.
+    ///
+    /// # Errors
+    /// What forbids it.
     pub(crate) fn add(
         &mut self,
         series: u64,
@@ -169,14 +172,14 @@ impl ExemplarRing {
         timestamp_ms: i64,
         window_ms: i64,
         series_labels: impl FnOnce() -> Labels,
-    ) -> bool {
+    ) -> Result<bool, Refusal> {
         if self.capacity == 0 {
-            return false;
+            return Ok(false);
         }
         let owner = self.owner(series, series_labels);
-        let refused = self.check_newest(owner, exemplar, timestamp_ms, window_ms);
-        if refused.is_err() || self.is_known_late(owner, timestamp_ms) {
-            return false;
+        self.check_newest(owner, exemplar, timestamp_ms, window_ms)?;
+        if self.is_known_late(owner, timestamp_ms) {
+            return Ok(false);
         }
         self.push(Entry {
             owner,
@@ -184,7 +187,7 @@ impl ExemplarRing {
             value: exemplar.value,
             labels: exemplar.labels.clone(),
         });
-        true
+        Ok(true)
     }
 
     /// Whether the series has newer exemplars, and one of this time.
@@ -309,7 +312,7 @@ mod tests {
 
     fn add(ring: &mut ExemplarRing, (reference, name): (u64, u64), timestamp_ms: i64, value: f64) -> bool {
         let labels = || Labels::from_pairs([("s", name.to_string())]);
-        ring.add(reference, &exemplar(value), timestamp_ms, WINDOW_MS, labels)
+        ring.add(reference, &exemplar(value), timestamp_ms, WINDOW_MS, labels) == Ok(true)
     }
 
     /// What is more than this older than the newest is too late.
@@ -392,7 +395,7 @@ mod tests {
         for round in 0..3 {
             for one in [labels("a"), labels("b")] {
                 let added = ring.add(1, &one, 7, 0, || Labels::from_pairs([("s", "1")]));
-                assert_eq!(added, round == 0);
+                assert_eq!(added == Ok(true), round == 0);
             }
         }
     }

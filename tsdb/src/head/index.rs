@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use model::labels::{Labels, LabelsPacker};
+use model::packed_sets::PackedSet;
 use model::storage::StorageError;
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
@@ -128,7 +129,7 @@ impl Index {
     }
 
     /// The reference of the series with these labels.
-    pub(crate) fn find(&self, hash: u64, labels: &Labels) -> Option<u64> {
+    pub(crate) fn find(&self, hash: u64, labels: PackedSet<'_>) -> Option<u64> {
         let key = (hash >> 32) as u32;
         self.series
             .find(spread(key), |(h, index)| {
@@ -137,12 +138,12 @@ impl Index {
             .map(|(_, index)| self.reference_of(*index))
     }
 
-    fn has_labels(&self, index: u32, labels: &Labels) -> bool {
+    fn has_labels(&self, index: u32, labels: PackedSet<'_>) -> bool {
         let mut set = self.set(index).iter();
-        let equal = labels.iter().all(|(name, value)| {
+        let equal = labels.pairs().all(|(name, value)| {
             set.next().is_some_and(|pair| {
                 let pair = &self.pairs[*pair as usize];
-                self.value_of(pair) == value && &*self.names[pair.name as usize].text == name
+                self.bytes_of(pair) == value && self.names[pair.name as usize].text.as_bytes() == name
             })
         });
         equal && set.next().is_none()
@@ -174,8 +175,12 @@ impl Index {
     }
 
     fn value_of(&self, pair: &Pair) -> &str {
+        std::str::from_utf8(self.bytes_of(pair)).expect("copied from &str")
+    }
+
+    fn bytes_of(&self, pair: &Pair) -> &[u8] {
         let start = pair.start as usize;
-        std::str::from_utf8(&self.values[start..start + pair.len as usize]).expect("copied from &str")
+        &self.values[start..start + pair.len as usize]
     }
 
     /// Adds a series; false where the reference is out of the index' range or taken, or its arenas are full.
@@ -497,7 +502,7 @@ mod tests {
         let mut index = Index::new(256);
         for i in 0..n {
             let l = labels(i);
-            assert!(index.find(l.hash64(), &l).is_none());
+            assert!(index.find(l.hash64(), l.packed()).is_none());
             assert!(index.insert(256 + u64::from(i), l.hash64(), &l));
         }
         index
@@ -508,7 +513,7 @@ mod tests {
         let index = built(1000);
         for i in 0..1000 {
             let l = labels(i);
-            assert_eq!(index.find(l.hash64(), &l), Some(256 + u64::from(i)));
+            assert_eq!(index.find(l.hash64(), l.packed()), Some(256 + u64::from(i)));
             assert_eq!(index.labels(i), l);
         }
         assert_eq!(index.postings("mod", "3").unwrap().len(), 143);
@@ -525,9 +530,9 @@ mod tests {
         assert_eq!(index.values_from("mod", "").count(), 6);
         assert_eq!(index.len(), 500 - gone.len());
         let l = labels(3);
-        assert!(index.find(l.hash64(), &l).is_none());
+        assert!(index.find(l.hash64(), l.packed()).is_none());
         assert!(index.insert(9000, l.hash64(), &l));
-        assert_eq!(index.find(l.hash64(), &l), Some(9000));
+        assert_eq!(index.find(l.hash64(), l.packed()), Some(9000));
         assert_eq!(index.values_from("mod", "").count(), 7);
     }
 
@@ -558,7 +563,10 @@ mod tests {
         assert_eq!((copy.len(), copy.pairs_len()), (index.len(), index.pairs_len()));
         for i in 0..500 {
             let l = labels(i);
-            assert_eq!(copy.find(l.hash64(), &l), index.find(l.hash64(), &l));
+            assert_eq!(
+                copy.find(l.hash64(), l.packed()),
+                index.find(l.hash64(), l.packed())
+            );
             assert_eq!(copy.labels(i), index.labels(i));
         }
         for (name, value) in [("mod", "2"), ("i", "7"), ("__name__", "m"), ("mod", "3")] {
@@ -571,6 +579,6 @@ mod tests {
         );
         let l = labels(3);
         assert!(copy.insert(9000, l.hash64(), &l));
-        assert_eq!(copy.find(l.hash64(), &l), Some(9000));
+        assert_eq!(copy.find(l.hash64(), l.packed()), Some(9000));
     }
 }

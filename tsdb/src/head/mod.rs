@@ -210,6 +210,17 @@ impl Head {
         series.rest()?.metadata.as_deref().cloned()
     }
 
+    /// Whether a series has this metadata already.
+    pub(crate) fn has_metadata(&self, reference: SeriesRef, metadata: &Metadata) -> bool {
+        self.pages.get(page_of(reference.0)).is_some_and(|page| {
+            let mut page = page.lock();
+            let series = page.get(reference.0);
+            series.is_some_and(|series| {
+                series.rest().and_then(|rest| rest.metadata.as_deref()) == Some(metadata)
+            })
+        })
+    }
+
     /// Makes everything committed so far survive a power cut. Called in the background, about every second.
     ///
     /// # Errors

@@ -4,13 +4,14 @@
 //!   processor time, memory, disk, restart.
 //! * `compare blocks` gives each server the same folders and measures what cutting the head, merging blocks and importing
 //!   text cost, and how large the blocks are.
+//! * `compare push` drives each given server in turn with remote write, both versions, and measures what taking it in costs.
 //! * `compare rules` starts synthetic targets and two servers, and measures what evaluating rules costs.
 //! * `compare generate` writes a data set as a block; copies of it are served by the servers that `query` asks.
 //! * `compare query` runs a fixed list of queries against running servers and compares time and answers.
 //! * `compare limits` measures how soon work ends when a client hangs up, and light queries beside heavy ones.
 //! * `compare profile` runs the same queries inside this process, for profilers.
 //!
-//! Servers never run at the same time in `scrape` and `blocks`, and always in `rules`; in `query` the idle ones must have nothing to do: no
+//! Servers never run at the same time in `scrape`, `push` and `blocks`, and always in `rules`; in `query` the idle ones must have nothing to do: no
 //! targets, and each its own copy of the data.
 //!
 //! ```text
@@ -18,6 +19,7 @@
 //! target/release/compare scrape --narthex target/release/narthex --prometheus PATH
 //! target/release/compare blocks --narthex target/release/narthex --prometheus PATH --promtool PATH
 //! target/release/compare rules --narthex target/release/narthex --prometheus PATH
+//! target/release/compare push --narthex target/release/narthex --prometheus PATH
 //!
 //! target/release/compare generate --out data-p && cp -r data-p data-n && echo 'global: {}' > none.yml
 //! PATH --config.file none.yml --storage.tsdb.path data-p --web.listen-address 127.0.0.1:9091 &
@@ -35,6 +37,7 @@ mod generate;
 mod limits;
 mod plot;
 mod profile;
+mod push;
 mod query;
 mod report;
 mod rules;
@@ -65,6 +68,8 @@ enum Command {
     /// How soon queries end whose client hangs up, and how light queries fare beside heavy ones. Starts the servers itself,
     /// one by one, on data folders that are there.
     Limits(limits::Options),
+    /// What taking remote write in costs: processor time, memory. Starts the servers itself, one by one.
+    Push(push::Options),
     /// What rules cost: processor time, memory, missed evaluations. Starts the servers itself, both at once.
     Rules(rules::Options),
     /// Writes the data set of `query` as a block into a data folder.
@@ -83,6 +88,7 @@ async fn main() -> Result<()> {
             Command::Blocks(options) => blocks::run(&options).await,
             Command::Query(options) => query::run(&options).await,
             Command::Limits(options) => limits::run(&options).await,
+            Command::Push(options) => push::run(&options).await,
             Command::Rules(options) => rules::run(&options).await,
             Command::Generate(options) => generate::run(&options),
             Command::Profile(options) => profile::run(&options),

@@ -93,11 +93,17 @@ impl Setup {
 
     /// Starts the server on a free port. It lives until it is stopped or dropped.
     pub(crate) fn start(&self) -> Result<Server> {
+        self.start_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(&self, more: &[&str]) -> Result<Server> {
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string();
         let log = File::create(self.log())?;
         let started = Instant::now();
         let child = Command::new(&self.binary)
             .args(self.arguments(&address))
+            .args(more)
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

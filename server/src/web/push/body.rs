@@ -177,6 +177,8 @@ mod tests {
 
     use super::*;
 
+    use crate::web::push::BODY_BYTES_MAX;
+
     const NOBODY: Sender = Sender::Peer(None);
 
     fn slow(pause: Duration, bytes: usize) -> Body {
@@ -223,12 +225,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_drips_ends_and_one_that_is_slow_does_not() {
-        let drip = read_one(
-            None,
-            slow(Duration::from_secs(1), 1),
-            super::super::BODY_BYTES_MAX,
-        )
-        .await;
+        let drip = read_one(None, slow(Duration::from_secs(1), 1), BODY_BYTES_MAX).await;
         let Err(BodyError::TooSlow { seen, after }) = drip else {
             panic!("{drip:?}")
         };
@@ -240,7 +237,7 @@ mod tests {
         let slow = slow(Duration::from_secs(1), 2 * BODY_BYTES_PER_SECOND)
             .into_data_stream()
             .take(40);
-        let read = read_one(None, Body::from_stream(slow), super::super::BODY_BYTES_MAX).await;
+        let read = read_one(None, Body::from_stream(slow), BODY_BYTES_MAX).await;
         assert_eq!(read.expect("comes").len(), 80 * BODY_BYTES_PER_SECOND);
     }
 

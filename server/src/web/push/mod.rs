@@ -6,8 +6,6 @@
 //!
 //! A way in that is switched off says by which flag it is switched on.
 
-#![expect(dead_code, reason = "until a way in stands on it")]
-
 mod body;
 pub(crate) mod gateway;
 pub(crate) mod grpc;
@@ -16,6 +14,7 @@ pub(super) mod influx;
 mod lines;
 pub(crate) mod otlp;
 mod room;
+mod write;
 
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ use http::header::{RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use model::clock::Clock;
 use model::storage::Appender;
-use supervise::Supervisor;
+use remote::write::Receiver;
 
 use super::auth::scope::{Needs, Scope};
 use super::state::Site;
@@ -50,11 +49,11 @@ const TRY_AGAIN_SECONDS: &str = "5";
 /// What the ways in have in common.
 pub(crate) struct PushState {
     pub(crate) appender: Arc<dyn Appender>,
-    pub(crate) supervisor: Supervisor,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) metrics: metrics::Registry,
     pub(crate) intake: Arc<Intake>,
     pub(crate) ways: Ways,
+    /// Takes remote write, where it is switched on.
+    pub(crate) write: Option<Arc<Receiver>>,
     /// The push gateway, where it is switched on.
     pub(crate) gateway: Option<Arc<gateway::GatewayState>>,
     /// What takes OTLP, where something does.
@@ -81,19 +80,13 @@ pub(crate) struct Intake {
 }
 
 impl PushState {
-    pub(crate) fn new(
-        appender: Arc<dyn Appender>,
-        supervisor: Supervisor,
-        clock: Arc<dyn Clock>,
-        metrics: metrics::Registry,
-    ) -> Self {
+    pub(crate) fn new(appender: Arc<dyn Appender>, clock: Arc<dyn Clock>) -> Self {
         PushState {
             appender,
-            supervisor,
             clock,
-            metrics,
             intake: Arc::default(),
             ways: Ways::default(),
+            write: None,
             gateway: None,
             otlp: None,
             otlp_http: false,
@@ -192,12 +185,12 @@ fn plain(status: StatusCode, text: impl Into<axum::body::Body>) -> Response {
 /// The ways in.
 pub(super) fn routes(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> Routes {
     let base = Base { site, cors, trust };
+    let write = match site.push.write.clone() {
+        Some(receiver) => base.post(move |state, request| write::write(state, receiver, request)),
+        None => base.off("remote write", "web.enable-remote-write-receiver"),
+    };
     let routes = Routes::new(format!("{}{API}", site.pages.prefix))
-        .add(
-            "/write",
-            WRITE,
-            base.off("remote write", "web.enable-remote-write-receiver"),
-        )
+        .add("/write", WRITE, write)
         .add(
             "/otlp/v1/metrics",
             WRITE,

@@ -10,7 +10,7 @@ use model::storage::{AppendBatch, AppendOutcome, BatchList, Refusal};
 
 use super::Scratch;
 use crate::head::Head;
-use crate::head::admission::Verdict;
+use crate::head::admission::{Bounds, Verdict};
 use crate::head::isolation::Transaction;
 use crate::head::late_log::LateLog;
 use crate::head::ooo::{Inserted, Late, LateValue};
@@ -46,7 +46,7 @@ impl Head {
     pub(super) fn apply(
         &self,
         batch: &AppendBatch,
-        transaction: Transaction,
+        (bounds, transaction): (Bounds, Transaction),
         scratch: &mut Scratch,
         outcome: &mut AppendOutcome,
     ) -> Applied {
@@ -59,15 +59,15 @@ impl Head {
             in_order: (i64::MAX, i64::MIN),
             late_range: (i64::MAX, i64::MIN),
         };
-        self.apply_floats(batch, transaction, scratch, outcome, &mut applied);
-        self.apply_histograms(batch, transaction, scratch, outcome, &mut applied);
+        self.apply_floats(batch, (bounds, transaction), scratch, outcome, &mut applied);
+        self.apply_histograms(batch, (bounds, transaction), scratch, outcome, &mut applied);
         applied
     }
 
     fn apply_floats(
         &self,
         batch: &AppendBatch,
-        transaction: Transaction,
+        (bounds, transaction): (Bounds, Transaction),
         scratch: &mut Scratch,
         outcome: &mut AppendOutcome,
         applied: &mut Applied,
@@ -84,43 +84,42 @@ impl Head {
                 return;
             };
             match verdict {
-                Verdict::Refused => {}
-                Verdict::Known => applied.accepted += 1,
+                Verdict::Refused => return,
+                Verdict::Known => {
+                    applied.accepted += 1;
+                    return;
+                }
                 Verdict::InOrder => {
-                    let added = self.append_in_order(
-                        &mut series,
-                        transaction,
-                        reference,
-                        start_ms,
-                        timestamp_ms,
-                        sample.value,
-                    );
-                    if added {
+                    let entry = (start_ms, timestamp_ms, sample.value);
+                    let becomes_histogram = is_stale_nan(sample.value) && has_histograms(&series);
+                    if append_float(&mut series, rules, Some(transaction), reference, entry) {
                         applied.in_order(timestamp_ms);
-                        applied.floats += 1;
-                    } else {
-                        outcome
-                            .refused
-                            .push((BatchList::Floats, i as u32, Refusal::Overtaken));
+                        applied.floats += u64::from(!becomes_histogram);
+                        applied.histograms += u64::from(becomes_histogram);
+                        return;
+                    }
+                    // Others have overtaken it; it may still be late.
+                    let again = bounds.check_float(timestamp_ms, sample.value, &series);
+                    if !is_late(again, (BatchList::Floats, i as u32), outcome, applied) {
+                        return;
                     }
                 }
-                Verdict::Late => {
-                    let value = LateValue::Float(sample.value);
-                    let sample = Late {
-                        start_ms,
-                        timestamp_ms,
-                        value,
-                    };
-                    self.insert_late(&mut series, rules, reference, sample, late, applied);
-                }
+                Verdict::Late => {}
             }
+            let value = LateValue::Float(sample.value);
+            let sample = Late {
+                start_ms,
+                timestamp_ms,
+                value,
+            };
+            self.insert_late(&mut series, rules, reference, sample, late, applied);
         });
     }
 
     fn apply_histograms(
         &self,
         batch: &AppendBatch,
-        transaction: Transaction,
+        (bounds, transaction): (Bounds, Transaction),
         scratch: &mut Scratch,
         outcome: &mut AppendOutcome,
         applied: &mut Applied,
@@ -137,50 +136,33 @@ impl Head {
                 return;
             };
             match verdict {
-                Verdict::Refused => {}
-                Verdict::Known => applied.accepted += 1,
+                Verdict::Refused => return,
+                Verdict::Known => {
+                    applied.accepted += 1;
+                    return;
+                }
                 Verdict::InOrder => {
                     let entry = (start_ms, timestamp_ms, &sample.histogram);
                     if series.append_histogram(rules, Some(transaction), reference, entry) {
                         applied.in_order(timestamp_ms);
                         applied.histograms += 1;
-                    } else {
-                        outcome
-                            .refused
-                            .push((BatchList::Histograms, i as u32, Refusal::Overtaken));
+                        return;
+                    }
+                    let again = bounds.check_histogram(timestamp_ms, &sample.histogram, &series);
+                    if !is_late(again, (BatchList::Histograms, i as u32), outcome, applied) {
+                        return;
                     }
                 }
-                Verdict::Late => {
-                    let value = LateValue::Histogram(sample.histogram.clone());
-                    let sample = Late {
-                        start_ms,
-                        timestamp_ms,
-                        value,
-                    };
-                    self.insert_late(&mut series, rules, reference, sample, late, applied);
-                }
+                Verdict::Late => {}
             }
+            let value = LateValue::Histogram(without_hint(&sample.histogram));
+            let sample = Late {
+                start_ms,
+                timestamp_ms,
+                value,
+            };
+            self.insert_late(&mut series, rules, reference, sample, late, applied);
         });
-    }
-
-    /// Adds a float to the end of its series; a staleness marker takes the kind of the series.
-    #[inline]
-    fn append_in_order(
-        &self,
-        series: &mut Series<'_>,
-        transaction: Transaction,
-        reference: u64,
-        start_ms: i64,
-        timestamp_ms: i64,
-        value: f64,
-    ) -> bool {
-        append_float(
-            series,
-            self.rules(),
-            Some(transaction),
-            reference,
-            (start_ms, timestamp_ms, value),
-        )
     }
 
     fn insert_late(
@@ -234,34 +216,82 @@ impl Head {
         }
     }
 
-    /// Applies exemplars and metadata; returns how many exemplars were taken.
-    pub(super) fn apply_rest(&self, batch: &AppendBatch, scratch: &Scratch) -> u64 {
+    /// Applies exemplars and metadata; returns how many exemplars were taken, and how many others of the transaction had
+    /// overtaken.
+    pub(super) fn apply_rest(&self, batch: &AppendBatch, scratch: &Scratch) -> (u64, u64) {
         for (series, metadata) in &batch.metadata {
             if let Some(page) = self.pages.get(page_of(series.0))
                 && let Some(mut series) = page.lock().get(series.0)
+                && series.rest().and_then(|rest| rest.metadata.as_deref()) != Some(metadata)
             {
                 series.rest_mut().metadata = Some(Box::new(metadata.clone()));
             }
         }
         if scratch.exemplars.is_empty() {
-            return 0;
+            return (0, 0);
         }
         let window_ms = self.out_of_order_window_ms.load(Ordering::Relaxed);
         let index = self.index.read();
         let mut ring = self.exemplars.lock();
-        let added = scratch.exemplars.iter().filter(|entry| {
+        let (mut added, mut overtaken) = (0, 0);
+        for entry in &scratch.exemplars {
             let exemplar = model::sample::Exemplar {
                 labels: entry.labels.clone(),
                 value: entry.value,
                 timestamp_ms: Some(entry.timestamp_ms),
             };
-            ring.add(entry.series, &exemplar, entry.timestamp_ms, window_ms, || {
+            let done = ring.add(entry.series, &exemplar, entry.timestamp_ms, window_ms, || {
                 let place = index.index_of(entry.series);
                 place.map_or_else(Labels::empty, |i| index.labels(i))
-            })
-        });
-        added.count() as u64
+            });
+            added += u64::from(done == Ok(true));
+            overtaken += u64::from(done == Err(Refusal::OutOfOrderExemplar));
+        }
+        (added, overtaken)
     }
+}
+
+/// Whether the newest sample of a series is a histogram.
+fn has_histograms(series: &Series<'_>) -> bool {
+    matches!(series.last(), Last::Histogram(..))
+}
+
+/// What is known of the sample in front of a histogram says nothing of the one that it will be put behind.
+fn without_hint(histogram: &Histogram) -> Histogram {
+    fn clear<B: Clone, C: Clone>(buckets: &Arc<Buckets<B, C>>) -> Arc<Buckets<B, C>> {
+        match buckets.counter_reset_hint {
+            CounterResetHint::Unknown | CounterResetHint::Gauge => Arc::clone(buckets),
+            CounterResetHint::Reset | CounterResetHint::NotReset => {
+                let mut cleared = Buckets::clone(buckets);
+                cleared.counter_reset_hint = CounterResetHint::Unknown;
+                Arc::new(cleared)
+            }
+        }
+    }
+    match histogram {
+        Histogram::Int(buckets) => Histogram::Int(clear(buckets)),
+        Histogram::Float(buckets) => Histogram::Float(clear(buckets)),
+    }
+}
+
+/// Whether a sample that others of the same time have overtaken is late; where it is not, notes what it is.
+fn is_late(
+    again: Result<Verdict, Refusal>,
+    (list, index): (BatchList, u32),
+    outcome: &mut AppendOutcome,
+    applied: &mut Applied,
+) -> bool {
+    let refusal = match again {
+        Ok(Verdict::Late) => return true,
+        Ok(Verdict::Known) => {
+            applied.accepted += 1;
+            return false;
+        }
+        Err(Refusal::DuplicateTimestamp) => Refusal::Doubled,
+        _ => Refusal::Overtaken,
+    };
+    outcome.refused.push((list, index, refusal));
+    false
 }
 
 /// Adds a float to the end of a series; a staleness marker for a series of histograms becomes one of their kind.

@@ -8,7 +8,7 @@ use model::storage::{AppendBatch, AppendOutcome, BatchList, Refusal, SeriesRef};
 
 use super::Scratch;
 use crate::head::Head;
-use crate::head::admission::Bounds;
+use crate::head::admission::{Bounds, Verdict};
 use crate::head::plan::Plan;
 use crate::wal::ExemplarEntry;
 
@@ -41,7 +41,9 @@ impl Head {
                 return;
             };
             touched ^= series.touch();
-            match bounds.check_float(sample.timestamp_ms, sample.value, &series) {
+            let checked = bounds.check_float(sample.timestamp_ms, sample.value, &series);
+            match checked {
+                _ if is_start(&batch.start_floats, i) => verdicts[i] = at_end_only(checked),
                 Ok(verdict) => verdicts[i] = verdict,
                 Err(refusal) => outcome.refused.push((BatchList::Floats, i as u32, refusal)),
             }
@@ -85,6 +87,7 @@ impl Head {
                 Err(Refusal::InvalidHistogram)
             };
             match checked {
+                _ if is_start(&batch.start_histograms, i) => verdicts[i] = at_end_only(checked),
                 Ok(verdict) => verdicts[i] = verdict,
                 Err(refusal) => outcome.refused.push((BatchList::Histograms, i as u32, refusal)),
             }
@@ -136,5 +139,19 @@ impl Head {
                 Err(refusal) => outcome.refused.push((BatchList::Exemplars, i as u32, refusal)),
             }
         }
+    }
+}
+
+/// Whether a sample says that something begins there.
+#[inline]
+fn is_start(starts: &[u32], i: usize) -> bool {
+    !starts.is_empty() && starts.binary_search(&(i as u32)).is_ok()
+}
+
+/// Lets a sample pass that goes to the end of its series, and drops any other without a word.
+fn at_end_only(checked: Result<Verdict, Refusal>) -> Verdict {
+    match checked {
+        Ok(verdict @ (Verdict::InOrder | Verdict::Known)) => verdict,
+        _ => Verdict::Refused,
     }
 }

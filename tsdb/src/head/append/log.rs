@@ -17,8 +17,14 @@ impl Head {
         let taken = |v: &Verdict| matches!(v, Verdict::InOrder | Verdict::Late);
         let with_start = self.options.start_timestamps;
         let (compressor, compression) = (&mut scratch.compressor, self.wal.compression());
-        if !batch.metadata.is_empty() {
-            encode_metadata(&mut scratch.record, batch.metadata.iter().map(|(s, m)| (s.0, m)));
+        // Some sources say with each sample what they have said before.
+        let told = batch
+            .metadata
+            .iter()
+            .filter(|(series, told)| !self.has_metadata(*series, told));
+        let mut told = told.map(|(series, told)| (series.0, told)).peekable();
+        if told.peek().is_some() {
+            encode_metadata(&mut scratch.record, told);
             compressor.stage(compression, &scratch.record);
         }
         if scratch.floats.verdicts.iter().any(taken) {

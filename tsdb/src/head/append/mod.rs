@@ -12,6 +12,7 @@ mod log;
 use std::sync::atomic::Ordering;
 
 use model::labels::Labels;
+use model::packed_sets::PackedSets;
 use model::storage::{
     AppendBatch, AppendError, AppendOutcome, Appender, BatchList, Refusal, SeriesError, SeriesRef,
 };
@@ -61,6 +62,10 @@ impl Scratch {
 impl Appender for Head {
     fn resolve(&self, labels: &Labels) -> Result<SeriesRef, SeriesError> {
         self.resolve_labels(labels)
+    }
+
+    fn find(&self, sets: &PackedSets, found: &mut Vec<Option<SeriesRef>>) {
+        self.find_sets(sets, found);
     }
 
     fn append(&self, batch: &AppendBatch, outcome: &mut AppendOutcome) -> Result<(), AppendError> {
@@ -118,10 +123,14 @@ impl Head {
         self.log(batch, scratch).inspect_err(|_| self.note_failure())?;
         let transaction = self.isolation.begin();
         let ended = EndOnDrop(self, transaction);
-        let applied = self.apply(batch, transaction, scratch, outcome);
-        let exemplars = self.apply_rest(batch, scratch);
+        let applied = self.apply(batch, (bounds, transaction), scratch, outcome);
+        let (exemplars, overtaken) = self.apply_rest(batch, scratch);
         drop(ended);
         self.note(&applied, outcome, exemplars);
+        if overtaken > 0 {
+            let counter = &self.counters.exemplars_out_of_order;
+            counter.fetch_add(overtaken, Ordering::Relaxed);
+        }
         outcome.accepted = applied.accepted;
         if applied.late > 0 {
             self.log_late(scratch).inspect_err(|_| self.note_failure())?;
@@ -137,8 +146,15 @@ impl Head {
     }
 
     fn bounds(&self, batch: &AppendBatch) -> Bounds {
-        let first = batch.floats.first().map(|s| s.timestamp_ms);
-        if let Some(first_ms) = first.or(batch.histograms.first().map(|s| s.timestamp_ms)) {
+        // Compat: the first one that is the source's own (remote-write: start-timestamp/float-ct-zero).
+        let float = batch
+            .floats
+            .get(usize::from(batch.start_floats.first() == Some(&0)));
+        let histogram = batch
+            .histograms
+            .get(usize::from(batch.start_histograms.first() == Some(&0)));
+        let first = float.map(|s| s.timestamp_ms);
+        if let Some(first_ms) = first.or(histogram.map(|s| s.timestamp_ms)) {
             // An empty head begins where its first sample lies.
             let fresh = self
                 .max_ms

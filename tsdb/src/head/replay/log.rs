@@ -260,7 +260,7 @@ impl<'a> Replay<'a> {
                 // Old stores have used up the first billions of references.
                 *index = Index::new(reference - u64::from(u32::MAX / 2));
             }
-            let known = index.find(hash, &labels);
+            let known = index.find(hash, labels.packed());
             let target = known.unwrap_or(reference);
             if known.is_none() && !index.insert(reference, hash, &labels) {
                 self.report.skipped_records += 1;
@@ -461,7 +461,8 @@ impl<'a> Replay<'a> {
                 let window_ms = head.options.out_of_order_window_ms;
                 let index = head.index.read();
                 let mut ring = head.exemplars.lock();
-                ring.add(reference, &exemplar, entry.timestamp_ms, window_ms, || {
+                // What was refused at the time is refused again.
+                let _ = ring.add(reference, &exemplar, entry.timestamp_ms, window_ms, || {
                     let place = index.index_of(reference);
                     place.map_or_else(Labels::empty, |i| index.labels(i))
                 });
