@@ -17,8 +17,8 @@ use super::{Action, named};
 use crate::web::listener::Address;
 
 /// Why flags of a cluster have no effect.
-const NO_CLUSTER: &str = "instances do not talk to each other, and two of them would both notify; let one run, and have it \
-                          restarted where it ends: silences and what was sent are on its disk";
+const NO_CLUSTER: &str = "instances do not talk to each other; let one run, which knows after a restart what it sent, or several \
+                          that share a lease (high_availability in the configuration file)";
 /// The flag that turns the reference's cluster off when it is empty.
 const CLUSTER_ADDRESS: &str = "cluster.listen-address";
 

@@ -61,6 +61,12 @@ pub(super) enum ApiError {
         operation: &'static Operation,
         source: serde_json::Error,
     },
+    /// Something that Narthex alone can be asked is refused; what it says.
+    #[error("{0}")]
+    Own(String),
+    /// The same was asked of another program.
+    #[error("the Alertmanager at {0} is not Narthex, which alone knows of this")]
+    Other(Url),
     /// Not HTTP.
     #[error("unsupported protocol scheme {0:?}; an address is written http://localhost:9093")]
     Scheme(String),
@@ -98,6 +104,8 @@ pub(super) struct Operation {
     path: &'static str,
     name: &'static str,
     refusals: &'static [Refusal],
+    /// Whether Narthex alone can be asked this.
+    is_own: bool,
 }
 
 /// An answer that refuses.
@@ -140,6 +148,17 @@ const fn operation(
         path,
         name,
         refusals,
+        is_own: false,
+    }
+}
+
+const fn own(method: Method, path: &'static str, name: &'static str) -> Operation {
+    Operation {
+        method,
+        path,
+        name,
+        refusals: &[],
+        is_own: true,
     }
 }
 
@@ -151,24 +170,9 @@ static POST_ALERTS: Operation = operation(
     "postAlerts",
     &[BAD_REQUEST, SERVER_ERROR],
 );
-static GET_HISTORY: Operation = operation(
-    Method::GET,
-    "/history",
-    "getHistory",
-    &[BAD_REQUEST, NOT_FOUND, SERVER_ERROR],
-);
-static POST_PREVIEW: Operation = operation(
-    Method::POST,
-    "/receivers/{name}/preview",
-    "postPreview",
-    &[BAD_REQUEST, NOT_FOUND, SERVER_ERROR],
-);
-static POST_TEST: Operation = operation(
-    Method::POST,
-    "/receivers/{name}/test",
-    "postTest",
-    &[BAD_REQUEST, NOT_FOUND, SERVER_ERROR],
-);
+static GET_HISTORY: Operation = own(Method::GET, "/history", "getHistory");
+static POST_PREVIEW: Operation = own(Method::POST, "/receivers/{name}/preview", "postPreview");
+static POST_TEST: Operation = own(Method::POST, "/receivers/{name}/test", "postTest");
 static GET_SILENCES: Operation = operation(
     Method::GET,
     "/silences",
@@ -314,6 +318,23 @@ impl Client {
             .await
     }
 
+    /// Fails where the server is another program than Narthex.
+    pub(super) async fn expect_narthex(&self) -> Result<(), ApiError> {
+        match self.history(&[("limit", "1")]).await {
+            Err(error @ ApiError::Other(_)) => Err(error),
+            // Whatever else is wrong is told by what comes next.
+            _ => Ok(()),
+        }
+    }
+
+    /// The server's address, without the API's.
+    fn server(&self) -> Url {
+        let mut url = self.api.clone();
+        let path = url.path().trim_end_matches(API).to_owned();
+        url.set_path(&path);
+        url
+    }
+
     fn url(&self, path: &[&str], params: &[(&str, &str)]) -> Url {
         let mut url = self.api.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -384,6 +405,14 @@ impl Client {
         let body = answer.bytes(ANSWER_BYTES_MAX).await.map_err(failed)?;
         if status == 200 {
             return Ok(body.to_vec());
+        }
+        if operation.is_own {
+            // Ours says why in a text; who does not know the way answers with something else.
+            match serde_json::from_slice(&body) {
+                Ok(said) => return Err(ApiError::Own(said)),
+                Err(_) if status == 404 => return Err(ApiError::Other(self.server())),
+                Err(_) => {}
+            }
         }
         Err(refusal(operation, status, &body))
     }

@@ -18,7 +18,7 @@ const GLOBAL_FLAGS: &[Flag] = &[
     Flag::new(
         "alertmanager.url",
         Kind::Url,
-        "The Alertmanager: http://localhost:9093.",
+        "Where the Alertmanager is, as http://localhost:9093; needed here or in the file of settings.",
     ),
     Flag::new(
         "output",
@@ -317,8 +317,8 @@ const ADD_SILENCE: Command = Command {
     help: "\
 Add a silence, and print its id.
 
-    amtool silence add alertname=foo node=bar
-    amtool silence add foo node=bar             the same
+    amtool silence add alertname=foo node=bar -c 'new disks'
+    amtool silence add foo node=bar -c 'new disks'             the same
     amtool silence add 'alertname=~foo.*' -c 'new disks' -d 2h",
     flags: &ADD_SILENCE_FLAGS,
     args: MATCHERS,
@@ -331,8 +331,8 @@ const ADD_RECURRING_SILENCE: Command = Command {
     help: "\
 Add a silence, and print its id.
 
-    narthex alert silence add alertname=foo node=bar
-    narthex alert silence add foo node=bar             the same
+    narthex alert silence add alertname=foo node=bar -c 'new disks'
+    narthex alert silence add foo node=bar -c 'new disks'      the same
     narthex alert silence add 'alertname=~foo.*' -c 'new disks' -d 2h
     narthex alert silence add foo -c backups -d 90d --recurring='sat,sun 02:00-04:00' --time-zone=Europe/Berlin",
     flags: &{

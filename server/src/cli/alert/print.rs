@@ -109,7 +109,7 @@ impl<'l> Printer<'l> {
             let author = &silence.created_by;
             // Compat: without it the comment stands alone (`silence`).
             let comment = &match silence.annotations.get(notify::RECURRENCE) {
-                Some(times) => format!("{} (recurs: {times})", silence.comment),
+                Some(times) => format!("{} (recurs: {})", silence.comment, super::recurring::words(times)),
                 None => silence.comment.clone(),
             };
             if self.form == Form::Simple {

@@ -50,6 +50,78 @@ pub(super) fn annotation(texts: &[String], zone: Option<&str>) -> Result<String,
     Ok(list)
 }
 
+/// The annotation in words: as they are typed where it has nothing but days, times of day and a place.
+pub(super) fn words(annotation: &str) -> String {
+    let intervals: Vec<Value> = match serde_json::from_str(annotation) {
+        Ok(intervals) => intervals,
+        Err(_) => return annotation.to_owned(),
+    };
+    let (mut texts, mut zones) = (Vec::new(), Vec::new());
+    for interval in &intervals {
+        let Some((text, zone)) = words_of(interval) else {
+            return annotation.to_owned();
+        };
+        texts.push(text);
+        zones.push(zone);
+    }
+    zones.dedup();
+    match zones[..] {
+        [""] => texts.join("; "),
+        [zone] => format!("{}, {zone}", texts.join("; ")),
+        _ => annotation.to_owned(),
+    }
+}
+
+/// Days and times of an interval, and its place.
+fn words_of(interval: &Value) -> Option<(String, &str)> {
+    let (mut days, mut times, mut zone) = (String::new(), Vec::new(), "");
+    for (key, value) in interval.as_object()? {
+        match key.as_str() {
+            "weekdays" => days = words_of_days(value.as_array()?)?,
+            "times" => {
+                for span in value.as_array()? {
+                    times.push(format!(
+                        "{}-{}",
+                        span["start_time"].as_str()?,
+                        span["end_time"].as_str()?
+                    ));
+                }
+            }
+            "location" => zone = value.as_str()?,
+            _ => return None,
+        }
+    }
+    let text = format!("{days} {}", times.join(","));
+    Some((text.trim().to_owned(), zone))
+}
+
+/// `mon-fri,sun`; nothing where a day is not named alone.
+fn words_of_days(named: &[Value]) -> Option<String> {
+    let mut is_in: Days = [false; 7];
+    for name in named {
+        is_in[DAYS.iter().position(|day| Some(*day) == name.as_str())?] = true;
+    }
+    // From Monday on, so that a weekend is one span.
+    let order = [1, 2, 3, 4, 5, 6, 0];
+    let mut spans: Vec<(usize, usize)> = Vec::new();
+    for place in (0..7).filter(|place| is_in[order[*place]]) {
+        match spans.last_mut() {
+            Some((_, last)) if *last + 1 == place => *last = place,
+            _ => spans.push((place, place)),
+        }
+    }
+    let short = |place: usize| &DAYS[order[place]][..DAY_LETTERS_MIN];
+    let texts: Vec<String> = spans
+        .into_iter()
+        .map(|(first, last)| match last - first {
+            0 => short(first).to_owned(),
+            1 => format!("{},{}", short(first), short(last)),
+            _ => format!("{}-{}", short(first), short(last)),
+        })
+        .collect();
+    Some(texts.join(","))
+}
+
 /// Days, times of day, or both.
 fn read(text: &str) -> Result<Vec<Value>, String> {
     let (mut days, mut times) = (None, None);
@@ -177,6 +249,34 @@ mod tests {
         ] {
             let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
             assert_eq!(annotation(&texts, zone).expect("valid"), expected);
+        }
+    }
+
+    #[test]
+    fn time_intervals_become_words() {
+        for (texts, zone, expected) in [
+            (&["sat,sun"][..], None, "sat,sun"),
+            (
+                &["fri-mon 2:00-04:00"],
+                Some("Europe/Berlin"),
+                "mon,fri-sun 02:00-04:00, Europe/Berlin",
+            ),
+            (
+                &["mon-fri 22:00-06:00", "sat"],
+                None,
+                "mon-fri 22:00-24:00; tue-sat 00:00-06:00; sat",
+            ),
+        ] {
+            let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
+            assert_eq!(words(&annotation(&texts, zone).expect("valid")), expected);
+        }
+        for other in [
+            "[{days_of_month: ['1']}]",
+            r#"[{"months":["may"]}]"#,
+            r#"[{"weekdays":["monday:friday"]}]"#,
+            r#"[{"weekdays":["monday"],"location":"UTC"},{"weekdays":["friday"]}]"#,
+        ] {
+            assert_eq!(words(other), other);
         }
     }
 

@@ -58,7 +58,12 @@ pub(super) async fn add(line: &Line, words: &Words) -> Result<(), AlertError> {
         matchers: &matchers,
         starts_at,
     };
-    out(Client::new(line).await?.post_silence(&silence).await?);
+    let client = Client::new(line).await?;
+    if annotations.contains_key(notify::RECURRENCE) {
+        // Others would silence all the time, and say nothing.
+        client.expect_narthex().await?;
+    }
+    out(client.post_silence(&silence).await?);
     Ok(())
 }
 

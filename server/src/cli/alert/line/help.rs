@@ -18,7 +18,8 @@ pub(super) fn usage(path: &[&'static Command]) -> String {
         out.push_str(" <command> [<args> ...]");
     }
     out.push_str(&arg_words(command.args.as_ref()));
-    write!(out, "\n\n{}\n", command.help.trim_end()).expect("writing to memory");
+    let help = examples_of(path[0].name, command.help.trim_end());
+    write!(out, "\n\n{help}\n").expect("writing to memory");
     out.push_str("\nFlags:\n");
     for flag in path.iter().flat_map(|command| command.flags) {
         if !flag.hidden {
@@ -35,6 +36,17 @@ pub(super) fn usage(path: &[&'static Command]) -> String {
         list(&mut out, &mut names, command);
     }
     out
+}
+
+/// A help text whose examples call the program that is asked for help. They are written for `amtool`, where alerts are
+/// below a command of their own.
+fn examples_of(program: &str, help: &str) -> String {
+    match program {
+        "amtool" => help.to_owned(),
+        _ => help
+            .replace("    amtool alert ", &format!("    {program} "))
+            .replace("    amtool ", &format!("    {program} ")),
+    }
 }
 
 /// The commands below `command`, innermost ones alone.

@@ -34,7 +34,9 @@ pub(in crate::cli::alert) fn read(
     let values = found.take_values(&mut line);
     // Compat: that nobody said which server is told before what is wrong with a value (`misc`: an address without scheme).
     let asks_server = found.path.iter().any(|command| command.asks_server);
-    if asks_server && line.get("alertmanager.url").is_none() {
+    // Where it is said behind that value, the value is what is wrong; scripts know the words of `amtool`.
+    let is_said = program.name != "amtool" && found.names("alertmanager.url");
+    if asks_server && !is_said && line.get("alertmanager.url").is_none() {
         return Err(LineError::NoServer);
     }
     let task = found.task()?;
