@@ -50,7 +50,10 @@ struct Limit {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) content_type: String,
-    pub(crate) body: Vec<u8>,
+    /// What has come of it.
+    body: Vec<u8>,
+    /// Why that is not all.
+    broken_off: Option<String>,
 }
 
 impl Client {
@@ -153,21 +156,54 @@ impl Client {
             status: response.status().as_u16(),
             content_type: response.header("content-type").to_owned(),
             body: Vec::new(),
+            broken_off: None,
         };
-        // Compat: what counts is the status, even when the rest breaks off; saying it again would say it twice.
-        while let Ok(Some(piece)) = response.chunk().await {
-            let room = ANSWER_BYTES_MAX - answer.body.len();
-            if piece.len() > room {
-                answer.body.extend_from_slice(&piece[..room]);
-                break;
+        loop {
+            match response.chunk().await {
+                Ok(Some(piece)) => {
+                    let room = ANSWER_BYTES_MAX - answer.body.len();
+                    if piece.len() > room {
+                        answer.body.extend_from_slice(&piece[..room]);
+                        break;
+                    }
+                    answer.body.extend_from_slice(&piece);
+                }
+                Ok(None) => break,
+                // Where the status says all, saying it again would say it twice; who reads the body asks for the whole.
+                Err(error) => {
+                    answer.broken_off = Some(end_of_reading(&error));
+                    break;
+                }
             }
-            answer.body.extend_from_slice(&piece);
         }
         Ok(answer)
     }
 }
 
 impl Answer {
+    /// A success that says so in JSON.
+    pub(crate) fn made_up(json: &str) -> Self {
+        Answer {
+            status: 200,
+            content_type: JSON.to_owned(),
+            body: json.as_bytes().to_vec(),
+            broken_off: None,
+        }
+    }
+
+    /// The body, for who decides by it what has happened. One that broke off may have said anything: that may heal.
+    pub(crate) fn whole(&self) -> Result<&[u8], Failure> {
+        match &self.broken_off {
+            None => Ok(&self.body),
+            Some(error) => Err(Failure::again(format!("could not read response body: {error}"))),
+        }
+    }
+
+    /// What has come of the body, for who explains by it what the status says already.
+    pub(crate) fn so_far(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The body, as far as an error quotes it.
     pub(crate) fn quoted(&self) -> String {
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(QUOTED_BYTES_MAX)]);
@@ -196,6 +232,19 @@ impl Answer {
             message,
         })
     }
+}
+
+/// Why an answer could not be read to its end, in the words that users know.
+fn end_of_reading(error: &HttpClientError) -> String {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        let io = inner.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof) {
+            return "unexpected EOF".to_owned();
+        }
+        cause = inner.source();
+    }
+    error.to_string()
 }
 
 /// What is wrong with a JSON answer, in the words that users know.

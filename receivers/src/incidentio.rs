@@ -148,7 +148,7 @@ impl Receiver for IncidentIo {
                 }
             };
             let answer = self.client.post_json(&url, body, deadline).await?;
-            answer.check_with(&[429], details(&answer.body))
+            answer.check_with(&[429], details(answer.so_far()))
         })
     }
 }

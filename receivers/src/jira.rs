@@ -14,7 +14,7 @@ use yaml::{Duration, FromYaml as _, Section, YamlError};
 
 use crate::config::Kind;
 use crate::group_key::hash;
-use crate::http::{Client, JSON, SILENT_USER_AGENT, json_error};
+use crate::http::{Answer, Client, JSON, SILENT_USER_AGENT, json_error};
 use crate::integration::{Setup, Unbuilt};
 use crate::loose::Loose;
 use crate::receiver::{Failure, Memory, Receiver};
@@ -264,7 +264,7 @@ impl Jira {
             .await;
         let answer = answer.map_err(|failure| failure.within("HTTP request to JIRA API: "))?;
         let found: Found =
-            serde_json::from_slice(&answer).map_err(|error| Failure::last(json_error(&error)))?;
+            serde_json::from_slice(answer.whole()?).map_err(|error| Failure::last(json_error(&error)))?;
         Ok(found.issues.into_iter().next())
     }
 
@@ -387,7 +387,7 @@ impl Jira {
             .join(&format!("issue/{}/transitions", issue.key));
         let answer = self.ask(&Method::GET, url.clone(), None, deadline).await?;
         let known: Transitions =
-            serde_json::from_slice(&answer).map_err(|error| Failure::last(json_error(&error)))?;
+            serde_json::from_slice(answer.whole()?).map_err(|error| Failure::last(json_error(&error)))?;
         let Some(transition) = known.transitions.into_iter().find(|known| known.name == *name) else {
             let message = format!("can't find transition {name} for issue {}", issue.key);
             return Err(Failure::last(message));
@@ -404,7 +404,7 @@ impl Jira {
         url: Url,
         body: Option<&Json>,
         deadline: Instant,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Answer, Failure> {
         let request = Request::new(method.clone(), url)
             .header("content-type", JSON)
             .header("accept-language", "en")
@@ -415,7 +415,7 @@ impl Jira {
             ..failure
         })?;
         answer.check(&[429])?;
-        Ok(answer.body)
+        Ok(answer)
     }
 }
 

@@ -428,7 +428,7 @@ fn encode(mut event: Event, details: impl Fn(&mut Event) -> &mut Map<String, ser
 }
 
 fn check(answer: &Answer, again: u16) -> Result<(), Failure> {
-    let details = match serde_json::from_slice::<Refusal>(&answer.body) {
+    let details = match serde_json::from_slice::<Refusal>(answer.so_far()) {
         Ok(refusal) if answer.status == 400 => {
             format!("{}: {}", refusal.message, refusal.errors.join(","))
         }

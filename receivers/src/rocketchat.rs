@@ -300,7 +300,7 @@ impl Receiver for RocketChat {
 
 /// Errors come with status 200, too.
 fn check(answer: &Answer) -> Result<(), Failure> {
-    let said: Said = serde_json::from_slice(&answer.body).map_err(|error| {
+    let said: Said = serde_json::from_slice(answer.whole()?).map_err(|error| {
         let message = format!(
             "could not unmarshal JSON response {:?}: {}",
             answer.quoted(),

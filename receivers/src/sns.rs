@@ -220,7 +220,7 @@ impl Receiver for Sns {
 }
 
 fn fault(answer: &Answer) -> Option<Fault> {
-    Fault::of_xml(&answer.body)
+    Fault::of_xml(answer.so_far())
 }
 
 fn is_throttled(answer: &Answer) -> bool {

@@ -181,7 +181,8 @@ impl Receiver for Telegram {
 
 /// Any refusal is tried again.
 fn check(answer: &Answer) -> Result<(), Failure> {
-    let said: Said = serde_json::from_slice(&answer.body)
+    let body = answer.whole().map_err(|failure| failure.within("telebot: "))?;
+    let said: Said = serde_json::from_slice(body)
         .map_err(|error| Failure::again(format!("telebot: {}", json_error(&error))))?;
     if said.ok {
         return Ok(());

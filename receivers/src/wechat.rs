@@ -186,8 +186,8 @@ impl Receiver for WeChat {
                 let message = format!("unexpected status code {}", answer.status);
                 return Err(Failure::again(message).counted_as(FailureReason::of_status(answer.status)));
             }
-            let said: Said =
-                serde_json::from_slice(&answer.body).map_err(|error| Failure::again(json_error(&error)))?;
+            let said: Said = serde_json::from_slice(answer.whole()?)
+                .map_err(|error| Failure::again(json_error(&error)))?;
             match said.errcode {
                 0 => Ok(()),
                 TOKEN_EXPIRED => {
@@ -224,7 +224,7 @@ impl WeChat {
             .append_pair("corpsecret", &secret);
         let answer = self.client.send(Request::get(url), deadline).await?;
         let token: Token =
-            serde_json::from_slice(&answer.body).map_err(|error| Failure::last(json_error(&error)))?;
+            serde_json::from_slice(answer.whole()?).map_err(|error| Failure::last(json_error(&error)))?;
         if token.access_token.is_empty() {
             let message = format!("invalid APISecret for CorpID: {}", self.config.corp_id);
             return Err(Failure::last(message));

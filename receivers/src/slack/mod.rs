@@ -133,14 +133,15 @@ impl Receiver for Slack {
 
 /// What an answer of status 200 says: webhooks say `ok`, methods answer with JSON.
 fn said(answer: &Answer) -> Result<Said, Failure> {
+    let body = answer.whole()?;
     if !answer.content_type.starts_with(crate::http::JSON) {
-        if answer.body == b"ok" {
+        if body == b"ok" {
             return Ok(Said::default());
         }
         let message = format!("received an error response from Slack: {}", answer.quoted());
         return Err(Failure::last(message).counted_as(FailureReason::ClientError));
     }
-    let said: Said = serde_json::from_slice(&answer.body).map_err(|error| {
+    let said: Said = serde_json::from_slice(body).map_err(|error| {
         let message = format!(
             "could not unmarshal JSON response {:?}: {}",
             answer.quoted(),

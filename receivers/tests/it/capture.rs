@@ -27,8 +27,8 @@ pub(crate) enum Answer {
     Close,
     /// By something that is no HTTP.
     Nonsense,
-    /// By 200 and the beginning of a body.
-    Torn,
+    /// By 200 and this beginning of a body.
+    Torn(&'static str),
 }
 
 pub(crate) struct Rule {
@@ -165,10 +165,9 @@ impl Server {
                     return;
                 }
                 Answer::Close => return,
-                Answer::Torn => {
-                    let _ = stream
-                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab")
-                        .await;
+                Answer::Torn(body) => {
+                    let torn = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{body}");
+                    let _ = stream.write_all(torn.as_bytes()).await;
                     return;
                 }
                 Answer::Nonsense => {

@@ -249,7 +249,7 @@ async fn what_is_tried_again_is_what_the_reference_tries_again() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_counts_by_its_status() {
     let certificates = Certificates::new();
-    let capture = Capture::start(Answer::Torn, certificates.acceptor.clone()).await;
+    let capture = Capture::start(Answer::Torn("ok"), certificates.acceptor.clone()).await;
     let mut memory = Memory::new();
     let outcome = deliver(
         &integration("webhook", &capture.address, None),
@@ -262,4 +262,20 @@ async fn an_answer_that_breaks_off_counts_by_its_status() {
     .await;
     assert_eq!(outcome, Ok(1));
     assert_eq!(capture.count(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_read_again_by_who_reads_it() {
+    let certificates = Certificates::new();
+    for body in ["", "ok", "abc", "{\"ok\": true, \"success\": true"] {
+        for kind in ["slack", "rocketchat", "telegram", "jira", "wechat"] {
+            let capture = Capture::start(Answer::Torn(body), certificates.acceptor.clone()).await;
+            let (failure, told) = attempt(&integration(kind, &capture.address, None), PATIENCE).await;
+            assert!(failure.retry, "{kind}, {body:?}: {told}");
+            assert!(
+                told.contains("could not read response body: unexpected EOF"),
+                "{kind}, {body:?}: {told}"
+            );
+        }
+    }
 }
