@@ -11,8 +11,8 @@ pub enum WireError {
     /// They are malformed.
     #[error(transparent)]
     Form(#[from] protobuf::WireError),
-    /// A time beyond what can be told.
-    #[error("a time is out of range")]
+    /// A time with more of a second than a second has.
+    #[error("a time is malformed")]
     Time,
     /// Something without which the message means nothing is missing.
     #[error("{0} is missing")]
@@ -25,8 +25,12 @@ pub enum WireError {
     Pattern,
 }
 
+/// Nanoseconds of a second.
+const NANOS_A_SECOND: u32 = 1_000_000_000;
+
 /// Fields that hold a `google.protobuf.Timestamp`.
 pub(crate) trait ReadTime {
+    /// The time; one beyond what can be told is the last, or the first, that can.
     fn time(&self) -> Result<Timestamp, WireError>;
 }
 
@@ -46,7 +50,14 @@ impl ReadTime for Field<'_> {
                 _ => {}
             }
         }
-        Timestamp::new(seconds, nanos).map_err(|_| WireError::Time)
+        if nanos.unsigned_abs() >= NANOS_A_SECOND {
+            return Err(WireError::Time);
+        }
+        // What others call for ever lies beyond what we can tell; whatever has such a time is not to be lost for it.
+        Ok(Timestamp::new(seconds, nanos).unwrap_or(match seconds < 0 {
+            true => Timestamp::MIN,
+            false => Timestamp::MAX,
+        }))
     }
 }
 

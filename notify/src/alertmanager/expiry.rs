@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use model::labels::{ALERT_NAME, Labels};
 use receivers::fingerprint;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Alertmanager, Running};
@@ -21,8 +22,10 @@ use crate::silence::{Silence, SilenceState};
 
 /// The task, in metrics.
 const TASK: &str = "silence-expiry";
-/// How often it is looked which silences are about to end.
+/// How often it is looked which silences are about to end, besides whenever one is made or changed.
 const INTERVAL: Duration = Duration::from_secs(15);
+/// How long changes of silences are gathered before it is looked.
+const GATHER: Duration = Duration::from_millis(100);
 /// How long telling of one may take; it is tried again at the next look.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many are told of at the same time.
@@ -40,15 +43,17 @@ impl Alertmanager {
     pub(super) fn start_telling_of_ends(&self) {
         let shared = &self.shared;
         let (weak, stopping) = (Arc::downgrade(shared), shared.stopping.clone());
+        let changes = shared.around.silences.shared().changes();
         let supervisor = &shared.options.supervisor;
         supervisor.spawn(TASK, &shared.stopping, move || {
-            let (weak, stopping) = (weak.clone(), stopping.clone());
+            let (weak, stopping, mut changes) = (weak.clone(), stopping.clone(), changes.clone());
             async move {
                 let mut told = ToldOf::new();
                 loop {
                     tokio::select! {
                         () = stopping.cancelled() => return,
                         () = tokio::time::sleep(INTERVAL) => {}
+                        () = a_change(&mut changes) => {}
                     }
                     let Some(shared) = weak.upgrade() else { return };
                     Alertmanager { shared }.tell_of_ends(&mut told).await;
@@ -85,8 +90,9 @@ impl Alertmanager {
         };
         let before = expiry.before.as_std().min(self.shared.options.retention);
         let now = self.now();
+        // Of one that has not begun nobody need be reminded yet.
         let ends_soon = |silence: &Silence| {
-            silence.life(now) != SilenceState::Expired && silence.ends_at <= after(now, before)
+            silence.life(now) == SilenceState::Active && silence.ends_at <= after(now, before)
         };
         let due = self.shared.around.silences.list(ends_soon);
         told.retain(|(_, ends_at)| *ends_at >= now);
@@ -145,6 +151,15 @@ impl Alertmanager {
             )
             .await
     }
+}
+
+/// Waits until a silence is made or changed, and for those that come with it.
+async fn a_change(changes: &mut watch::Receiver<u64>) {
+    if changes.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(GATHER).await;
+    changes.mark_unchanged();
 }
 
 /// The alert that tells of a silence's end. One that is given another end is told of again: its labels are others then.

@@ -482,7 +482,7 @@ fn alert_state(fires: bool, starts_at: Timestamp) -> (bool, i128) {
     (fires, starts_at.as_nanosecond())
 }
 
-/// What an alert is known by within a group.
-fn member_key<'a>(decision: &'a Decision<'_>, alert: &'a Labels) -> (&'a str, &'a str, &'a Labels) {
-    ("member", decision.group_key, alert)
+/// What an alert is known by within a group of a receiver: routes beside each other may have groups of one key.
+fn member_key<'a>(decision: &'a Decision<'_>, alert: &'a Labels) -> (&'a str, &'a str, &'a str, &'a Labels) {
+    ("member", decision.group_key, decision.receiver, alert)
 }

@@ -40,6 +40,34 @@ fn messages_are_read_back() {
     assert!(fields.next_field().expect("the end").is_none());
 }
 
+#[test]
+fn times_beyond_what_can_be_told_are_the_last_or_the_first() {
+    let read = |seconds: i64, nanos: i64| {
+        let mut message = Message::default();
+        message.message(1, |time| {
+            time.uint(1, seconds as u64).uint(2, nanos as u64);
+        });
+        let bytes = message.into_bytes();
+        Fields::new(&bytes)
+            .next_field()
+            .expect("good")
+            .expect("a field")
+            .time()
+    };
+    // 9999-12-31T23:59:59.999999999Z, as people write for ever; and the second behind the last that can be told.
+    assert_eq!(read(253_402_300_799, 999_999_999), Ok(Timestamp::MAX));
+    assert_eq!(read(253_402_207_201, 0), Ok(Timestamp::MAX));
+    assert_eq!(read(i64::MAX, 0), Ok(Timestamp::MAX));
+    assert_eq!(read(i64::MIN, 0), Ok(Timestamp::MIN));
+    assert_eq!(
+        read(253_402_207_200, 0).map(Timestamp::as_second),
+        Ok(253_402_207_200)
+    );
+    for nanos in [1_000_000_000, i64::from(i32::MAX), i64::from(i32::MIN)] {
+        assert_eq!(read(0, nanos), Err(WireError::Time));
+    }
+}
+
 /// Walks through all that bytes say, as deep as messages may lie in each other here.
 fn walk(bytes: &[u8], depth: usize) {
     let mut fields = Fields::new(bytes);

@@ -203,3 +203,45 @@ async fn a_notification_of_many_alerts_is_several_events() {
     assert_eq!(counts.len(), 6, "{counts:?}");
     assert_eq!(counts.iter().sum::<usize>(), 500);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_would_have_been_told_is_named_each_also_where_groups_have_one_key() {
+    const CONFIG: &str = "\
+route:
+  receiver: one
+  routes:
+  - {matchers: ['g = 1'], receiver: one, continue: true}
+  - {matchers: ['g = 1'], receiver: two}
+receivers:
+- {name: one, webhook_configs: [{url: 'http://x/a'}]}
+- {name: two, webhook_configs: [{url: 'http://x/b'}]}
+";
+    let (sim, files) = (Sim::new(), files());
+    let server = open(&sim, &files);
+    sim.configure(&server, CONFIG).expect("good");
+    let silence = PostedSilence {
+        matchers: vec![PostedMatcher {
+            name: "g".to_owned(),
+            op: MatchOp::Equal,
+            value: "1".to_owned(),
+        }],
+        ends_at: Some(jiff::Timestamp::MAX),
+        ..PostedSilence::default()
+    };
+    server.put_silence(silence, None).await.expect("good");
+    server.post(vec![alert(&[("g", "1")])]).expect("good");
+    // Several looks are told once.
+    sim.until(1000).await;
+    let query = HistoryQuery {
+        kinds: vec![EventKind::Suppressed],
+        ..HistoryQuery::default()
+    };
+    let page = server.history(&query).expect("a history");
+    let receiver = |event: &narthex_notify::history::Event| match &event.what {
+        What::Suppressed(told) => told.receiver.clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut receivers: Vec<String> = page.events.iter().map(receiver).collect();
+    receivers.sort();
+    assert_eq!(receivers, ["one", "two"]);
+}
