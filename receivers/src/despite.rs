@@ -2,7 +2,7 @@
 //!
 //! A receiver whose template fails sends nothing, as the reference has it ([`deliver`]), or what is left, and whoever should
 //! have been told hears of nothing. Here the default text stands in the place of what fails. The one place that renders
-//! ([`crate::templates`]) knows by the task it runs in whether that is so.
+//! ([`crate::rendering`]) decides what stands where by what a field is for, and knows by the task it runs in whether that is so.
 
 use std::cell::RefCell;
 
@@ -17,6 +17,11 @@ use crate::receiver::{Failure, Memory};
 tokio::task_local! {
     /// The first template that failed while a notification is made in which the default text stands in.
     static FAILED: RefCell<Option<String>>;
+}
+
+/// Whether default texts stand in for templates that fail.
+pub(crate) fn is_on() -> bool {
+    FAILED.try_with(|_| ()).is_ok()
 }
 
 /// A template has failed: whether the default text stands in its place.

@@ -10,7 +10,8 @@ use httpclient::HttpClientError;
 use crate::config::ReceiverConfig;
 use crate::notification::{Alert, Notification};
 use crate::receiver::Receiver;
-use crate::templates::{Rendering, Templates};
+use crate::rendering::Rendering;
+use crate::templates::Templates;
 
 /// What receivers are built with.
 #[derive(Clone)]

@@ -18,8 +18,8 @@ use crate::http::{Answer, Client, JSON, SILENT_USER_AGENT, json_error};
 use crate::integration::{Setup, Unbuilt};
 use crate::loose::Loose;
 use crate::receiver::{Failure, Memory, Receiver};
+use crate::rendering::Rendering;
 use crate::settings::{Settings as _, WebUrl, is_default};
-use crate::templates::Rendering;
 use crate::{Global, Notification, json, shorten};
 
 /// Jira's limits, in characters.
@@ -254,7 +254,7 @@ impl Jira {
     /// The group's issue: an open one, or one that was closed so lately that it is opened again.
     async fn search(&self, notification: &Notification, deadline: Instant) -> Result<Option<Issue>, Failure> {
         let mut texts = self.setup.rendering(notification, &notification.alerts);
-        let project = texts.word(&self.config.project);
+        let project = texts.address(&self.config.project);
         texts.check("invalid project template or value: ")?;
         drop(texts);
         let jql = self.jql(notification, &project);
@@ -322,17 +322,25 @@ impl Jira {
         let issue_type = render(&mut texts, "issue_type", &config.issue_type)?;
         let mut own = Map::new();
         for (name, value) in &config.fields {
-            let rendered = value.render(&mut |template| texts.try_text(template));
-            own.insert(
-                name.clone(),
-                rendered.map_err(|failure| failure.within("fields template: "))?,
-            );
+            // What a field of somebody's own may be is unknown here.
+            let mut is_left_out = false;
+            let rendered = value.render(&mut |template| {
+                let part = texts.part(template);
+                is_left_out |= part.is_none();
+                texts.check("")?;
+                Ok(part.unwrap_or_default())
+            });
+            let rendered = rendered.map_err(|failure| failure.within("fields template: "))?;
+            if !is_left_out {
+                own.insert(name.clone(), rendered);
+            }
         }
         let (summary, _) = shorten::to_chars(summary, SUMMARY_CHARS_MAX);
         let description = self.description(&mut texts)?;
         let mut labels = vec![label_of(notification)];
         for (index, label) in config.labels.iter().enumerate() {
-            labels.push(render(&mut texts, &format!("labels[{index}]"), label)?);
+            labels.extend(texts.part(label));
+            texts.check(&format!("labels[{index}] template: "))?;
         }
         labels.sort();
         let priority = render(&mut texts, "priority", &config.priority)?;
@@ -355,10 +363,16 @@ impl Jira {
 
     /// A text, or in version 3 of the API a document; none where it is empty.
     fn description(&self, texts: &mut Rendering<'_>) -> Result<Option<Json>, Failure> {
-        let text = render(texts, "description", &self.config.description.template)?;
-        let (text, _) = shorten::to_chars(text, DESCRIPTION_CHARS_MAX);
         let path = self.config.api_url.url().path();
-        if !path.trim_end_matches('/').ends_with("/3") {
+        let is_document = path.trim_end_matches('/').ends_with("/3");
+        let template = &self.config.description.template;
+        let text = match is_document {
+            true => texts.document(template),
+            false => texts.text(template),
+        };
+        texts.check("description template: ")?;
+        let (text, _) = shorten::to_chars(text, DESCRIPTION_CHARS_MAX);
+        if !is_document {
             return Ok((!text.is_empty()).then(|| text.into()));
         }
         let text = text.trim();
@@ -435,8 +449,10 @@ fn named(name: String) -> Json {
 fn render(texts: &mut Rendering<'_>, what: &str, template: &str) -> Result<String, Failure> {
     let text = match what {
         "summary" => texts.line(template),
-        "description" => texts.text(template),
-        _ => texts.word(template),
+        // Jira has one of its own where none is given.
+        "priority" => texts.extra(template),
+        // Where an issue belongs and what it is: nothing else will do.
+        _ => texts.address(template),
     };
     texts.check(&format!("{what} template: "))?;
     Ok(text)

@@ -36,6 +36,7 @@ mod preview;
 mod pushover;
 mod receiver;
 pub mod rehearsal;
+mod rendering;
 mod rocketchat;
 mod settings;
 mod shorten;

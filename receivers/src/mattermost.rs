@@ -13,12 +13,15 @@ use crate::config::Kind;
 use crate::http::Client;
 use crate::integration::{Setup, Unbuilt};
 use crate::receiver::{Failure, Memory, Receiver};
+use crate::rendering::Rendering;
 use crate::settings::{Settings as _, is_default};
-use crate::templates::Rendering;
 use crate::{Global, Notification, json, shorten};
 
 /// Mattermost's limit, in characters.
 const TEXT_CHARS_MAX: usize = 16_383;
+/// What fields are where nothing is said.
+const USERNAME: &str = r#"{{ template "mattermost.default.username" . }}"#;
+const PRIORITY: &str = "standard";
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct MattermostConfig {
@@ -132,25 +135,25 @@ impl Attachment {
 
     fn rendered(&self, texts: &mut Rendering<'_>) -> Self {
         let field = |field: &Field, texts: &mut Rendering<'_>| Field {
-            title: texts.line(&field.title),
+            title: texts.label(&field.title),
             value: texts.text(&field.value),
             short: field.short,
         };
         Attachment {
             fallback: texts.line(&self.fallback),
-            color: texts.word(&self.color),
+            color: texts.extra(&self.color),
             pretext: texts.line(&self.pretext),
             text: texts.text(&self.text),
-            author_name: texts.line(&self.author_name),
-            author_link: texts.word(&self.author_link),
-            author_icon: texts.word(&self.author_icon),
+            author_name: texts.extra(&self.author_name),
+            author_link: texts.extra(&self.author_link),
+            author_icon: texts.extra(&self.author_icon),
             title: texts.line(&self.title),
-            title_link: texts.word(&self.title_link),
+            title_link: texts.extra(&self.title_link),
             fields: self.fields.iter().map(|given| field(given, texts)).collect(),
-            thumb_url: texts.word(&self.thumb_url),
+            thumb_url: texts.extra(&self.thumb_url),
             footer: texts.line(&self.footer),
-            footer_icon: texts.word(&self.footer_icon),
-            image_url: texts.word(&self.image_url),
+            footer_icon: texts.extra(&self.footer_icon),
+            image_url: texts.extra(&self.image_url),
         }
     }
 }
@@ -231,7 +234,7 @@ impl Kind for MattermostConfig {
             http_config: section.http_config(global)?,
             address,
             channel: section.text("channel")?,
-            username: section.text_or("username", r#"{{ template "mattermost.default.username" . }}"#)?,
+            username: section.text_or("username", USERNAME)?,
             text: std::mem::take(&mut attachment.text),
             attachment,
             icon_url: section.text("icon_url")?,
@@ -331,14 +334,14 @@ impl Mattermost {
             .filter(|given| !given.priority.is_empty());
         let message = Message {
             text,
-            channel: texts.word(&config.channel),
-            username: texts.word(&config.username),
-            icon_url: texts.word(&config.icon_url),
-            icon_emoji: texts.word(&config.icon_emoji),
+            channel: texts.extra(&config.channel),
+            username: texts.choice(&config.username, USERNAME),
+            icon_url: texts.extra(&config.icon_url),
+            icon_emoji: texts.extra(&config.icon_emoji),
             attachments,
-            kind: texts.word(&config.kind),
+            kind: texts.extra(&config.kind),
             props: props.map(|props| Props {
-                card: texts.word(&props.card),
+                card: texts.text(&props.card),
             }),
             priority: priority.map(|given| given.rendered(texts)),
         };
@@ -350,7 +353,7 @@ impl Mattermost {
 impl Priority {
     /// Only what Mattermost takes: acknowledgements for important messages, persistence for urgent ones.
     fn rendered(&self, texts: &mut Rendering<'_>) -> Self {
-        let given = texts.word(&self.priority).to_lowercase();
+        let given = texts.choice(&self.priority, PRIORITY).to_lowercase();
         let priority = match given.as_str() {
             "urgent" | "important" | "standard" => given,
             _ => {
@@ -359,11 +362,11 @@ impl Priority {
                     priority = given,
                     "unknown priority; it is standard"
                 );
-                "standard".to_owned()
+                PRIORITY.to_owned()
             }
         };
         Priority {
-            requested_ack: self.requested_ack && priority != "standard",
+            requested_ack: self.requested_ack && priority != PRIORITY,
             persistent_notifications: self.persistent_notifications && priority == "urgent",
             priority,
         }

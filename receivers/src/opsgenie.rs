@@ -18,14 +18,16 @@ use crate::group_key::hash;
 use crate::http::{Client, JSON, read_file};
 use crate::integration::{Setup, Unbuilt};
 use crate::receiver::{Failure, Memory, Receiver};
+use crate::rendering::Rendering;
 use crate::settings::{Settings as _, WebUrl, is_default, is_named, is_template, is_unnamed};
-use crate::templates::Rendering;
 use crate::{Global, Notification, json, shorten};
 
 /// Opsgenie's limit, in characters.
 const MESSAGE_CHARS_MAX: usize = 130;
 /// What a responder can be, as the message about another one has it.
 const RESPONDER_TYPES: &str = "^(team|teams|user|escalation|schedule)$";
+/// Who tells, where nothing is said.
+const SOURCE: &str = r#"{{ template "opsgenie.default.source" . }}"#;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct OpsGenieConfig {
@@ -133,7 +135,7 @@ impl Kind for OpsGenieConfig {
                 "description",
                 r#"{{ template "opsgenie.default.description" . }}"#,
             )?,
-            source: section.text_or("source", r#"{{ template "opsgenie.default.source" . }}"#)?,
+            source: section.text_or("source", SOURCE)?,
             details: section.get_or("details", BTreeMap::new())?,
             entity: section.text("entity")?,
             responders: section.get_or("responders", Vec::new())?,
@@ -265,10 +267,10 @@ impl OpsGenie {
                 ));
             }
         } else {
-            let close = json!({"source": texts.word(&self.config.source)});
+            let close = json!({"source": texts.choice(&self.config.source, SOURCE)});
             asked.push((Method::POST, self.url_of(&alias, "close"), json::body(&close)));
         }
-        let key = texts.text(key);
+        let key = texts.address(key);
         texts.check("templating error: ")?;
         let request = |(method, url, body): (Method, Url, Vec<u8>)| {
             Request::new(method, url)
@@ -300,12 +302,12 @@ impl OpsGenie {
                 .collect(),
             description: texts.text(&config.description),
             details,
-            source: texts.word(&config.source),
-            tags: split(&texts.word(&config.tags)),
+            source: texts.choice(&config.source, SOURCE),
+            tags: split(&texts.extra(&config.tags)),
             note: texts.text(&config.note),
-            priority: texts.word(&config.priority),
-            entity: texts.word(&config.entity),
-            actions: split(&texts.word(&config.actions)),
+            priority: texts.extra(&config.priority),
+            entity: texts.extra(&config.entity),
+            actions: split(&texts.extra(&config.actions)),
         }
     }
 
@@ -322,13 +324,23 @@ impl OpsGenie {
 }
 
 impl Responder {
-    /// Those who are told: none where all is empty, several where `teams` are listed.
+    /// Those who are told: none where all is empty or a template fails, several where `teams` are listed.
     fn sent(&self, texts: &mut Rendering<'_>) -> Vec<SentResponder> {
+        let mut part = |template| texts.part(template);
+        let parts = (
+            part(&self.id),
+            part(&self.name),
+            part(&self.username),
+            part(&self.kind),
+        );
+        let (Some(id), Some(name), Some(username), Some(kind)) = parts else {
+            return Vec::new();
+        };
         let sent = SentResponder {
-            id: texts.word(&self.id),
-            name: texts.word(&self.name),
-            username: texts.word(&self.username),
-            kind: texts.word(&self.kind),
+            id,
+            name,
+            username,
+            kind,
         };
         if sent == SentResponder::default() {
             return Vec::new();

@@ -17,13 +17,17 @@ use crate::http::{Answer, Client, read_word};
 use crate::integration::{Setup, Unbuilt};
 use crate::loose::Loose;
 use crate::receiver::{Failure, FailureReason, Memory, Receiver};
+use crate::rendering::Rendering;
 use crate::settings::{GoDuration, Settings as _, WebUrl, is_default, is_named, is_unnamed};
-use crate::templates::Rendering;
 use crate::{Global, Notification, json, shorten};
 
 /// PagerDuty's limits: of the summary in characters, of the event in bytes.
 const SUMMARY_CHARS_MAX: usize = 1024;
 const EVENT_BYTES_MAX: usize = 512_000;
+/// What fields are where nothing is said.
+const CLIENT: &str = r#"{{ template "pagerduty.default.client" . }}"#;
+const CLIENT_URL: &str = r#"{{ template "pagerduty.default.clientURL" . }}"#;
+const SEVERITY: &str = "error";
 /// Where events of version 1 go.
 const V1_URL: &str = "https://events.pagerduty.com/generic/2010-04-15/create_event.json";
 /// Details that every event has unless they are given otherwise.
@@ -120,7 +124,7 @@ impl Kind for PagerDutyConfig {
     const MISSING: &'static str = "missing pagerduty config";
 
     fn read(section: &mut Section<'_>, global: &Global) -> Result<Self, YamlError> {
-        let client = section.text_or("client", r#"{{ template "pagerduty.default.client" . }}"#)?;
+        let client = section.text_or("client", CLIENT)?;
         let url: Option<WebUrl> = section.get("url")?;
         let source = section.text("source")?;
         let mut config = PagerDutyConfig {
@@ -133,7 +137,7 @@ impl Kind for PagerDutyConfig {
             url: url
                 .or_else(|| global.pagerduty_url.clone())
                 .ok_or_else(|| section.error("no global PagerDuty URL set"))?,
-            client_url: section.text_or("client_url", r#"{{ template "pagerduty.default.clientURL" . }}"#)?,
+            client_url: section.text_or("client_url", CLIENT_URL)?,
             description: section.text_or(
                 "description",
                 r#"{{ template "pagerduty.default.description" .}}"#,
@@ -306,7 +310,7 @@ impl PagerDuty {
         let mut texts = self.setup.rendering(notification, &notification.alerts);
         let details = self.details(&mut texts)?;
         let (description, _) = shorten::to_chars(texts.line(&config.description), SUMMARY_CHARS_MAX);
-        let service_key = texts.text(key);
+        let service_key = texts.address(key);
         let mut event = Event {
             service_key,
             event_type: action(notification),
@@ -316,8 +320,8 @@ impl PagerDuty {
             ..Event::default()
         };
         if notification.is_firing() {
-            event.client = texts.line(&config.client);
-            event.client_url = texts.word(&config.client_url);
+            event.client = texts.choice(&config.client, CLIENT);
+            event.client_url = texts.choice(&config.client_url, CLIENT_URL);
         }
         texts.check("failed to template PagerDuty v1 message: ")?;
         if event.service_key.is_empty() {
@@ -332,40 +336,40 @@ impl PagerDuty {
         let custom_details = self.details(&mut texts)?;
         let (summary, _) = shorten::to_chars(texts.line(&config.description), SUMMARY_CHARS_MAX);
         let severity = if config.severity.is_empty() {
-            "error"
+            SEVERITY
         } else {
             &config.severity
         };
         let mut event = Event {
-            client: texts.line(&config.client),
-            client_url: texts.word(&config.client_url),
-            routing_key: texts.text(key),
+            client: texts.choice(&config.client, CLIENT),
+            client_url: texts.choice(&config.client_url, CLIENT_URL),
+            routing_key: texts.address(key),
             event_action: action(notification),
             dedup_key: hash(&notification.group_key),
             ..Event::default()
         };
         let payload = event.payload.insert(Payload {
             summary,
-            source: texts.word(&config.source),
-            severity: texts.text(severity),
-            class: texts.word(&config.class),
-            component: texts.word(&config.component),
-            group: texts.word(&config.group),
+            source: texts.choice(&config.source, CLIENT),
+            severity: texts.choice(severity, SEVERITY),
+            class: texts.extra(&config.class),
+            component: texts.extra(&config.component),
+            group: texts.extra(&config.group),
             custom_details: Map::new(),
         });
         payload.custom_details = custom_details;
         for image in &config.images {
             let image = SentImage {
-                src: texts.word(&image.src),
-                alt: texts.line(&image.alt),
-                href: texts.word(&image.href),
+                src: texts.extra(&image.src),
+                alt: texts.label(&image.alt),
+                href: texts.extra(&image.href),
             };
             event.images.extend((!image.src.is_empty()).then_some(image));
         }
         for link in &config.links {
             let link = SentLink {
-                href: texts.word(&link.href),
-                text: texts.text(&link.text),
+                href: texts.extra(&link.href),
+                text: texts.label(&link.text),
             };
             event.links.extend((!link.href.is_empty()).then_some(link));
         }
@@ -382,7 +386,7 @@ impl PagerDuty {
     fn details(&self, texts: &mut Rendering<'_>) -> Result<Map<String, serde_json::Value>, Failure> {
         let mut details = Map::new();
         for (name, value) in &self.config.details {
-            let rendered = value.render(&mut |template| texts.try_text(template));
+            let rendered = value.render(&mut |template| texts.try_value(template));
             let rendered = rendered.map_err(|failure| failure.within("failed to render details: "))?;
             details.insert(name.clone(), rendered);
         }

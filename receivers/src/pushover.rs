@@ -22,6 +22,9 @@ use crate::{Global, Notification, shorten};
 const TITLE_CHARS_MAX: usize = 250;
 const MESSAGE_CHARS_MAX: usize = 1024;
 const URL_CHARS_MAX: usize = 512;
+/// What fields are where nothing is said.
+const URL: &str = r#"{{ template "pushover.default.url" . }}"#;
+const PRIORITY: &str = r#"{{ if eq .Status "firing" }}2{{ else }}0{{ end }}"#;
 const API_URL: &str = "https://api.pushover.net/1/messages.json";
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,11 +80,11 @@ impl Kind for PushoverConfig {
             token_file: section.path("token_file")?,
             title: section.text_or("title", r#"{{ template "pushover.default.title" . }}"#)?,
             message: section.text_or("message", r#"{{ template "pushover.default.message" . }}"#)?,
-            url: section.text_or("url", r#"{{ template "pushover.default.url" . }}"#)?,
+            url: section.text_or("url", URL)?,
             url_title: section.text("url_title")?,
             device: section.text("device")?,
             sound: section.text("sound")?,
-            priority: section.text_or("priority", r#"{{ if eq .Status "firing" }}2{{ else }}0{{ end }}"#)?,
+            priority: section.text_or("priority", PRIORITY)?,
             retry: section.get_or("retry", GoDuration(Duration::from_secs(60)))?,
             expire: section.get_or("expire", GoDuration(Duration::from_secs(3600)))?,
             ttl: section.get_or("ttl", GoDuration::default())?,
@@ -170,7 +173,7 @@ impl Pushover {
     ) -> Result<(), Failure> {
         let config = &self.config;
         let mut texts = self.setup.rendering(notification, &notification.alerts);
-        let (token, user) = (texts.text(token), texts.text(user));
+        let (token, user) = (texts.address(token), texts.address(user));
         let (title, _) = shorten::to_chars(texts.line(&config.title), TITLE_CHARS_MAX);
         let message = if config.html {
             texts.html(&config.message)
@@ -183,11 +186,11 @@ impl Pushover {
             "" => "(no details)",
             message => message,
         };
-        let (url, _) = shorten::to_chars(texts.word(&config.url), URL_CHARS_MAX);
+        let (url, _) = shorten::to_chars(texts.choice(&config.url, URL), URL_CHARS_MAX);
         let seconds = |duration: GoDuration| duration.0.as_secs().to_string();
         let mut query = address.query_pairs_mut();
         query
-            .append_pair("device", &texts.word(&config.device))
+            .append_pair("device", &texts.extra(&config.device))
             .append_pair("expire", &seconds(config.expire));
         if config.html {
             query.append_pair("html", "1");
@@ -197,9 +200,9 @@ impl Pushover {
             query.append_pair("monospace", "1");
         }
         query
-            .append_pair("priority", &texts.word(&config.priority))
+            .append_pair("priority", &texts.choice(&config.priority, PRIORITY))
             .append_pair("retry", &seconds(config.retry))
-            .append_pair("sound", &texts.word(&config.sound))
+            .append_pair("sound", &texts.extra(&config.sound))
             .append_pair("title", &title)
             .append_pair("token", &token);
         if config.ttl.0.as_secs() > 0 {
@@ -207,7 +210,7 @@ impl Pushover {
         }
         query
             .append_pair("url", &url)
-            .append_pair("url_title", &texts.line(&config.url_title))
+            .append_pair("url_title", &texts.label(&config.url_title))
             .append_pair("user", &user);
         drop(query);
         texts.check("")

@@ -322,35 +322,39 @@ impl RocketChat {
         let (title, _) = shorten::to_chars(texts.line(&config.title), TITLE_CHARS_MAX);
         let mut attachment = Attachment {
             title,
-            title_link: texts.word(&config.title_link),
+            title_link: texts.extra(&config.title_link),
             text: texts.text(&config.text),
-            image_url: texts.word(&config.image_url),
-            thumb_url: texts.word(&config.thumb_url),
-            color: texts.word(&config.color),
+            image_url: texts.extra(&config.image_url),
+            thumb_url: texts.extra(&config.thumb_url),
+            color: texts.extra(&config.color),
             fields: Vec::new(),
             actions: Vec::new(),
         };
         for field in &config.fields {
             attachment.fields.push(SentField {
                 short: field.short.unwrap_or(config.short_fields),
-                title: texts.line(&field.title),
+                title: texts.label(&field.title),
                 value: texts.text(&field.value),
             });
         }
         for action in &config.actions {
+            // A button that does something else than it should is worse than none.
+            let (Some(url), Some(msg)) = (texts.part(&action.url), texts.part(&action.msg)) else {
+                continue;
+            };
             attachment.actions.push(SentAction {
                 kind: "button",
-                text: texts.text(&action.text),
-                url: texts.word(&action.url),
+                text: texts.label(&action.text),
+                url,
                 is_webview: false,
-                msg: texts.text(&action.msg),
+                msg,
                 msg_in_chat_window: false,
             });
         }
         let message = Message {
-            channel: texts.word(&config.channel),
-            emoji: texts.word(&config.emoji),
-            avatar: texts.word(&config.icon_url),
+            channel: texts.address(&config.channel),
+            emoji: texts.extra(&config.emoji),
+            avatar: texts.extra(&config.icon_url),
             attachments: [attachment],
         };
         texts.check("")?;

@@ -20,9 +20,9 @@ use crate::http::{Answer, Client};
 use crate::integration::{Setup, Unbuilt};
 use crate::preview;
 use crate::receiver::{Failure, FailureReason, Memory, Receiver};
+use crate::rendering::Rendering;
 use crate::settings::{Settings as _, is_default};
-use crate::templates::Rendering;
-use crate::{Global, Notification};
+use crate::{Global, Notification, despite};
 
 /// SNS's limits of a message, in bytes: as a rule, and as an SMS.
 const MESSAGE_BYTES_MAX: usize = 256 << 10;
@@ -300,10 +300,10 @@ impl Sns {
         let config = &self.config;
         let mut attributes = BTreeMap::new();
         for (name, value) in &config.attributes {
-            attributes.insert(
-                render(texts, "attributes", name)?,
-                render(texts, "attributes", value)?,
-            );
+            let (name, value) = (texts.part(name), texts.part(value));
+            check_texts(texts, "attributes")?;
+            // SNS refuses those that are empty.
+            attributes.extend(name.zip(value));
         }
         let mut form: Form = vec![
             ("Action".to_owned(), b"Publish".to_vec()),
@@ -352,19 +352,23 @@ impl Sns {
     }
 }
 
-/// Compat: a template that fails is tried again, and counted as the client's error.
 fn render(texts: &mut Rendering<'_>, what: &str, template: &str) -> Result<String, Failure> {
     let text = match what {
         "subject" => texts.line(template),
         "message" => texts.text(template),
-        _ => texts.word(template),
+        _ => texts.address(template),
     };
-    texts
-        .check(&format!("execute '{what}' template: "))
-        .map_err(|failure| Failure {
-            retry: true,
-            reason: FailureReason::ClientError,
-            ..failure
-        })?;
+    check_texts(texts, what)?;
     Ok(text)
+}
+
+/// Compat: a template that fails is tried again, and counted as the client's error.
+fn check_texts(texts: &Rendering<'_>, what: &str) -> Result<(), Failure> {
+    let checked = texts.check(&format!("execute '{what}' template: "));
+    checked.map_err(|failure| Failure {
+        // An address that fails now will fail again: where the default text stands in, nothing else fails.
+        retry: !despite::is_on(),
+        reason: FailureReason::ClientError,
+        ..failure
+    })
 }

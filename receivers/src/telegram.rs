@@ -22,6 +22,9 @@ const MESSAGE_CHARS_MAX: usize = 4096;
 /// What HTML that is too long is replaced by: cut, it would not be HTML any more.
 const TOO_LONG: &str = "Alertmanager notification could not be sent: message length exceeds Telegram limits.\n\t\t\tPlease \
                         check the template used for producing the message content.";
+/// Characters that mean something in its two Markdowns.
+const MARKDOWN: &str = "_*`[";
+const MARKDOWN_V2: &str = "_*[]()~`>#+-=|{}.!\\";
 /// Compat: refusals whose status counts; all others count as `other`, whatever their status.
 const COUNTED: [&str; 16] = [
     "Unauthorized",
@@ -205,10 +208,12 @@ impl Telegram {
     fn text(&self, notification: &Notification) -> Result<String, Failure> {
         let mut texts = self.setup.rendering(notification, &notification.alerts);
         let is_html = self.config.parse_mode == "HTML";
-        let text = if is_html {
-            texts.html(&self.config.message)
-        } else {
-            texts.text(&self.config.message)
+        let template = &self.config.message;
+        let text = match self.config.parse_mode.as_str() {
+            "HTML" => texts.html(template),
+            "MarkdownV2" => texts.escaped(template, MARKDOWN_V2),
+            "Markdown" => texts.escaped(template, MARKDOWN),
+            _ => texts.text(template),
         };
         texts.check("")?;
         let (shortened, is_too_long) = shorten::to_chars(text, MESSAGE_CHARS_MAX);

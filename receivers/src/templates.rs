@@ -11,9 +11,8 @@ use model::stack::deep;
 use template::notification::{self, Data, Pairs};
 use template::{CallError, Dialect, Host, ParseError, TemplateSet, Time, Value};
 
-use crate::despite;
 use crate::notification::{Alert, Notification, fingerprint};
-use crate::receiver::Failure;
+use crate::rendering::Rendering;
 
 /// Longest file of templates, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -53,10 +52,10 @@ pub enum TemplatesError {
 /// cheap.
 #[derive(Clone)]
 pub struct Templates {
-    text: TemplateSet,
+    pub(crate) text: TemplateSet,
     html: TemplateSet,
     /// The default ones alone, for plain text: what stands in for one that fails.
-    builtin: TemplateSet,
+    pub(crate) builtin: TemplateSet,
     external_url: Arc<str>,
     files: Vec<PathBuf>,
 }
@@ -199,7 +198,7 @@ impl Templates {
         self.set(dialect).expand("", text, data, &host)
     }
 
-    fn set(&self, dialect: Dialect) -> &TemplateSet {
+    pub(crate) fn set(&self, dialect: Dialect) -> &TemplateSet {
         match dialect {
             Dialect::Text => &self.text,
             Dialect::Html => &self.html,
@@ -213,13 +212,7 @@ impl Templates {
         alerts: &[Alert],
         now_ms: i64,
     ) -> Rendering<'_> {
-        Rendering {
-            templates: self,
-            data: Value::object(self.data_of(notification, alerts)),
-            route_labels: notification.route_labels.clone(),
-            now_ms,
-            failure: None,
-        }
+        Rendering::new(self, notification, alerts, now_ms)
     }
 }
 
@@ -280,137 +273,6 @@ fn quote_pattern(text: &str) -> String {
         quoted.push(c);
     }
     quoted
-}
-
-/// Renders the texts of one notification. After the first that fails all are empty: whoever is done asks
-/// [`Rendering::check`].
-pub(crate) struct Rendering<'t> {
-    templates: &'t Templates,
-    data: Value,
-    route_labels: BTreeMap<String, String>,
-    now_ms: i64,
-    failure: Option<String>,
-}
-
-impl Rendering<'_> {
-    /// A plain text for people.
-    pub(crate) fn text(&mut self, template: &str) -> String {
-        self.render(Dialect::Text, template, StandIn::Text)
-    }
-
-    /// A plain text for people, of one line.
-    pub(crate) fn line(&mut self, template: &str) -> String {
-        self.render(Dialect::Text, template, StandIn::Line)
-    }
-
-    /// A plain text for machines: an address, a name, a colour.
-    pub(crate) fn word(&mut self, template: &str) -> String {
-        self.render(Dialect::Text, template, StandIn::Nothing)
-    }
-
-    /// A text for HTML.
-    pub(crate) fn html(&mut self, template: &str) -> String {
-        self.render(Dialect::Html, template, StandIn::Html)
-    }
-
-    /// A plain text, or why it cannot be had.
-    pub(crate) fn try_text(&mut self, template: &str) -> Result<String, Failure> {
-        let text = self.render(Dialect::Text, template, StandIn::Value);
-        self.check("")?;
-        Ok(text)
-    }
-
-    /// Whether all has gone well; otherwise a failure that begins with `what`.
-    pub(crate) fn check(&self, what: &str) -> Result<(), Failure> {
-        match &self.failure {
-            Some(error) => Err(Failure::last(format!("{what}{error}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// What the templates see.
-    pub(crate) fn data(&self) -> Value {
-        self.data.clone()
-    }
-
-    fn render(&mut self, dialect: Dialect, template: &str, stand_in: StandIn) -> String {
-        if template.is_empty() || self.failure.is_some() {
-            return String::new();
-        }
-        let set = self.templates.set(dialect);
-        match set.expand("", template, self.data.clone(), self) {
-            Ok(text) => text,
-            Err(error) if despite::stands_in(&error) => self.stand_in(&error, stand_in),
-            Err(error) => {
-                self.failure = Some(error.to_string());
-                String::new()
-            }
-        }
-    }
-
-    /// What is sent in the place of a text whose template fails: that of the default templates, and why it is not the
-    /// other.
-    fn stand_in(&mut self, error: &template::Error, stand_in: StandIn) -> String {
-        let template = match stand_in {
-            StandIn::Nothing => return String::new(),
-            StandIn::Line => "{{ template \"__subject\" . }}",
-            StandIn::Text | StandIn::Html | StandIn::Value => STAND_IN,
-        };
-        let text = self
-            .templates
-            .builtin
-            .expand("", template, self.data.clone(), self);
-        let text = text
-            .unwrap_or_default()
-            .replace(STAND_IN_ERROR, &error.to_string());
-        match stand_in {
-            StandIn::Html => format!("<pre>{}</pre>", escape_html(&text)),
-            StandIn::Value => text.replacen('[', "(", 1).replacen(']', ")", 1),
-            _ => text,
-        }
-    }
-}
-
-/// What stands in for a text whose template fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StandIn {
-    /// The default text, with all alerts.
-    Text,
-    /// The same, for HTML.
-    Html,
-    /// The same, in a form that is no list to who reads it as YAML.
-    Value,
-    /// The default subject.
-    Line,
-    /// An address that is made up would be worse than none.
-    Nothing,
-}
-
-/// The default text. The error stands near its beginning, as long texts are cut.
-const STAND_IN: &str = "{{ template \"__subject\" . }}\n\
-    This is the default text, as a template of this notification fails: \u{1}\n\n\
-    {{ template \"__text_alert_list\" .Alerts }}";
-/// Where the error stands in it.
-const STAND_IN_ERROR: char = '\u{1}';
-
-fn escape_html(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-}
-
-impl Host for Rendering<'_> {
-    fn now_ms(&self) -> i64 {
-        self.now_ms
-    }
-
-    fn external_url(&self) -> &str {
-        &self.templates.external_url
-    }
-
-    fn route_label(&self, name: &str) -> Result<String, CallError> {
-        Ok(self.route_labels.get(name).cloned().unwrap_or_default())
-    }
 }
 
 /// Renders without a route around.

@@ -20,6 +20,9 @@ use crate::{Global, Notification, json, shorten};
 
 /// VictorOps' limit, in characters.
 const STATE_MESSAGE_CHARS_MAX: usize = 20_480;
+/// What fields are where nothing is said.
+const MESSAGE_TYPE: &str = "CRITICAL";
+const MONITORING_TOOL: &str = r#"{{ template "victorops.default.monitoring_tool" . }}"#;
 /// Fields that are not one's own.
 const RESERVED: [&str; 7] = [
     "routing_key",
@@ -67,7 +70,7 @@ impl Kind for VictorOpsConfig {
                 .ok_or_else(|| section.error("no global VictorOps URL set"))?
                 .with_slash(),
             routing_key: section.text("routing_key")?,
-            message_type: section.text_or("message_type", "CRITICAL")?,
+            message_type: section.text_or("message_type", MESSAGE_TYPE)?,
             state_message: section.text_or(
                 "state_message",
                 r#"{{ template "victorops.default.state_message" . }}"#,
@@ -76,10 +79,7 @@ impl Kind for VictorOpsConfig {
                 "entity_display_name",
                 r#"{{ template "victorops.default.entity_display_name" . }}"#,
             )?,
-            monitoring_tool: section.text_or(
-                "monitoring_tool",
-                r#"{{ template "victorops.default.monitoring_tool" . }}"#,
-            )?,
+            monitoring_tool: section.text_or("monitoring_tool", MONITORING_TOOL)?,
             custom_fields: section.get_or("custom_fields", BTreeMap::new())?,
         };
         if config.routing_key.is_empty() {
@@ -149,7 +149,7 @@ impl Receiver for VictorOps {
                 self.config.api_key.reveal().to_owned()
             };
             let mut texts = self.setup.rendering(notification, &notification.alerts);
-            let routing_key = texts.word(&self.config.routing_key);
+            let routing_key = texts.address(&self.config.routing_key);
             texts.check("templating error: ")?;
             // A percent sign is one, and no escape.
             let behind = format!("{key}/{routing_key}").replace('%', "%25");
@@ -167,11 +167,11 @@ impl VictorOps {
     fn body(&self, notification: &Notification) -> Result<Vec<u8>, Failure> {
         let config = &self.config;
         let mut texts = self.setup.rendering(notification, &notification.alerts);
-        let mut message_type = texts.word(&config.message_type);
+        let mut message_type = texts.choice(&config.message_type, MESSAGE_TYPE);
         if !notification.is_firing() {
             "RECOVERY".clone_into(&mut message_type);
         } else if !["INFO", "WARNING", "CRITICAL"].contains(&message_type.as_str()) {
-            "CRITICAL".clone_into(&mut message_type);
+            MESSAGE_TYPE.clone_into(&mut message_type);
         }
         let (state_message, _) =
             shorten::to_chars(texts.text(&config.state_message), STATE_MESSAGE_CHARS_MAX);
@@ -180,7 +180,10 @@ impl VictorOps {
             ("entity_id", hash(&notification.group_key)),
             ("entity_display_name", texts.line(&config.entity_display_name)),
             ("state_message", state_message),
-            ("monitoring_tool", texts.line(&config.monitoring_tool)),
+            (
+                "monitoring_tool",
+                texts.choice(&config.monitoring_tool, MONITORING_TOOL),
+            ),
         ]);
         for (name, template) in &config.custom_fields {
             message.insert(name, texts.text(template));

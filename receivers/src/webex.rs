@@ -108,7 +108,8 @@ impl Webex {
         texts.check("")?;
         let (markdown, _) = shorten::to_bytes(message, MESSAGE_BYTES_MAX);
         // Compat: a room whose template fails is no room, and the server's to refuse.
-        let room_id = texts.word(&self.config.room_id);
+        let room_id = texts.address(&self.config.room_id);
+        texts.check_addresses()?;
         Ok(json::body(&Message { markdown, room_id }))
     }
 }

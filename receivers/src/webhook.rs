@@ -122,11 +122,11 @@ impl Webhook {
             }
             .body(),
             Some(payload) => {
-                let rendered = payload.render(&mut |template| texts.try_text(template));
+                let rendered = payload.render(&mut |template| texts.try_value(template));
                 json::body(&rendered.map_err(|failure| failure.within("failed to render custom payload: "))?)
             }
         };
-        let url = texts.word(url.unwrap_or(self.config.url.reveal()));
+        let url = texts.address(url.unwrap_or(self.config.url.reveal()));
         texts.check("failed to template webhook URL: ")?;
         if url.is_empty() {
             return Err(Failure::last("webhook URL is empty after templating"));

@@ -15,8 +15,8 @@ use crate::config::Kind;
 use crate::http::{Client, JSON, json_error, read_word};
 use crate::integration::{Setup, Unbuilt};
 use crate::receiver::{Failure, FailureReason, Memory, Receiver};
+use crate::rendering::Rendering;
 use crate::settings::{Settings as _, WebUrl, is_default, is_named, is_unnamed};
-use crate::templates::Rendering;
 use crate::{Global, Notification, json};
 
 /// How long a token is used.
@@ -215,8 +215,8 @@ impl WeChat {
         } else {
             self.config.api_secret.reveal().to_owned()
         };
-        let secret = texts.word(&secret);
-        let corp_id = texts.word(&self.config.corp_id);
+        let secret = texts.address(&secret);
+        let corp_id = texts.address(&self.config.corp_id);
         texts.check("templating error: ")?;
         let mut url = self.config.api_url.join("gettoken");
         url.query_pairs_mut()
@@ -237,10 +237,10 @@ impl WeChat {
     fn message(&self, texts: &mut Rendering<'_>) -> Message<'_> {
         let config = &self.config;
         let mut message = Message {
-            to_user: texts.word(&config.to_user),
-            to_party: texts.word(&config.to_party),
-            to_tag: texts.word(&config.to_tag),
-            agent_id: texts.word(&config.agent_id),
+            to_user: texts.address(&config.to_user),
+            to_party: texts.address(&config.to_party),
+            to_tag: texts.address(&config.to_tag),
+            agent_id: texts.address(&config.agent_id),
             safe: "0",
             kind: &config.message_type,
             text: Content::default(),

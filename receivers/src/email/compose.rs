@@ -37,15 +37,22 @@ impl Mail {
     pub(super) fn compose(email: &Email, notification: &Notification) -> Result<Self, Failure> {
         let config = &email.config;
         let mut texts = email.setup.rendering(notification, &notification.alerts);
-        let from = texts.word(&config.from);
+        let from = texts.address(&config.from);
         texts.check("execute 'from' template: ")?;
-        let to = texts.word(&config.to);
+        let to = texts.address(&config.to);
         texts.check("execute 'to' template: ")?;
         let mut content = String::new();
         for (name, template) in &config.headers {
-            let value = texts.line(template);
+            let value = match name.as_str() {
+                "Subject" | "Comments" => Some(texts.line(template)),
+                "From" => Some(texts.choice(template, &config.from)),
+                // Others are for machines.
+                _ => texts.part(template),
+            };
             texts.check(&format!("execute {name:?} header template: "))?;
-            header(&mut content, name, &encode_value(&value));
+            if let Some(value) = value {
+                header(&mut content, name, &encode_value(&value));
+            }
         }
         let now = email.setup.machine.now();
         if !config.headers.contains_key("Message-Id") {

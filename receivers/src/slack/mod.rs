@@ -9,15 +9,17 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 pub(crate) use self::settings::SlackConfig;
-use self::settings::{Action, Confirmation, Field};
+use self::settings::{Action, Confirmation, Field, USERNAME};
 use crate::http::{Answer, Client, json_error, read_word};
 use crate::integration::{Setup, Unbuilt};
 use crate::receiver::{Failure, FailureReason, Memory, MemoryValue, Receiver};
-use crate::templates::Rendering;
+use crate::rendering::Rendering;
 use crate::{Notification, json, shorten};
 
 /// Slack's limit, in characters.
 const TITLE_CHARS_MAX: usize = 1024;
+/// What actions are, nearly all.
+const BUTTON: &str = "button";
 /// What changes them.
 const UPDATE: &str = "https://slack.com/api/chat.update";
 /// What is remembered of a message: its time, which is its name, and its channel's name.
@@ -101,7 +103,7 @@ impl Receiver for Slack {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let mut message = self.message(notification);
+            let mut message = self.message(notification)?;
             let mut url = match &self.config.api_url {
                 Some(url) => url.reveal().to_owned(),
                 None => read_word(&self.config.api_url_file)
@@ -159,23 +161,23 @@ fn said(answer: &Answer) -> Result<Said, Failure> {
 impl Slack {
     /// Compat: what comes after a template that fails is empty, and the message goes out all the same (conformance
     /// `template-error`).
-    fn message(&self, notification: &Notification) -> Message<'_> {
+    fn message(&self, notification: &Notification) -> Result<Message<'_>, Failure> {
         let config = &self.config;
         let texts = &mut self.setup.rendering(notification, &notification.alerts);
         let (title, _) = shorten::to_chars(texts.line(&config.title), TITLE_CHARS_MAX);
         let mut attachment = Attachment {
             title,
-            title_link: texts.word(&config.title_link),
+            title_link: texts.extra(&config.title_link),
             pretext: texts.line(&config.pretext),
             text: texts.text(&config.text),
             fallback: texts.line(&config.fallback),
-            callback_id: texts.word(&config.callback_id),
+            callback_id: texts.extra(&config.callback_id),
             fields: Vec::new(),
             actions: Vec::new(),
-            image_url: texts.word(&config.image_url),
-            thumb_url: texts.word(&config.thumb_url),
+            image_url: texts.extra(&config.image_url),
+            thumb_url: texts.extra(&config.thumb_url),
             footer: texts.line(&config.footer),
-            color: texts.word(&config.color),
+            color: texts.extra(&config.color),
             mrkdwn_in: if config.mrkdwn_in.is_empty() {
                 vec!["fallback", "pretext", "text"]
             } else {
@@ -184,46 +186,58 @@ impl Slack {
         };
         for field in &config.fields {
             attachment.fields.push(Field {
-                title: texts.line(&field.title),
+                title: texts.label(&field.title),
                 value: texts.text(&field.value),
                 short: Some(field.short.unwrap_or(config.short_fields)),
             });
         }
         for action in &config.actions {
-            attachment.actions.push(action.rendered(texts));
+            attachment.actions.extend(action.rendered(texts));
         }
+        // A webhook has a channel of its own; the app has none.
+        let channel = match config.is_of_app() {
+            true => texts.address(&config.channel),
+            false => texts.extra(&config.channel),
+        };
         let message = Message {
-            channel: texts.word(&config.channel),
+            channel,
             ts: String::new(),
-            username: texts.word(&config.username),
-            icon_emoji: texts.word(&config.icon_emoji),
-            icon_url: texts.word(&config.icon_url),
+            username: texts.choice(&config.username, USERNAME),
+            icon_emoji: texts.extra(&config.icon_emoji),
+            icon_url: texts.extra(&config.icon_url),
             link_names: config.link_names,
             text: texts.text(&config.message_text),
             attachments: [attachment],
         };
+        texts.check_addresses()?;
         if let Err(failure) = texts.check("") {
             tracing::warn!(integration = "slack", err = %failure, "a template failed; what comes behind it is empty");
         }
-        message
+        Ok(message)
     }
 }
 
 impl Action {
-    fn rendered(&self, texts: &mut Rendering<'_>) -> Self {
-        Action {
-            kind: texts.word(&self.kind),
-            text: texts.text(&self.text),
-            url: texts.word(&self.url),
-            style: texts.word(&self.style),
-            name: texts.word(&self.name),
-            value: texts.text(&self.value),
-            confirm: self.confirm.as_ref().map(|confirm| Confirmation {
-                title: texts.line(&confirm.title),
-                text: texts.text(&confirm.text),
-                ok_text: texts.line(&confirm.ok_text),
-                dismiss_text: texts.line(&confirm.dismiss_text),
-            }),
-        }
+    /// None where what it does is unknown: a button that does something else is worse than none.
+    fn rendered(&self, texts: &mut Rendering<'_>) -> Option<Self> {
+        let (kind, text) = (texts.choice(&self.kind, BUTTON), texts.label(&self.text));
+        let url = texts.part(&self.url);
+        let style = texts.extra(&self.style);
+        let (name, value) = (texts.part(&self.name), texts.part(&self.value));
+        let confirm = self.confirm.as_ref().map(|confirm| Confirmation {
+            title: texts.label(&confirm.title),
+            text: texts.line(&confirm.text),
+            ok_text: texts.extra(&confirm.ok_text),
+            dismiss_text: texts.extra(&confirm.dismiss_text),
+        });
+        Some(Action {
+            kind,
+            text,
+            url: url?,
+            style,
+            name: name?,
+            value: value?,
+            confirm,
+        })
     }
 }

@@ -13,6 +13,8 @@ use crate::integration::{Setup, Unbuilt};
 use crate::receiver::Receiver;
 use crate::settings::{GoDuration, SecretUrl, Settings as _, WebUrl, is_default, is_named, is_unnamed};
 
+/// Who tells, where nothing is said.
+pub(super) const USERNAME: &str = r#"{{ template "slack.default.username" . }}"#;
 /// The one method whose messages can be changed.
 const POST_MESSAGE: &str = "https://slack.com/api/chat.postMessage";
 
@@ -201,7 +203,7 @@ impl Kind for SlackConfig {
                 .or_else(|| global.slack.app_url.clone())
                 .ok_or_else(|| section.error("no global Slack App URL set"))?,
             channel: section.text("channel")?,
-            username: section.text_or("username", r#"{{ template "slack.default.username" . }}"#)?,
+            username: section.text_or("username", USERNAME)?,
             color: section.text_or("color", r#"{{ template "slack.default.color" . }}"#)?,
             title: section.text_or("title", r#"{{ template "slack.default.title" . }}"#)?,
             title_link: section.text_or("title_link", r#"{{ template "slack.default.titlelink" . }}"#)?,
@@ -242,6 +244,12 @@ impl Kind for SlackConfig {
 }
 
 impl SlackConfig {
+    /// Whether messages go by the app's method, which is told a channel, and not to a webhook, which has one.
+    pub(super) fn is_of_app(&self) -> bool {
+        let url = self.api_url.as_ref().map_or("", SecretUrl::reveal);
+        self.has_app_token() || url == POST_MESSAGE
+    }
+
     fn has_api_url(&self) -> bool {
         self.api_url.is_some() || is_named(&self.api_url_file)
     }

@@ -9,6 +9,7 @@ mod deliver;
 mod despite;
 mod groups;
 mod mailbox;
+mod purposes;
 mod retry;
 mod surroundings;
 mod templates;
