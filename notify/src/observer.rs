@@ -65,10 +65,12 @@ pub enum Outcome<'a> {
         /// What it knows.
         alerts: &'a [Alert],
     },
-    /// An integration is told by another server, which holds the lease.
+    /// An integration is to be told by whoever holds the lease: not from here.
     LeftToHolder {
         /// Kind and place of the integration.
         integration: &'a str,
+        /// Whether anybody is known to hold it; else nobody may tell the integration.
+        is_holder_known: bool,
         /// Why it is to be told.
         reason: NotifyReason,
         /// Of what.

@@ -124,11 +124,11 @@ impl Pipeline {
         let Some(permit) = permit else {
             let outcome = Outcome::LeftToHolder {
                 integration: &name,
+                is_holder_known: self.around.seat.left_to_holder(),
                 reason,
                 alerts: &telling.notification.alerts,
             };
             self.observe(way, outcome);
-            self.around.seat.left_to_holder();
             return Knowledge::HeldBack;
         };
         let mut memory = match &last {

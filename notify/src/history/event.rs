@@ -119,6 +119,8 @@ pub enum NotifiedResult {
     Unchanged,
     /// Nothing was sent from here: another server holds the lease.
     Left,
+    /// Nothing was sent: nobody is known to hold the lease.
+    Waiting,
 }
 
 /// A notification.

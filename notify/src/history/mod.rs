@@ -389,8 +389,17 @@ impl Observer for History {
                 integration, alerts, ..
             } => (NotifiedResult::Failed, *integration, *alerts),
             Outcome::LeftToHolder {
-                integration, alerts, ..
-            } => (NotifiedResult::Left, *integration, *alerts),
+                integration,
+                is_holder_known,
+                alerts,
+                ..
+            } => {
+                let result = match is_holder_known {
+                    true => NotifiedResult::Left,
+                    false => NotifiedResult::Waiting,
+                };
+                (result, *integration, *alerts)
+            }
             Outcome::Known { integration, alerts } => (NotifiedResult::Unchanged, *integration, *alerts),
         };
         let key = ("integration", decision.group_key, decision.receiver, integration);
@@ -399,7 +408,11 @@ impl Observer for History {
         for alert in alerts {
             self.is_new(member_key(decision, &alert.labels), (), decision.at);
         }
-        if !is_new && matches!(result, NotifiedResult::Unchanged | NotifiedResult::Left) {
+        let goes_on = matches!(
+            result,
+            NotifiedResult::Unchanged | NotifiedResult::Left | NotifiedResult::Waiting
+        );
+        if goes_on && !is_new {
             return;
         }
         let mut notified = Notified {

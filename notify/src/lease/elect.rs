@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::share::{Beside, Shared};
 use super::stats::LeaseStats;
+use super::trouble::{Asking, News, Trouble};
 use super::{LeaseConfig, LeaseStore, Permit, Record, Seat, StoreError, Version};
 
 /// The tasks of a lease, in metrics.
@@ -49,6 +50,9 @@ pub(crate) struct Lease {
     /// Who we are.
     name: String,
     holding: Mutex<Option<Holding>>,
+    /// Until when it is believed that somebody else holds it.
+    others_until: Mutex<Option<Instant>>,
+    trouble: Trouble,
     /// Number of the holding that has begun last.
     begun: watch::Sender<u64>,
     beside: Mutex<Option<Beside>>,
@@ -101,6 +105,8 @@ impl Lease {
             store,
             name,
             holding: Mutex::default(),
+            others_until: Mutex::default(),
+            trouble: Trouble::default(),
             begun: watch::Sender::new(0),
             stats,
             around,
@@ -179,6 +185,15 @@ impl Lease {
         self.holding.lock().is_some()
     }
 
+    /// Whether somebody is known to hold it, we ourselves perhaps.
+    pub(crate) fn is_held_by_anybody(&self) -> bool {
+        self.holds()
+            || self
+                .others_until
+                .lock()
+                .is_some_and(|until| Instant::now() < until)
+    }
+
     /// What others have sent is known: sending may begin.
     pub(super) fn ready(&self, term: u64) {
         let mut holding = self.holding.lock();
@@ -194,14 +209,11 @@ impl Lease {
     async fn elect(self: Arc<Self>) {
         let mut seen = Seen::default();
         loop {
-            let outcome = tokio::select! {
+            tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => break,
-                outcome = self.round(&mut seen) => outcome,
-                () = self.fence() => Ok(()),
-            };
-            if let Err(error) = outcome {
-                self.failed("lease", &error);
+                outcome = self.round(&mut seen) => self.heard(Asking::Lease, outcome),
+                () = self.fence() => {}
             }
             tokio::select! {
                 biased;
@@ -213,10 +225,44 @@ impl Lease {
         self.give_back(&seen).await;
     }
 
+    /// Takes note of what came of asking the store.
+    pub(super) fn heard(&self, asking: Asking, outcome: Result<(), StoreError>) {
+        match outcome {
+            Ok(()) if self.trouble.end(asking) => {
+                tracing::info!(
+                    object = asking.object(),
+                    "The lease's store does again what it is asked"
+                );
+            }
+            Ok(()) => {}
+            Err(error) => self.failed(asking, &error),
+        }
+    }
+
     /// Notes and tells that something could not be read or written.
-    pub(super) fn failed(&self, object: &'static str, error: &StoreError) {
+    pub(super) fn failed(&self, asking: Asking, error: &StoreError) {
+        let object = asking.object();
         self.stats.failures.with(&[object]).inc();
-        tracing::warn!(object, err = %error, "The lease's store does not do what it is asked");
+        match (self.trouble.begin(asking, &error.to_string()), asking) {
+            (News::Begins, Asking::Lease) if self.holds() => tracing::error!(
+                err = %error,
+                "The lease's store does not do what it is asked: while that lasts, this server sends nothing once its lease \
+                 could not be renewed in time"
+            ),
+            (News::Begins, Asking::Lease) => tracing::error!(
+                err = %error,
+                "The lease's store does not do what it is asked: while that lasts, this server sends nothing"
+            ),
+            (News::Begins, _) => tracing::warn!(
+                object,
+                err = %error,
+                "What lies beside the lease cannot be read or written; it is tried again"
+            ),
+            (News::Changes, _) => {
+                tracing::debug!(object, err = %error, "The lease's store does not do what it is asked");
+            }
+            (News::GoesOn, _) => {}
+        }
     }
 
     /// Servers that began at the same moment shall not ask at the same moment for ever.
@@ -272,6 +318,7 @@ impl Lease {
             seen.since = Some(now);
         }
         let Some(record) = &seen.record else {
+            *self.others_until.lock() = None;
             return self.take(seen).await;
         };
         self.stats.term.set(record.term as f64);
@@ -281,8 +328,11 @@ impl Lease {
         }
         self.lose("somebody else has taken it");
         let respected = respected_for(self.duration().max(record.duration));
-        let is_over = seen.since.is_some_and(|since| now >= since + respected);
-        if record.holder.is_empty() || record.holder == self.name || is_over {
+        let until = seen.since.map(|since| since + respected);
+        let is_over = until.is_some_and(|until| now >= until);
+        let is_others = !record.holder.is_empty() && record.holder != self.name;
+        *self.others_until.lock() = until.filter(|_| is_others);
+        if !is_others || is_over {
             return self.take(seen).await;
         }
         Ok(())
@@ -382,7 +432,7 @@ impl Lease {
         let giving = self.write(&mut seen, "", holding.term, holding.acquired);
         match giving.await {
             Ok(_) => tracing::info!(term = holding.term, "The lease is given back"),
-            Err(error) => self.failed("lease", &error),
+            Err(error) => self.failed(Asking::Lease, &error),
         }
     }
 

@@ -24,6 +24,7 @@ mod kubernetes;
 mod seat;
 mod share;
 mod stats;
+mod trouble;
 
 use std::sync::Arc;
 use std::time::Duration;

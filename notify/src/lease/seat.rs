@@ -44,11 +44,16 @@ impl Seat {
         }
     }
 
-    /// Something was left to who holds the lease.
-    pub(crate) fn left_to_holder(&self) {
-        if let Some(lease) = &*self.current.read() {
-            lease.stats.left_to_holder.inc();
+    /// Something is not sent from here: whether somebody is known to hold the lease, and so to send it.
+    pub(crate) fn left_to_holder(&self) -> bool {
+        let current = self.current.read();
+        let Some(lease) = &*current else { return true };
+        let is_held = lease.is_held_by_anybody();
+        match is_held {
+            true => lease.stats.left_to_holder.inc(),
+            false => lease.stats.waiting.inc(),
         }
+        is_held
     }
 
     /// Changes when sending has become our turn.

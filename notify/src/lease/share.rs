@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::elect::pause;
+use super::trouble::Asking;
 use super::{Lease, Part, Room, StoreError, Version};
 
 /// From one writing to the next at least: what comes meanwhile is written together.
@@ -26,6 +27,9 @@ const TRIES_MAX: usize = 5;
 const SILENCES_PAUSES: u32 = 2;
 /// Who does not hold the lease looks at the log after so many.
 const LOG_PAUSES: u32 = 10;
+
+/// Learning what was sent.
+const LEARNING: Asking = Asking::Reading("nflog");
 
 /// A book that can lie beside the lease.
 pub(crate) trait Shared: Send + Sync {
@@ -154,12 +158,12 @@ impl Beside {
     async fn learn(&mut self, lease: &Lease, term: u64) {
         let give_up = Instant::now() + lease.duration();
         while let Err(error) = self.read_all(lease).await {
-            lease.failed("nflog", &error);
+            lease.failed(LEARNING, &error);
             if Instant::now() >= give_up {
                 tracing::error!(
                     "What was sent before cannot be read beside the lease: some may be told twice"
                 );
-                break;
+                return lease.ready(term);
             }
             tokio::select! {
                 () = lease.stopping().cancelled() => return,
@@ -169,6 +173,7 @@ impl Beside {
                 return;
             }
         }
+        lease.heard(LEARNING, Ok(()));
         lease.ready(term);
     }
 
@@ -192,12 +197,14 @@ impl Beside {
             }
             let pauses = if is_log { LOG_PAUSES } else { SILENCES_PAUSES };
             book.look_at = now + pause(lease.duration()) * pauses;
+            let mut outcome = Ok(());
             for part in &mut book.parts {
-                if let Err(error) = part.read(lease, &*book.book).await {
-                    lease.failed(object, &error);
+                outcome = part.read(lease, &*book.book).await;
+                if outcome.is_err() {
                     break;
                 }
             }
+            lease.heard(Asking::Reading(object), outcome);
         }
     }
 
@@ -210,14 +217,20 @@ impl Beside {
                 book.dirty();
             }
             let object = book.book.object();
+            let mut outcome = None;
             for (number, part) in book.parts.iter_mut().enumerate() {
                 if !part.is_dirty {
                     continue;
                 }
-                if let Err(error) = part.write(lease, &book.book, number, room).await {
-                    lease.failed(object, &error);
+                let written = part.write(lease, &book.book, number, room).await;
+                let goes_on = written.is_ok();
+                outcome = Some(written);
+                if !goes_on {
                     break;
                 }
+            }
+            if let Some(outcome) = outcome {
+                lease.heard(Asking::Writing(object), outcome);
             }
             book.tell(lease);
         }

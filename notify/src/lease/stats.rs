@@ -18,6 +18,8 @@ pub(crate) struct LeaseStats {
     pub(super) unreadable: Family<Counter>,
     /// Notifications that were left to the holder.
     pub(crate) left_to_holder: Counter,
+    /// Notifications that nobody is known to send.
+    pub(crate) waiting: Counter,
 }
 
 impl LeaseStats {
@@ -67,6 +69,10 @@ impl LeaseStats {
             left_to_holder: r.counter(
                 "narthex_alertmanager_lease_notifications_left_total",
                 "How often a notification was left to the holder of the lease.",
+            ),
+            waiting: r.counter(
+                "narthex_alertmanager_lease_notifications_waiting_total",
+                "How often a notification was not sent although nobody was known to hold the lease.",
             ),
         };
         for object in ["lease", "nflog", "silences"] {

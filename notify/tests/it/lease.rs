@@ -9,9 +9,10 @@ use futures_util::future::BoxFuture;
 use metrics::{Format, Registry};
 use model::clock::Clock;
 use model::labels::Labels;
+use narthex_notify::history::{NotifiedResult, What};
 use narthex_notify::lease::{LeaseStore, Part, Record, Room, StoreError, Version};
 use narthex_notify::matcher::MatchOp;
-use narthex_notify::{Alertmanager, PostedAlert, PostedMatcher, PostedSilence};
+use narthex_notify::{Alertmanager, HistoryLimits, HistoryQuery, PostedAlert, PostedMatcher, PostedSilence};
 use parking_lot::Mutex;
 
 use crate::sim::{Manner, Sim, SimClock, files};
@@ -235,9 +236,18 @@ impl Pair {
     }
 
     fn server_by(&self, clock: Arc<dyn Clock>) -> Server {
+        self.server_under(clock, Weather::Fine)
+    }
+
+    fn server_under(&self, clock: Arc<dyn Clock>, weather: Weather) -> Server {
         let (registry, store) = (Registry::new(), Store::new(&self.objects));
         let mut options = self.sim.options(&files(), &registry);
         options.clock = clock;
+        *store.weather.lock() = weather;
+        options.history = HistoryLimits {
+            age: Duration::from_secs(15 * 24 * 3600),
+            bytes: 64 << 20,
+        };
         let opened = store.clone();
         options.open_lease = Arc::new(move |_| Ok(Arc::new(opened.clone())));
         let server = Alertmanager::open(options).expect("opened");
@@ -617,4 +627,53 @@ async fn whatever_the_weather_never_both_hold_it_and_nothing_is_lost() {
         twice * 4 <= posted,
         "{twice} of {posted} were told twice: {told:?}"
     );
+}
+
+/// What became of notifications by the history, oldest first.
+fn results(server: &Server) -> Vec<NotifiedResult> {
+    let page = server
+        .server
+        .history(&HistoryQuery::default())
+        .expect("a history");
+    let result = |event: &narthex_notify::history::Event| match &event.what {
+        What::Notification(notified) => Some(notified.result),
+        _ => None,
+    };
+    page.events.iter().rev().filter_map(result).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_sends_is_not_said_to_be_left_to_a_holder() {
+    let pair = Pair::new();
+    let a = pair.server_under(pair.sim.clock.clone(), Weather::Down);
+    a.post("1");
+    pair.sim.until(20).await;
+    assert_eq!(results(&a), [NotifiedResult::Waiting]);
+    assert_eq!(
+        a.metric("narthex_alertmanager_lease_notifications_waiting_total"),
+        1.0
+    );
+    // Somebody takes it, who knows nothing of the alert; then the store is seen by both.
+    let b = pair.server();
+    pair.sim.until(30).await;
+    assert!(b.holds());
+    a.weather(Weather::Fine);
+    pair.sim.until(80).await;
+    assert_eq!(
+        results(&a),
+        [NotifiedResult::Waiting, NotifiedResult::Left],
+        "it is looked at again, and told once"
+    );
+    // Out of reach again, the holder is believed for a while, and no longer.
+    a.weather(Weather::Silent);
+    pair.sim.until(140).await;
+    assert_eq!(
+        results(&a),
+        [
+            NotifiedResult::Waiting,
+            NotifiedResult::Left,
+            NotifiedResult::Waiting
+        ]
+    );
+    assert_eq!(pair.told(), []);
 }

@@ -92,6 +92,9 @@ pub(super) fn summary(event: &Value) -> [String; 4] {
                 }
                 (None, Some("unchanged")) => "nothing new".to_owned(),
                 (None, Some("left")) => format!("{}, left to who holds the lease", text("reason")),
+                (None, Some("waiting")) => {
+                    format!("{}, waits: nobody is known to hold the lease", text("reason"))
+                }
                 (None, _) => text("reason"),
             };
             [text("result"), receiver(), alerts, why]
@@ -153,6 +156,11 @@ mod tests {
                        "reason": "first notification", "error": "refused", "alertCount": 2,
                        "groupLabels": {"g": "1"}, "alerts": []}),
                 "failed|team/slack[0]|2 alerts of {g=\"1\"}|first notification: refused",
+            ),
+            (
+                json!({"kind": "notification", "result": "waiting", "receiver": "team", "integration": "slack[0]",
+                       "reason": "first notification", "alertCount": 1, "alerts": [{"labels": {"a": "b"}}]}),
+                "waiting|team/slack[0]|{a=\"b\"}|first notification, waits: nobody is known to hold the lease",
             ),
             (
                 json!({"kind": "suppressed", "by": "silence", "silences": ["x", "y"], "receiver": "team",
