@@ -3,8 +3,8 @@
 //! From the accept to the last byte of an answer there is always something that must happen within a named time
 //! ([`Conn::deadline`]): a whole request within `--web.read-timeout`, counted from its first byte or from the end of the
 //! answer before, and some of the answer taken within [`conn::WRITE_PATIENCE`]. Where all places of
-//! `--web.max-connections` are taken, the connection that has been of no use for longest makes room for a new one, so
-//! that clients that say nothing never keep out those that do.
+//! `--web.max-connections` are taken, the connection that has been of no use for longest makes room for a new one
+//! ([`Conn::useless`]), so that clients that say nothing, or stop in the midst of it, never keep out those that do.
 //!
 //! Where a web configuration asks for TLS, the handshake is the first thing that must happen, in the connection's own task
 //! (`tls`). Connections come from TCP addresses, Unix sockets and systemd alike (`address`).
@@ -60,8 +60,6 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// Longest such pause.
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long a connection has to have been of no use before it makes room for another.
-const USELESS_AFTER: Duration = Duration::from_secs(2);
 /// How long the same trouble of all connections is not said again.
 const SAID_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Most headers of a request. The reference has no bound but that on their bytes.
@@ -270,13 +268,11 @@ impl Front {
     fn evict(&self) -> bool {
         let conns = self.conns.lock();
         let useless = conns.values().filter_map(|conn| {
-            let (since, why) = conn.useless_since().filter(|_| conn.why().is_none())?;
-            (since.elapsed() >= USELESS_AFTER).then_some((since, why, conn))
+            let key = conn.useless().filter(|_| conn.why().is_none())?;
+            Some((key, conn))
         });
-        // One that says nothing before one that does not read, however long: it loses less.
-        let first = useless.min_by_key(|(since, why, _)| (*why != Cut::Silent, *since));
-        match first {
-            Some((.., conn)) => conn.cut(Cut::Evicted),
+        match useless.min_by_key(|(key, _)| *key) {
+            Some((_, conn)) => conn.cut(Cut::Evicted),
             None => return false,
         }
         true

@@ -1,5 +1,6 @@
 //! What is known of a connection, and until when it must have done something.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -15,8 +16,13 @@ use super::heads::Targets;
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a TLS handshake may take, unless `--web.read-timeout` is shorter. The reference knows the latter only.
 pub(super) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
-/// What a client has to take within that time, in bytes, to be no client that takes nothing.
-const PROGRESS_BYTES_MIN: u64 = 4096;
+/// How long a connection must have said nothing, or taken none of its answer, before it makes room for another.
+const IDLE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a body must not have come on before its connection makes room for another. `--web.read-timeout` is the bound
+/// where there is room.
+pub(super) const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// What a client has to take within those times, or send, in bytes, to be no client that does nothing.
+pub(super) const PROGRESS_BYTES_MIN: u64 = 4096;
 /// Bytes of an answer that wait to be written to a connection of HTTP/1, beside those that its writer holds.
 const UNWRITTEN_BYTES_MAX: u64 = 128 << 10;
 
@@ -31,6 +37,27 @@ pub(super) enum Cut {
     Evicted,
     #[error("the server stops")]
     Stopping,
+}
+
+/// Why a connection is of no use. Where several are, the first goes: it loses least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Useless {
+    /// Nothing is asked.
+    Silent,
+    /// What was asked does not come whole.
+    NotSending,
+    /// What was answered is not taken.
+    NotReading,
+}
+
+impl Useless {
+    /// How long that is borne where others need the place.
+    fn patience(self) -> Duration {
+        match self {
+            Useless::Silent | Useless::NotReading => IDLE_PATIENCE,
+            Useless::NotSending => BODY_PATIENCE,
+        }
+    }
 }
 
 /// A connection, as the tasks that serve it and the list of all connections see it.
@@ -58,6 +85,10 @@ struct Times {
     in_handshake: bool,
     /// Requests whose answers are not yet handed on whole.
     running: usize,
+    /// Number of the next one.
+    next: u64,
+    /// Of those that wait for their client, by number: for what, and since when.
+    waiting: BTreeMap<u64, (Useless, Instant)>,
     /// Since when there is none.
     idle_since: Instant,
     /// When the first bytes of the head came that is not yet whole.
@@ -77,6 +108,8 @@ impl Conn {
             times: Mutex::new(Times {
                 in_handshake: false,
                 running: 0,
+                next: 0,
+                waiting: BTreeMap::new(),
                 idle_since: Instant::now(),
                 head_since: None,
                 stuck_since: None,
@@ -103,8 +136,8 @@ impl Conn {
         times.idle_since = Instant::now();
     }
 
-    /// A request's head is whole. Returns by when its body must be.
-    pub(super) fn request_began(&self) -> Instant {
+    /// A request's head is whole. Returns its number, and by when its body must be.
+    pub(super) fn request_began(&self) -> (u64, Instant) {
         let now = Instant::now();
         let mut times = self.times.lock();
         if times.running == 0 {
@@ -112,13 +145,27 @@ impl Conn {
             self.written.store(0, Ordering::Relaxed);
         }
         times.running += 1;
+        times.next += 1;
         // Compat: the time for a request is counted from its first byte, the body included.
-        times.head_since.take().unwrap_or(now) + self.read_timeout
+        let until = times.head_since.take().unwrap_or(now) + self.read_timeout;
+        (times.next, until)
+    }
+
+    /// From now on the request waits for its client, unless it does so already.
+    pub(super) fn waits(&self, request: u64, what: Useless) {
+        let mut times = self.times.lock();
+        times.waiting.entry(request).or_insert((what, Instant::now()));
+    }
+
+    /// The client has done something.
+    pub(super) fn waits_no_more(&self, request: u64) {
+        self.times.lock().waiting.remove(&request);
     }
 
     /// An answer was handed on whole, or nobody waits for it.
-    pub(super) fn request_ended(&self) {
+    pub(super) fn request_ended(&self, request: u64) {
         let mut times = self.times.lock();
+        times.waiting.remove(&request);
         times.running = times.running.saturating_sub(1);
         times.idle_since = Instant::now();
     }
@@ -209,12 +256,21 @@ impl Conn {
         }
     }
 
-    /// Since when it does nothing at all, or takes nothing.
-    pub(super) fn useless_since(&self) -> Option<(Instant, Cut)> {
+    /// Whether it may make room for another: why, and since when it is of no use. One request that is being answered, or a
+    /// body that comes on, keeps it.
+    pub(super) fn useless(&self) -> Option<(Useless, Instant)> {
         let times = self.times.lock();
-        let stuck = times.stuck_since.map(|since| (since, Cut::NotReading));
-        let silent = (times.running == 0).then_some((times.idle_since, Cut::Silent));
-        stuck.or(silent)
+        let stuck = times.stuck_since.map(|since| (Useless::NotReading, since));
+        let idle = match times.running {
+            0 => Some((Useless::Silent, times.idle_since)),
+            running if times.waiting.len() == running => {
+                times.waiting.values().copied().max_by_key(|(_, since)| *since)
+            }
+            _ => None,
+        };
+        stuck
+            .or(idle)
+            .filter(|(why, since)| since.elapsed() >= why.patience())
     }
 
     /// Ends it.
@@ -250,3 +306,6 @@ impl Conn {
         self.resets.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests;

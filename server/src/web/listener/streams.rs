@@ -18,7 +18,7 @@ use supervise::Supervisor;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tower::ServiceExt as _;
 
-use super::conn::{Conn, WRITE_PATIENCE};
+use super::conn::{Conn, PROGRESS_BYTES_MIN, Useless, WRITE_PATIENCE};
 use super::heads::Protocol;
 use crate::web::params::DISCARDED_BYTES_MAX;
 
@@ -104,12 +104,13 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         if let Some(long) = parts.uri.query().and_then(|word| self.conn.targets.take(word)) {
             parts.extensions.insert(long);
         }
-        let (until, unread) = (running.body_until, Unread::default());
+        let unread = Unread::default();
         // Whoever waits to be told that the body is wanted does not send it.
         let is_coming = self.protocol == Protocol::Http1 && !parts.headers.contains_key(EXPECT);
         let upload = Upload {
             body: Some(body),
-            until,
+            owed: Owed::new(&running),
+            until: running.body_until,
             clock: None,
             unread: unread.clone(),
         };
@@ -125,7 +126,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             };
             let unread = unread.lock().take().filter(|_| protocol == Protocol::Http1);
             if let Some(body) = unread
-                && !(is_coming && discard(body, until).await)
+                && !(is_coming && discard(body, &running).await)
             {
                 answer
                     .headers_mut()
@@ -156,19 +157,65 @@ fn panicked() -> Response<Body> {
 /// A request that is being answered.
 struct Running {
     conn: Arc<Conn>,
+    number: u64,
     body_until: Instant,
 }
 
 impl Running {
     fn begin(conn: Arc<Conn>) -> Self {
-        let body_until = conn.request_began();
-        Running { conn, body_until }
+        let (number, body_until) = conn.request_began();
+        Running {
+            conn,
+            number,
+            body_until,
+        }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.conn.request_ended();
+        self.conn.request_ended(self.number);
+    }
+}
+
+/// What a client still owes of its request: its connection knows since when nothing comes.
+struct Owed {
+    conn: Arc<Conn>,
+    number: u64,
+    /// That came since it was waited for.
+    bytes: u64,
+}
+
+impl Owed {
+    fn new(running: &Running) -> Self {
+        Owed {
+            conn: running.conn.clone(),
+            number: running.number,
+            bytes: 0,
+        }
+    }
+
+    fn waits(&self) {
+        self.conn.waits(self.number, Useless::NotSending);
+    }
+
+    /// Drops instead of bytes do not count: a client could send one every few seconds for ever.
+    fn came(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        if self.bytes >= PROGRESS_BYTES_MIN {
+            self.bytes = 0;
+            self.ended();
+        }
+    }
+
+    fn ended(&self) {
+        self.conn.waits_no_more(self.number);
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.ended();
     }
 }
 
@@ -179,28 +226,34 @@ type Unread = Arc<Mutex<Option<Incoming>>>;
 ///
 /// Compat: so does Go's server. Hyper would end the connection, without a word, where the body has not come with its head
 /// (Python's `requests` sends them apart): under the next request, and sometimes under the answer.
-async fn discard(mut body: Incoming, until: Instant) -> bool {
+async fn discard(mut body: Incoming, running: &Running) -> bool {
     if body.size_hint().lower() > DISCARDED_BYTES_MAX as u64 {
         return false;
     }
+    let mut owed = Owed::new(running);
     let all = async {
         let mut bytes = 0;
-        while let Some(frame) = body.frame().await {
+        loop {
+            owed.waits();
+            let Some(frame) = body.frame().await else { break };
             let Ok(frame) = frame else { return false };
-            bytes += frame.data_ref().map_or(0, Bytes::len);
+            let more = frame.data_ref().map_or(0, Bytes::len);
+            owed.came(more);
+            bytes += more;
             if bytes > DISCARDED_BYTES_MAX {
                 return false;
             }
         }
         true
     };
-    timeout_at(until, all).await.unwrap_or(false)
+    timeout_at(running.body_until, all).await.unwrap_or(false)
 }
 
 /// A request's body, which has to be there in time.
 struct Upload {
     /// None after its end.
     body: Option<Incoming>,
+    owed: Owed,
     until: Instant,
     clock: Option<Pin<Box<Sleep>>>,
     unread: Unread,
@@ -229,17 +282,24 @@ impl HttpBody for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let Some(body) = &mut self.body else {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
-            if !matches!(frame, Some(Ok(_))) {
-                self.body = None;
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
+            match &frame {
+                Some(Ok(_)) if body.is_end_stream() => this.owed.ended(),
+                Some(Ok(frame)) => this.owed.came(frame.data_ref().map_or(0, Bytes::len)),
+                None | Some(Err(_)) => {
+                    this.body = None;
+                    this.owed.ended();
+                }
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Broken)));
         }
-        let until = self.until;
-        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        this.owed.waits();
+        let until = this.until;
+        let clock = this.clock.get_or_insert_with(|| Box::pin(sleep_until(until)));
         ready!(clock.as_mut().poll(context));
         Poll::Ready(Some(Err(UploadError::Late)))
     }
@@ -295,6 +355,7 @@ impl HttpBody for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if let Some(pace) = &self.pace {
             *pace.handed_at.lock() = None;
+            self.running.conn.waits_no_more(self.running.number);
         }
         let part = ready!(self.poll_part(context));
         if let Some(Ok(data)) = part.as_ref().map(|part| part.as_ref().map(Frame::data_ref)) {
@@ -302,6 +363,7 @@ impl HttpBody for Answer {
             self.running.conn.handed(bytes as u64);
             if let Some(pace) = &self.pace {
                 *pace.handed_at.lock() = Some(Instant::now());
+                self.running.conn.waits(self.running.number, Useless::NotReading);
             }
         }
         Poll::Ready(part)
