@@ -81,6 +81,14 @@ pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Lets a write beyond the limit of a file's size (`LimitFSIZE=` of systemd, `ulimit -f`) be an error, as one to a full disk
+/// is: the signal that comes with it would end the process without a word. For as long as the process lives.
+pub(crate) fn outlive_file_size_limit() -> Result<(), StartError> {
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays although nobody listens to it.
+    signal(kind).map(drop).map_err(StartError::Signals)
+}
+
 /// Whoever sends SIGHUP wants a reload.
 pub(crate) fn hangups() -> Result<Signal, StartError> {
     signal(SignalKind::hangup()).map_err(StartError::Signals)

@@ -87,6 +87,7 @@ impl ServeError {
 
 /// Serves until a signal or a request ends it. `on_ready` is called once with the server's address.
 pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> Result<(), ServeError> {
+    process::outlive_file_size_limit()?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         reference = crate::version::REFERENCE,

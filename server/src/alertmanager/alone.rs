@@ -89,6 +89,7 @@ impl AloneError {
 
 /// Serves until a signal ends it.
 pub(crate) async fn run(options: AlertmanagerOptions) -> Result<(), AloneError> {
+    process::outlive_file_size_limit()?;
     tracing::info!(
         version = OWN,
         reference = ALERTMANAGER,

@@ -73,6 +73,7 @@ impl AloneError {
 
 /// Serves until a signal or a request ends it.
 pub(crate) async fn run(options: PushgatewayOptions) -> Result<(), AloneError> {
+    process::outlive_file_size_limit()?;
     tracing::info!(
         version = OWN,
         reference = PUSHGATEWAY,

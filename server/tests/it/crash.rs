@@ -79,9 +79,8 @@ async fn wait_ready(server: &Server, ready: bool) -> String {
 /// or any with `unlimited`.
 fn limited(folder: &Path, units: &str) -> PathBuf {
     let path = folder.join("limited.sh");
-    // Without the signal a write beyond the limit is an error like any other.
     let script = format!(
-        "#!/bin/sh\ntrap '' XFSZ\nulimit -S -f {units}\nexec '{}' \"$@\"\n",
+        "#!/bin/sh\nulimit -S -f {units}\nexec '{}' \"$@\"\n",
         own_program().display()
     );
     std::fs::write(&path, script).expect("script");
@@ -119,6 +118,41 @@ async fn a_full_disk_stops_samples_and_nothing_else_until_there_is_room() {
     let found = seen(&server).await;
     let lost: Vec<_> = before.union(&after).filter(|s| !found.contains(*s)).collect();
     assert!(lost.is_empty(), "{lost:?}");
+}
+
+/// The rest of the program, alone, under the same limit.
+#[tokio::test]
+async fn a_file_that_may_not_grow_is_an_error_of_the_gateway_and_of_the_alertmanager() {
+    let long = "x".repeat(20_000);
+    let silence = serde_json::json!({
+        "matchers": [{"name": "a", "value": "b", "isRegex": false}],
+        "startsAt": "2099-01-01T00:00:00Z", "endsAt": "2100-01-01T00:00:00Z", "createdBy": "me", "comment": long,
+    });
+    let nobody = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n";
+    for (args, path, body) in [
+        (
+            ["pushgateway", "--persistence.file=pushed"],
+            "/metrics/job/a",
+            format!("a{{b=\"{long}\"}} 1\n"),
+        ),
+        (
+            ["alertmanager", "--config.file=am.yml"],
+            "/api/v2/silences",
+            silence.to_string(),
+        ),
+    ] {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join("am.yml"), nobody).expect("configuration");
+        let program = limited(folder.path(), "32");
+        let args = args.map(str::to_owned).to_vec();
+        let server = Server::start_alone(program, folder.path(), args).await;
+        let request = http_client().post(format!("{}{path}", server.url)).body(body);
+        let request = request.header("Content-Type", "application/json");
+        let answer = request.send().await.expect("an answer");
+        let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+        assert_eq!(status, 500, "{path}: {text}");
+        assert_eq!(server.get("/-/healthy").await.0, 200, "{path}");
+    }
 }
 
 /// Rounds of the test below: a few, or as many as `NARTHEX_KILL_ROUNDS` says.

@@ -143,19 +143,24 @@ impl Server {
 
     /// Starts an Alertmanager alone, and waits until it is ready.
     pub(crate) async fn start_alertmanager(folder: &Path, config: &str, more_args: &[&str]) -> Server {
-        let address = format!("127.0.0.1:{}", free_port());
         std::fs::write(folder.join("am.yml"), config).expect("configuration");
-        let mut args: Vec<String> = vec![
+        let mut args = vec![
             "alertmanager".to_owned(),
             format!("--config.file={}", folder.join("am.yml").display()),
             format!("--storage.path={}", folder.join("data").display()),
-            format!("--web.listen-address={address}"),
         ];
         args.extend(more_args.iter().map(|arg| (*arg).to_owned()));
+        Server::start_alone(own_program(), folder, args).await
+    }
+
+    /// Starts what `args` begin with, and waits until it is ready.
+    pub(crate) async fn start_alone(program: PathBuf, folder: &Path, mut args: Vec<String>) -> Server {
+        let address = format!("127.0.0.1:{}", free_port());
+        args.push(format!("--web.listen-address={address}"));
         let mut server = Server {
-            child: spawn(&own_program(), &args, folder),
+            child: spawn(&program, &args, folder),
             client: None,
-            program: own_program(),
+            program,
             url: format!("http://{address}"),
             folder: folder.to_owned(),
             args,
