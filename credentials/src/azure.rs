@@ -82,8 +82,15 @@ pub enum Method {
         /// Which, where there are several; empty: the machine's own.
         client: String,
     },
-    /// With a token that the cluster's file holds.
-    WorkloadIdentity,
+    /// With a token that the cluster's file holds. What is empty is the environment's.
+    WorkloadIdentity {
+        /// Directory.
+        tenant: String,
+        /// Application.
+        client: String,
+        /// The file.
+        token_file: String,
+    },
     /// By whichever of the three the environment speaks of.
     Sdk {
         /// Directory; empty: the environment's.
@@ -97,7 +104,7 @@ impl std::fmt::Debug for Method {
         f.write_str(match self {
             Method::ClientSecret { .. } => "ClientSecret",
             Method::ManagedIdentity { .. } => "ManagedIdentity",
-            Method::WorkloadIdentity => "WorkloadIdentity",
+            Method::WorkloadIdentity { .. } => "WorkloadIdentity",
             Method::Sdk { .. } => "Sdk",
         })
     }
@@ -115,6 +122,8 @@ struct Shared {
     client: HttpClient,
     plain: HttpClient,
     cloud: Cloud,
+    /// What tokens are good for: whom they are meant for, with `/.default` behind it.
+    scope: String,
     method: Method,
     /// What a service wanted a token to say when it refused one.
     wanted_claims: Mutex<Option<Value>>,
@@ -127,12 +136,27 @@ impl Azure {
     /// # Errors
     /// When the machine has no client to offer.
     pub fn new(machine: Machine, cloud: Cloud, method: Method) -> Result<Self, HttpClientError> {
+        Azure::with_scope(machine, cloud, method, format!("{}/.default", cloud.audience))
+    }
+
+    /// As [`Azure::new`], with tokens for something else than the management of resources: `scope` is whom they are meant
+    /// for, with `/.default` behind it.
+    ///
+    /// # Errors
+    /// When the machine has no client to offer.
+    pub fn with_scope(
+        machine: Machine,
+        cloud: Cloud,
+        method: Method,
+        scope: String,
+    ) -> Result<Self, HttpClientError> {
         Ok(Azure {
             shared: Arc::new(Shared {
                 client: default_client(&machine)?,
                 plain: machine.plain_client()?,
                 machine,
                 cloud,
+                scope,
                 method,
                 wanted_claims: Mutex::default(),
                 kept: Renewed::default(),
@@ -177,7 +201,11 @@ impl Shared {
                 secret,
             } => self.by_secret(tenant, client, secret).await,
             Method::ManagedIdentity { client } => self.managed(client).await,
-            Method::WorkloadIdentity => self.by_workload(&var("AZURE_TENANT_ID")).await,
+            Method::WorkloadIdentity {
+                tenant,
+                client,
+                token_file,
+            } => self.by_workload(tenant, client, token_file).await,
             Method::Sdk { tenant } => {
                 let tenant = match tenant.as_str() {
                     "" => var("AZURE_TENANT_ID"),
@@ -187,7 +215,7 @@ impl Shared {
                 if !client.is_empty() && !secret.is_empty() && !var("AZURE_TENANT_ID").is_empty() {
                     self.by_secret(&var("AZURE_TENANT_ID"), &client, &secret).await
                 } else if !client.is_empty() && !var("AZURE_FEDERATED_TOKEN_FILE").is_empty() {
-                    self.by_workload(&tenant).await
+                    self.by_workload(&tenant, "", "").await
                 } else {
                     self.managed(&client).await
                 }
@@ -201,16 +229,18 @@ impl Shared {
             .await
     }
 
-    async fn by_workload(&self, tenant: &str) -> Result<Bearer, CredentialsError> {
+    async fn by_workload(&self, tenant: &str, client: &str, file: &str) -> Result<Bearer, CredentialsError> {
         let of = "Azure workload identity";
-        let var = |name: &str| {
+        let or_var = |given: &str, name: &str| {
             let missing = || CredentialsError::unusable(of, format_args!("{name} is not set"));
-            self.machine.var(name).ok_or_else(missing)
+            match given {
+                "" => self.machine.var(name).ok_or_else(missing),
+                given => Ok(given.to_owned()),
+            }
         };
-        let (client, file) = (var("AZURE_CLIENT_ID")?, var("AZURE_FEDERATED_TOKEN_FILE")?);
-        if tenant.is_empty() {
-            return Err(CredentialsError::unusable(of, "AZURE_TENANT_ID is not set"));
-        }
+        let client = or_var(client, "AZURE_CLIENT_ID")?;
+        let file = or_var(file, "AZURE_FEDERATED_TOKEN_FILE")?;
+        let tenant = &or_var(tenant, "AZURE_TENANT_ID")?;
         let assertion = self.machine.read(of, file.as_ref()).await?;
         let pairs = [
             ("client_assertion", assertion.trim()),
@@ -231,7 +261,7 @@ impl Shared {
         if let Ok(mut path) = url.path_segments_mut() {
             path.extend([tenant, "oauth2", "v2.0", "token"]);
         }
-        let scope = format!("{}/.default openid offline_access profile", self.cloud.audience);
+        let scope = format!("{} openid offline_access profile", self.scope);
         let body = form_urlencoded::Serializer::new(String::new())
             .append_pair("claims", &self.claims())
             .append_pair("client_id", client)
@@ -268,7 +298,8 @@ impl Shared {
             }
             _ => (METADATA, METADATA_VERSION),
         };
-        let mut pairs = vec![("api-version", version), ("resource", self.cloud.audience)];
+        let resource = self.scope.strip_suffix("/.default").unwrap_or(&self.scope);
+        let mut pairs = vec![("api-version", version), ("resource", resource)];
         if !client.is_empty() {
             pairs.push(("client_id", client));
         }
@@ -301,7 +332,9 @@ mod tests {
         }
         let mut machine = Machine::new("test");
         machine.env = Some(Arc::default());
-        let method = Method::WorkloadIdentity;
+        let method = Method::Sdk {
+            tenant: String::new(),
+        };
         let azure = Azure::new(machine, PUBLIC, method).expect("client");
         assert_eq!(
             azure.shared.claims(),

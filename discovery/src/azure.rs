@@ -122,7 +122,11 @@ impl Discovery for AzureConfig {
             MANAGED_IDENTITY => Method::ManagedIdentity {
                 client: text(&self.client_id),
             },
-            WORKLOAD_IDENTITY => Method::WorkloadIdentity,
+            WORKLOAD_IDENTITY => Method::WorkloadIdentity {
+                tenant: String::new(),
+                client: String::new(),
+                token_file: String::new(),
+            },
             SDK => Method::Sdk {
                 tenant: text(&self.tenant_id),
             },

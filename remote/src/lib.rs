@@ -3,9 +3,10 @@
 //! * [`write`]: what senders of remote write push, versions 1.0 and 2.0;
 //! * [`otlp`]: what OpenTelemetry's SDKs and collectors push;
 //! * [`influx`]: lines of InfluxDB's protocol, and [`import`]: text with times of its own, both by way of [`intake`];
-//! * [`gateway`]: the push gateway for jobs that do not live long enough to be scraped.
+//! * [`gateway`]: the push gateway for jobs that do not live long enough to be scraped;
+//! * [`send`]: what is forwarded to receivers of remote write.
 //!
-//! The rooms here are synchronous and know no sockets: a request's bytes go in, and an answer (status, headers, text) comes
+//! All but the last are synchronous and know no sockets: a request's bytes go in, and an answer (status, headers, text) comes
 //! out; `server` listens. What they take goes through the [`Appender`](model::storage::Appender), one transaction a request.
 
 pub mod gateway;
@@ -13,4 +14,6 @@ pub mod import;
 pub mod influx;
 pub mod intake;
 pub mod otlp;
+pub mod section;
+pub mod send;
 pub mod write;

@@ -10,6 +10,7 @@ mod clock_watch;
 mod config;
 mod demo;
 mod explain;
+mod forward;
 mod gateway;
 mod instrument;
 mod logging;

@@ -58,6 +58,9 @@ pub(crate) enum ReloadError {
     /// A scrape pool cannot be built.
     #[error("{0}")]
     Scrape(#[from] scraper::PrepareError),
+    /// Receivers of remote write cannot be set up.
+    #[error(transparent)]
+    RemoteWrite(#[from] remote::send::PrepareError),
     /// The Alertmanager inside cannot be configured.
     #[error("alertmanager: {0}")]
     Alertmanager(#[from] SetUpError),
@@ -135,6 +138,7 @@ pub(crate) struct Reloader {
     pub(crate) notifier: Arc<notify::Notifier>,
     pub(crate) alertmanager: Arc<Slot>,
     pub(crate) otlp: Option<Arc<remote::otlp::Receiver>>,
+    pub(crate) forwarder: Arc<remote::send::Forwarder>,
     pub(crate) scrape_discovery: Mutex<discovery::Manager>,
     pub(crate) notify_discovery: Mutex<discovery::Manager>,
     pub(crate) storage: StorageOptions,
@@ -209,6 +213,7 @@ impl Reloader {
             .map(|(index, am)| (notify::discovery_key(index), am.discovery.clone()))
             .collect();
         let notify_discovery = self.notify_discovery.lock().prepare(found_by)?;
+        let forwards = self.forwarder.prepare(&config.unserved.remote_write, &labels)?;
         let rules = self.rules.prepare(self.rule_settings(&config)).await?;
         let alertmanager = self.alertmanager.prepare(alertmanager).await?;
         let guarded = match &self.guard {
@@ -219,6 +224,7 @@ impl Reloader {
         self.alertmanager.apply(alertmanager).await;
         self.rules.apply(rules).await;
         self.notifier.apply(alerts);
+        self.forwarder.apply(forwards);
         self.queries.log.set(query_log);
         self.scraper.apply(scrapes).await;
         self.apply_storage(&config, xor2_floats);

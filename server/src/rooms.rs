@@ -20,6 +20,7 @@ use crate::alertmanager::{self, Slot};
 use crate::cli::flags::FlagValues;
 use crate::cli::serve_options::ServeOptions;
 use crate::config::Config;
+use crate::forward;
 use crate::gateway;
 use crate::process;
 use crate::queries::{Queries, RuleQueries};
@@ -84,6 +85,8 @@ pub(crate) struct Rooms {
     gateway: Option<Arc<Gateway>>,
     /// What takes OTLP, where something does.
     otlp: Option<Arc<remote::otlp::Receiver>>,
+    /// What sends on what is stored.
+    pub(crate) forwarder: Arc<remote::send::Forwarder>,
     /// What discovery cannot do at the moment.
     troubles: discovery::Troubles,
     /// Ends the queries of rules that are under way.
@@ -122,6 +125,7 @@ impl Rooms {
         let notifier = notifier(options, &external_url, &clock, &registry, alertmanager.clone());
         let gateway = push_gateway(options, &clock, &registry).await?;
         let scraper = scraper(options, db.clone(), &clock, &registry, gateway.clone());
+        let forwarder = forward::forwarder(options, &db, &scraper, &clock, &registry);
         let recovery = recovery(options, &clock, &registry, scraper.clone()).await;
         let otlp = push::otlp::receiver(options, db.clone(), clock.clone(), &registry);
         let rule_queries = CancelHandle::new();
@@ -159,6 +163,7 @@ impl Rooms {
             scraper,
             gateway,
             otlp,
+            forwarder,
             troubles: discovery::Troubles::default(),
             rule_queries,
         })
@@ -188,6 +193,7 @@ impl Rooms {
             notifier: self.notifier.clone(),
             alertmanager: self.alertmanager.clone(),
             otlp: self.otlp.clone(),
+            forwarder: self.forwarder.clone(),
             scrape_discovery: Mutex::new(discovery::Manager::new(discovery::SCRAPE, discovering.clone())),
             notify_discovery: Mutex::new(discovery::Manager::new(discovery::NOTIFY, discovering)),
             storage: options.storage.clone(),

@@ -247,12 +247,7 @@ impl Server {
             }
             Err(source) => return Err(StoreError::new(&db, source).into()),
         }
-        reloader.apply_head();
-        db.register_metrics(&site.pages.metrics);
-        supervisor.spawn("clock watch", &stop, {
-            let (clock, stop) = (site.status.clock.clone(), stop.clone());
-            move || clock_watch::watch(clock.clone(), stop.clone())
-        });
+        begin_on_head(&reloader, &site, &supervisor);
         let found = reloader.scrape_discovery.lock().subscribe();
         let scraper = site.targets.scraper.clone();
         let scraping = supervisor.spawn("scrape manager", &stop, {
@@ -293,6 +288,8 @@ impl Server {
         site.alerting.rules.stop().await;
         site.alerting.notifier.stop().await;
         site.alertmanager.slot.stop().await;
+        // What is stored by now is sent on, or waits in the log for the next start.
+        reloader.forwarder.stop().await;
         storage::close(&db).await?;
         tracing::info!("See you next time!");
         Ok(())
@@ -321,6 +318,19 @@ fn served(
         served.push((listener, web::push::grpc::router(site.clone(), guard.cloned())));
     }
     served
+}
+
+/// What waits for the logs to be read.
+fn begin_on_head(reloader: &Reloader, site: &Site, supervisor: &Supervisor) {
+    let stop = &site.start.stop;
+    reloader.apply_head();
+    site.start.db.register_metrics(&site.pages.metrics);
+    // Before anything new comes in: a queue that is new begins here.
+    reloader.forwarder.start();
+    supervisor.spawn("clock watch", stop, {
+        let (clock, stop) = (site.status.clock.clone(), stop.clone());
+        move || clock_watch::watch(clock.clone(), stop.clone())
+    });
 }
 
 /// Whose pages may read the API, and whose may change something.

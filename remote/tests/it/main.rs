@@ -1,6 +1,7 @@
-//! What others push, against real stores.
+//! What the room does as a whole, against real stores and recorded data.
 
 mod attacks;
 mod otlp;
+mod send;
 mod store;
 mod write;

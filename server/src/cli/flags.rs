@@ -142,7 +142,9 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "storage.tsdb.delayed-compaction.max-percent", Number("10"), Accepted("a block is written as soon as the head is full"), "Longest delay of a block, in percent of its range.";
     "storage.tsdb.block-reload-interval", Duration("1m"), Served, "How often to look for blocks that were put into the data folder or taken out of it.";
     "storage.tsdb.max-block-chunk-segment-size", Size("0B"), Accepted("chunk files of blocks have up to 512MB"), "Most bytes of a chunk file.";
-    "storage.remote.flush-deadline", Duration("1m"), Accepted("remote write is not in this version"), "How long stopping waits for remote write.";
+    "storage.remote.flush-deadline", Duration("1m"), Served, "How long stopping waits for what remote write is sending. What is left is sent after the next start.";
+    "storage.remote.spool.size", Size("8GB"), Served, "Most bytes of the write-ahead log to keep for a receiver of remote write that is slow or away.";
+    "storage.remote.spool.age", Duration("1d"), Served, "How long to keep the write-ahead log for a receiver of remote write that is slow or away.";
     "storage.remote.read-sample-limit", Number("50000000"), Accepted("remote read is not in this version"), "Most samples that one remote read returns.";
     "storage.remote.read-concurrent-limit", Number("10"), Accepted("remote read is not in this version"), "Most remote reads at the same time.";
     "storage.remote.read-max-bytes-in-frame", Number("1048576"), Accepted("remote read is not in this version"), "Largest frame of a streamed remote read.";

@@ -47,6 +47,7 @@ pub(crate) struct ServeOptions {
     pub(crate) user_assets: Option<PathBuf>,
     pub(crate) cors_origin: String,
     pub(crate) storage: StorageOptions,
+    pub(crate) forward: ForwardOptions,
     pub(crate) rules: RuleOptions,
     pub(crate) adjust_timestamps: Option<Duration>,
     pub(crate) discovery_interval: Duration,
@@ -92,6 +93,17 @@ pub(crate) struct OtlpFlags {
     pub(crate) http: bool,
     /// Where they are taken by gRPC.
     pub(crate) grpc_address: Option<Address>,
+}
+
+/// Flags of remote write.
+#[derive(Clone, Debug)]
+pub(crate) struct ForwardOptions {
+    /// How long stopping waits for what is on its way.
+    pub(crate) flush_deadline: Duration,
+    /// Most bytes of the log that are kept for a receiver that is away.
+    pub(crate) spool_bytes: u64,
+    /// Longest time for which the log is kept for one.
+    pub(crate) spool_age: Duration,
 }
 
 /// How log records are compressed.
@@ -192,6 +204,11 @@ impl ServeOptions {
             user_assets: read.path("web.user-assets"),
             cors_origin: read.pattern("web.cors.origin"),
             storage: StorageOptions::read(read),
+            forward: ForwardOptions {
+                flush_deadline: read.duration("storage.remote.flush-deadline"),
+                spool_bytes: read.bytes("storage.remote.spool.size"),
+                spool_age: read.duration("storage.remote.spool.age"),
+            },
             rules: RuleOptions {
                 outage_tolerance: read.duration("rules.alert.for-outage-tolerance"),
                 grace_period: read.duration("rules.alert.for-grace-period"),

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod compaction;
+mod log;
 mod options;
 mod plan;
 mod querier;
@@ -91,6 +92,8 @@ struct Shared {
     stale_threshold: AtomicU64,
     /// Set when metrics are registered.
     durations: OnceLock<Durations>,
+    /// First segment of the log that somebody else still reads; `u64::MAX` for nobody.
+    log_kept_from: AtomicU64,
     stop: Stop,
     lock: Mutex<Option<FileLock>>,
 }
@@ -213,6 +216,7 @@ impl Db {
             clean_start,
             setbacks: JobSetbacks::default(),
             durations: OnceLock::new(),
+            log_kept_from: AtomicU64::new(u64::MAX),
             stop: Stop::default(),
             lock: Mutex::new(lock),
         });

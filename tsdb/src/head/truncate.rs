@@ -171,6 +171,15 @@ impl Head {
     /// # Errors
     /// When segments are damaged or the disk refuses; the log is then as it was.
     pub fn truncate_wal(&self, min_ms: i64) -> Result<Option<CheckpointStats>> {
+        self.truncate_wal_before(min_ms, None)
+    }
+
+    /// As [`Head::truncate_wal`], but leaves segment `kept` and those behind it to whoever still reads them, with the names
+    /// of all series that they speak of.
+    ///
+    /// # Errors
+    /// As [`Head::truncate_wal`].
+    pub fn truncate_wal_before(&self, min_ms: i64, kept: Option<u64>) -> Result<Option<CheckpointStats>> {
         if min_ms <= self.wal_truncated_ms.load(Ordering::Acquire) {
             return Ok(None);
         }
@@ -181,14 +190,18 @@ impl Head {
             return Ok(None);
         };
         // The newest segments are kept: most of what a checkpoint of them would hold is still needed.
-        let upto = first + last.saturating_sub(1).saturating_sub(*first) * 2 / 3;
+        let due = first + last.saturating_sub(1).saturating_sub(*first) * 2 / 3;
+        let upto = due.min(kept.map_or(u64::MAX, |kept| kept.saturating_sub(1)));
         if *last == 0 || upto <= *first {
             return Ok(None);
         }
         self.wal_truncated_ms.store(min_ms, Ordering::Release);
         let keep = self.wal_keep.lock().clone();
+        // Whoever reads segments that the store no longer needs meets series there that it has forgotten.
+        let is_held = kept.is_some_and(|kept| kept < *last);
         let known = |series: u64| {
-            self.knows(model::storage::SeriesRef(series))
+            is_held
+                || self.knows(model::storage::SeriesRef(series))
                 || keep.get(&series).is_some_and(|until| *until >= min_ms)
         };
         let written = write_checkpoint(&self.files, &self.wal, upto, min_ms, known);

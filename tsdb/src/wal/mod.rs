@@ -12,6 +12,7 @@
 //! that failed nobody knows what the disk holds, and the log is closed for good.
 
 mod checkpoint;
+mod follow;
 mod output;
 mod page;
 mod record;
@@ -32,6 +33,7 @@ pub use checkpoint::{
     CheckpointStats, checkpoint_path, last_checkpoint, remove_superseded, write_checkpoint,
 };
 pub(crate) use checkpoint::{gaps, log_sources};
+pub(crate) use follow::Follower;
 pub(crate) use page::Compressor;
 pub use page::{Compression, Damage, SegmentReader};
 pub use record::*;
@@ -54,7 +56,14 @@ pub struct Wal {
     written_bytes: AtomicU64,
     appended_records: AtomicU64,
     failed_writes: AtomicU64,
+    /// Segment and length up to which whole records are written.
+    written: Mutex<(u64, u64)>,
+    /// Called after each write.
+    on_write: Mutex<Option<Hook>>,
 }
+
+/// Tells whoever follows the log that there is more of it.
+type Hook = Arc<dyn Fn() + Send + Sync>;
 
 /// What is framed and not yet written.
 struct Queue {
@@ -130,6 +139,8 @@ impl Wal {
             written_bytes: AtomicU64::new(0),
             appended_records: AtomicU64::new(0),
             failed_writes: AtomicU64::new(0),
+            written: Mutex::new((segment, 0)),
+            on_write: Mutex::default(),
         })
     }
 
@@ -178,6 +189,17 @@ impl Wal {
     pub(crate) fn position(&self) -> (u64, u64) {
         let queue = self.queue.lock();
         (queue.segment, queue.segment_len)
+    }
+
+    /// Segment and length up to which whole records are handed to the operating system: what a reader beside the writer may
+    /// look at.
+    pub fn written(&self) -> (u64, u64) {
+        *self.written.lock()
+    }
+
+    /// Calls `hook` after each write, from the thread that writes, in the place of the one before.
+    pub(crate) fn on_write(&self, hook: Hook) {
+        *self.on_write.lock() = Some(hook);
     }
 
     /// Adds a record to the queue without writing it: it goes out before any record that is framed later.
@@ -318,6 +340,10 @@ impl Wal {
             Ok(()) => {
                 output.ticket = ticket;
                 self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+                *self.written.lock() = output.known();
+                if let Some(hook) = &*self.on_write.lock() {
+                    hook();
+                }
                 self.succeeded(ticket);
             }
             Err(error) => {

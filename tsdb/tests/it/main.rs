@@ -9,6 +9,7 @@ mod conformance;
 mod counters;
 mod crash;
 mod faults;
+mod follow;
 mod heal;
 mod isolation;
 mod kill;

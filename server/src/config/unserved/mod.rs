@@ -1,33 +1,22 @@
-//! Sections of rooms that are not built yet: tracing, remote write and remote read.
+//! Sections of rooms that are not built yet: tracing and remote read. Remote write, which is served, stands between them
+//! for the order of keys.
 //!
 //! They are read and checked in full, so that a configuration is judged as the reference judges it. The server says at
 //! every start and reload which of them it does not serve; see [`UnservedSections::unserved`].
 
-mod remote;
+mod remote_read;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use httpclient::TlsConfig;
 use model::labels::NameScheme;
+use remote::section::{headers, refuse_twins};
+use remote::send::RemoteWriteConfig;
 use serde::Serialize;
 use yaml::{Duration, Section, Value, YamlError};
 
-use remote::{RemoteReadConfig, RemoteWriteConfig, refuse_twins};
-
-/// Headers of these clients that a configuration may not set, in lower case.
-const RESERVED_HEADERS: [&str; 10] = [
-    "host",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "user-agent",
-    "connection",
-    "keep-alive",
-    "x-prometheus-remote-write-version",
-    "x-prometheus-remote-read-version",
-    "accept-encoding",
-];
+use self::remote_read::RemoteReadConfig;
 
 /// What is configured of all that.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -37,7 +26,7 @@ pub(crate) struct UnservedSections {
     tracing: Option<TracingConfig>,
     /// `remote_write`
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    remote_write: Vec<RemoteWriteConfig>,
+    pub(crate) remote_write: Vec<RemoteWriteConfig>,
     /// `remote_read`
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) remote_read: Vec<RemoteReadConfig>,
@@ -80,7 +69,7 @@ impl UnservedSections {
         let tracing = section.value("tracing").map(TracingConfig::read).transpose()?;
         let remote_write = section.list("remote_write", |value| RemoteWriteConfig::read(value, scheme))?;
         let remote_read = section.list("remote_read", RemoteReadConfig::read)?;
-        let names: Vec<&str> = remote_write.iter().map(RemoteWriteConfig::name).collect();
+        let names: Vec<&str> = remote_write.iter().map(|remote| remote.name.as_str()).collect();
         refuse_twins(section, "remote_write", &names)?;
         let names: Vec<&str> = remote_read.iter().map(RemoteReadConfig::name).collect();
         refuse_twins(section, "remote_read", &names)?;
@@ -95,7 +84,6 @@ impl UnservedSections {
     pub(crate) fn unserved(&self) -> Vec<&'static str> {
         let configured = [
             ("tracing", self.tracing.is_some()),
-            ("remote_write", !self.remote_write.is_empty()),
             ("remote_read", !self.remote_read.is_empty()),
         ];
         configured
@@ -110,26 +98,13 @@ impl UnservedSections {
         if let Some(tracing) = &mut self.tracing {
             tracing.tls_config.resolve_paths(folder);
         }
-        let written = self.remote_write.iter_mut().map(|remote| &mut remote.http);
-        for http in written.chain(self.remote_read.iter_mut().map(|remote| &mut remote.http)) {
-            http.resolve_paths(folder);
+        for remote in &mut self.remote_write {
+            remote.resolve_paths(folder);
+        }
+        for remote in &mut self.remote_read {
+            remote.http.resolve_paths(folder);
         }
     }
-}
-
-fn headers(section: &mut Section<'_>, on_authorization: &str) -> Result<BTreeMap<String, String>, YamlError> {
-    let headers: BTreeMap<String, String> = section.get_or("headers", BTreeMap::new())?;
-    for name in headers.keys() {
-        let lower = name.to_ascii_lowercase();
-        if lower == "authorization" {
-            return Err(section.error_at("headers", on_authorization));
-        }
-        if RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with("x-amz-") {
-            let message = format!("{name} is a reserved header. It must not be changed");
-            return Err(section.error_at("headers", message));
-        }
-    }
-    Ok(headers)
 }
 
 impl TracingConfig {
