@@ -126,7 +126,7 @@ fn a_transaction_may_be_all_or_nothing() {
                     .resolve(&Labels::from_pairs([("__name__", name)]))
                     .expect("a series"),
                 timestamp_ms: *timestamp_ms,
-                value: *timestamp_ms as f64,
+                value: batch.floats.len() as f64,
             });
         }
         let mut outcome = AppendOutcome::default();
@@ -139,6 +139,6 @@ fn a_transaction_may_be_all_or_nothing() {
     assert_eq!(told(&registry, "head_samples_appended_total"), ["2", "0"]);
     // What was refused has left no trace: the same time may come again, with what else it brings.
     assert_eq!(append(&[("a", 2500), ("b", 2500)]), (2, 0));
-    // Two at once are seen too late.
+    // Two values at once are seen too late.
     assert_eq!(append(&[("a", 3500), ("a", 3500)]), (1, 1));
 }
