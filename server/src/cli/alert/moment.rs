@@ -51,7 +51,8 @@ impl Moment {
         Moment::utc(Timestamp::from_nanosecond(zero).unwrap_or(Timestamp::MIN))
     }
 
-    /// Reads `2026-03-01T08:00:00+01:00` and the like.
+    /// Reads `2026-03-01T08:00:00+01:00` and the like. A time beyond what can be told is the last that can: who writes the
+    /// end of the year 9999 means for ever.
     ///
     /// # Errors
     /// See [`MomentError`].
@@ -82,9 +83,10 @@ impl Moment {
         let date = Date::new(year as i16, month as i8, day as i8).map_err(|_| reader.range("day"))?;
         let time =
             Time::new(hour as i8, minute as i8, second as i8, nano).map_err(|_| reader.range("hour"))?;
+        // Years have four digits: nothing is too early.
         let at = offset.to_timestamp(date.to_datetime(time));
         Ok(Moment {
-            at: at.map_err(|_| reader.range("year"))?,
+            at: at.unwrap_or(Timestamp::MAX),
             offset,
         })
     }
@@ -244,6 +246,16 @@ mod tests {
                 "0001-01-01T00:00:00Z",
                 "0001-01-01 00:00:00 UTC",
                 "\"0001-01-01T00:00:00.000Z\"",
+            ),
+            (
+                "9999-12-31T23:59:59.999999999Z",
+                "9999-12-30 22:00:00 UTC",
+                "\"9999-12-30T22:00:00.999Z\"",
+            ),
+            (
+                "9999-12-31T12:00:00-08:00",
+                "9999-12-30 14:00:00 -0800",
+                "\"9999-12-30T14:00:00.999-08:00\"",
             ),
         ] {
             let moment = Moment::parse(text).expect(text);

@@ -10,6 +10,7 @@ use model::labels::{LabelTooLong, Labels};
 use notify::matcher::MatchOp;
 use notify::{Offsets, PostedAlert, PostedMatcher, PostedSilence};
 use serde::de::{Deserialize as _, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::de::StrRead;
 use serde_json::{Map, Value};
 
 use super::answer::{Code, Fault};
@@ -78,15 +79,20 @@ pub(super) fn silence(body: &[u8]) -> Result<PostedSilence, Fault> {
 }
 
 /// Reads what stands first in a text; what stands behind it is not looked at, as Go's reader of streams does it.
-fn first_value<'t, T>(
-    text: &'t str,
+fn first_value<T>(
+    text: &str,
     name: &str,
-    read: impl FnOnce(&mut serde_json::Deserializer<serde_json::de::StrRead<'t>>) -> serde_json::Result<T>,
+    read: impl Fn(&mut serde_json::Deserializer<StrRead<'_>>) -> serde_json::Result<T>,
 ) -> Result<T, Fault> {
     if text.trim_ascii().is_empty() {
         return Err(refuse(name, required(name)));
     }
-    read(&mut serde_json::Deserializer::from_str(text)).map_err(|_| unreadable(name, syntax::fault(text)))
+    let read = |text: &str| read(&mut serde_json::Deserializer::from_str(text));
+    let mended = || syntax::without_half_pairs(text).and_then(|mended| read(&mended).ok());
+    match read(text) {
+        Ok(value) => Ok(value),
+        Err(_) => mended().ok_or_else(|| unreadable(name, syntax::fault(text))),
+    }
 }
 
 fn unreadable(name: &str, why: impl fmt::Display) -> Fault {
@@ -386,5 +392,32 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_surrogate_pair_costs_a_character_and_no_alert() {
+        let body = r#"[{"labels": {"a": "x\ud800y", "\udc00": "\ud83d\ude00"}}, {"labels": {"a": "b"}}]"#;
+        let Ok(alerts) = alerts(body.as_bytes()) else {
+            panic!("refused")
+        };
+        assert_eq!(
+            alerts[0].labels,
+            Labels::from_pairs([("a", "x\u{fffd}y"), ("\u{fffd}", "\u{1f600}")])
+        );
+        assert_eq!(alerts.len(), 2);
+    }
+
+    #[test]
+    fn an_alert_for_ever_is_taken() {
+        let body = r#"[{"labels": {"a": "b"}, "startsAt": "2026-03-01T10:00:00Z", "endsAt": "9999-12-31T23:59:59.999999999Z"}]"#;
+        let Ok(alerts) = alerts(body.as_bytes()) else {
+            panic!("refused")
+        };
+        assert_eq!(alerts[0].ends_at, Some(jiff::Timestamp::MAX));
     }
 }

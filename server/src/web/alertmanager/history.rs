@@ -34,7 +34,7 @@ pub(super) async fn list(
         start: query.time("start")?,
         end: query.time("end")?,
         before: query.number("cursor")?,
-        limit: query.number("limit")?.unwrap_or(LIMIT).clamp(1, LIMIT_MAX),
+        limit: query.number_in("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT),
     };
     blocking(move || match alertmanager.history(&wanted) {
         Some(page) => Ok(json(&Page::new(&page))),

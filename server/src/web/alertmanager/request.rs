@@ -1,5 +1,6 @@
 //! What comes with a request: the form of answers that a client takes, a body of JSON, filters.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use axum::body::Body;
@@ -15,7 +16,7 @@ use notify::matcher::{Matchers, Syntax};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::answer::Fault;
-use super::time::Moment;
+use super::time::{self, Moment};
 use crate::web::form::{self, FormError, PARAMETERS_MAX, Pair};
 use crate::web::listener::query_of;
 use crate::web::params::DISCARDED_BYTES_MAX;
@@ -81,11 +82,13 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
         let told = headers
             .get(CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse().ok());
-        // Compat: the type of no body does not matter (`alerts-post`: an empty body).
+        // Compat: the type of no body does not matter (`alerts-post`: an empty body); where there is one, it does not
+        // matter which answers the client takes: the reference offers one of the body's own type.
         if told != Some(0) && !HttpBody::is_end_stream(&body) {
             check_content_type(headers)?;
+        } else {
+            check_accept(headers)?;
         }
-        check_accept(headers)?;
         let bytes = told.unwrap_or(BODY_BYTES_MAX).min(BODY_BYTES_MAX);
         let room = match bytes <= SMALL_BODY_BYTES {
             true => None,
@@ -185,13 +188,25 @@ impl Query {
         if text.is_empty() {
             return Ok(None);
         }
-        let seconds = text.parse::<f64>().ok();
-        let seconds = seconds.and_then(|seconds| Timestamp::from_millisecond((seconds * 1000.0) as i64).ok());
-        match seconds {
+        match text.parse().ok().and_then(time::of_seconds) {
             Some(time) => Ok(Some(time)),
             None => Moment::parse(text)
                 .map(|moment| Some(moment.at))
                 .map_err(|error| Fault::bad(format_args!("failed to parse {name} param: {error}"))),
+        }
+    }
+
+    /// The whole number between two others that a parameter gives.
+    pub(super) fn number_in(&self, name: &str, range: RangeInclusive<usize>) -> Result<Option<usize>, Fault> {
+        let number = self.number(name)?;
+        match number.filter(|number| !range.contains(number)) {
+            None => Ok(number),
+            Some(number) => {
+                let (least, most) = range.into_inner();
+                Err(Fault::bad(format_args!(
+                    "failed to parse {name} param: {number} is not between {least} and {most}"
+                )))
+            }
         }
     }
 
@@ -235,5 +250,68 @@ impl Query {
                 .map(Some)
                 .map_err(|error| Fault::bad(format_args!("failed to parse receiver param: {error}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+
+    async fn posted(accept: &str, body: &'static str) -> Result<Vec<u8>, Fault> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .header(ACCEPT, accept)
+            .header(CONTENT_TYPE, JSON)
+            .header(CONTENT_LENGTH, body.len());
+        let request = request.body(Body::from(body)).expect("a request");
+        JsonBody::from_request(request, &()).await.map(|body| body.bytes)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_taken_whatever_answers_the_client_takes() {
+        for accept in [
+            "",
+            "text/plain",
+            "text/html",
+            "text/*",
+            "application/vnd.x",
+            "*/*",
+        ] {
+            let taken = posted(accept, "[]").await;
+            assert!(taken.is_ok_and(|bytes| bytes == b"[]"), "{accept}");
+        }
+        let refused = posted("text/plain", "").await;
+        assert!(matches!(
+            refused,
+            Err(Fault::Request(StatusCode::NOT_ACCEPTABLE, _))
+        ));
+    }
+
+    #[test]
+    fn numbers_and_times_of_a_query_are_bounded() {
+        let query = |value: &str| Query(vec![("n".to_owned(), value.to_owned())]);
+        let message = |fault: Fault| match fault {
+            Fault::Asked(_, message) => message,
+            _ => "another fault".to_owned(),
+        };
+        for (value, outcome) in [
+            ("1", Ok(Some(1))),
+            ("1000", Ok(Some(1000))),
+            ("", Ok(None)),
+            ("0", Err("failed to parse n param: 0 is not between 1 and 1000")),
+            (
+                "1001",
+                Err("failed to parse n param: 1001 is not between 1 and 1000"),
+            ),
+        ] {
+            let number = query(value).number_in("n", 1..=1000).map_err(message);
+            assert_eq!(number, outcome.map_err(str::to_owned));
+        }
+        assert!(query("NaN").time("n").is_err());
+        let time = |value| query(value).time("n").ok().flatten();
+        assert_eq!(time("9999-12-31"), Some(Timestamp::MAX));
+        assert_eq!(time("1e18"), Some(Timestamp::MAX));
     }
 }

@@ -9,9 +9,44 @@ pub(super) fn fault(text: &str) -> String {
     match scanner.value() {
         Err(Fault::End) => "unexpected EOF".to_owned(),
         Err(Fault::At(byte, context)) => format!("invalid character {} {context}", quoted(byte)),
-        // Go's reader takes it, ours does not: nesting beyond its bound, half a surrogate pair.
-        Ok(()) => "exceeded max depth, or a text is not Unicode".to_owned(),
+        // Go's reader takes it, ours does not: nesting beyond its bound, a number beyond what can be told.
+        Ok(()) => "exceeded max depth, or a number is out of range".to_owned(),
     }
+}
+
+/// Bytes of `\ud800`.
+const ESCAPE_BYTES: usize = 6;
+
+/// The text with U+FFFD in the place of every escape that is half a surrogate pair, as Go reads them; `None` where there is
+/// none.
+pub(super) fn without_half_pairs(text: &str) -> Option<String> {
+    // A backslash outside of a text in quotes is no JSON, and the reader says so.
+    let bytes = text.as_bytes();
+    let unit = |at: usize| -> Option<u16> {
+        let escape = bytes.get(at..at + ESCAPE_BYTES)?.strip_prefix(b"\\u")?;
+        let digits = escape.iter().all(u8::is_ascii_hexdigit);
+        let digits = digits.then(|| std::str::from_utf8(escape).ok()).flatten()?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (mut mended, mut copied, mut at) = (String::new(), 0, 0);
+    while let Some(next) = bytes[at..].iter().position(|byte| *byte == b'\\') {
+        at += next;
+        at += match (unit(at), unit(at + ESCAPE_BYTES)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 2 * ESCAPE_BYTES,
+            (Some(0xd800..=0xdfff), _) => {
+                mended.push_str(&text[copied..at]);
+                mended.push_str(r"\ufffd");
+                copied = at + ESCAPE_BYTES;
+                ESCAPE_BYTES
+            }
+            // Whatever is escaped is no backslash that begins the next escape.
+            _ => 2,
+        };
+        if at >= bytes.len() {
+            break;
+        }
+    }
+    (copied > 0).then(|| mended + &text[copied..])
 }
 
 /// Where scanning ends.
@@ -204,6 +239,28 @@ fn quoted(byte: u8) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_surrogate_pair_becomes_the_character_for_what_cannot_be_read() {
+        for (text, mended) in [
+            (r"\ud800", Some(r"\ufffd")),
+            (r"a\uDFFFb", Some(r"a\ufffdb")),
+            (r"\ud83d\ude00", None),
+            (r"\ud83d\ud83d\ude00", Some(r"\ufffd\ud83d\ude00")),
+            (r"\ude00\ud83d", Some(r"\ufffd\ufffd")),
+            (r"\ud800\n", Some(r"\ufffd\n")),
+            // The backslash itself is escaped.
+            (r"\\ud800", None),
+            (r"\\\ud800", Some(r"\\\ufffd")),
+            (r"\ud80", None),
+            (r"\ud8é0", None),
+            ("\\", None),
+            ("\\é\\ud800", Some("\\é\\ufffd")),
+            ("", None),
+        ] {
+            assert_eq!(without_half_pairs(text).as_deref(), mended, "{text}");
+        }
+    }
 
     #[test]
     fn faults_are_told_in_gos_words() {

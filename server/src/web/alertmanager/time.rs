@@ -38,7 +38,8 @@ impl Moment {
     }
 
     /// Reads RFC 3339, the same without colon in the offset, without offset, without seconds, with a blank in place of
-    /// the `T`, and a date alone. Compat: no text at all is 1970 (`alerts-post`: an empty time).
+    /// the `T`, and a date alone. Compat: no text at all is 1970 (`alerts-post`: an empty time). A time beyond what can be
+    /// told is the last that can: who writes the end of the year 9999 means for ever.
     pub(super) fn parse(text: &str) -> Result<Self, TimeError> {
         if text.is_empty() {
             return Ok(Moment::utc(Timestamp::UNIX_EPOCH));
@@ -57,7 +58,7 @@ const FIRST_SECOND: i64 = -62_135_596_800;
 
 fn parse(text: &str) -> Option<Moment> {
     let (date, rest) = take_date(text)?;
-    let at_utc = |time: Time| offset_to(date.to_datetime(time), Offset::UTC);
+    let at_utc = |time: Time| Some(in_offset(date.to_datetime(time), Offset::UTC));
     if rest.is_empty() {
         return at_utc(Time::midnight());
     }
@@ -75,13 +76,25 @@ fn parse(text: &str) -> Option<Moment> {
         "" => at_utc(time),
         _ if blank => None,
         "Z" => at_utc(time),
-        rest => offset_to(date.to_datetime(time), offset(rest)?),
+        rest => Some(in_offset(date.to_datetime(time), offset(rest)?)),
     }
 }
 
-fn offset_to(time: DateTime, offset: Offset) -> Option<Moment> {
-    let at = offset.to_timestamp(time).ok()?;
-    Some(Moment { at, offset })
+fn in_offset(time: DateTime, offset: Offset) -> Moment {
+    // Years have four digits: nothing is too early.
+    let at = offset.to_timestamp(time).unwrap_or(Timestamp::MAX);
+    Moment { at, offset }
+}
+
+/// The time of so many seconds since 1970, the first or the last there is where that is beyond; `None` for what is no
+/// number.
+pub(super) fn of_seconds(seconds: f64) -> Option<Timestamp> {
+    let beyond = match seconds < 0.0 {
+        true => Timestamp::MIN,
+        false => Timestamp::MAX,
+    };
+    let at = Timestamp::from_millisecond((seconds * 1000.0) as i64);
+    (!seconds.is_nan()).then(|| at.unwrap_or(beyond))
 }
 
 fn take_date(text: &str) -> Option<(Date, &str)> {
@@ -197,6 +210,11 @@ mod tests {
             ("2026-03-01 10:00:00", "2026-03-01T10:00:00.000Z"),
             ("2026-03-01", "2026-03-01T00:00:00.000Z"),
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
+            ("9999-12-30T22:00:00Z", "9999-12-30T22:00:00.000Z"),
+            ("9999-12-31", "9999-12-30T22:00:00.999Z"),
+            ("9999-12-31T23:59:59.999999999Z", "9999-12-30T22:00:00.999Z"),
+            ("9999-12-31T23:59:59-05:00", "9999-12-30T17:00:00.999-05:00"),
+            ("9999-12-31T00:00:00+14:00", "9999-12-31T00:00:00.000+14:00"),
         ] {
             let moment = Moment::parse(read).expect(read);
             assert_eq!(text(moment.at, moment.offset), written, "{read}");
@@ -205,6 +223,16 @@ mod tests {
             Moment::parse("0001-01-01T00:00:00Z").ok().and_then(Moment::given),
             None
         );
+    }
+
+    #[test]
+    fn seconds_beyond_what_can_be_told_are_the_first_or_the_last() {
+        let at = |seconds| of_seconds(seconds).map(Timestamp::as_millisecond);
+        assert_eq!(at(1.5), Some(1500));
+        assert_eq!(of_seconds(1e300), Some(Timestamp::MAX));
+        assert_eq!(of_seconds(f64::INFINITY), Some(Timestamp::MAX));
+        assert_eq!(of_seconds(-1e300), Some(Timestamp::MIN));
+        assert_eq!(at(f64::NAN), None);
     }
 
     #[test]
