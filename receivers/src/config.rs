@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use httpclient::HttpClientConfig;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use yaml::{Section, Value, YamlError};
+use yaml::{Secret, Section, Value, YamlError};
 
 use crate::global::Global;
 use crate::integration::{Setup, Unbuilt};
@@ -41,6 +41,16 @@ pub(crate) trait Kind: Clone + fmt::Debug + PartialEq + Serialize + Send + Sync 
 
     /// The settings of its HTTP client, whose paths are the configuration's.
     fn http_config(&mut self) -> Option<&mut HttpClientConfig>;
+
+    /// Secrets that are templates, by their keys; those in files are not known yet.
+    fn secret_templates(&self) -> Vec<(&'static str, &Secret)> {
+        Vec::new()
+    }
+
+    /// The key whose text is for HTML.
+    fn html_key(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Builds what sends.
     ///
@@ -86,6 +96,14 @@ macro_rules! kinds {
 
             fn http_config(&mut self) -> Option<&mut HttpClientConfig> {
                 match self { $(Entry::$variant(config) => config.http_config(),)* }
+            }
+
+            pub(crate) fn secret_templates(&self) -> Vec<(&'static str, &Secret)> {
+                match self { $(Entry::$variant(config) => config.secret_templates(),)* }
+            }
+
+            pub(crate) fn html_key(&self) -> Option<&'static str> {
+                match self { $(Entry::$variant(config) => config.html_key(),)* }
             }
 
             pub(crate) fn build(&self, setup: &Setup) -> Result<Arc<dyn Receiver>, Unbuilt> {

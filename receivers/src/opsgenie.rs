@@ -169,6 +169,10 @@ impl Kind for OpsGenieConfig {
         Some(&mut self.http_config)
     }
 
+    fn secret_templates(&self) -> Vec<(&'static str, &Secret)> {
+        vec![("api_key", &self.api_key)]
+    }
+
     fn build(&self, setup: &Setup) -> Result<Arc<dyn Receiver>, Unbuilt> {
         Ok(Arc::new(OpsGenie {
             client: Client::new(&self.http_config, setup)?.open(),

@@ -183,6 +183,13 @@ impl Kind for PagerDutyConfig {
         Some(&mut self.http_config)
     }
 
+    fn secret_templates(&self) -> Vec<(&'static str, &Secret)> {
+        vec![
+            ("routing_key", &self.routing_key),
+            ("service_key", &self.service_key),
+        ]
+    }
+
     fn build(&self, setup: &Setup) -> Result<Arc<dyn Receiver>, Unbuilt> {
         let client = Client::new(&self.http_config, setup)?.open();
         Ok(Arc::new(PagerDuty {

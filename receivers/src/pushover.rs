@@ -118,6 +118,14 @@ impl Kind for PushoverConfig {
         Some(&mut self.http_config)
     }
 
+    fn secret_templates(&self) -> Vec<(&'static str, &Secret)> {
+        vec![("user_key", &self.user_key), ("token", &self.token)]
+    }
+
+    fn html_key(&self) -> Option<&'static str> {
+        self.html.then_some("message")
+    }
+
     fn build(&self, setup: &Setup) -> Result<Arc<dyn Receiver>, Unbuilt> {
         Ok(Arc::new(Pushover {
             client: Client::new(&self.http_config, setup)?,

@@ -9,12 +9,18 @@ use model::labels::{ALERT_NAME, Labels};
 use serde_json::Value;
 use template::Dialect;
 
-use crate::{Alert, Notification, NotifyReason, ReceiverConfig, Templates};
+use crate::{Alert, KINDS, Notification, NotifyReason, ReceiverConfig, Templates};
 
 /// How often groups are told of again where a route says nothing else; templates may tell of it.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(4 * 3600);
 /// Longest texts that are told from each other by one another: what is longer is rendered each time.
 const REMEMBERED_BYTES_MAX: usize = 64 << 10;
+/// The section that has none.
+const WITHOUT_TEMPLATES: &str = "http_config";
+/// What is shown of a secret.
+const HIDDEN: &str = "<secret>";
+/// What is wrong with an address or a key that comes out as nothing.
+const EMPTY: &str = "it is empty, and nothing could be sent";
 
 /// A template of a receiver: where it stands, and what it makes of a notification.
 #[derive(Debug)]
@@ -105,61 +111,70 @@ pub fn notification(receiver: &str, alerts: Vec<Alert>, now: Timestamp) -> Notif
     }
 }
 
-/// Renders the templates of a receiver. Secrets are not among them.
+/// Renders the templates of a receiver. What becomes of secrets is not shown.
 pub fn render(
     receiver: &ReceiverConfig,
     templates: &Templates,
     notification: &Notification,
 ) -> Vec<Rendered> {
-    let rendered = texts_of(receiver).into_iter().map(|(place, text)| {
-        let outcome = render_one(templates, &place, &text, notification);
-        Rendered { place, outcome }
+    let rendered = texts_of(receiver).into_iter().map(|text| {
+        let outcome = render_one(templates, &text.template, text.is_html, notification);
+        Rendered {
+            place: text.place,
+            outcome: match text.is_secret {
+                true => outcome.map(|_| HIDDEN.to_owned()),
+                false => outcome,
+            },
+        }
     });
     rendered.collect()
 }
 
-/// Renders a text as the field at `place` of a receiver is rendered.
+/// Renders a text as a field of a receiver is rendered, for HTML or not.
 ///
 /// # Errors
 /// When it is no template, or fails.
 pub fn render_one(
     templates: &Templates,
-    place: &str,
     text: &str,
+    is_html: bool,
     notification: &Notification,
 ) -> Result<String, template::Error> {
-    let dialect = match place.ends_with(".html") {
-        true => Dialect::Html,
-        false => Dialect::Text,
-    };
+    let dialect = if is_html { Dialect::Html } else { Dialect::Text };
     let data = template::Value::object(templates.data(notification));
     templates.render(dialect, text, data, notification.now)
 }
 
-/// Tries the templates of receivers with samples; gives those that fail, each once.
+/// Tries the templates of receivers with samples; gives those that fail, each once, and addresses and keys that are empty.
 pub fn rehearse(receivers: &[ReceiverConfig], templates: &Templates, now: Timestamp) -> Vec<FailingTemplate> {
     let mut failing = Vec::new();
     // Many receivers have the default texts.
-    let mut known: HashMap<(bool, String), Option<(&'static str, String)>> = HashMap::new();
+    let mut known: Known = HashMap::new();
     for receiver in receivers {
         let samples = samples(&receiver.name, now);
-        for (place, text) in texts_of(receiver) {
+        for text in texts_of(receiver) {
             let fails = || {
                 samples.iter().find_map(|(name, sample)| {
-                    let error = render_one(templates, &place, &text, sample).err()?;
-                    Some((*name, error.to_string()))
+                    match render_one(templates, &text.template, text.is_html, sample) {
+                        Err(error) => Some((*name, error.to_string())),
+                        // Keys and addresses without which nothing can be sent.
+                        Ok(made) if text.is_secret && made.trim().is_empty() => {
+                            Some((*name, EMPTY.to_owned()))
+                        }
+                        Ok(_) => None,
+                    }
                 })
             };
-            let outcome = match text.len() <= REMEMBERED_BYTES_MAX {
+            let outcome = match text.template.len() <= REMEMBERED_BYTES_MAX {
                 true => known
-                    .entry((place.ends_with(".html"), text.clone()))
+                    .entry((text.is_html, text.is_secret, text.template.clone()))
                     .or_insert_with(fails)
                     .clone(),
                 false => fails(),
             };
             failing.extend(outcome.map(|(sample, error)| FailingTemplate {
                 receiver: receiver.name.clone(),
-                place,
+                place: text.place,
                 sample,
                 error,
             }));
@@ -168,11 +183,51 @@ pub fn rehearse(receivers: &[ReceiverConfig], templates: &Templates, now: Timest
     failing
 }
 
-/// The texts of a receiver that are templates, with where they stand.
-fn texts_of(receiver: &ReceiverConfig) -> Vec<(String, String)> {
-    let settings = serde_json::to_value(receiver).unwrap_or_default();
+/// What has become of a text, for HTML or not, secret or not: with which sample it fails, and why.
+type Known = HashMap<(bool, bool, String), Option<(&'static str, String)>>;
+
+/// A text of a receiver that is a template.
+struct Text {
+    place: String,
+    template: String,
+    is_html: bool,
+    /// An address or a key: not to be shown, and useless when it is empty.
+    is_secret: bool,
+}
+
+/// The texts of a receiver that are templates, in the order of the table of kinds.
+fn texts_of(receiver: &ReceiverConfig) -> Vec<Text> {
     let mut texts = Vec::new();
-    collect(&settings, String::new(), &mut texts);
+    for kind in KINDS {
+        let entries = receiver
+            .entries()
+            .iter()
+            .filter(|entry| entry.name() == kind.name);
+        for (index, entry) in entries.enumerate() {
+            let place = format!("{}[{index}]", kind.key);
+            let mut found = Vec::new();
+            let mut settings = serde_json::to_value(entry).unwrap_or_default();
+            if let Value::Object(members) = &mut settings {
+                members.remove(WITHOUT_TEMPLATES);
+            }
+            collect(&settings, place.clone(), &mut found);
+            let html = entry.html_key().map(|key| format!("{place}.{key}"));
+            texts.extend(found.into_iter().map(|(place, template)| Text {
+                is_html: html.as_ref() == Some(&place),
+                is_secret: false,
+                place,
+                template,
+            }));
+            let secrets = entry.secret_templates().into_iter();
+            let secrets = secrets.filter(|(_, secret)| secret.reveal().contains("{{"));
+            texts.extend(secrets.map(|(key, secret)| Text {
+                place: format!("{place}.{key}"),
+                template: secret.reveal().to_owned(),
+                is_html: false,
+                is_secret: true,
+            }));
+        }
+    }
     texts
 }
 
@@ -186,8 +241,11 @@ fn collect(value: &Value, place: String, found: &mut Vec<(String, String)>) {
         }
         Value::Object(members) => {
             for (name, member) in members {
-                let dot = if place.is_empty() { "" } else { "." };
-                collect(member, format!("{place}{dot}{name}"), found);
+                // Names of attributes and members of payloads are templates, too.
+                if name.contains("{{") {
+                    found.push((format!("{place}, the name {name:?}"), name.clone()));
+                }
+                collect(member, format!("{place}.{name}"), found);
             }
         }
         _ => {}

@@ -124,6 +124,10 @@ impl Kind for TelegramConfig {
         Some(&mut self.http_config)
     }
 
+    fn html_key(&self) -> Option<&'static str> {
+        (self.parse_mode == "HTML").then_some("message")
+    }
+
     fn build(&self, setup: &Setup) -> Result<Arc<dyn Receiver>, Unbuilt> {
         Ok(Arc::new(Telegram {
             client: Client::called(&self.http_config, setup, SILENT_USER_AGENT)?,

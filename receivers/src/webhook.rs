@@ -72,6 +72,10 @@ impl Kind for WebhookConfig {
         Some(&mut self.http_config)
     }
 
+    fn secret_templates(&self) -> Vec<(&'static str, &Secret)> {
+        vec![("url", &self.url)]
+    }
+
     fn build(&self, setup: &Setup) -> Result<Arc<dyn Receiver>, Unbuilt> {
         Ok(Arc::new(Webhook {
             client: Client::new(&self.http_config, setup)?.limited("webhook", self.timeout.0),

@@ -113,6 +113,10 @@ impl Kind for WeChatConfig {
         Some(&mut self.http_config)
     }
 
+    fn secret_templates(&self) -> Vec<(&'static str, &Secret)> {
+        vec![("api_secret", &self.api_secret)]
+    }
+
     fn build(&self, setup: &Setup) -> Result<Arc<dyn Receiver>, Unbuilt> {
         Ok(Arc::new(WeChat {
             client: Client::new(&self.http_config, setup)?,

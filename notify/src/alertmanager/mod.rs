@@ -584,7 +584,7 @@ fn warn_of_templates(config: &Config, templates: &Templates, now: Timestamp) {
             field = failing.place,
             sample = failing.sample,
             err = failing.error,
-            "A template fails; a notification would be sent with the default text in its place"
+            "A template fails; a notification would not be what it should be"
         );
     }
     if failing.len() > FAILING_TEMPLATES_SAID_MAX {

@@ -248,7 +248,7 @@ impl PreparedTrial {
         let place = if html { "text.html" } else { "text" };
         Rendered {
             place: place.to_owned(),
-            outcome: rehearsal::render_one(&self.templates, place, text, &self.notification),
+            outcome: rehearsal::render_one(&self.templates, text, html, &self.notification),
         }
     }
 }

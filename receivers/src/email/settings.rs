@@ -183,6 +183,10 @@ impl Kind for EmailConfig {
         None
     }
 
+    fn html_key(&self) -> Option<&'static str> {
+        Some("html")
+    }
+
     fn build(&self, setup: &Setup) -> Result<Arc<dyn Receiver>, Unbuilt> {
         Ok(super::receiver(self, setup))
     }

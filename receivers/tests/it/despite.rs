@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use narthex_receivers::rehearsal::{rehearse, samples};
+use narthex_receivers::rehearsal::{rehearse, render, samples};
 use narthex_receivers::{
     Global, Integration, KINDS, Memory, Outgoing, ReceiverConfig, Templates, build, deliver,
     deliver_despite_templates, preview,
@@ -134,4 +134,45 @@ fn templates_are_tried_before_an_alert_does() {
     ]) {
         assert!(said.starts_with(part), "{said}");
     }
+}
+
+#[test]
+fn secrets_that_are_templates_are_tried_too() {
+    let text = "receiver:\n  name: team\n  webhook_configs:\n  - {url: 'http://x/{{ .Nope }}'}\n  - {url: '{{ .CommonLabels.hook }}'}\n  \
+                - {url: 'http://x/{{ .Status }}', payload: {html: '<a {{ .Status }}', '{{ .No }}': a}}\n  \
+                pagerduty_configs: [{routing_key: '{{ index .Alerts 7 }}', url: 'http://x/'}]\n  \
+                opsgenie_configs: [{api_key: '{{ .Key }}', api_url: 'http://x/'}]\n  \
+                pushover_configs: [{user_key: '{{ .User }}', token: '{{ .Token }}'}]\n  \
+                wechat_configs: [{api_secret: '{{ .Secret }}', corp_id: c}]\n  \
+                telegram_configs: [{bot_token: t, chat_id: 1, message: '<a {{ .Status }}'}]\n";
+    let config = config(text);
+    let templates = Templates::new("");
+    let failing = rehearse(std::slice::from_ref(&config), &templates, Timestamp::UNIX_EPOCH);
+    let said: Vec<String> = failing.iter().map(ToString::to_string).collect();
+    let parts = [
+        "pagerduty_configs[0].routing_key fails with a firing alert: ",
+        "webhook_configs[0].url fails with a firing alert: ",
+        "webhook_configs[1].url fails with a firing alert: it is empty, and nothing could be sent",
+        "webhook_configs[2].payload, the name \"{{ .No }}\" fails with a firing alert: ",
+        "opsgenie_configs[0].api_key fails with a firing alert: ",
+        "wechat_configs[0].api_secret fails with a firing alert: ",
+        "pushover_configs[0].user_key fails with a firing alert: ",
+        "pushover_configs[0].token fails with a firing alert: ",
+        "telegram_configs[0].message fails with a firing alert: ",
+    ];
+    for part in parts {
+        let found = said
+            .iter()
+            .any(|said| said.starts_with(&format!("receiver \"team\": {part}")));
+        assert!(found, "{part}\n{said:#?}");
+    }
+    assert_eq!(said.len(), parts.len(), "{said:#?}");
+
+    let [(_, firing), ..] = samples("team", Timestamp::UNIX_EPOCH);
+    let shown = render(&config, &templates, &firing);
+    let url = shown
+        .iter()
+        .find(|shown| shown.place == "webhook_configs[2].url")
+        .expect("the address");
+    assert_eq!(url.outcome.as_ref().expect("it does not fail"), "<secret>");
 }
