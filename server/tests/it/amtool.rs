@@ -158,12 +158,60 @@ fn a_receiver_is_tried_before_an_alert_does() {
     let (address, request) = one_request("503 Service Unavailable");
     let (code, out, _) = run(&address, &["--receiver=hook"]);
     assert_eq!(code, Some(1), "{out}");
-    assert!(out.contains("serverError (would be tried again): "), "{out}");
+    assert!(
+        out.contains("the service has failed (would be tried again): "),
+        "{out}"
+    );
     request.join().expect("a request");
 
     let (code, _, err) = run("a", &["--receiver=nosuch"]);
     let words = "narthex alert: error: no receiver \"nosuch\" in am.yml; there are: hook\n\n";
     assert_eq!((code, err.as_str()), (Some(1), words));
+
+    std::fs::write(folder.path().join("alerts.json"), "{}").expect("alerts");
+    let (code, _, err) = run("a", &["--receiver=hook", "--alerts=alerts.json"]);
+    assert_eq!(code, Some(1));
+    let words = "alerts.json: a list of alerts is wanted, as they are posted, `[{\"labels\": {…}}]`: ";
+    assert!(err.contains(words), "{err}");
+}
+
+#[test]
+fn a_template_that_fails_is_tried_as_a_server_would_send_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let run = |section: &str, more: &[&str]| {
+        let config = format!(
+            "route: {{receiver: hook}}\nreceivers:\n- {{name: hook, webhook_configs: [{section}]}}\n"
+        );
+        std::fs::write(folder.path().join("am.yml"), config).expect("configuration");
+        let line = ["alert", "test-send", "--config.file=am.yml", "--receiver=hook"];
+        let output = narthex(&[&line[..], more].concat(), folder.path(), b"");
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), out)
+    };
+    let (address, request) = one_request("200 OK");
+    let section = format!("{{url: 'http://{address}/', payload: {{text: '{{{{ index .Alerts 7 }}}}'}}}}");
+    let (code, out) = run(&section, &[]);
+    assert_eq!(code, Some(0), "{out}");
+    for part in [
+        "webhook_configs[0].payload.text: the template fails: ",
+        "hook/webhook[0]: sent, ",
+        " ms; with the default text, since a template fails: ",
+    ] {
+        assert!(out.contains(part), "{out}");
+    }
+    let request = request.join().expect("a request");
+    assert!(request.contains("This is the default text"), "{request}");
+    let (code, out) = run(&section, &["--template-only"]);
+    assert!(code == Some(1) && out.contains("payload.text: FAILED: "), "{out}");
+
+    let (code, out) = run("{url: 'http://a/{{ index .Alerts 7 }}'}", &[]);
+    assert!(
+        code == Some(1) && out.contains(" ms, not sent (would be given up): "),
+        "{out}"
+    );
+    let (code, out) = run("{url: 'http://a/'}", &["--template-only"]);
+    let words = "hook: no templates; its integrations send what is built in\n";
+    assert_eq!((code, out.as_str()), (Some(0), words));
 }
 
 /// Every command of every transcript, in its order, against an Alertmanager of ours.

@@ -92,9 +92,17 @@ pub(super) enum AlertError {
     /// A template fails.
     #[error(transparent)]
     Template(#[from] template::Error),
-    /// What a template would see, or alerts to be told of, are no JSON.
+    /// What a template would see is no JSON.
     #[error("{}", json_words(.0))]
     Data(serde_json::Error),
+    /// A file of alerts has something else.
+    #[error("{}: a list of alerts is wanted, as they are posted, `[{{\"labels\": {{…}}}}]`: {}", path.display(), json_words(source))]
+    NotAlerts {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
     /// A receiver that the configuration does not have.
     #[error("no receiver {name:?} in {}; there are: {known}", file.display())]
     NoReceiver {

@@ -39,7 +39,18 @@ pub(super) async fn run(line: &Line, words: &Words) -> Result<(), AlertError> {
     if !printer.json_instead(&preview) {
         out(shown(receiver, &preview));
     }
-    Ok(())
+    if is_good(&preview) {
+        Ok(())
+    } else {
+        Err(AlertError::Said)
+    }
+}
+
+/// Whether all of it would be sent.
+fn is_good(preview: &Value) -> bool {
+    let integrations = preview["integrations"].as_array();
+    let mut parts = integrations.into_iter().flatten().chain([preview]);
+    parts.all(|part| part["error"].is_null())
 }
 
 /// What became of sending by an integration, on one line.
@@ -118,6 +129,10 @@ mod tests {
         assert_eq!(shown("team", &preview), page);
         assert_eq!(shown("team", &json!({"text": "a"})), "a");
         assert_eq!(shown("team", &json!({"error": "b"})), "FAILED: b");
+        assert!(is_good(&json!({"text": "a"})) && !is_good(&json!({"error": "b"})) && !is_good(&preview));
+        assert!(is_good(
+            &json!({"integrations": [{"integration": "a[0]", "templateError": "c"}]})
+        ));
     }
 
     #[test]

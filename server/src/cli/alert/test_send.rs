@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use model::labels::{ALERT_NAME, Labels};
 use receivers::rehearsal::{self, Rendered};
 use receivers::{
-    Alert, Attempt, Integration, Memory, Notification, ReceiverConfig, Setup, Templates, deliver,
+    Alert, Attempt, FailureReason, Integration, Memory, Notification, ReceiverConfig, Setup, Templates,
+    deliver_despite_templates,
 };
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -54,19 +55,17 @@ pub(super) async fn run(line: &Line, words: &Words) -> Result<(), AlertError> {
     })?;
     let templates = Templates::load(&config.templates, line.text("external-url"))?;
     let notification = rehearsal::notification(name, alerts(line)?, Timestamp::now());
-    // Some receivers send what fails, as empty texts; here it shall be seen.
-    let only_render = line.is_on("template-only");
-    let mut good = show(
-        &rehearsal::render(receiver, &templates, &notification),
-        !only_render,
-    );
-    if !only_render {
+    let rendered = rehearsal::render(receiver, &templates, &notification);
+    let good = if line.is_on("template-only") {
+        show(name, &rendered)
+    } else {
+        tell_of_failing(&rendered);
         let setup = Setup {
             templates,
             machine: Machine::new(USER_AGENT),
         };
-        good &= send(receiver, &setup, &notification, line.duration("timeout")).await?;
-    }
+        send(receiver, &setup, &notification, line.duration("timeout")).await?
+    };
     if good { Ok(()) } else { Err(AlertError::Said) }
 }
 
@@ -87,7 +86,11 @@ fn alerts(line: &Line) -> Result<Vec<Alert>, AlertError> {
         path: path.to_owned(),
         source,
     })?;
-    let posted: Vec<PostedAlert> = serde_json::from_slice(&bytes).map_err(AlertError::Data)?;
+    let posted: Vec<PostedAlert> =
+        serde_json::from_slice(&bytes).map_err(|source| AlertError::NotAlerts {
+            path: path.to_owned(),
+            source,
+        })?;
     if posted.is_empty() {
         return Err(AlertError::NoAlerts(path.to_owned()));
     }
@@ -148,7 +151,7 @@ async fn send_by(integration: &Integration, notification: &Notification, timeout
     let stop = CancellationToken::new();
     let mut seen = |_: Attempt<'_>| stop.cancel();
     let mut memory = Memory::new();
-    let outcome = deliver(
+    let outcome = deliver_despite_templates(
         integration,
         notification,
         &mut memory,
@@ -160,10 +163,16 @@ async fn send_by(integration: &Integration, notification: &Notification, timeout
     let took_ms = begun.elapsed().as_millis();
     let name = format!("{}/{}", integration.receiver(), integration.name());
     match &outcome {
-        Ok(0) => out(format_args!(
+        Ok(delivered) if delivered.attempts == 0 => out(format_args!(
             "{name}: nothing sent, as it is not told of resolved alerts"
         )),
-        Ok(_) => out(format_args!("{name}: sent, {took_ms} ms")),
+        Ok(delivered) => {
+            let defect = match &delivered.template_error {
+                Some(error) => format!("; with the default text, since a template fails: {error}"),
+                None => String::new(),
+            };
+            out(format_args!("{name}: sent, {took_ms} ms{defect}"));
+        }
         Err(error) => {
             let failure = &error.failure;
             let again = if failure.retry {
@@ -173,19 +182,45 @@ async fn send_by(integration: &Integration, notification: &Notification, timeout
             };
             out(format_args!(
                 "{name}: FAILED, {took_ms} ms, {} ({again}): {failure}",
-                failure.reason
+                words_of(failure.reason)
             ));
         }
     }
     outcome.is_ok()
 }
 
-/// Shows what templates have made, or of those that fail alone, why; whether none does.
-fn show(rendered: &[Rendered], only_failures: bool) -> bool {
+/// What a failure is counted under, for people.
+fn words_of(reason: FailureReason) -> &'static str {
+    match reason {
+        FailureReason::Other => "not sent",
+        FailureReason::ClientError => "the service refuses it",
+        FailureReason::ServerError => "the service has failed",
+        FailureReason::ContextCanceled => "given up",
+        FailureReason::ContextDeadlineExceeded => "no answer in time",
+        FailureReason::AuthError => "the service knows us not or does not let us",
+        FailureReason::RateLimited => "too many requests",
+    }
+}
+
+/// Says where templates fail, and by which: what is sent then is the receiver's business.
+fn tell_of_failing(rendered: &[Rendered]) {
+    for Rendered { place, outcome } in rendered {
+        if let Err(error) = outcome {
+            out(format_args!("{place}: the template fails: {error}"));
+        }
+    }
+}
+
+/// Shows what templates have made, or why they fail; whether none does.
+fn show(receiver: &str, rendered: &[Rendered]) -> bool {
+    if rendered.is_empty() {
+        out(format_args!(
+            "{receiver}: no templates; its integrations send what is built in"
+        ));
+    }
     for Rendered { place, outcome } in rendered {
         match outcome {
             Err(error) => out(format_args!("{place}: FAILED: {error}")),
-            Ok(_) if only_failures => {}
             Ok(text) if text.is_empty() => out(format_args!("{place}: empty")),
             Ok(text) => out(format_args!("{place}:\n    {}", text.replace('\n', "\n    "))),
         }
