@@ -98,6 +98,9 @@ fn what_cannot_be_tried_is_told() {
     );
     assert_eq!(code, Some(1));
     assert!(err.contains("rules.yml"), "{err}");
+    let (code, _, err) = run(path, "--to=yesterday rules.yml");
+    assert_eq!(code, Some(1));
+    assert!(err.contains("or -1h for an hour ago"), "{err}");
     // A rule that cannot be evaluated is a failure.
     let broken =
         "groups: [{name: g, rules: [{record: r, expr: 'vector(1) and on () label_join(up, \"a b\")'}]}]";

@@ -74,6 +74,8 @@ fn exit_codes_tell_findings_from_what_cannot_be_used() {
         assert!(!err.is_empty(), "{args:?}");
     }
     assert_eq!(code(&["rules"]), Some(2));
+    let (_, out, _) = lint(folder.path(), &["rules", "wrong.yml"]);
+    assert!(out.contains(" files: 1 errors, 0 warnings"), "{out}");
 }
 
 #[test]

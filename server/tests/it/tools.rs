@@ -582,6 +582,19 @@ fn unit_tests_are_chosen_explained_and_reported() {
         written.contains("<testcase name=\"unknown\"><error>none.yml: No such file"),
         "{written}"
     );
+    // Which file failed, where there are several; and that nothing was run.
+    let (_, _, err) = run(&folder, &format!("test rules {file} {file}"), "");
+    assert!(err.starts_with("promtool/rules_run.yml:\n  FAILED:\n"), "{err}");
+    let (code, out, err) = run(&folder, &format!("test rules --run=nope {file}"), "");
+    assert_eq!((code, out.as_str()), (Some(0), "  SUCCESS\n\n"));
+    assert_eq!(err, "--run matches the name of no test: nothing was run\n");
+    let lonely = results.path().join("lonely.yml");
+    let text = "rule_files: [gone.yml]\ntests: [{promql_expr_test: [{expr: a, eval_time: 0s, exp_samples: [{labels: a, value: 1}]}]}]\n";
+    std::fs::write(&lonely, text).expect("written");
+    let (code, _, err) = run(results.path(), "test rules lonely.yml", "");
+    assert_eq!(code, Some(1));
+    let last = "lonely.yml: no rules were loaded from gone.yml: there is no such file. What failed above may need them\n";
+    assert!(err.ends_with(last), "{err}");
     let (code, _, err) = run(&folder, &format!("test rules --run=( {file}"), "");
     assert_eq!(code, Some(1));
     assert!(err.starts_with("--run: "), "{err}");

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use files::{DiskFiles, Files};
+use model::duration::{format_duration, parse_duration};
 use model::storage::{StorageError, TimeRange};
 use notify::config::Config;
 use notify::matcher::Syntax;
@@ -54,6 +55,10 @@ pub(crate) struct BacktestArgs {
 enum Error {
     #[error(transparent)]
     Arg(#[from] ArgError),
+    #[error(
+        "--{what}: {text:?} is no time; give one like 2026-11-01T00:00:00Z, seconds since 1970, or -1h for an hour ago"
+    )]
+    Time { what: &'static str, text: String },
     #[error("a backtest is over one place's data: a URL, or --storage.tsdb.path")]
     TwoPlaces,
     #[error("there are no rule files: name some besides the URL")]
@@ -86,14 +91,16 @@ pub(crate) fn command() -> Command {
         .after_help(
             "The data folder is opened for reading only; a server that runs on it is not disturbed. A URL among the rule \
              files is that of a server with Prometheus' API, which is asked instead. Groups are evaluated at --from, an interval later, and so on. Series \
-             that the rules record are theirs alone: what is stored under their names is not looked at.\n\nExamples:\n  \
+             that the rules record are theirs alone: what is stored under their names is not looked at.\n\nTimes are in RFC 3339, \
+             seconds since 1970, or a duration before now, like -1h or -7d.\n\nExamples:\n  \
+             narthex rules backtest new.rules.yml --from=-7d\n  \
              narthex rules backtest new.rules.yml --from=2026-11-01T00:00:00Z --to=2026-11-30T00:00:00Z\n  \
              narthex rules backtest new.rules.yml --from=1793491200 http://prometheus.example:9090\n  \
              narthex rules backtest rules/*.yml --from=1793491200 --alertmanager.config.file=alertmanager.yml \
              --output=json",
         )
-        .arg(option("from", "TIME", "First evaluation: RFC 3339 or seconds since 1970").required(true))
-        .arg(option("to", "TIME", "Last evaluation at the latest; now by default"))
+        .arg(option("from", "TIME", "First evaluation, like 2026-11-01T00:00:00Z, 1793491200 or -1h").required(true).allow_hyphen_values(true))
+        .arg(option("to", "TIME", "Last evaluation at the latest; now by default").allow_hyphen_values(true))
         .arg(
             option("storage.tsdb.path", "DIR", "Data folder")
                 .default_value(DEFAULT_DIR)
@@ -200,6 +207,14 @@ fn backtest(args: &BacktestArgs) -> Result<u8, Error> {
     let (report, rehearsed) = replay(&backtest, source, engine, config.clone())?;
     let tree = config.map(|config| Tree::new(&config.route));
     let routed = tree.as_ref().zip(rehearsed.as_ref());
+    if args.output == Output::Text {
+        out_text(&format!(
+            "{} to {}, every {} where a group sets no interval (--eval-interval)\n",
+            output::time(report.from_ms),
+            output::time(report.to_ms),
+            format_duration(interval_ms)
+        ));
+    }
     out_text(&args.output.write(&Routed::new(&report, routed)));
     let failed = report.rules.iter().any(|rule| rule.failures > 0);
     Ok(damaged.max(if failed { FAILURE } else { 0 }))
@@ -238,9 +253,21 @@ fn what(args: &BacktestArgs) -> Result<Backtest, Error> {
             },
             ..Settings::default()
         },
-        from_ms: ms(seconds(args.from.as_ref(), "from", 0.0)?),
-        to_ms: ms(seconds(args.to.as_ref(), "to", now)?),
+        from_ms: ms(moment(args.from.as_ref(), "from", now)?),
+        to_ms: ms(moment(args.to.as_ref(), "to", now)?),
         texts: Vec::new(),
+    })
+}
+
+/// Seconds since 1970: of a time, of one so long before `now`, or `now` itself.
+fn moment(text: Option<&String>, what: &'static str, now: f64) -> Result<f64, Error> {
+    let ago = text.and_then(|text| text.strip_prefix('-'));
+    if let Some(ms) = ago.and_then(|ago| parse_duration(ago).ok()) {
+        return Ok(now - ms as f64 / 1e3);
+    }
+    seconds(text, what, now).map_err(|_| Error::Time {
+        what,
+        text: text.cloned().unwrap_or_default(),
     })
 }
 
@@ -282,3 +309,6 @@ fn replay(
         watch::Error::Rehearsal(error) => Error::Rehearsal(error),
     })
 }
+
+#[cfg(test)]
+mod tests;

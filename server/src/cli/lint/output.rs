@@ -97,7 +97,8 @@ fn text(sources: &[Source], outcome: &Outcome) -> String {
         "{} rules in {} files: {} errors, {} warnings, {} notes",
         outcome.rules,
         sources.len(),
-        count(Severity::Error),
+        // What keeps a file from being read stands above, on the standard error.
+        count(Severity::Error) + outcome.errors.len(),
         count(Severity::Warning),
         count(Severity::Info)
     );

@@ -101,7 +101,7 @@ pub(crate) fn run(args: &TestArgs) -> u8 {
     options.format.ignore_unknown_fields = args.ignore_unknown_fields;
     options.format.parse = args.features.parse_options();
     let mut suites = junit::Suites::default();
-    let mut failed = false;
+    let (mut failed, mut ran) = (false, 0);
     for file in &args.files {
         let text = match std::fs::read(file).and_then(yaml::text_of) {
             Ok(text) => text,
@@ -116,10 +116,27 @@ pub(crate) fn run(args: &TestArgs) -> u8 {
         };
         let report = test_file(file, &text, &options);
         say_debug(&report);
+        let is_success = report.is_success();
+        if args.files.len() > 1 && !is_success {
+            err(format_args!("{}:", file.display()));
+        }
         err_text(&report.stderr_with(args.diff.then(color)));
+        if !is_success && !report.unmatched.is_empty() {
+            // Behind the failures, which may be many: most likely it is their reason.
+            err(format_args!(
+                "{}: no rules were loaded from {}: there is no such file. What failed above may need them",
+                file.display(),
+                report.unmatched.join(", ")
+            ));
+        }
+        ran += report.tests.len();
         out_text(&report.stdout());
         suites.add(file, &report);
-        failed |= !report.is_success();
+        failed |= !is_success;
+    }
+    // Compat: no failure, as in the reference's tool.
+    if options.run.is_some() && ran == 0 && !failed {
+        err("--run matches the name of no test: nothing was run");
     }
     if let Some(path) = &args.junit
         && let Err(error) = std::fs::write(path, suites.xml())
