@@ -40,6 +40,11 @@ async fn each_method_asks_where_it_has_to() {
         ("AZURE_CLIENT_ID", "env-client"),
         ("AZURE_CLIENT_SECRET", "env-secret"),
     ];
+    let of_cluster = Method::WorkloadIdentity {
+        tenant: String::new(),
+        client: String::new(),
+        token_file: String::new(),
+    };
     let managed = |client: &str| Method::ManagedIdentity {
         client: client.to_owned(),
     };
@@ -60,7 +65,7 @@ async fn each_method_asks_where_it_has_to() {
         (managed(""), &[], imds, "true"),
         (managed("m"), &[], &with_client, "true"),
         (managed(""), &app, of_app, "header"),
-        (Method::WorkloadIdentity, &workload, of_env, "federated"),
+        (of_cluster, &workload, of_env, "federated"),
         (sdk(), &secret, of_env, "env-secret"),
         (sdk(), &workload, of_env, "federated"),
         (sdk(), &[], imds, "true"),
@@ -100,7 +105,12 @@ async fn what_is_missing_or_refused_is_named() {
         "Azure client c of tenant t: 401 Unauthorized: invalid_client: AADSTS7000222: The provided client secret keys \
          are expired."
     );
-    let azure = Azure::new(server.machine(&[]), public(), Method::WorkloadIdentity).expect("client");
+    let of_cluster = Method::WorkloadIdentity {
+        tenant: String::new(),
+        client: String::new(),
+        token_file: String::new(),
+    };
+    let azure = Azure::new(server.machine(&[]), public(), of_cluster).expect("client");
     let error = azure.token().await.expect_err("nothing set").to_string();
     assert_eq!(error, "Azure workload identity: AZURE_CLIENT_ID is not set");
     for (name, known) in [
