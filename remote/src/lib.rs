@@ -1,6 +1,6 @@
 //! Samples from and to other servers: what is pushed in, and what is forwarded.
 //!
-//! * [`write`]: what senders of remote write push, versions 1.0 and 2.0;
+//! * [`mod@write`]: what senders of remote write push, versions 1.0 and 2.0;
 //! * [`otlp`]: what OpenTelemetry's SDKs and collectors push;
 //! * [`influx`]: lines of InfluxDB's protocol, and [`import`]: text with times of its own, both by way of [`intake`];
 //! * [`gateway`]: the push gateway for jobs that do not live long enough to be scraped;

@@ -4,7 +4,7 @@
 //! changed under a condition: only as it was when it was read. Its holder renews it ten times in its duration (`elect`).
 //! Beside it lie what the holder has sent and the silences of all (`share`), so that whoever takes over knows them.
 //! All servers take alerts in, group them, look at their groups; who does not hold the lease leaves what it would send
-//! for a later look ([`Seat::permit`]), and looks at once when it takes over.
+//! for a later look (`Seat::permit`), and looks at once when it takes over.
 //!
 //! * **No clock is compared.** That a lease is over is judged by the time that goes by at the one who waits, since it last
 //!   saw the lease change.

@@ -1,7 +1,7 @@
 //! Metrics of OpenTelemetry, pushed by its protocol.
 //!
-//! A request goes through four stages: its body is inflated ([`body`]), read into flat lists over borrowed bytes
-//! ([`wire`], after [`json`] where it is JSON), translated into samples and packed label sets ([`translate`]), and stored
+//! A request goes through four stages: its body is inflated (`body`), read into flat lists over borrowed bytes
+//! (`wire`, after `json` where it is JSON), translated into samples and packed label sets (`translate`), and stored
 //! as one transaction, whole or not at all ([`Receiver`]). Until the last stage the store is not touched.
 //!
 //! What the protocol's world calls resources, scopes and attributes becomes labels here; which and how is what the

@@ -1,10 +1,10 @@
 //! Forwarding: what the store takes is sent on to receivers of remote write.
 //!
 //! A queue for each entry of `remote_write` follows the store's log ([`model::log`]) from a cursor on that lies on the disk
-//! ([`cursor`]), names and drops series as relabelling says ([`series`]), and sends in several streams ([`shards`]), each
-//! batch until it is taken or refused for good ([`deliver`]). The log is the queue: nothing is held in memory but what is on
+//! (`cursor`), names and drops series as relabelling says (`series`), and sends in several streams (`shards`), each
+//! batch until it is taken or refused for good (`deliver`). The log is the queue: nothing is held in memory but what is on
 //! its way, and neither a restart nor an outage of the receiver loses anything that the log still has. So the log is kept
-//! for the slowest queue, within limits ([`hold`]).
+//! for the slowest queue, within limits (`hold`).
 //!
 //! [`Forwarder::prepare`] builds clients and changes nothing; [`Forwarder::apply`] puts in force and cannot fail.
 
