@@ -1,6 +1,38 @@
 //! Whether a document is what a JSON schema says: the part of the language that our schemas use.
 
-use serde_json::Value;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+/// The schema of a kind of file, of what its reader asks for.
+///
+/// # Panics
+/// When `shape` is no object.
+pub fn titled(title: &str, shape: Value) -> Value {
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": title,
+    });
+    let Value::Object(keys) = shape else {
+        panic!("a schema is an object");
+    };
+    schema.as_object_mut().expect("an object").extend(keys);
+    schema
+}
+
+/// Compares a schema with its file, which `UPDATE_EXPECT=1` writes anew.
+///
+/// # Panics
+/// When they differ, or there is no file.
+pub fn expect_file(path: &Path, schema: &Value) {
+    let want = format!("{schema:#}\n");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(path, want).expect("written");
+        return;
+    }
+    let got = std::fs::read_to_string(path).expect("the schema");
+    assert_eq!(got, want, "{}: UPDATE_EXPECT=1 rewrites it", path.display());
+}
 
 /// What is wrong with `document`, each with its path; `matches` says whether a text matches a pattern somewhere.
 ///

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use model::regex::Regex;
 use narthex_notify::config::Config;
 use narthex_notify::matcher::Syntax;
-use serde_json::{Value as Json, json};
-use testkit::schema::violations;
+use serde_json::Value as Json;
+use testkit::schema::{expect_file, titled, violations};
 use yaml::Shape;
 
 /// What stands in several places, or holds itself.
@@ -36,15 +36,10 @@ fn schema() -> Json {
         }
         shape = shape.merged(seen);
     }
-    let mut schema = json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "alertmanager.yml of Alertmanager 0.34, as Narthex reads it",
-    });
-    let Json::Object(keys) = serde_json::to_value(shape.sharing(&SHARED)).expect("JSON") else {
-        panic!("a schema is an object");
-    };
-    schema.as_object_mut().expect("an object").extend(keys);
-    schema
+    titled(
+        "alertmanager.yml of Alertmanager 0.34, as Narthex reads it",
+        serde_json::to_value(shape.sharing(&SHARED)).expect("JSON"),
+    )
 }
 
 fn violations_of(schema: &Json, text: &str) -> Vec<String> {
@@ -57,17 +52,7 @@ fn violations_of(schema: &Json, text: &str) -> Vec<String> {
 /// Every key that the reader knows is in the schema, and no other.
 #[test]
 fn the_schema_is_what_the_reader_asks_for() {
-    let path = repository().join("schemas/alertmanager.json");
-    let want = format!("{:#}\n", schema());
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(&path, want).expect("written");
-        return;
-    }
-    let got = std::fs::read_to_string(&path).expect("the schema");
-    assert_eq!(
-        got, want,
-        "schemas/alertmanager.json: UPDATE_EXPECT=1 rewrites it"
-    );
+    expect_file(&repository().join("schemas/alertmanager.json"), &schema());
 }
 
 /// Files are valid by the schema where the reader takes them; of those that it refuses, some are not.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use model::regex::Regex;
 use narthex_rules::format::{FormatOptions, read};
-use serde_json::{Value as Json, json};
-use testkit::schema::violations;
+use serde_json::Value as Json;
+use testkit::schema::{expect_file, titled, violations};
 use yaml::Shape;
 
 fn repository() -> PathBuf {
@@ -29,15 +29,10 @@ fn shape() -> Shape {
 }
 
 fn schema_of(shape: &Shape) -> Json {
-    let mut schema = json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Rule files of Prometheus 3.14, as Narthex reads them",
-    });
-    let Json::Object(keys) = serde_json::to_value(shape).unwrap() else {
-        panic!("a schema is an object");
-    };
-    schema.as_object_mut().unwrap().extend(keys);
-    schema
+    titled(
+        "Rule files of Prometheus 3.14, as Narthex reads them",
+        serde_json::to_value(shape).unwrap(),
+    )
 }
 
 fn violations_of(schema: &Json, text: &str) -> Vec<String> {
@@ -50,14 +45,7 @@ fn violations_of(schema: &Json, text: &str) -> Vec<String> {
 /// Every key that the reader knows is in the schema, and no other.
 #[test]
 fn the_schema_is_what_the_reader_asks_for() {
-    let path = repository().join("schemas/rules.json");
-    let want = format!("{:#}\n", schema_of(&shape()));
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(&path, want).unwrap();
-        return;
-    }
-    let got = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(got, want, "schemas/rules.json: UPDATE_EXPECT=1 rewrites it");
+    expect_file(&repository().join("schemas/rules.json"), &schema_of(&shape()));
 }
 
 /// Files are valid by the schema where the reader takes them, as far as a schema can tell.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use model::regex::Regex;
-use serde_json::{Value as Json, json};
-use testkit::schema::violations;
+use serde_json::Value as Json;
+use testkit::schema::{expect_file, titled, violations};
 use yaml::Shape;
 
 use super::parse;
@@ -53,15 +53,10 @@ fn schema() -> Json {
     }
     let kinds = discovery::KINDS.iter().map(|kind| kind.key);
     let shared: Vec<&str> = kinds.chain(SHARED).collect();
-    let mut schema = json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "The configuration of Prometheus 3.14, as Narthex reads it",
-    });
-    let Json::Object(keys) = serde_json::to_value(shape.sharing(&shared)).expect("JSON") else {
-        panic!("a schema is an object");
-    };
-    schema.as_object_mut().expect("an object").extend(keys);
-    schema
+    titled(
+        "The configuration of Prometheus 3.14, as Narthex reads it",
+        serde_json::to_value(shape.sharing(&shared)).expect("JSON"),
+    )
 }
 
 fn violations_of(schema: &Json, text: &str) -> Vec<String> {
@@ -74,14 +69,7 @@ fn violations_of(schema: &Json, text: &str) -> Vec<String> {
 /// Every key that the reader knows is in the schema, and no other.
 #[test]
 fn the_schema_is_what_the_reader_asks_for() {
-    let path = repository().join("schemas/prometheus.json");
-    let want = format!("{:#}\n", schema());
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(&path, want).expect("written");
-        return;
-    }
-    let got = std::fs::read_to_string(&path).expect("the schema");
-    assert_eq!(got, want, "schemas/prometheus.json: UPDATE_EXPECT=1 rewrites it");
+    expect_file(&repository().join("schemas/prometheus.json"), &schema());
 }
 
 /// No kind of discovery is passed over: of each there is an entry, whose keys are known.
