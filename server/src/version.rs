@@ -1,5 +1,7 @@
 //! Which version this is, and which version of the reference it behaves as.
 
+use crate::web::OWN_VERSION;
+
 /// The version of Prometheus whose API, files and flags these are: clients decide by it what they may ask for.
 pub(crate) const REFERENCE: &str = "3.14.0";
 /// The version of Alertmanager whose API, files and flags the one inside has.
@@ -22,6 +24,28 @@ pub(crate) fn of_program(name: &str) -> String {
         _ => format!("version {REFERENCE} (narthex: {OWN})"),
     };
     format!("{line}\n  revision:         {REVISION}\n  platform:         {os}/{arch}")
+}
+
+/// The metric that says which version of a program of the reference's this is, by the labels that its own has.
+pub(crate) fn tell_build(registry: &metrics::Registry, program: &str, version: &str) {
+    let help = format!(
+        "A metric with a constant '1' value labeled by version, revision, branch, goversion from which {program} was built, \
+         and the goos and goarch for the build."
+    );
+    let labels = [
+        "branch",
+        "goarch",
+        "goos",
+        "goversion",
+        "revision",
+        "tags",
+        "version",
+    ];
+    let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+    registry
+        .gauge_vec(&format!("{program}_build_info"), &help, &labels)
+        .with(&[OWN_VERSION, arch, os, "", REVISION, "", version])
+        .set(1.0);
 }
 
 /// The commit that this was built from, where whoever built it says so.

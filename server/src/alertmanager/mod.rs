@@ -18,8 +18,7 @@ use receivers::Setup;
 use sha2::{Digest as _, Sha256};
 use yaml::YamlError;
 
-use crate::version::{ALERTMANAGER, REVISION, USER_AGENT};
-use crate::web::OWN_VERSION;
+use crate::version::{self, ALERTMANAGER, USER_AGENT};
 
 /// What panics of configuring it are counted under.
 const TASK: &str = "alertmanager configuration";
@@ -118,22 +117,7 @@ impl Slot {
         let help = "Hash of the currently loaded alertmanager configuration. Note that this is not a cryptographically \
                     strong hash.";
         registry.gauge("alertmanager_config_hash", help).set(hash as f64);
-        let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which \
-                    alertmanager was built, and the goos and goarch for the build.";
-        let labels = [
-            "branch",
-            "goarch",
-            "goos",
-            "goversion",
-            "revision",
-            "tags",
-            "version",
-        ];
-        let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
-        registry
-            .gauge_vec("alertmanager_build_info", help, &labels)
-            .with(&[OWN_VERSION, arch, os, "", REVISION, "", ALERTMANAGER])
-            .set(1.0);
+        version::tell_build(registry, "alertmanager", ALERTMANAGER);
     }
 
     /// Ends who is there, in an orderly way.

@@ -175,22 +175,7 @@ impl AlertmanagerOptions {
     }
 
     fn read(read: &mut Reader<'_>) -> Self {
-        let external_url = match read.text("web.external-url") {
-            "" => None,
-            text => {
-                let url = url::Url::parse(text).ok();
-                let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-                read.or_error(
-                    "web.external-url",
-                    "a URL that begins with http:// or https://",
-                    url,
-                )
-            }
-        };
-        let prefix = match read.text("web.route-prefix") {
-            "" => external_url.as_ref().map_or("", url::Url::path),
-            prefix => prefix,
-        };
+        let (external_url, route_prefix) = read.place();
         let features = Features::new(read.text("enable-feature"));
         AlertmanagerOptions {
             config_file: PathBuf::from(read.text("config.file")),
@@ -211,7 +196,7 @@ impl AlertmanagerOptions {
             systemd_socket: read.switch("web.systemd-socket"),
             listen_addresses: read.addresses("web.listen-address"),
             web_config_file: read.path("web.config.file"),
-            route_prefix: prefix.trim_matches('/').to_owned(),
+            route_prefix,
             external_url,
             reads_max: read.limit("web.get-concurrency"),
             timeout: Some(read.go_duration("web.timeout")).filter(|timeout| !timeout.is_zero()),

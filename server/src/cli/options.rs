@@ -134,6 +134,29 @@ impl<'f> Reader<'f> {
         parse_number(self.text(flag)).unwrap_or(0)
     }
 
+    /// Where a server of its own is reached from outside, if that is said, and the path in front of its pages, without slashes
+    /// around it.
+    pub(super) fn place(&mut self) -> (Option<url::Url>, String) {
+        let external_url = match self.text("web.external-url") {
+            "" => None,
+            text => {
+                let url = url::Url::parse(text).ok();
+                let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+                self.or_error(
+                    "web.external-url",
+                    "a URL that begins with http:// or https://",
+                    url,
+                )
+            }
+        };
+        let prefix = match self.text("web.route-prefix") {
+            "" => external_url.as_ref().map_or("", url::Url::path),
+            prefix => prefix,
+        };
+        let prefix = prefix.trim_matches('/').to_owned();
+        (external_url, prefix)
+    }
+
     /// Notes what is wrong in words that name the flag.
     pub(super) fn note(&mut self, error: String) {
         self.errors.push(OptionError::Said(error));

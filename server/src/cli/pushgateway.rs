@@ -111,28 +111,13 @@ impl PushgatewayOptions {
     }
 
     fn read(read: &mut Reader<'_>) -> Self {
-        let external_url = match read.text("web.external-url") {
-            "" => None,
-            text => {
-                let url = url::Url::parse(text).ok();
-                let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
-                read.or_error(
-                    "web.external-url",
-                    "a URL that begins with http:// or https://",
-                    url,
-                )
-            }
-        };
-        let prefix = match read.text("web.route-prefix") {
-            "" => external_url.as_ref().map_or("", url::Url::path),
-            prefix => prefix,
-        };
+        let (external_url, route_prefix) = read.place();
         PushgatewayOptions {
             systemd_socket: read.switch("web.systemd-socket"),
             listen_addresses: read.addresses("web.listen-address"),
             web_config_file: read.path("web.config.file"),
             telemetry_path: read.text("web.telemetry-path").to_owned(),
-            route_prefix: prefix.trim_matches('/').to_owned(),
+            route_prefix,
             external_url,
             lifecycle: read.switch("web.enable-lifecycle"),
             admin: read.switch("web.enable-admin-api"),

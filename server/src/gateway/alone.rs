@@ -14,14 +14,14 @@ use super::OpenError;
 use crate::cli::pushgateway::PushgatewayOptions;
 use crate::config::web::WebConfigError;
 use crate::process::{self, StartError};
-use crate::version::{OWN, PUSHGATEWAY, REVISION};
+use crate::version::{self, OWN, PUSHGATEWAY};
 use crate::web::guard::{self, Guard};
 use crate::web::listener;
 use crate::web::push::Intake;
 use crate::web::push::gateway::alone::{Site, Told, router};
 use crate::web::push::gateway::{GatewayState, own_families};
 use crate::web::state::PageState;
-use crate::web::{AskedMetrics, OWN_VERSION, Trust};
+use crate::web::{AskedMetrics, Trust};
 
 /// Where we listen on no network.
 const NO_ADDRESS: &str = "localhost:9091";
@@ -199,22 +199,7 @@ fn external_url(options: &PushgatewayOptions, own_address: &str) -> url::Url {
 }
 
 fn page_state(options: &PushgatewayOptions, registry: &metrics::Registry) -> PageState {
-    let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which pushgateway \
-                was built, and the goos and goarch for the build.";
-    let labels = [
-        "branch",
-        "goarch",
-        "goos",
-        "goversion",
-        "revision",
-        "tags",
-        "version",
-    ];
-    let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
-    registry
-        .gauge_vec("pushgateway_build_info", help, &labels)
-        .with(&[OWN_VERSION, arch, os, "", REVISION, "", PUSHGATEWAY])
-        .set(1.0);
+    version::tell_build(registry, "pushgateway", PUSHGATEWAY);
     PageState {
         title: "Push gateway".to_owned(),
         user_assets: None,
