@@ -249,6 +249,10 @@ pub trait Appender: Send + Sync {
     fn append(&self, batch: &AppendBatch, outcome: &mut AppendOutcome) -> Result<(), AppendError>;
 }
 
+/// How far ahead of the clock a sample of others may be, in milliseconds. Whoever takes it in looks: storage knows no clock,
+/// and after such a sample would refuse its series' others until then.
+pub const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
+
 /// How often a transaction is made anew, at most, because the store has forgotten series.
 const ATTEMPTS_MAX: usize = 3;
 

@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use model::labels::Labels;
 use model::storage::{
-    AppendBatch, AppendError, AppendOutcome, Appender, FloatSample, Refusal, SeriesError, StorageError,
+    AHEAD_MAX_MS, AppendBatch, AppendError, AppendOutcome, Appender, FloatSample, Refusal, SeriesError,
+    StorageError, append_resolved,
 };
 
-/// A sample further ahead of the clock than this is refused, as of every other source.
-const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
-/// How often a transaction is built anew because storage has forgotten series.
-const ATTEMPTS_MAX: usize = 3;
 /// Most bad lines that an answer shows.
 const SHOWN_MAX: usize = 10;
 
@@ -123,23 +120,17 @@ impl Intake<'_> {
         if kept.is_empty() {
             return;
         }
-        for _ in 0..ATTEMPTS_MAX {
-            let mut tried = outcome.clone();
-            match self.append(&kept, &mut tried) {
-                Ok(stored) => {
-                    *outcome = tried;
-                    outcome.stored = stored;
-                    return;
-                }
-                Err(AppendError::UnknownSeries(_)) => {}
-                Err(AppendError::Storage(error)) => {
-                    outcome.failure = Some(error.into());
-                    return;
-                }
-                Err(_) => break,
-            }
+        let before = &*outcome;
+        let attempt = |tried: &mut Outcome| {
+            tried.clone_from(before);
+            self.append(&kept, tried)
+        };
+        let mut tried = Outcome::default();
+        match append_resolved(&mut tried, attempt, |_, _| ()) {
+            Ok(stored) => *outcome = Outcome { stored, ..tried },
+            Err(AppendError::Storage(error)) => outcome.failure = Some(error.into()),
+            Err(_) => outcome.failure = Some(StorageFailure::Forgotten),
         }
-        outcome.failure = Some(StorageFailure::Forgotten);
     }
 
     fn append(&self, samples: &[Sample], outcome: &mut Outcome) -> Result<u64, AppendError> {

@@ -11,6 +11,7 @@
 
 pub mod gateway;
 pub mod import;
+pub mod inflate;
 pub mod influx;
 pub mod intake;
 pub mod otlp;

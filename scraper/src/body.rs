@@ -4,7 +4,7 @@ use exposition::{Entry, ExemplarText, Format, HistogramSeries, Parser, ParserOpt
 use model::histogram::{EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN, Histogram, is_exponential_schema};
 use model::labels::{Labels, METRIC_NAME};
 use model::sample::{Exemplar, MetricType};
-use model::storage::{AppendBatch, AppendOutcome, FloatSample, HistogramSample, SeriesRef};
+use model::storage::{AHEAD_MAX_MS, AppendBatch, AppendOutcome, FloatSample, HistogramSample, SeriesRef};
 
 use crate::buffers::Buffer;
 use crate::config::SampleLimitAction;
@@ -13,8 +13,6 @@ use crate::labels::LabelRules;
 use crate::metadata::Families;
 use crate::table::{Table, TextHash};
 
-/// A sample further ahead of the clock than this is refused.
-const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
 /// Metrics of a scrape that are named where their series are dropped; all others are counted as one.
 pub(crate) const DROPPED_METRICS_MAX: usize = 32;
 /// What those others are called.

@@ -1,13 +1,12 @@
 //! From the body of a push to families.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
-use flate2::bufread::MultiGzDecoder;
 use model::labels::NameScheme;
 
 use super::error::BodyError;
 use super::family::{self, Family};
+use crate::inflate::{InflateError, gunzip, inflate};
 
 /// How a body is compressed. Compat: the names do not depend on capitals, and what is unknown counts as not compressed
 /// (push/pushgateway `content-encoding`).
@@ -43,7 +42,7 @@ pub(super) fn read(
     let body = match Encoding::of(content_encoding) {
         Encoding::None => body,
         Encoding::Gzip => {
-            inflated = inflate(MultiGzDecoder::new(body), bytes_max)?;
+            inflated = gunzip(body, bytes_max)?;
             &inflated
         }
         // Compat: it is the framed form, not that of remote write.
@@ -58,15 +57,12 @@ pub(super) fn read(
     }
 }
 
-fn inflate(decoder: impl Read, bytes_max: usize) -> Result<Vec<u8>, BodyError> {
-    let mut inflated = Vec::new();
-    let mut bounded = decoder.take(bytes_max as u64 + 1);
-    bounded
-        .read_to_end(&mut inflated)
-        .map_err(|error| BodyError::Encoding(error.to_string()))?;
-    match inflated.len() > bytes_max {
-        true => Err(BodyError::TooLong { max: bytes_max }),
-        false => Ok(inflated),
+impl From<InflateError> for BodyError {
+    fn from(error: InflateError) -> Self {
+        match error {
+            InflateError::Malformed(error) => BodyError::Encoding(error.to_string()),
+            InflateError::TooLong { bytes_max } => BodyError::TooLong { max: bytes_max },
+        }
     }
 }
 

@@ -1,11 +1,9 @@
 //! Bodies: what they are, and what they are before they were compressed.
 
 use std::borrow::Cow;
-use std::io::Read as _;
-
-use flate2::read::MultiGzDecoder;
 
 use super::receiver::Encoding;
+use crate::inflate::{InflateError, gunzip};
 
 /// Longest body, before and after it is inflated. Compat: the reference's limit.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
@@ -47,18 +45,11 @@ pub(super) fn inflated<'b>(body: &'b [u8], content_encoding: &str) -> Result<Cow
     match content_encoding {
         "" if body.len() > BODY_BYTES_MAX => Err(BodyError::TooLarge),
         "" => Ok(Cow::Borrowed(body)),
-        "gzip" => {
-            let mut inflated = Vec::new();
-            let limit = BODY_BYTES_MAX as u64 + 1;
-            MultiGzDecoder::new(body)
-                .take(limit)
-                .read_to_end(&mut inflated)
-                .map_err(BodyError::Gzip)?;
-            if inflated.len() > BODY_BYTES_MAX {
-                return Err(BodyError::TooLarge);
-            }
-            Ok(Cow::Owned(inflated))
-        }
+        "gzip" => match gunzip(body, BODY_BYTES_MAX) {
+            Ok(inflated) => Ok(Cow::Owned(inflated)),
+            Err(InflateError::Malformed(error)) => Err(BodyError::Gzip(error)),
+            Err(InflateError::TooLong { .. }) => Err(BodyError::TooLarge),
+        },
         other => Err(BodyError::Compression(other.to_owned())),
     }
 }

@@ -7,8 +7,8 @@ use model::clock::Clock;
 use model::histogram::Histogram;
 use model::labels::Labels;
 use model::storage::{
-    AppendBatch, AppendError, AppendOutcome, Appender, BatchList, FloatSample, HistogramSample, Refusal,
-    SeriesError, SeriesRef,
+    AHEAD_MAX_MS, AppendBatch, AppendError, AppendOutcome, Appender, BatchList, FloatSample, HistogramSample,
+    Refusal, SeriesError, SeriesRef, append_resolved,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -19,11 +19,6 @@ use super::json::{JsonError, to_protobuf};
 use super::samples::Samples;
 use super::translate::{Settings, TranslateErrors, TranslateOptions, Translated, Warnings, translate};
 use super::wire::{DecodeError, Request, Temporality};
-
-/// How often series are looked up anew, when the store has forgotten one in between.
-const RESOLVE_TRIES_MAX: usize = 3;
-/// How far ahead of the clock samples may be, in milliseconds.
-const AHEAD_MAX_MS: i64 = 600_000;
 
 /// What a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,17 +252,14 @@ impl Receiver {
         if samples.sets().is_empty() {
             return Ok(());
         }
-        let mut tries = 0;
         let mut outcome = AppendOutcome::default();
         let mut samples = samples;
         loop {
-            tries += 1;
-            let series = self.resolve(samples.sets())?;
-            let batch = batch(&samples, &series);
-            match self.appender.append(&batch, &mut outcome) {
-                Err(AppendError::UnknownSeries(_)) if tries < RESOLVE_TRIES_MAX => continue,
-                appended => appended?,
-            }
+            let attempt = |outcome: &mut AppendOutcome| match self.resolve(samples.sets()) {
+                Ok(series) => self.appender.append(&batch(&samples, &series), outcome).map(Ok),
+                Err(error) => Ok(Err(error)),
+            };
+            append_resolved(&mut outcome, attempt, |_, _| ())??;
             if samples.drop_refused_zeros(&outcome) {
                 // They were a guess; without them the others may fit.
                 continue;

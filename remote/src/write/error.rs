@@ -5,11 +5,11 @@ use std::fmt;
 use model::histogram::{HistogramError, ReduceError};
 use model::packed_sets::TextTooLong;
 use model::protobuf::WireError;
-use model::storage::{AppendError, Refusal, SeriesError, StorageError};
+use model::storage::{AHEAD_MAX_MS, AppendError, Refusal, SeriesError, StorageError};
 
+use super::REQUEST_BYTES_MAX;
 use super::labels::{LABELS_MAX, Shown};
 use super::negotiate::MessageError;
-use super::{AHEAD_MAX_MS, REQUEST_BYTES_MAX};
 
 /// Faults that are told one by one; of others, how many there are.
 const FAULTS_SHOWN: usize = 10;

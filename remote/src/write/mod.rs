@@ -25,7 +25,8 @@ use metrics::{Counter, Registry};
 use model::clock::Clock;
 use model::packed_sets::PackedSets;
 use model::storage::{
-    AppendBatch, AppendError, AppendOutcome, Appender, BatchList, Refusal, SeriesRef, append_resolved,
+    AHEAD_MAX_MS, AppendBatch, AppendError, AppendOutcome, Appender, BatchList, Refusal, SeriesRef,
+    append_resolved,
 };
 use parking_lot::Mutex;
 
@@ -37,8 +38,6 @@ use gather::{Gather, Gathered, Rules};
 
 /// Longest request, as it is sent and inflated, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 32 << 20;
-/// Samples and what else there is to store may be this much later than now, in milliseconds.
-const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
 /// Buffers of requests that are kept for later ones.
 const SCRATCH_KEPT: usize = 8;
 /// Bytes of a buffer that is kept.

@@ -1,14 +1,13 @@
 //! What ways in have in common whose bodies are lines of text: parameters, inflating, answers.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use flate2::bufread::MultiGzDecoder;
 use http::header::HeaderName;
 use http::{HeaderMap, StatusCode};
+use remote::inflate::{InflateError, gunzip};
 use remote::intake::Outcome;
 use serde_json::json;
 
@@ -100,12 +99,10 @@ pub(super) fn inflated(body: Bytes, encoding: &str) -> Result<Bytes, LinesError>
     if !encoding.eq_ignore_ascii_case("gzip") {
         return Ok(body);
     }
-    let mut inflated = Vec::new();
-    let mut bounded = MultiGzDecoder::new(&*body).take(BODY_BYTES_MAX as u64 + 1);
-    bounded.read_to_end(&mut inflated).map_err(LinesError::Gzip)?;
-    match inflated.len() > BODY_BYTES_MAX {
-        true => Err(LinesError::TooLong),
-        false => Ok(inflated.into()),
+    match gunzip(&body, BODY_BYTES_MAX) {
+        Ok(inflated) => Ok(inflated.into()),
+        Err(InflateError::TooLong { .. }) => Err(LinesError::TooLong),
+        Err(InflateError::Malformed(error)) => Err(LinesError::Gzip(error)),
     }
 }
 
