@@ -122,6 +122,15 @@ impl Manager {
         Ok(())
     }
 
+    /// Sends all alerts again as their groups are evaluated next, whatever of them is sent already: for somebody who has just
+    /// begun to listen, and would else hear of them when their resend delay is over.
+    pub fn send_again(&self) {
+        let groups: Vec<Arc<Group>> = self.shared.groups.read().values().cloned().collect();
+        for rule in groups.iter().flat_map(|group| &group.rules) {
+            rule.alerts.lock().doubt_sent();
+        }
+    }
+
     /// Stops all groups and waits for evaluations under way.
     pub async fn stop(&self) {
         let shared = &self.shared;

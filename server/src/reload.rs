@@ -221,8 +221,11 @@ impl Reloader {
             None => None,
         };
         // From here on nothing fails. Who is told of alerts comes before those who tell of them.
-        self.alertmanager.apply(alertmanager).await;
+        let is_new = self.alertmanager.apply(alertmanager).await;
         self.rules.apply(rules).await;
+        if is_new {
+            self.rules.send_again();
+        }
         self.notifier.apply(alerts);
         self.forwarder.apply(forwards);
         self.queries.log.set(query_log);

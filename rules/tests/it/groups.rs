@@ -148,6 +148,25 @@ async fn alerts_pend_fire_and_resolve() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_begins_to_listen_hears_of_alerts_with_the_next_evaluation() {
+    let world = World::new();
+    world.queries.set("up == 0", &[(&[("job", "a")], 0.0)]);
+    world.load(ALERT).await.unwrap();
+    world.wait(42).await;
+    assert_eq!(world.sent.take().len(), 1);
+    world.wait(11).await;
+    assert!(
+        world.sent.take().is_empty(),
+        "not before the resend delay is over"
+    );
+    world.manager.send_again();
+    world.wait(11).await;
+    assert_eq!(world.sent.take().len(), 1);
+    world.wait(11).await;
+    assert!(world.sent.take().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn alerts_show_as_series() {
     let mut world = World::new();
     // State is written only after there was time to restore an older one: a second start has done that.

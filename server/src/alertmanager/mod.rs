@@ -91,18 +91,19 @@ impl Slot {
         self.options.supervisor.blocking(TASK, preparing).await?
     }
 
-    /// Puts it in force; cannot fail. One that is not wanted any more ends in an orderly way first.
-    pub(crate) async fn apply(&self, Change(change): Change) {
+    /// Puts it in force; cannot fail. One that is not wanted any more ends in an orderly way first. Gives whether one begins,
+    /// which has not heard of any alert.
+    pub(crate) async fn apply(&self, Change(change): Change) -> bool {
         let Some((alertmanager, prepared)) = change else {
             if let Some(gone) = self.current.swap(None) {
                 tracing::info!("The Alertmanager is turned off");
                 end(&gone).await;
             }
-            return;
+            return false;
         };
         self.tell(prepared.config());
         alertmanager.apply(prepared);
-        self.current.store(Some(alertmanager));
+        self.current.swap(Some(alertmanager)).is_none()
     }
 
     /// Says in the log who will be told, and in metrics which configuration it is.

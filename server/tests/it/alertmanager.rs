@@ -74,7 +74,7 @@ async fn rules_feed_the_one_inside_and_a_reload_turns_it_on_and_off() {
         "{without}alertmanager:\n  route: {{receiver: hook, group_wait: 0s}}\n  receivers: [{{name: hook, \
          webhook_configs: [{{url: '{url}'}}]}}]\n"
     );
-    let server = Server::start(folder.path(), &with, &["--rules.alert.resend-delay=1s"]).await;
+    let server = Server::start(folder.path(), &with, &[]).await;
     let told = tokio::task::spawn_blocking(|| notified.join().expect("told"))
         .await
         .expect("told");

@@ -5,13 +5,15 @@
 //! * `compare blocks` gives each server the same folders and measures what cutting the head, merging blocks and importing
 //!   text cost, and how large the blocks are.
 //! * `compare push` drives each given server in turn with remote write, both versions, and measures what taking it in costs.
+//! * `compare alerts` starts synthetic targets, a Prometheus with an Alertmanager beside it, and Narthex, and measures what very many
+//!   alerts cost.
 //! * `compare rules` starts synthetic targets and two servers, and measures what evaluating rules costs.
 //! * `compare generate` writes a data set as a block; copies of it are served by the servers that `query` asks.
 //! * `compare query` runs a fixed list of queries against running servers and compares time and answers.
 //! * `compare limits` measures how soon work ends when a client hangs up, and light queries beside heavy ones.
 //! * `compare profile` runs the same queries inside this process, for profilers.
 //!
-//! Servers never run at the same time in `scrape`, `push` and `blocks`, and always in `rules`; in `query` the idle ones must have nothing to do: no
+//! Servers never run at the same time in `scrape`, `push` and `blocks`, and always in `rules` and `alerts`; in `query` the idle ones must have nothing to do: no
 //! targets, and each its own copy of the data.
 //!
 //! ```text
@@ -29,6 +31,7 @@
 //!
 //! VictoriaMetrics takes the same data from a copy by its own tool: `vmctl prometheus --prom-snapshot=data-p`.
 
+mod alerts;
 mod answers;
 mod api;
 mod blocks;
@@ -70,6 +73,9 @@ enum Command {
     Limits(limits::Options),
     /// What taking remote write in costs: processor time, memory. Starts the servers itself, one by one.
     Push(push::Options),
+    /// What very many alerts cost, from the rule to the receiver: time, processor time, memory. Starts the servers itself, all at
+    /// once.
+    Alerts(alerts::Options),
     /// What rules cost: processor time, memory, missed evaluations. Starts the servers itself, both at once.
     Rules(rules::Options),
     /// Writes the data set of `query` as a block into a data folder.
@@ -89,6 +95,7 @@ async fn main() -> Result<()> {
             Command::Query(options) => query::run(&options).await,
             Command::Limits(options) => limits::run(&options).await,
             Command::Push(options) => push::run(&options).await,
+            Command::Alerts(options) => alerts::run(&options).await,
             Command::Rules(options) => rules::run(&options).await,
             Command::Generate(options) => generate::run(&options),
             Command::Profile(options) => profile::run(&options),

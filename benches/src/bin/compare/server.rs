@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     Prometheus,
     Narthex,
     VictoriaMetrics,
+    Alertmanager,
 }
 
 impl Kind {
@@ -35,6 +36,7 @@ impl Kind {
             Kind::Prometheus => "Prometheus",
             Kind::Narthex => "Narthex",
             Kind::VictoriaMetrics => "VictoriaMetrics",
+            Kind::Alertmanager => "Alertmanager",
         }
     }
 }
@@ -70,19 +72,29 @@ impl Setup {
     fn arguments(&self, address: &str) -> Vec<String> {
         let (config, data) = (self.config(), self.data());
         let (config, data) = (config.display(), data.display());
-        if self.kind == Kind::VictoriaMetrics {
-            return vec![
-                format!("-promscrape.config={config}"),
-                format!("-storageDataPath={data}"),
-                format!("-httpListenAddr={address}"),
-                "-search.latencyOffset=0s".to_owned(),
-            ];
-        }
-        let mut arguments = vec![
-            format!("--config.file={config}"),
-            format!("--storage.tsdb.path={data}"),
-            format!("--web.listen-address={address}"),
-        ];
+        let mut arguments = match self.kind {
+            Kind::VictoriaMetrics => {
+                return vec![
+                    format!("-promscrape.config={config}"),
+                    format!("-storageDataPath={data}"),
+                    format!("-httpListenAddr={address}"),
+                    "-search.latencyOffset=0s".to_owned(),
+                ];
+            }
+            Kind::Alertmanager => {
+                return vec![
+                    format!("--config.file={config}"),
+                    format!("--storage.path={data}"),
+                    format!("--web.listen-address={address}"),
+                    "--cluster.listen-address=".to_owned(),
+                ];
+            }
+            Kind::Prometheus | Kind::Narthex => vec![
+                format!("--config.file={config}"),
+                format!("--storage.tsdb.path={data}"),
+                format!("--web.listen-address={address}"),
+            ],
+        };
         if let Some(length) = self.block_duration {
             let length = model::duration::format_duration(length.as_millis() as i64);
             arguments.push(format!("--storage.tsdb.min-block-duration={length}"));
