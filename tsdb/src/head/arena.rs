@@ -200,7 +200,10 @@ impl Arena {
             return false;
         }
         let free = capacity.saturating_sub(used);
-        let mut block = Vec::with_capacity(capacity);
+        // A division for each string would be the dearest part of it.
+        let room_a_weight = ((free as u64) << 32) / (weights as u64).max(1);
+        let mut block = vec![0; capacity];
+        let mut end = 0;
         for (i, place) in self.places.iter_mut().enumerate() {
             let len = target(i, place);
             if len == 0 {
@@ -208,12 +211,14 @@ impl Arena {
                 *place = Place::default();
                 continue;
             }
-            let start = block.len();
-            let whole = len + (free * weight(len) / weights).min(ROOM_MAX);
-            block.extend_from_slice(&self.block[place.start()..place.start() + place.len()]);
-            block.resize(start + whole, 0);
-            *place = Place::new(start, place.len(), whole - place.len());
+            let room = (weight(len) as u64 * room_a_weight >> 32) as usize;
+            let whole = len + room.min(ROOM_MAX);
+            let string = &self.block[place.start()..place.start() + place.len()];
+            block[end..end + string.len()].copy_from_slice(string);
+            *place = Place::new(end, string.len(), whole - string.len());
+            end += whole;
         }
+        block.truncate(end);
         self.block = block;
         true
     }

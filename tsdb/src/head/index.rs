@@ -138,6 +138,12 @@ impl Index {
             .map(|(_, index)| self.reference_of(*index))
     }
 
+    /// Whether the series with this reference has these labels; there need be none.
+    pub(crate) fn is_of(&self, reference: u64, labels: PackedSet<'_>) -> bool {
+        self.index_of(reference)
+            .is_some_and(|index| !self.set(index).is_empty() && self.has_labels(index, labels))
+    }
+
     fn has_labels(&self, index: u32, labels: PackedSet<'_>) -> bool {
         let mut set = self.set(index).iter();
         let equal = labels.pairs().all(|(name, value)| {

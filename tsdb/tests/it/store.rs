@@ -10,6 +10,7 @@ use metrics::{Format, Registry};
 use model::columns::Columns;
 use model::labels::Labels;
 use model::matcher::Matcher;
+use model::packed_sets::PackedSets;
 use model::sample::{Exemplar, Metadata, MetricType};
 use model::storage::{
     AppendBatch, AppendError, AppendOutcome, Appender, BatchList, ExemplarQueryable, FloatSample, Queryable,
@@ -17,7 +18,7 @@ use model::storage::{
 };
 use narthex_tsdb::db::Db;
 
-use crate::support::{Contents, DIR, everything, open, options, read};
+use crate::support::{Contents, DIR, Rng, everything, open, options, read, seeds};
 
 fn labels(i: usize) -> Labels {
     Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())])
@@ -41,6 +42,35 @@ fn fill(db: &Db, series: usize, times: impl Iterator<Item = i64>) {
         };
         db.append(&batch, &mut outcome).expect("appends");
         assert_eq!(outcome.refused, []);
+    }
+}
+
+/// In the order in which they were made, against it, at random, and with sets between that no series has.
+#[test]
+fn series_are_found_by_packed_labels_in_any_order() {
+    for seed in seeds(20) {
+        eprintln!("seed {seed}");
+        let (mut rng, files) = (Rng::new(seed), MemFiles::new());
+        let db = open(&files, options());
+        let known: Vec<SeriesRef> = (0..700)
+            .map(|i| db.resolve(&labels(i)).expect("no limit"))
+            .collect();
+        let mut wanted: Vec<usize> = (0..800).collect();
+        wanted.extend((0..800).rev());
+        wanted.extend((0..3000).map(|_| rng.below(900) as usize));
+        let (mut sets, mut found) = (PackedSets::default(), Vec::new());
+        for i in &wanted {
+            for (name, value) in &labels(*i) {
+                sets.push(name.as_bytes(), value.as_bytes()).expect("short");
+            }
+            sets.finish();
+        }
+        // A set without pairs is nobody's.
+        sets.finish();
+        db.find(&sets, &mut found);
+        assert_eq!(found.pop(), Some(None));
+        let expected: Vec<_> = wanted.iter().map(|i| known.get(*i).copied()).collect();
+        assert_eq!(found, expected);
     }
 }
 
