@@ -18,6 +18,9 @@ pub struct Columns {
     /// When each row's counter started (milliseconds since the epoch, 0 where unknown): either empty, when no row of
     /// the series has one, or one entry a row.
     pub start_timestamps_ms: Vec<i64>,
+    /// Whether several places had samples for one time that differ, or histograms that took turns with those of another
+    /// place: what is given then depends on how much was read at once, too.
+    pub is_contested: bool,
 }
 
 impl Columns {
@@ -37,6 +40,7 @@ impl Columns {
         self.values.clear();
         self.histograms.clear();
         self.start_timestamps_ms.clear();
+        self.is_contested = false;
     }
 
     /// Adds a float row.

@@ -20,6 +20,7 @@
 
 pub mod alert;
 pub mod case;
+pub mod changes;
 pub mod clock;
 pub mod columns;
 pub mod duration;

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::changes::Changes;
 use crate::columns::Columns;
 use crate::histogram::Histogram;
 use crate::label_table::LabelTable;
@@ -323,6 +324,11 @@ pub trait Queryable: Send + Sync {
     /// # Errors
     /// When the data cannot be opened at all.
     fn querier(&self, range: TimeRange) -> Result<Arc<dyn Querier>, StorageError>;
+
+    /// What has changed, for those who keep answers; `None` while the store cannot tell.
+    fn changes(&self) -> Option<&dyn Changes> {
+        None
+    }
 }
 
 /// A consistent view.

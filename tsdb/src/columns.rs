@@ -96,6 +96,8 @@ pub(crate) fn chain(runs: &[Columns], min_ms: i64, max_ms: i64, out: &mut Column
     let next_ms = |at: &[(usize, usize)], run: usize| runs[run].timestamps_ms.get(at[run].0).copied();
     let mut current = 0;
     let mut last_ms = None;
+    let odd = |run: &Columns| run.is_contested || (runs.len() > 1 && !run.histograms.is_empty());
+    out.is_contested |= runs.iter().any(odd);
     loop {
         let others = (0..runs.len()).filter(|run| *run != current);
         let other = others.filter_map(|run| Some((next_ms(&at, run)?, run))).min();
@@ -110,6 +112,9 @@ pub(crate) fn chain(runs: &[Columns], min_ms: i64, max_ms: i64, out: &mut Column
         if last_ms.replace(timestamp_ms) != Some(timestamp_ms) && (min_ms..=max_ms).contains(&timestamp_ms) {
             push_row(&runs[current], *row, histogram, out);
         } else {
+            let known = out.timestamps_ms.last() == Some(&timestamp_ms);
+            let value = runs[current].values[*row].to_bits();
+            out.is_contested |= known && out.values.last().map(|last| last.to_bits()) != Some(value);
             skip_row(&runs[current], *row, histogram);
         }
         *row += 1;
@@ -121,6 +126,7 @@ pub(crate) fn append_all(from: &Columns, columns: &mut Columns) {
     let first = columns.len() as u32;
     columns.timestamps_ms.extend_from_slice(&from.timestamps_ms);
     columns.values.extend_from_slice(&from.values);
+    columns.is_contested |= from.is_contested;
     let histograms = from.histograms.iter().map(|(row, h)| (first + row, h.clone()));
     columns.histograms.extend(histograms);
     if !from.start_timestamps_ms.is_empty() || !columns.start_timestamps_ms.is_empty() {
@@ -155,6 +161,7 @@ pub(crate) fn remove_deleted(columns: &mut Columns, deleted: &[(i64, i64)], spar
         return;
     }
     spare.clear();
+    spare.is_contested = columns.is_contested;
     let mut histogram = 0;
     let mut ranges = deleted.iter().peekable();
     for row in 0..columns.len() {
@@ -259,6 +266,7 @@ mod tests {
         chain(&[a.clone(), b.clone()], i64::MIN, i64::MAX, &mut out);
         assert_eq!(out.timestamps_ms, [1, 2, 4, 5, 6]);
         assert_eq!(out.values, [1.0, 20.0, 0.0, 50.0, 0.0]);
+        assert!(out.is_contested);
         let mut out = Columns::default();
         chain(&[b, a], 2, 5, &mut out);
         assert_eq!(out.timestamps_ms, [2, 4, 5]);
@@ -266,6 +274,25 @@ mod tests {
             out.histograms.len() + out.values.iter().filter(|v| **v == 0.0).count(),
             2
         );
+    }
+
+    #[test]
+    fn runs_that_say_the_same_do_not_contest() {
+        let runs = |second: &[(i64, f64)]| [columns(&[(1, 1.0), (2, 2.0), (4, 4.0)]), columns(second)];
+        for (second, contested) in [
+            (&[(2, 2.0), (3, 3.0)][..], false),
+            (&[(2, 2.5), (3, 3.0)], true),
+            (&[(4, -0.0)], true),
+            (&[(9, f64::NAN)], true),
+        ] {
+            let mut out = Columns::default();
+            chain(&runs(second), i64::MIN, i64::MAX, &mut out);
+            assert_eq!(out.is_contested, contested, "{second:?}");
+        }
+        // Where nobody looks, it does not matter.
+        let mut out = Columns::default();
+        chain(&runs(&[(2, 2.5), (3, 3.0)]), 3, 9, &mut out);
+        assert!(!out.is_contested);
     }
 
     #[test]

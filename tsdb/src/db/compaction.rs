@@ -154,7 +154,9 @@ impl Shared {
                 self.counters.put_off.fetch_add(1, Ordering::Relaxed);
                 return Ok(false);
             }
-            self.head().forget_late(cut)?;
+            let forgotten = self.head().forget_late(cut);
+            self.note_change(TimeRange::new(cut.range.0, cut.range.1));
+            forgotten?;
             pending.forget = None;
         }
         if !pending.evict.is_empty() {
@@ -162,7 +164,9 @@ impl Shared {
                 self.counters.put_off.fetch_add(1, Ordering::Relaxed);
                 return Ok(false);
             }
-            self.head().evict(&std::mem::take(&mut pending.evict))?;
+            let evicted = self.head().evict(&std::mem::take(&mut pending.evict));
+            self.note_change(TimeRange::new(self.head().min_ms(), self.head().max_ms()));
+            evicted?;
         }
         Ok(true)
     }
@@ -342,6 +346,7 @@ impl Shared {
             let mut list: Vec<Arc<Block>> = kept.cloned().chain(opened).collect();
             blocks::sort(&mut list);
             state.in_order_end_ms = state.in_order_end_ms.max(in_order_end_ms(&list));
+            self.note_changed_blocks(&state.blocks, &list);
             state.blocks = list.into();
         }
         pending.stray.retain(|ulid| !fresh.contains(ulid));

@@ -1,6 +1,7 @@
 //! The store: head and blocks as one, and the work in the background.
 
 mod blocks;
+mod changes;
 mod compaction;
 mod log;
 mod options;
@@ -23,6 +24,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use model::changes::Changes;
 use model::clock::Clock;
 use model::labels::Labels;
 use model::matcher::Matcher;
@@ -341,6 +343,13 @@ impl Db {
     pub fn delete(&self, range: TimeRange, matchers: &[Matcher]) -> Result<()> {
         let mut pending = self.shared.compacting.lock();
         self.shared.remove_stray(&mut pending)?;
+        let deleted = self.delete_in(range, matchers);
+        // Even of what failed some may be gone.
+        self.shared.note_change(range);
+        deleted
+    }
+
+    fn delete_in(&self, range: TimeRange, matchers: &[Matcher]) -> Result<()> {
         for block in self.blocks().iter().filter(|b| b.range().overlaps(&range)) {
             block.delete(range, matchers)?;
         }
@@ -596,6 +605,11 @@ impl Queryable for Db {
             sources: sources.into(),
             range,
         }))
+    }
+
+    fn changes(&self) -> Option<&dyn Changes> {
+        // Until the logs are read, nobody can say what is missing.
+        self.is_ready().then_some(self)
     }
 }
 

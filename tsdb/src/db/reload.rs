@@ -47,7 +47,9 @@ impl Shared {
             );
             // How far the head is in blocks is for its own blocks to say: one that was put there from elsewhere may reach
             // into what the head alone holds.
-            self.state.write().blocks = blocks.into();
+            let mut state = self.state.write();
+            self.note_changed_blocks(&state.blocks, &blocks);
+            state.blocks = blocks.into();
         }
         pending.stray.extend(superseded.iter().map(|b| b.meta().ulid));
         self.remove_stray(&mut pending)

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use model::columns::Columns;
+use model::storage::TimeRange;
 
 use super::Head;
 use super::chunk_files::{ChunkBytes, MappedChunk};
@@ -82,6 +83,8 @@ impl Head {
             }
         }
         self.chunk_files.note_healed();
+        // What the logs did not have is gone.
+        self.note_change(TimeRange::ALL);
         self.counters
             .chunks_healed
             .fetch_add(healed.chunks, Ordering::Relaxed);

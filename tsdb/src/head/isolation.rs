@@ -7,10 +7,16 @@
 //!
 //! A series needs to remember only transactions that some reader (or a future one) might not see, usually the newest
 //! alone: 16 bytes a series. Out-of-order samples are not isolated, as in the reference.
+//!
+//! What has changed is noted here, too, because here is the moment in which readers begin to see it.
 
 use std::collections::BTreeMap;
 
+use model::changes::{ChangedTimes, Mark};
+use model::storage::TimeRange;
 use parking_lot::{Condvar, Mutex};
+
+use super::change_log::{Added, ChangeLog};
 
 /// Transactions and readers that are under way.
 #[derive(Debug, Default)]
@@ -27,6 +33,7 @@ struct State {
     /// Readers: their lowest number that may be invisible, and the first millisecond they read in the head.
     readers: BTreeMap<u64, (u64, i64)>,
     next_reader: u64,
+    changes: ChangeLog,
 }
 
 impl State {
@@ -82,12 +89,28 @@ impl Isolation {
         }
     }
 
-    /// Ends a transaction: readers that come now see it.
-    pub(crate) fn end(&self, transaction: Transaction) {
+    /// Ends a transaction, which has `added` so much: readers that come now see it.
+    pub(crate) fn end(&self, transaction: Transaction, added: Added) {
         let mut state = self.state.lock();
+        state.changes.add(added);
         if let Ok(at) = state.open.binary_search(&transaction.number) {
             state.open.remove(at);
         }
+    }
+
+    /// Notes that something in `range` has changed for readers that come now.
+    pub(crate) fn change(&self, range: TimeRange) {
+        self.state.lock().changes.change(range);
+    }
+
+    /// The present moment, for [`Isolation::changed_since`].
+    pub(crate) fn mark(&self) -> Mark {
+        self.state.lock().changes.mark()
+    }
+
+    /// What readers that come now may see otherwise than those that came when `mark` was taken.
+    pub(crate) fn changed_since(&self, mark: Mark) -> ChangedTimes {
+        self.state.lock().changes.since(mark)
     }
 
     /// Registers a reader of the head from `min_ms` on.
@@ -159,11 +182,11 @@ mod tests {
         let a = isolation.begin();
         let b = isolation.begin();
         assert_eq!((a.settled, b.settled), (1, 1));
-        isolation.end(b);
+        isolation.end(b, Added::ANYTHING);
         let reader = isolation.read(0);
-        isolation.end(a);
+        isolation.end(a, Added::ANYTHING);
         let c = isolation.begin();
-        isolation.end(c);
+        isolation.end(c, Added::ANYTHING);
         assert!(!reader.sees(a.number) && reader.sees(b.number) && !reader.sees(c.number));
         assert_eq!(isolation.begin().settled, 1, "the reader holds it down");
         isolation.leave(&reader);

@@ -12,6 +12,7 @@ mod admission;
 mod append;
 mod arena;
 mod census;
+mod change_log;
 mod chunk_files;
 mod chunk_queue;
 mod closing;
@@ -47,9 +48,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use model::changes::{ChangedTimes, Mark};
 use model::clock::Clock;
 use model::sample::Metadata;
-use model::storage::SeriesRef;
+use model::storage::{SeriesRef, TimeRange};
 use parking_lot::{Mutex, RwLock};
 
 use crate::chunk::Encoding;
@@ -324,6 +326,21 @@ impl Head {
     /// Number of label pairs.
     pub fn pairs_len(&self) -> usize {
         self.index.read().pairs_len()
+    }
+
+    /// See [`model::changes::Changes::mark`].
+    pub fn mark(&self) -> Mark {
+        self.isolation.mark()
+    }
+
+    /// See [`model::changes::Changes::changed_since`].
+    pub fn changed_since(&self, mark: Mark) -> ChangedTimes {
+        self.isolation.changed_since(mark)
+    }
+
+    /// Notes that something in `range` is not what it was, otherwise than by a transaction.
+    pub(crate) fn note_change(&self, range: TimeRange) {
+        self.isolation.change(range);
     }
 
     /// Transactions in progress and open views.

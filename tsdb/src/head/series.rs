@@ -566,7 +566,7 @@ mod tests {
             for t in times {
                 assert!(series.append_float(rules, Some(transaction), 7, (0, *t, 1.0)));
             }
-            isolation.end(transaction);
+            isolation.end(transaction, crate::head::change_log::Added::ANYTHING);
             series.visible_max_ms(&nothing)
         };
         assert!(append(&[1000, 2000]) < 1000);

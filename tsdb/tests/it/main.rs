@@ -5,6 +5,7 @@
 mod blocks;
 mod blocks_docs;
 mod blocks_golden;
+mod changes;
 mod conformance;
 mod counters;
 mod crash;

@@ -11,6 +11,7 @@ use model::storage::{AppendBatch, AppendOutcome, BatchList, Refusal};
 use super::Scratch;
 use crate::head::Head;
 use crate::head::admission::{Bounds, Verdict};
+use crate::head::change_log::Added;
 use crate::head::isolation::Transaction;
 use crate::head::late_log::LateLog;
 use crate::head::ooo::{Inserted, Late, LateValue};
@@ -32,6 +33,13 @@ pub(super) struct Applied {
 }
 
 impl Applied {
+    pub(super) fn added(&self) -> Added {
+        Added {
+            from_ms: self.in_order.0,
+            late: self.late_range,
+        }
+    }
+
     #[inline]
     fn in_order(&mut self, timestamp_ms: i64) {
         self.accepted += 1;

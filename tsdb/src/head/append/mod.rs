@@ -19,6 +19,7 @@ use model::storage::{
 
 use super::Head;
 use super::admission::Bounds;
+use super::change_log::Added;
 use super::isolation::Transaction;
 use super::late_log::LateLog;
 use super::pages::{PageSet, page_of};
@@ -122,10 +123,13 @@ impl Head {
         }
         self.log(batch, scratch).inspect_err(|_| self.note_failure())?;
         let transaction = self.isolation.begin();
-        let ended = EndOnDrop(self, transaction);
+        let mut ending = EndOnDrop(self, transaction, Added::ANYTHING);
         let applied = self.apply(batch, (bounds, transaction), scratch, outcome);
         let (exemplars, overtaken) = self.apply_rest(batch, scratch);
-        drop(ended);
+        // Before the transaction is seen: who opens a view looks where the head reaches to.
+        self.note_times(&applied);
+        ending.2 = applied.added();
+        drop(ending);
         self.note(&applied, outcome, exemplars);
         if overtaken > 0 {
             let counter = &self.counters.exemplars_out_of_order;
@@ -177,7 +181,7 @@ impl Head {
         }
     }
 
-    fn note(&self, applied: &Applied, outcome: &AppendOutcome, exemplars: u64) {
+    fn note_times(&self, applied: &Applied) {
         let (in_order, late) = (applied.in_order, applied.late_range);
         if in_order.0 <= in_order.1 {
             // Most transactions move only the end.
@@ -190,6 +194,9 @@ impl Head {
             self.late_min_ms.fetch_min(late.0, Ordering::AcqRel);
             self.late_max_ms.fetch_max(late.1, Ordering::AcqRel);
         }
+    }
+
+    fn note(&self, applied: &Applied, outcome: &AppendOutcome, exemplars: u64) {
         let counters = &self.counters;
         counters
             .floats_appended
@@ -236,10 +243,10 @@ impl Head {
 }
 
 /// Ends a transaction even when applying it panics: readers must not wait for it for ever.
-struct EndOnDrop<'a>(&'a Head, Transaction);
+struct EndOnDrop<'a>(&'a Head, Transaction, Added);
 
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.isolation.end(self.1);
+        self.0.isolation.end(self.1, self.2);
     }
 }
