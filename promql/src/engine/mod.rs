@@ -14,6 +14,7 @@ mod search;
 mod standing;
 mod stats;
 
+pub use crate::plan::Reach;
 pub use cancel::CancelHandle;
 pub(crate) use crew::Crew;
 use crew::Crews;
@@ -35,7 +36,7 @@ use model::storage::Queryable;
 
 use crate::annotations::Annotations;
 use crate::ast::Expr;
-use crate::exec::{Counts, Execution, Held, Limits, Profile, Shared};
+use crate::exec::{Counts, Execution, Held, Limits, OrderWatch, Profile, Shared};
 use crate::parser::{ParseError, ParseOptions, parse};
 use crate::plan::{self, PlanContext, PlanError};
 use crate::value::Value;
@@ -53,6 +54,9 @@ pub struct QueryOutput {
     pub memory: Reservation,
     /// The plan and what its operators took, where the query asked for it.
     pub explained: Option<Operator>,
+    /// Whether some value may depend on more than the samples around its step: the series that storage lists besides, their
+    /// order, and how much is read at once. True unless the query asked for a look ([`QueryOptions::watch_order`]).
+    pub order_shows: bool,
 }
 
 /// What became of a query.
@@ -70,6 +74,7 @@ struct Answer {
     held: Held,
     annotations: Annotations,
     explained: Option<Operator>,
+    order_shows: bool,
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -77,7 +82,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 /// The times at which a query is evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EvalTime {
     /// Once; the answer is of the query's own type.
     Instant {
@@ -209,6 +214,7 @@ impl Engine {
             stats: stats.clone(),
             memory: Reservation::new(answer.held),
             explained: answer.explained,
+            order_shows: answer.order_shows,
         });
         Evaluated { result, stats }
     }
@@ -232,12 +238,14 @@ impl Engine {
         };
         let by_step = options.per_step_stats && self.options.features.per_step_stats;
         let profile = options.explain.then(|| Arc::new(Profile::new(&plan)));
+        let order = OrderWatch::new(options.watch_order);
         let shared = Shared {
             limits: limits.clone(),
             features: self.options.features,
             no_counts: Counts::new(&plan, by_step),
             crew: self.crews.crew(started),
             profile: profile.clone(),
+            order: order.clone(),
         };
         stats.prepare_ns = nanoseconds(started.elapsed());
         let execution = Execution::new(&plan, querier, shared);
@@ -253,6 +261,7 @@ impl Engine {
             held,
             annotations,
             explained: profile.map(|profile| explain::tree(expr, &plan, Some(&profile))),
+            order_shows: order.shows(),
         })
     }
 
@@ -268,6 +277,32 @@ impl Engine {
     ) -> Result<Operator, QueryError> {
         let plan = plan::build(expr, &self.plan_context(time, options))?;
         Ok(explain::tree(expr, &plan, None))
+    }
+
+    /// What the result at each step of `expr` depends on, for those who keep answers in pieces; `None` where it is more than
+    /// the samples around the step, or the query cannot be evaluated.
+    pub fn reach(&self, expr: &Expr, time: EvalTime, options: &QueryOptions) -> Option<Reach> {
+        let context = self.plan_context(time, options);
+        let plan = plan::build(expr, &context).ok()?;
+        plan::reach_of(expr, &plan, &context)
+    }
+
+    /// How far back an instant selector of a query with `options` looks, in milliseconds.
+    pub fn lookback_ms(&self, options: &QueryOptions) -> i64 {
+        match options.lookback_delta_ms {
+            Some(lookback_ms) if lookback_ms > 0 => lookback_ms,
+            _ => self.options.lookback_delta_ms,
+        }
+    }
+
+    /// Accounts for the `bytes` of an answer that was not evaluated, as for one that was.
+    ///
+    /// # Errors
+    /// When queries may not hold as much.
+    pub fn reserve(&self, bytes: usize, options: &QueryOptions) -> Result<Reservation, QueryError> {
+        let mut held = Held::new(&self.limits(Instant::now(), options));
+        held.add_bytes(bytes)?;
+        Ok(Reservation::new(held))
     }
 
     fn limits(&self, started: Instant, options: &QueryOptions) -> Arc<Limits> {
@@ -297,10 +332,7 @@ impl Engine {
             start_ms,
             end_ms,
             step_ms,
-            lookback_ms: match options.lookback_delta_ms {
-                Some(lookback_ms) if lookback_ms > 0 => lookback_ms,
-                _ => self.options.lookback_delta_ms,
-            },
+            lookback_ms: self.lookback_ms(options),
             features: self.options.features,
             default_subquery_step: &*self.options.default_subquery_step,
         }

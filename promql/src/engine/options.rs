@@ -116,6 +116,8 @@ pub struct QueryOptions {
     pub per_step_stats: bool,
     /// Note what each operator takes.
     pub explain: bool,
+    /// Look whether [`QueryOutput::order_shows`](super::QueryOutput::order_shows).
+    pub watch_order: bool,
     /// Stops the query from outside.
     pub cancel: CancelHandle,
 }

@@ -11,7 +11,7 @@ use model::storage::Queryable;
 use crate::annotations::Annotations;
 use crate::ast::Expr;
 use crate::exec::standing::{Asking, Halt, Whose};
-use crate::exec::{Counts, Execution, Held, Limits, Shared};
+use crate::exec::{Counts, Execution, Held, Limits, OrderWatch, Shared};
 use crate::plan::{self, Plan, Root};
 use crate::value::{Sample, SampleValue, Value};
 
@@ -266,6 +266,7 @@ impl Engine {
             no_counts: Counts::new(plan, false),
             crew: self.crews.crew(started),
             profile: None,
+            order: OrderWatch::default(),
         };
         let asking = Asking {
             standing: question.standing,

@@ -21,6 +21,7 @@ use crate::row::Row;
 use super::counts::{Counts, WindowSizes};
 use super::head::Head;
 use super::limits::{Held, Limits, float_row_bytes, row_samples};
+use super::order_watch::OrderWatch;
 use super::profile::{Profile, Stopwatch};
 use super::source::Source;
 use super::stage::Stage;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) crew: Arc<Crew>,
     /// Where it is noted what operators take, if somebody wants to know.
     pub(crate) profile: Option<Arc<Profile>>,
+    /// Whether it matters in which order storage lists series, if somebody wants to know.
+    pub(crate) order: OrderWatch,
 }
 
 /// A source and what is done with each row.
@@ -197,6 +200,9 @@ impl Work<'_> {
     /// Accounts for the columns, which were just read.
     pub(crate) fn read_columns(&mut self) -> Result<(), QueryError> {
         self.ledger.watch.add_decoded(self.buffers.columns.len());
+        if self.buffers.columns.is_contested {
+            self.shared.order.note();
+        }
         self.hold_columns()
     }
 

@@ -37,16 +37,11 @@ pub(super) fn avg(run: &mut Run<'_, '_>, out: &mut Row) -> Result<(), KernelErro
         run,
         out,
         |window, sliding| match sliding {
-            Some(sliding) => mean_of_sum(sliding, window.len()),
+            Some(sliding) => sliding.total() / window.len() as f64,
             None => mean(window),
         },
         histogram_sums::avg,
     )
-}
-
-fn mean_of_sum(sum: Kahan, count: usize) -> f64 {
-    let count = count as f64;
-    sum.sum / count + sum.compensation / count
 }
 
 /// The mean by way of the sum; where that overflows, the running mean from there on.
@@ -67,7 +62,7 @@ pub(super) fn mean(values: &[f64]) -> f64 {
         sum = next;
         count = (i + 1) as f64;
     }
-    sum.sum / count + sum.compensation / count
+    sum.total() / count
 }
 
 /// Goes on with the mean of `seen` values.
@@ -112,9 +107,9 @@ fn additive(
 
 /// A sum carried from window to window by adding what comes and subtracting what goes.
 ///
-/// Compensated addition of n values errs by at most n² ε² Σ|x| beyond the last rounding. The sum is given out only
-/// while that bound, over everything added or subtracted since the last fresh start, is negligible beside it: a large
-/// value that has left the window, a sum that cancels, an infinity or a NaN end it.
+/// It is given out only while it is settled ([`Kahan::is_settled`]) over everything added or subtracted since the last
+/// fresh start, and so is the sum of the window to the last bit: no result depends on where the steps began. A large value
+/// that has left the window, a sum that cancels, an infinity or a NaN end it.
 #[derive(Clone, Debug, Default)]
 struct SlidingSum {
     sum: Kahan,
@@ -126,8 +121,6 @@ struct SlidingSum {
     operations: f64,
 }
 
-/// Relative error that a sliding sum may have.
-const SLIDING_ERROR_MAX: f64 = 1e-14;
 /// Magnitudes from here on might overflow in another order of additions.
 const SLIDING_MAGNITUDE_MAX: f64 = 1e300;
 
@@ -174,8 +167,6 @@ impl SlidingSum {
     }
 
     fn is_good(&self) -> bool {
-        let unit = f64::EPSILON / 2.0 * self.operations;
-        unit * unit * self.magnitude <= SLIDING_ERROR_MAX * self.sum.total().abs()
-            && self.magnitude < SLIDING_MAGNITUDE_MAX
+        self.sum.is_settled(self.operations, self.magnitude) && self.magnitude < SLIDING_MAGNITUDE_MAX
     }
 }

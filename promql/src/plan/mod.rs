@@ -14,6 +14,7 @@ mod error;
 mod facts;
 mod lower;
 mod naming;
+mod reach;
 mod scalar;
 mod select;
 #[cfg(test)]
@@ -23,6 +24,8 @@ pub(crate) use children::of_scalar;
 pub(crate) use error::PlanError;
 pub(crate) use lower::build;
 pub(crate) use naming::drops_name;
+pub use reach::Reach;
+pub(crate) use reach::reach_of;
 pub(crate) use scalar::Scalar;
 
 use std::sync::Arc;

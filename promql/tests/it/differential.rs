@@ -11,6 +11,7 @@
 mod functions;
 mod generate;
 mod operators;
+mod pieces;
 mod reference;
 mod standing;
 

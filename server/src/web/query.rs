@@ -152,6 +152,7 @@ fn asked(params: &Params, time: EvalTime, limit: usize) -> Result<Asked, ApiErro
         timeout,
         per_step_stats: stats == Stats::Steps,
         explain: explain == Explain::Analyze,
+        watch_order: false,
         cancel: CancelHandle::new(),
     };
     let query = params.get("query");

@@ -9,6 +9,7 @@ use crate::exec::absent::union;
 use crate::exec::head::Head;
 use crate::exec::limits::Limits;
 use crate::exec::operation::clear_absent;
+use crate::exec::order_watch::OrderWatch;
 use crate::exec::scalar::Scalars;
 use crate::kernels::{Kahan, order, quantile_of_sorted};
 use crate::row::{Bits, Row};
@@ -32,6 +33,8 @@ pub(super) enum Cells {
         max: bool,
         values: Vec<f64>,
         present: Bits,
+        /// Both zeros have met, and it is for the order to say which of them stays.
+        zeros_met: bool,
     },
     /// `count`
     Count(Vec<f64>),
@@ -49,11 +52,21 @@ pub(super) struct Sums {
     sums: Vec<f64>,
     compensations: Vec<f64>,
     present: Bits,
+    magnitudes: Magnitudes,
 }
 
 /// Compensated means: sums, but running means from where a sum would overflow.
 pub(super) struct Means {
     cells: Vec<Mean>,
+    magnitudes: Magnitudes,
+}
+
+/// What tells whether sums are settled: how many values were added at most, and the sum of their absolute values at each
+/// step. Without steps where nobody wants to know.
+#[derive(Default)]
+struct Magnitudes {
+    rows: f64,
+    sums: Vec<f64>,
 }
 
 /// A compensated mean by itself.
@@ -92,19 +105,25 @@ fn unset(steps: usize) -> Bits {
 
 impl Cells {
     /// Cells that have seen nothing.
-    pub(super) fn new(op: AggregateOp, steps: usize) -> Self {
+    pub(super) fn new(op: AggregateOp, steps: usize, watch: &OrderWatch) -> Self {
+        let magnitudes = || Magnitudes {
+            rows: 0.0,
+            sums: vec![0.0; if watch.is_wanted() { steps } else { 0 }],
+        };
         match op {
             AggregateOp::Sum => Cells::Sum {
                 floats: Sums {
                     sums: vec![-0.0; steps],
                     compensations: vec![0.0; steps],
                     present: unset(steps),
+                    magnitudes: magnitudes(),
                 },
                 histograms: HistogramCells::new(steps, Sum::Sum),
             },
             AggregateOp::Avg => Cells::Avg {
                 floats: Means {
                     cells: vec![Mean::NOTHING; steps],
+                    magnitudes: magnitudes(),
                 },
                 histograms: HistogramCells::new(steps, Sum::Mean),
             },
@@ -112,6 +131,7 @@ impl Cells {
                 max: op == AggregateOp::Max,
                 values: vec![f64::NAN; steps],
                 present: unset(steps),
+                zeros_met: false,
             },
             AggregateOp::Group => Cells::Group(unset(steps)),
             AggregateOp::Stddev | AggregateOp::Stdvar => Cells::Variance {
@@ -126,8 +146,8 @@ impl Cells {
     /// Bytes that they take at least.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Cells::Sum { floats, .. } => floats.sums.len() * 17,
-            Cells::Avg { floats, .. } => floats.cells.len() * size_of::<Mean>(),
+            Cells::Sum { floats, .. } => floats.sums.len() * 17 + floats.magnitudes.bytes(),
+            Cells::Avg { floats, .. } => floats.cells.len() * size_of::<Mean>() + floats.magnitudes.bytes(),
             Cells::Extreme { values, .. } => values.len() * 9,
             Cells::Count(values) => values.len() * 8,
             Cells::Group(bits) => bits.len() / 8,
@@ -159,14 +179,20 @@ impl Cells {
         match self {
             Cells::Sum { floats, .. } => floats.add(row),
             Cells::Avg { floats, .. } => {
+                floats.magnitudes.add(row);
                 row.present
                     .for_each_set(|step| floats.cells[step].add(row.values[step]));
             }
-            Cells::Extreme { max, values, present } => {
-                match max {
+            Cells::Extreme {
+                max,
+                values,
+                present,
+                zeros_met,
+            } => {
+                *zeros_met |= match max {
                     true => take_extremes(row, values, |old, new| old < new),
                     false => take_extremes(row, values, |old, new| old > new),
-                }
+                };
                 union(present, &row.present);
             }
             Cells::Variance { cells, .. } => {
@@ -218,15 +244,22 @@ impl Cells {
                 },
             ) => {
                 histograms.merge(later_histograms, |step| floats.has(step));
+                floats.magnitudes.merge(&later_floats.magnitudes);
                 for (mine, later) in floats.cells.iter_mut().zip(later_floats.cells) {
                     mine.merge(later);
                 }
             }
             (
-                Cells::Extreme { max, values, present },
+                Cells::Extreme {
+                    max,
+                    values,
+                    present,
+                    zeros_met,
+                },
                 Cells::Extreme {
                     values: later_values,
                     present: later_present,
+                    zeros_met: later_zeros_met,
                     ..
                 },
             ) => {
@@ -235,10 +268,11 @@ impl Cells {
                     present: later_present,
                     histograms: Vec::new(),
                 };
-                match max {
+                *zeros_met |= later_zeros_met;
+                *zeros_met |= match max {
                     true => take_extremes(&row, values, |old, new| old < new),
                     false => take_extremes(&row, values, |old, new| old > new),
-                }
+                };
                 union(present, &row.present);
             }
             (Cells::Count(counts), Cells::Count(later)) => {
@@ -263,7 +297,11 @@ impl Cells {
         about: Span,
         limits: &Limits,
         notes: &mut Annotations,
+        watch: &OrderWatch,
     ) -> Result<Row, QueryError> {
+        if watch.is_wanted() && self.shows_order() {
+            watch.note();
+        }
         Ok(match self {
             Cells::Sum { floats, histograms } => histograms.finish(floats.finish(), about, notes),
             Cells::Avg { floats, histograms } => histograms.finish(floats.finish(), about, notes),
@@ -302,6 +340,31 @@ impl Cells {
     }
 }
 
+impl Cells {
+    /// Whether a value might be another one had rows come in another order, or in other runs.
+    fn shows_order(&self) -> bool {
+        match self {
+            Cells::Sum { floats, histograms } => {
+                let sums = floats.sums.iter().zip(&floats.compensations);
+                let sums = sums.map(|(sum, compensation)| Kahan {
+                    sum: *sum,
+                    compensation: *compensation,
+                });
+                !histograms.is_empty() || !floats.magnitudes.settle(sums)
+            }
+            Cells::Avg { floats, histograms } => {
+                let running = floats.cells.iter().any(|cell| cell.running);
+                let sums = floats.cells.iter().map(|cell| cell.value);
+                running || !histograms.is_empty() || !floats.magnitudes.settle(sums)
+            }
+            Cells::Extreme { zeros_met, .. } => *zeros_met,
+            // Means are updated value by value.
+            Cells::Variance { cells, .. } => cells.iter().any(|cell| cell.count > 1.0),
+            Cells::Count(_) | Cells::Group(_) | Cells::Quantile(_) => false,
+        }
+    }
+}
+
 /// A row of what `f` gives for each cell.
 fn row_where<T>(cells: &[T], mut f: impl FnMut(&T) -> Option<f64>) -> Row {
     let mut row = Row::default();
@@ -314,14 +377,17 @@ fn row_where<T>(cells: &[T], mut f: impl FnMut(&T) -> Option<f64>) -> Row {
     row
 }
 
-/// Puts the row's values where they are `better`; NaN loses to everything.
-fn take_extremes(row: &Row, values: &mut [f64], better: impl Fn(f64, f64) -> bool) {
+/// Puts the row's values where they are `better`; NaN loses to everything. Says whether both zeros have met.
+fn take_extremes(row: &Row, values: &mut [f64], better: impl Fn(f64, f64) -> bool) -> bool {
+    let mut zeros_met = false;
     row.present.for_each_set(|step| {
         let (old, new) = (values[step], row.values[step]);
+        zeros_met |= (old == new) & (old.to_bits() != new.to_bits());
         if better(old, new) || old.is_nan() {
             values[step] = new;
         }
     });
+    zeros_met
 }
 
 impl Sums {
@@ -353,6 +419,7 @@ impl Sums {
                 word &= word - 1;
             }
         }
+        self.magnitudes.add(row);
         union(&mut self.present, &row.present);
     }
 
@@ -363,6 +430,7 @@ impl Sums {
         for ((sum, compensation), (other, other_compensation)) in mine.zip(others) {
             (*sum, *compensation) = united((*sum, *compensation), (*other, *other_compensation));
         }
+        self.magnitudes.merge(&later.magnitudes);
         union(&mut self.present, &later.present);
     }
 
@@ -515,7 +583,7 @@ impl Mean {
         match (self.count > 0.0, self.running) {
             (false, _) => None,
             (true, true) => Some(self.value.total()),
-            (true, false) => Some(self.value.sum / self.count + self.value.compensation / self.count),
+            (true, false) => Some(self.value.total() / self.count),
         }
     }
 }
@@ -527,6 +595,37 @@ impl Means {
 
     fn finish(self) -> Row {
         row_where(&self.cells, Mean::finish)
+    }
+}
+
+impl Magnitudes {
+    fn bytes(&self) -> usize {
+        size_of_val(&self.sums[..])
+    }
+
+    /// Adds a row's values; absent ones are zeros.
+    fn add(&mut self, row: &Row) {
+        self.rows += 1.0;
+        for (sum, value) in self.sums.iter_mut().zip(&row.values) {
+            *sum += value.abs();
+        }
+    }
+
+    fn merge(&mut self, later: &Magnitudes) {
+        self.rows += later.rows;
+        for (sum, later) in self.sums.iter_mut().zip(&later.sums) {
+            *sum += later;
+        }
+    }
+
+    /// Whether the sums of all steps are settled.
+    fn settle(&self, sums: impl Iterator<Item = Kahan>) -> bool {
+        // Each run begins with an addition of its own.
+        let operations = 2.0 * self.rows;
+        self.sums
+            .iter()
+            .zip(sums)
+            .all(|(magnitude, sum)| sum.is_settled(operations, *magnitude))
     }
 }
 

@@ -66,6 +66,11 @@ impl HistogramCells {
         }
     }
 
+    /// Whether there was none so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
     /// Bytes that adding the histograms of `row` may cost.
     pub(super) fn growth_bytes(&self, row: &Row) -> usize {
         if row.histograms.is_empty() {

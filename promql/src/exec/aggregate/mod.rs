@@ -20,6 +20,7 @@ use super::Execution;
 use super::group::Groups;
 use super::head::Head;
 use super::limits::{Held, Limits, float_row_bytes, labels_bytes};
+use super::order_watch::OrderWatch;
 use super::pipeline::{Consumer, InOrder, Sink};
 use super::scalar::Scalars;
 use super::table::Table;
@@ -67,6 +68,7 @@ impl Execution<'_> {
                     about: node.spans.input,
                     grouping,
                     limits: &self.shared.limits,
+                    order: &self.shared.order,
                 };
                 let fold = match needs_order(*op) {
                     true => {
@@ -166,6 +168,7 @@ pub(super) struct Shape<'p> {
     about: Span,
     grouping: &'p Grouping,
     limits: &'p Arc<Limits>,
+    order: &'p OrderWatch,
 }
 
 /// The groups of an aggregation that gives one row a group.
@@ -207,7 +210,8 @@ impl<'p> Fold<'p> {
         for group in self.folded {
             self.shape.limits.check()?;
             let about = self.shape.about;
-            let row = group.cells.finish(param, about, self.shape.limits, notes)?;
+            let (limits, order) = (self.shape.limits, self.shape.order);
+            let row = group.cells.finish(param, about, limits, notes, order)?;
             table.push(group.labels, group.drop_name, row)?;
         }
         Ok(table)
@@ -220,7 +224,7 @@ impl Sink for Fold<'_> {
         if let Some(labels) = new {
             // Asked for before it is there.
             self.held.touch_bytes(float_row_bytes(self.shape.steps))?;
-            let cells = Cells::new(self.shape.op, self.shape.steps);
+            let cells = Cells::new(self.shape.op, self.shape.steps, self.shape.order);
             self.add_group(labels, false, cells)?;
         }
         let group = &mut self.folded[number];

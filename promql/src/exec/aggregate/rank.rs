@@ -14,6 +14,7 @@ use crate::exec::Execution;
 use crate::exec::group::Groups;
 use crate::exec::head::Head;
 use crate::exec::limits::{Held, Limits, float_row_bytes, labels_bytes};
+use crate::exec::order_watch::OrderWatch;
 use crate::exec::pipeline::{Consumer, InOrder, Sink};
 use crate::exec::scalar::Scalars;
 use crate::exec::table::Table;
@@ -46,12 +47,14 @@ impl Execution<'_> {
             about: node.spans.whole,
             param,
             limits: &self.shared.limits,
+            order: &self.shared.order,
         };
         let new = || {
             let ranking = Ranking {
                 shape,
                 groups: Groups::new(grouping),
                 heaps: Vec::new(),
+                refused: Vec::new(),
                 series: Vec::new(),
                 held: Held::new(shape.limits),
             };
@@ -84,6 +87,7 @@ struct Shape<'p> {
     about: Span,
     param: &'p Scalars,
     limits: &'p Arc<Limits>,
+    order: &'p OrderWatch,
 }
 
 struct Ranking<'p> {
@@ -91,6 +95,8 @@ struct Ranking<'p> {
     groups: Groups<'p>,
     /// One heap a group and step, group by group.
     heaps: Vec<Heap>,
+    /// The best value that found no place in each of them, where somebody wants to know of equal ones.
+    refused: Vec<Option<f64>>,
     series: Vec<(Labels, bool)>,
     held: Held,
 }
@@ -111,8 +117,8 @@ impl Heap {
         a.is_nan() || if top { a < b } else { a > b }
     }
 
-    /// Offers a value to a heap of at most `limit`.
-    fn offer(&mut self, entry: Entry, limit: usize, top: bool) {
+    /// Offers a value to a heap of at most `limit`; gives the value that finds no place for it.
+    fn offer(&mut self, entry: Entry, limit: usize, top: bool) -> Option<f64> {
         let heap = &mut self.0;
         if heap.len() < limit {
             heap.push(entry);
@@ -125,7 +131,9 @@ impl Heap {
                 heap.swap(at, parent);
                 at = parent;
             }
-        } else if let Some(first) = heap.first().copied() {
+            None
+        } else {
+            let first = heap.first().copied()?;
             let better = if top {
                 first.value < entry.value
             } else {
@@ -134,7 +142,9 @@ impl Heap {
             if better || (first.value.is_nan() && !entry.value.is_nan()) {
                 heap[0] = entry;
                 self.sink(top);
+                return Some(first.value);
             }
+            Some(entry.value)
         }
     }
 
@@ -180,12 +190,37 @@ impl Ranking<'_> {
         self.held.add_bytes(self.shape.steps * size_of::<Heap>())?;
         let len = self.heaps.len() + self.shape.steps;
         self.heaps.resize(len, Heap::default());
+        if self.shape.order.is_wanted() {
+            self.held.add_bytes(self.shape.steps * size_of::<Option<f64>>())?;
+            self.refused.resize(len, None);
+        }
         Ok(())
+    }
+
+    /// Notes that a value is gone; the best one is kept.
+    fn refuse(&mut self, at: usize, value: f64, top: bool) {
+        if let Some(known) = self.refused.get_mut(at)
+            && known.is_none_or(|known| Heap::goes_first(top, known, value))
+        {
+            *known = Some(value);
+        }
+    }
+
+    /// Whether some value stays in its heap while an equal one went.
+    fn shows_order(&self) -> bool {
+        self.heaps.iter().zip(&self.refused).any(|(heap, refused)| {
+            heap.0.first().zip(*refused).is_some_and(|(last, refused)| {
+                last.value == refused || (last.value.is_nan() && refused.is_nan())
+            })
+        })
     }
 
     fn finish(mut self) -> Result<Table, QueryError> {
         let steps = self.shape.steps;
         let top = self.shape.op == AggregateOp::TopK;
+        if self.shows_order() {
+            self.shape.order.note();
+        }
         // Every series that is in a heap gets a row, until the rows are in the table.
         let kept: usize = self.heaps.iter().map(|heap| heap.0.len()).sum();
         let rows_bytes = kept.min(self.series.len()).saturating_mul(float_row_bytes(steps));
@@ -232,15 +267,18 @@ impl Sink for Ranking<'_> {
                 crate::exec::text::histogram_ignored(notes, self.shape.about, self.shape.op);
             }
         }
-        let series = self.series.len() as u32;
+        let (series, steps) = (self.series.len() as u32, self.shape.steps);
         let mut grown = 0;
         row.present.for_each_set(|step| {
             let limit = count_of(self.shape.param.at(step));
             let value = row.values[step];
             let heap = self.heap(group, step);
             let before = heap.0.len();
-            heap.offer(Entry { value, series }, limit, top);
+            let gone = heap.offer(Entry { value, series }, limit, top);
             grown += heap.0.len() - before;
+            if let Some(gone) = gone {
+                self.refuse(group * steps + step, gone, top);
+            }
         });
         let drop_name = head.drop_name;
         let labels = head.into_labels();
