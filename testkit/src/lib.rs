@@ -46,6 +46,8 @@ pub enum Need {
     Nghttp,
     /// A browser.
     Chromium,
+    /// What the pages are built and tested with: Node.js, and the packages that `npm ci` puts beside them.
+    Node,
     /// The language of many clients.
     Python,
     /// Sets limits of running processes.
@@ -54,7 +56,7 @@ pub enum Need {
 
 impl Need {
     /// All there are.
-    pub const ALL: [Need; 11] = [
+    pub const ALL: [Need; 12] = [
         Need::Conformance,
         Need::Prometheus,
         Need::Promtool,
@@ -64,6 +66,7 @@ impl Need {
         Need::Curl,
         Need::Nghttp,
         Need::Chromium,
+        Need::Node,
         Need::Python,
         Need::Prlimit,
     ];
@@ -80,6 +83,7 @@ impl Need {
             Need::Curl => "curl",
             Need::Nghttp => "nghttp",
             Need::Chromium => "chromium",
+            Need::Node => "node",
             Need::Python => "python",
             Need::Prlimit => "prlimit",
         }
@@ -97,6 +101,7 @@ impl Need {
             Need::Curl => &["curl"],
             Need::Nghttp => &["nghttp"],
             Need::Chromium => &["chromium", "chromium-browser", "google-chrome"],
+            Need::Node => &["node"],
             Need::Python => &["python3"],
             Need::Prlimit => &["prlimit"],
         }

@@ -15,7 +15,7 @@ struct Step {
 }
 
 /// Cheapest first; tests last, so that their count closes the log. The test command is the README's.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step {
         name: "format",
         command: &["cargo", "fmt", "--all", "--check"],
@@ -36,6 +36,11 @@ const STEPS: [Step; 7] = [
             "bans",
             "sources",
         ],
+    },
+    Step {
+        // The pages: their packages, lint, types, tests, and whether `ui/dist` is their build. Browsers come with the tests.
+        name: "ui",
+        command: &["npm", "--prefix", "ui", "run", "--silent", "check"],
     },
     Step {
         name: "lint",

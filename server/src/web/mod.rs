@@ -7,6 +7,7 @@ mod answer;
 mod assets;
 mod auth;
 mod backtest;
+mod bundle;
 mod chunks;
 mod cors;
 mod cross_site;
@@ -260,14 +261,17 @@ fn page_routes(site: &Site, trust: &Arc<Trust>) -> Routes {
         .add("/-/ready", ANY, get_and_head(readiness::ready))
         .add("/-/reload", ADMIN, lifecycle(trust, pages::reload))
         .add("/-/quit", ADMIN, lifecycle(trust, pages::quit));
-    for path in pages::FRONT {
+    for path in bundle::PAGES {
+        let page = get_and_head(bundle::page);
         let page = match path {
-            "/query" => push::influx::beside_page(site, get_and_head(pages::front)),
-            _ => get_and_head(pages::front),
+            "/query" => push::influx::beside_page(site, page),
+            _ => page,
         };
         routes = routes.add(path, READ, page);
     }
-    routes
+    // What is loaded says nothing of what is stored: whoever may come in may have it.
+    let assets = get_and_head(bundle::asset).layer(CompressionLayer::new());
+    routes.add(bundle::ASSETS, ANY, assets)
 }
 
 fn api_routes(site: &Site, cors: Cors, trust: &Arc<Trust>) -> Routes {

@@ -1,30 +1,16 @@
-//! What is not the API: health, reload, a page for people.
+//! What is not the API: health, reload, and the way to the pages for people.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{Method, StatusCode};
 use tokio::sync::oneshot;
 
 use super::listener::WholeQuery;
-use super::paths::{escape_html, redirect};
+use super::paths::redirect;
 use super::state::{LifecycleState, PageState};
-
-/// Where the reference has its pages, ours is one page.
-pub(super) const FRONT: [&str; 10] = [
-    "/query",
-    "/alerts",
-    "/targets",
-    "/rules",
-    "/config",
-    "/flags",
-    "/status",
-    "/tsdb-status",
-    "/service-discovery",
-    "/alertmanager-discovery",
-];
 
 /// Text with a status.
 fn text(status: StatusCode, body: impl Into<String>) -> Response {
@@ -94,12 +80,4 @@ pub(crate) async fn graph(
         &page,
         Some(query.as_deref().unwrap_or_default()),
     )
-}
-
-/// One page that says what is here. It asks the API for what it shows.
-pub(crate) async fn front(State(state): State<Arc<PageState>>) -> Response {
-    let page = include_str!("front.html")
-        .replace("{{title}}", &escape_html(&state.title))
-        .replace("{{version}}", env!("CARGO_PKG_VERSION"));
-    ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }

@@ -1,0 +1,1 @@
+var e={causes:`_causes_g1ej5_1`,detail:`_detail_g1ej5_23`,pool:`_pool_g1ej5_32`,poolName:`_poolName_g1ej5_39`,poolCount:`_poolCount_g1ej5_53`,squares:`_squares_g1ej5_57`,steps:`_steps_g1ej5_64`,gone:`_gone_g1ej5_76`,changes:`_changes_g1ej5_80`};export{e as t};
