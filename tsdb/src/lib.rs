@@ -37,12 +37,17 @@
 //! # }
 //! ```
 
+pub mod agent;
 pub mod block;
 pub mod chunk;
 mod columns;
 pub mod db;
+mod exemplar;
+mod folder;
 pub mod head;
 pub mod postings;
 pub mod select;
+mod setbacks;
+mod stop;
 pub mod verify;
 pub mod wal;

@@ -142,7 +142,7 @@ impl Shared {
             self.observe(|d| d.garbage_collection.observe(started.elapsed().as_secs_f64()));
             let started = Instant::now();
             // Where it fails the log stays as it is, only longer; the next truncation tries again.
-            let written = self.head().truncate_wal_before(min_ms, self.log_kept_from());
+            let written = self.head().truncate_wal_before(min_ms, self.log_kept.get());
             self.setbacks
                 .checkpoint
                 .lock()

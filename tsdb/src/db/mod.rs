@@ -10,14 +10,12 @@ mod querier;
 mod read_only;
 mod reload;
 mod retention;
-mod setbacks;
 mod stale;
 mod status;
 mod telemetry;
 mod uploads;
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
@@ -33,17 +31,19 @@ use model::storage::{
     AppendBatch, AppendError, AppendOutcome, Appender, ExemplarQueryable, Querier, Queryable, SeriesError,
     SeriesExemplars, SeriesRef, StorageError, TimeRange,
 };
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use ulid::Ulid;
 
 use crate::block::{Block, BlockMeta};
+use crate::folder::Folder;
 use crate::head::{Head, ReplayReport};
-use crate::wal::segments;
+use crate::setbacks::{self, JobSetbacks};
+use crate::stop::Stop;
+use crate::wal::{Kept, segments};
 use blocks::{BlockSource, in_order_end_ms};
 use compaction::{Pending, Samples};
-use files::{FileLock, Files, Result, io_error};
+use files::{Files, Result, io_error};
 use querier::{MergedQuerier, Source};
-use setbacks::JobSetbacks;
 use telemetry::Durations;
 
 pub use blocks::DamagedBlock;
@@ -52,8 +52,6 @@ pub use options::Options;
 pub use read_only::{ReadOnly, SeriesVisitor};
 pub use status::{Cardinality, HeadStatus, PairCounter, Stat};
 
-/// Name of the file that says that a process has the store open.
-const LOCK: &str = "lock";
 /// Longest time after which a thread that waits for full chunks looks whether it is to end.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -86,18 +84,16 @@ struct Shared {
     /// Age in milliseconds, bytes, percent of the disk.
     retention: Mutex<(i64, u64, f64)>,
     counters: CompactionCounters,
-    /// Whether nobody left a lock behind; `None` without locks.
-    clean_start: Option<bool>,
     /// Of compaction.
     setbacks: JobSetbacks,
     /// Share of stale series at which they leave the head, as bits.
     stale_threshold: AtomicU64,
     /// Set when metrics are registered.
     durations: OnceLock<Durations>,
-    /// First segment of the log that somebody else still reads; `u64::MAX` for nobody.
-    log_kept_from: AtomicU64,
+    /// What of the log somebody else still reads.
+    log_kept: Kept,
     stop: Stop,
-    lock: Mutex<Option<FileLock>>,
+    folder: Folder,
 }
 
 /// What a view is made from, exchanged as one.
@@ -106,52 +102,6 @@ struct State {
     blocks: Arc<[Arc<Block>]>,
     /// In-order samples before this are in blocks.
     in_order_end_ms: i64,
-}
-
-/// Tells threads to stop, or to look for work.
-#[derive(Default)]
-struct Stop {
-    state: Mutex<Signals>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Signals {
-    stop: bool,
-    work: bool,
-}
-
-impl Stop {
-    /// Waits for `interval`, or where `wakeable` until there is work; true when it is time to stop.
-    fn wait(&self, interval: Duration, wakeable: bool) -> bool {
-        let deadline = Instant::now() + interval;
-        let mut state = self.state.lock();
-        loop {
-            if state.stop {
-                return true;
-            }
-            if wakeable && std::mem::take(&mut state.work) {
-                return false;
-            }
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
-                return state.stop;
-            }
-        }
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.state.lock().stop
-    }
-
-    fn wake(&self) {
-        self.state.lock().work = true;
-        self.changed.notify_all();
-    }
-
-    fn stop(&self) {
-        self.state.lock().stop = true;
-        self.changed.notify_all();
-    }
 }
 
 impl Db {
@@ -177,17 +127,7 @@ impl Db {
         options: Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Db> {
-        if !files.exists(dir) {
-            files.create_dir_all(dir)?;
-            files.sync_dir(dir.parent().unwrap_or(Path::new("")))?;
-        }
-        // An orderly end removes it.
-        let clean_start = options.lock.then(|| !files.exists(&dir.join(LOCK)));
-        let lock = if options.lock {
-            Some(lock_dir(&*files, dir)?)
-        } else {
-            None
-        };
+        let folder = Folder::open(&*files, dir, options.lock)?;
         let (blocks, damaged) = blocks::load(&files, dir)?;
         let in_order_end_ms = in_order_end_ms(&blocks);
         // Late samples lie where blocks are.
@@ -215,12 +155,11 @@ impl Db {
             retention: Mutex::new(retention),
             stale_threshold,
             counters: CompactionCounters::default(),
-            clean_start,
             setbacks: JobSetbacks::default(),
             durations: OnceLock::new(),
-            log_kept_from: AtomicU64::new(u64::MAX),
+            log_kept: Kept::default(),
             stop: Stop::default(),
-            lock: Mutex::new(lock),
+            folder,
         });
         Ok(Db {
             shared,
@@ -404,7 +343,7 @@ impl Db {
             }
         }
         let closed = head.map_or(Ok(()), |head| head.close());
-        self.shared.lock.lock().take();
+        self.shared.folder.give_free();
         closed
     }
 }
@@ -429,15 +368,6 @@ fn link_block(files: &dyn Files, from: &Path, to: &Path) -> Result<()> {
         }
     }
     files.sync_dir(to)
-}
-
-fn lock_dir(files: &dyn Files, dir: &Path) -> Result<FileLock> {
-    files.lock(&dir.join(LOCK)).map_err(|error| match &error {
-        StorageError::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock => {
-            StorageError::Other(format!("{} is in use by another process", dir.display()))
-        }
-        _ => error,
-    })
 }
 
 fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>> {

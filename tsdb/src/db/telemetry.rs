@@ -8,7 +8,6 @@ use metrics::{Collected, Histogram, Kind, Registry, Summary, exponential_buckets
 use super::{Db, Shared};
 use crate::block::{CHUNK_SIZES, ChunkSizes};
 use crate::head::ByType;
-use crate::wal::Wal;
 
 const PREFIX: &str = "prometheus_tsdb_";
 
@@ -329,37 +328,9 @@ fn exemplars(shared: &Shared, out: &mut Out<'_>) {
 
 fn logs(shared: &Shared, out: &mut Out<'_>) {
     let (head, counters) = (shared.head(), &shared.head().counters);
-    let mut log = |prefix: &str, wal: &Wal| {
-        let name = |name: &str| format!("{prefix}_{name}");
-        out.gauge(
-            &name("segment_current"),
-            "Segment that is being written.",
-            wal.segment() as f64,
-        );
-        out.gauge(
-            &name("storage_size_bytes"),
-            "Bytes of the log on disk.",
-            wal.disk_bytes().unwrap_or(0) as f64,
-        );
-        out.counter(
-            &name("record_parts_bytes_written_total"),
-            "Bytes written.",
-            wal.written_bytes() as f64,
-        );
-        out.counter(
-            &name("record_part_writes_total"),
-            "Records written.",
-            wal.appended_records() as f64,
-        );
-        out.counter(
-            &name("writes_failed_total"),
-            "Writes and syncs that failed.",
-            wal.failed_writes() as f64,
-        );
-    };
-    log("wal", head.wal());
+    head.wal().tell(out.0, &format!("{PREFIX}wal"));
     if let Some(wbl) = head.wbl() {
-        log("out_of_order_wbl", wbl);
+        wbl.tell(out.0, &format!("{PREFIX}out_of_order_wbl"));
     }
     out.count(
         "checkpoint_creations_total",
@@ -471,13 +442,9 @@ fn blocks(shared: &Shared, out: &mut Out<'_>) {
         "Blocks written from overlapping ones.",
         &counters.overlapping_merges,
     );
-    let clean_start = match shared.clean_start {
-        None => -1.0,
-        Some(clean) => f64::from(u8::from(clean)),
-    };
     out.gauge(
         "clean_start",
         "Whether the store was closed in good order before: 1 if so, 0 if it left its lock behind, -1 without locks.",
-        clean_start,
+        shared.folder.clean_start(),
     );
 }

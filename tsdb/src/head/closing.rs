@@ -33,7 +33,7 @@ impl Head {
 
     /// Closes appending where a log has closed itself.
     pub(super) fn note_failure(&self) {
-        let closed = [Some(&self.wal), self.wbl.get()].into_iter().flatten();
+        let closed = [Some(&*self.wal), self.wbl.get()].into_iter().flatten();
         let Some(error) = closed.filter(|log| log.is_closed()).find_map(Wal::failure) else {
             return;
         };

@@ -9,15 +9,7 @@ use model::storage::{SeriesError, SeriesRef};
 use super::Head;
 use super::append::Scratch;
 use super::pages::page_of;
-use crate::wal::{self, Keep, RecordType};
-
-/// References must stay below this: chunk references of the reference pack them into 40 bits.
-pub(super) const REFERENCE_MAX: u64 = 1 << 40;
-/// Bytes that the texts of a label set may have together. A set is written in one piece to the log, whose readers take
-/// records of 512 MiB at most.
-pub const LABELS_BYTES_MAX: usize = 64 << 20;
-/// Bytes of new series after which their record is queued without waiting for a transaction.
-const FRESH_SERIES_BYTES: usize = 1 << 20;
+use crate::wal::{REFERENCE_MAX, check_labels};
 
 /// Label sets that are looked up under one lock.
 const FOUND_TOGETHER: usize = 256;
@@ -49,14 +41,7 @@ impl Head {
 
     pub(super) fn resolve_labels(&self, labels: &Labels) -> Result<SeriesRef, SeriesError> {
         let _guard = self.poison_on_panic("the head");
-        if labels.is_empty() {
-            return Err(SeriesError::Empty);
-        }
-        let bytes = labels.as_bytes().len();
-        if bytes > LABELS_BYTES_MAX {
-            let max = LABELS_BYTES_MAX;
-            return Err(SeriesError::TooLong { bytes, max });
-        }
+        check_labels(labels)?;
         let hash = labels.hash64();
         if let Some(reference) = self.index.read().find(hash, labels.packed()) {
             return Ok(SeriesRef(reference));
@@ -80,15 +65,8 @@ impl Head {
             .get_or_create(page_of(reference))
             .lock()
             .insert(reference);
-        // Under the index' lock, so that records stand in the log in the order of references.
-        let mut fresh = self.fresh_series.lock();
-        if fresh.is_empty() {
-            wal::begin(&mut fresh, RecordType::Series);
-        }
-        wal::put_series(&mut fresh, reference, labels);
-        let full = fresh.len() > FRESH_SERIES_BYTES;
-        self.has_fresh_series.store(true, Ordering::Release);
-        drop(fresh);
+        // Under the index' lock.
+        let full = self.fresh_series.add(reference, labels);
         drop(index);
         self.counters.series_created.fetch_add(1, Ordering::Relaxed);
         if full {
@@ -115,17 +93,6 @@ impl Head {
 
     /// Queues the record of series that are not in the log yet: it goes out before whatever is logged next.
     pub(super) fn queue_fresh_series(&self, scratch: &mut Scratch) {
-        if !self.has_fresh_series.load(Ordering::Acquire) {
-            return;
-        }
-        // Held while queueing: whoever finds the record empty must find it in the queue.
-        let mut fresh = self.fresh_series.lock();
-        if !fresh.is_empty() {
-            // Kept: whoever fails next, the series exist from now on.
-            self.wal.enqueue(&mut scratch.compressor, &fresh, Keep::Yes);
-            fresh.clear();
-            fresh.shrink_to(FRESH_SERIES_BYTES);
-        }
-        self.has_fresh_series.store(false, Ordering::Release);
+        self.fresh_series.queue(&self.wal, &mut scratch.compressor);
     }
 }

@@ -2,13 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::exemplar::check_labels;
 use crate::wal::ExemplarEntry;
 use model::labels::Labels;
 use model::sample::Exemplar;
 use model::storage::{Refusal, SeriesExemplars, TimeRange};
-
-/// Most characters that the names and values of an exemplar's labels may have together.
-const LABEL_CHARS_MAX: usize = 128;
 
 #[derive(Debug)]
 struct Entry {
@@ -117,14 +115,7 @@ impl ExemplarRing {
         if self.capacity == 0 {
             return Err(Refusal::ExemplarsDisabled);
         }
-        let chars: usize = exemplar
-            .labels
-            .iter()
-            .map(|(n, v)| n.chars().count() + v.chars().count())
-            .sum();
-        if chars > LABEL_CHARS_MAX {
-            return Err(Refusal::ExemplarLabelsTooLong);
-        }
+        check_labels(exemplar)?;
         match self.by_reference.get(&series) {
             Some(owner) => self.check_newest(*owner, exemplar, timestamp_ms, window_ms),
             None => Ok(()),

@@ -55,7 +55,7 @@ use model::storage::{SeriesRef, TimeRange};
 use parking_lot::{Mutex, RwLock};
 
 use crate::chunk::Encoding;
-use crate::wal::Wal;
+use crate::wal::{FreshSeries, Wal};
 use append::Scratch;
 use chunk_files::ChunkFiles;
 use exemplars::ExemplarRing;
@@ -66,15 +66,15 @@ use open::ChunkRules;
 use pages::{Pages, page_of};
 use snapshot::OnDisk;
 
+pub use crate::wal::{LABELS_BYTES_MAX, LogDamage, ReplayProgress};
 pub use census::Census;
 pub use chunk_files::{ChunkFileCheck, ChunkFileDamage, check_chunk_file};
 pub use counters::{ByType, HeadCounters};
-pub use creation::LABELS_BYTES_MAX;
 pub(crate) use export::{HeadExport, LateCut};
 pub use heal::Healed;
 pub use options::HeadOptions;
 pub use read::{HeadSeries, HeadView};
-pub use replay::{LogDamage, ReplayProgress, ReplayReport};
+pub use replay::ReplayReport;
 pub use snapshot::{SnapshotRefusal, SnapshotStats, SnapshotUse, check_snapshot};
 pub(crate) use stale::StaleSeries;
 pub use truncate::Truncated;
@@ -94,11 +94,9 @@ pub struct Head {
     next_reference: AtomicU64,
     isolation: Isolation,
     chunk_files: ChunkFiles,
-    wal: Wal,
+    wal: Arc<Wal>,
     wbl: OnceLock<Wal>,
-    /// Series record under construction: series that no transaction has logged yet.
-    fresh_series: Mutex<Vec<u8>>,
-    has_fresh_series: AtomicBool,
+    fresh_series: FreshSeries,
     exemplars: Mutex<ExemplarRing>,
     /// Deleted ranges of series, sorted and without overlap.
     tombstones: RwLock<HashMap<u64, Vec<(i64, i64)>>>,
@@ -169,7 +167,7 @@ impl Head {
     }
 
     /// The log.
-    pub fn wal(&self) -> &Wal {
+    pub fn wal(&self) -> &Arc<Wal> {
         &self.wal
     }
 

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::labels::Labels;
 use model::log::{LogFloat, LogHistogram, LogPosition, LogReader, LogRecord, LogStep};
@@ -16,14 +17,60 @@ use super::record::{
     ExemplarEntry, FloatEntry, HistogramEntry, RecordError, RecordType, decode_exemplars, decode_floats,
     decode_histograms, decode_metadata, decode_series,
 };
-use super::{SegmentReader, checkpoint_path, last_checkpoint, segment_path, segments};
-use crate::head::Head;
+use super::{SegmentReader, Wal, checkpoint_path, last_checkpoint, segment_path, segments};
 use files::{Files, Mapped, Result, is_not_found};
+
+/// From where on somebody else still needs the log.
+#[derive(Debug)]
+pub(crate) struct Kept(AtomicU64);
+
+impl Default for Kept {
+    fn default() -> Self {
+        Kept(AtomicU64::new(Kept::NOTHING))
+    }
+}
+
+impl Kept {
+    const NOTHING: u64 = u64::MAX;
+
+    /// Segment `segment` and those behind it are needed; `None` for none.
+    pub(crate) fn set(&self, segment: Option<u64>) {
+        self.0.store(segment.unwrap_or(Kept::NOTHING), Ordering::Release);
+    }
+
+    /// The first segment that is needed.
+    pub(crate) fn get(&self) -> Option<u64> {
+        let kept = self.0.load(Ordering::Acquire);
+        (kept != Kept::NOTHING).then_some(kept)
+    }
+}
+
+/// Behind the last record that is written.
+pub(crate) fn end(wal: &Wal) -> LogPosition {
+    let (segment, offset) = wal.written();
+    LogPosition { segment, offset }
+}
+
+/// Bytes on disk of segment `segment` of the log in `dir` and of those behind it.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(crate) fn bytes_from(files: &dyn Files, dir: &Path, segment: u64) -> Result<u64> {
+    let mut bytes = 0;
+    for number in segments(files, dir)? {
+        if number >= segment {
+            bytes += files.len(&segment_path(dir, number))?;
+        }
+    }
+    Ok(bytes)
+}
 
 /// Follows a log; see [`LogReader`].
 pub(crate) struct Follower {
     files: Arc<dyn Files>,
-    head: Arc<Head>,
+    wal: Arc<Wal>,
+    /// The place that was asked for.
+    from: LogPosition,
     /// Segments before the place that was asked for, the newest first; only what they say of series counts.
     before: Vec<(PathBuf, Option<u64>)>,
     /// The segment at hand.
@@ -53,36 +100,45 @@ struct Scratch {
 }
 
 impl Follower {
-    pub(crate) fn new(files: Arc<dyn Files>, head: Arc<Head>, from: LogPosition) -> Result<Self> {
-        let dir = head.wal().dir();
-        let checkpoint = last_checkpoint(&*files, dir)?;
-        let mut before = Vec::new();
-        if let Some(number) = checkpoint.filter(|number| *number < from.segment) {
-            let inside = checkpoint_path(dir, number);
-            let numbers = segments(&*files, &inside)?;
-            before.extend(numbers.into_iter().map(|s| (segment_path(&inside, s), None)));
-        }
-        let first = checkpoint.map_or(0, |number| number + 1);
-        for number in segments(&*files, dir)? {
-            if (first..=from.segment).contains(&number) {
-                let until = (number == from.segment).then_some(from.offset);
-                before.push((segment_path(dir, number), until));
-            }
-        }
-        before.reverse();
-        Ok(Follower {
+    pub(crate) fn new(files: Arc<dyn Files>, wal: Arc<Wal>, from: LogPosition) -> Result<Self> {
+        let mut follower = Follower {
             files,
-            head,
-            before,
+            wal,
+            from,
+            before: Vec::new(),
             open: None,
             at: from,
-            checkpoint,
+            checkpoint: None,
             scratch: Scratch::default(),
-        })
+        };
+        follower.find_before()?;
+        Ok(follower)
+    }
+
+    /// Finds the segments that name series before the place that was asked for.
+    fn find_before(&mut self) -> Result<()> {
+        let (files, from) = (&*self.files, self.from);
+        self.checkpoint = last_checkpoint(files, self.wal.dir())?;
+        self.before.clear();
+        if let Some(number) = self.checkpoint.filter(|number| *number < from.segment) {
+            let inside = checkpoint_path(self.wal.dir(), number);
+            let numbers = segments(files, &inside)?;
+            let paths = numbers.into_iter().map(|s| (segment_path(&inside, s), None));
+            self.before.extend(paths);
+        }
+        let first = self.checkpoint.map_or(0, |number| number + 1);
+        for number in segments(files, self.wal.dir())? {
+            if (first..=from.segment).contains(&number) {
+                let until = (number == from.segment).then_some(from.offset);
+                self.before.push((segment_path(self.wal.dir(), number), until));
+            }
+        }
+        self.before.reverse();
+        Ok(())
     }
 
     fn dir(&self) -> &Path {
-        self.head.wal().dir()
+        self.wal.dir()
     }
 
     /// Opens the next of the segments before; false where they are all read.
@@ -90,9 +146,9 @@ impl Follower {
         while let Some((path, until)) = self.before.last() {
             let bytes = match self.files.map(path) {
                 Ok(bytes) => bytes,
-                // A new checkpoint has replaced it, and knows what it said of series that are left.
+                // A new checkpoint has replaced it, and names the series that it named: names are read once more.
                 Err(error) if is_not_found(&error) => {
-                    self.before.pop();
+                    self.find_before()?;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -113,7 +169,7 @@ impl Follower {
 
     /// Opens the segment at hand as far as it is written; what there is to say instead of a record.
     fn open_at(&mut self) -> Result<Option<LogStep>> {
-        let written = self.head.wal().written();
+        let written = self.wal.written();
         let path = segment_path(self.dir(), self.at.segment);
         let is_current = self.at.segment == written.0;
         if self.at.segment > written.0 || (is_current && self.at.offset >= written.1) {

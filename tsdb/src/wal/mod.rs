@@ -13,9 +13,13 @@
 
 mod checkpoint;
 mod follow;
+mod fresh;
 mod output;
 mod page;
+mod progress;
 mod record;
+mod telemetry;
+mod transaction;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -33,14 +37,31 @@ pub use checkpoint::{
     CheckpointStats, checkpoint_path, last_checkpoint, remove_superseded, write_checkpoint,
 };
 pub(crate) use checkpoint::{gaps, log_sources};
-pub(crate) use follow::Follower;
+pub(crate) use follow::{Follower, Kept, bytes_from, end};
+pub use fresh::LABELS_BYTES_MAX;
+pub(crate) use fresh::{FreshSeries, REFERENCE_MAX, check_labels};
 pub(crate) use page::Compressor;
 pub use page::{Compression, Damage, SegmentReader};
+pub use progress::ReplayProgress;
 pub use record::*;
 pub(crate) use record::{decode_forgotten, encode_forgotten};
+pub(crate) use transaction::Records;
 
 /// Bytes after which a segment is full, unless a single record is longer.
 pub const SEGMENT_BYTES: u64 = 128 << 20;
+
+/// Damage found in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogDamage {
+    /// Which segment.
+    pub path: PathBuf,
+    /// Where it was cut, in bytes.
+    pub offset: u64,
+    /// Bytes that were cut off.
+    pub lost_bytes: u64,
+    /// What was wrong.
+    pub what: String,
+}
 
 /// An open log.
 pub struct Wal {

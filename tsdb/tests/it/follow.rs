@@ -185,6 +185,27 @@ fn what_a_reader_still_needs_is_kept_with_its_names() {
 }
 
 #[test]
+fn a_reader_gets_its_names_although_the_log_is_cut_meanwhile() {
+    let files = MemFiles::new();
+    let db = open(&files);
+    for hour in 0..16 {
+        add(&db, "always", hour * HOUR_MS);
+        db.head().wal().next_segment().expect("cut");
+    }
+    let from = LogPosition {
+        segment: 14,
+        offset: 0,
+    };
+    db.keep_from(Some(from.segment));
+    let mut reader = db.follow(from).expect("a reader");
+    db.compact().expect("compacted");
+    let gone = Path::new("data/wal/00000000");
+    assert!(!files.exists(gone), "the segment that named the series");
+    let always = |hour: i64| ("always".to_owned(), hour * HOUR_MS);
+    assert_eq!(read(&mut *reader), (vec![always(14), always(15)], vec![]));
+}
+
+#[test]
 fn damage_costs_the_rest_of_its_segment() {
     let files = MemFiles::new();
     let db = open(&files);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "tests tell their seed")]
 
+mod agent;
 mod blocks;
 mod blocks_docs;
 mod blocks_golden;

@@ -7,6 +7,7 @@ use model::sample::is_stale_nan;
 use model::storage::{AppendBatch, AppendOutcome, BatchList, Refusal, SeriesRef};
 
 use super::Scratch;
+use crate::exemplar::timestamp_of;
 use crate::head::Head;
 use crate::head::admission::{Bounds, Verdict};
 use crate::head::plan::Plan;
@@ -111,19 +112,7 @@ impl Head {
                 unknown.push(*series);
                 continue;
             }
-            // Without a timestamp of its own an exemplar has its sample's.
-            let of_sample = || {
-                let float = batch
-                    .floats
-                    .iter()
-                    .find(|s| s.series == *series)
-                    .map(|s| s.timestamp_ms);
-                float.or_else(|| {
-                    let histogram = batch.histograms.iter().find(|s| s.series == *series);
-                    histogram.map(|s| s.timestamp_ms)
-                })
-            };
-            let Some(timestamp_ms) = exemplar.timestamp_ms.or_else(of_sample) else {
+            let Some(timestamp_ms) = timestamp_of(exemplar, *series, batch) else {
                 outcome
                     .refused
                     .push((BatchList::Exemplars, i as u32, Refusal::OutOfOrderExemplar));

@@ -17,13 +17,12 @@ use super::super::series::Series;
 use super::super::snapshot::State;
 use super::segments::{Content, Event, ReadAhead, Record};
 use super::shards::{Sample, Shards, Unknown, Value};
-use super::{Found, LogDamage, ReplayReport};
+use super::{Found, ReplayReport};
 use crate::columns::add_range;
 use crate::head::Head;
-use crate::head::creation::REFERENCE_MAX;
 use crate::wal::{
-    ExemplarEntry, FloatEntry, HistogramEntry, RecordError, RecordType, TombstoneEntry, decode_exemplars,
-    decode_forgotten, decode_markers, decode_metadata, decode_tombstones,
+    ExemplarEntry, FloatEntry, HistogramEntry, LogDamage, REFERENCE_MAX, RecordError, RecordType,
+    TombstoneEntry, decode_exemplars, decode_forgotten, decode_markers, decode_metadata, decode_tombstones,
 };
 use files::Result;
 

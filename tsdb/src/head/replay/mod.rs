@@ -9,7 +9,6 @@
 //! to the pages that are its own ([`shards`]).
 
 mod log;
-mod progress;
 mod segments;
 mod shards;
 
@@ -32,26 +31,14 @@ use super::ooo::OutOfOrder;
 use super::pages::{PAGE_SERIES, Pages};
 use super::snapshot::{self, Loaded, OnDisk, SnapshotRefusal, SnapshotUse};
 use super::{Head, HeadCounters, HeadOptions, open_wbl};
-use crate::wal::{ExemplarEntry, TombstoneEntry, Wal, gaps, last_checkpoint, log_sources, segment_path};
+use crate::wal::{
+    ExemplarEntry, FreshSeries, LogDamage, TombstoneEntry, Wal, gaps, last_checkpoint, log_sources,
+    segment_path,
+};
 use files::{Files, Result};
 use log::Replay;
 use segments::{ReadAhead, Source};
 use shards::Shards;
-
-pub use progress::ReplayProgress;
-
-/// Damage found in a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogDamage {
-    /// Which segment.
-    pub path: PathBuf,
-    /// Where it was cut, in bytes.
-    pub offset: u64,
-    /// Bytes that were cut off.
-    pub lost_bytes: u64,
-    /// What was wrong.
-    pub what: String,
-}
 
 /// What was found when a head was opened.
 #[derive(Clone, Debug, Default)]
@@ -208,10 +195,9 @@ impl Head {
             next_reference: AtomicU64::new(1),
             isolation: Isolation::default(),
             chunk_files,
-            wal,
+            wal: Arc::new(wal),
             wbl: OnceLock::new(),
-            fresh_series: Mutex::default(),
-            has_fresh_series: AtomicBool::new(false),
+            fresh_series: FreshSeries::default(),
             exemplars: Mutex::new(ExemplarRing::new(options.exemplars_max)),
             tombstones: RwLock::default(),
             min_ms: AtomicI64::new(i64::MAX),

@@ -46,12 +46,12 @@ impl ReplayProgress {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
 
     /// Notes what is to be done.
-    pub(super) fn begin(&self, first_segment: u64, last_segment: u64, bytes: u64) {
+    pub(crate) fn begin(&self, first_segment: u64, last_segment: u64, bytes: u64) {
         self.first_segment.store(first_segment, Ordering::Relaxed);
         self.last_segment.store(last_segment, Ordering::Relaxed);
         self.segment.store(first_segment, Ordering::Relaxed);
@@ -61,7 +61,7 @@ impl ReplayProgress {
     }
 
     /// Notes that a segment is begun; those of checkpoints and of the late log do not count.
-    pub(super) fn enter(&self, segment: &Path) {
+    pub(crate) fn enter(&self, segment: &Path) {
         let number = segment.file_name().and_then(|name| name.to_str()?.parse().ok());
         let last = self.last_segment.load(Ordering::Relaxed);
         if let Some(number) = number.filter(|n| (self.segment.load(Ordering::Relaxed)..=last).contains(n)) {
@@ -70,7 +70,7 @@ impl ReplayProgress {
     }
 
     /// Notes that so many bytes are done, and says so from time to time.
-    pub(super) fn advance(&self, bytes: u64) {
+    pub(crate) fn advance(&self, bytes: u64) {
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
         let mut last_line = self.last_line.lock();
         if last_line.is_some_and(|at| at.elapsed() >= LINES_APART) {

@@ -6,29 +6,29 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 /// First pause after a failure; it doubles with each further one.
-pub(super) const PAUSE_MIN: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Longest pause.
-pub(super) const PAUSE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// How often a job has failed in a row. Every failure is counted in the metrics; here is what the log is told.
 #[derive(Debug, Default)]
-pub(super) struct Setbacks {
+pub(crate) struct Setbacks {
     in_a_row: u32,
 }
 
 /// The setbacks of each job in the background.
 #[derive(Debug, Default)]
-pub(super) struct JobSetbacks {
-    pub(super) compaction: Mutex<Setbacks>,
-    pub(super) reload: Mutex<Setbacks>,
-    pub(super) stale: Mutex<Setbacks>,
-    pub(super) checkpoint: Mutex<Setbacks>,
-    pub(super) snapshot: Mutex<Setbacks>,
+pub(crate) struct JobSetbacks {
+    pub(crate) compaction: Mutex<Setbacks>,
+    pub(crate) reload: Mutex<Setbacks>,
+    pub(crate) stale: Mutex<Setbacks>,
+    pub(crate) checkpoint: Mutex<Setbacks>,
+    pub(crate) snapshot: Mutex<Setbacks>,
 }
 
 impl JobSetbacks {
     /// How long the thread of compaction waits: until the job of its round that fails most is tried again.
-    pub(super) fn pause_of_compaction(&self) -> Option<Duration> {
+    pub(crate) fn pause_of_compaction(&self) -> Option<Duration> {
         let jobs = [&self.compaction, &self.reload, &self.stale];
         jobs.into_iter().filter_map(|job| job.lock().pause()).max()
     }
@@ -37,7 +37,7 @@ impl JobSetbacks {
 impl Setbacks {
     /// Notes how a round of `job` has ended. The first failure is logged, then the second, fourth, eighth… in a row, and
     /// that it works again.
-    pub(super) fn note<T, E: Display>(&mut self, job: &'static str, result: &Result<T, E>) {
+    pub(crate) fn note<T, E: Display>(&mut self, job: &'static str, result: &Result<T, E>) {
         match result {
             Ok(_) => {
                 if self.in_a_row > 0 {
@@ -55,7 +55,7 @@ impl Setbacks {
     }
 
     /// How long to wait after a failure; `None` where all is well.
-    pub(super) fn pause(&self) -> Option<Duration> {
+    pub(crate) fn pause(&self) -> Option<Duration> {
         let doublings = self.in_a_row.checked_sub(1)?.min(PAUSE_MAX.as_secs() as u32);
         let factor = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);
         Some(PAUSE_MIN.saturating_mul(factor).min(PAUSE_MAX))
