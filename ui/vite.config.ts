@@ -7,7 +7,7 @@ const SERVER = process.env.NARTHEX_URL ?? 'http://127.0.0.1:9090';
 
 /** Fills in what the server says in the document, as long as Vite serves it. */
 function toldByServer(): Plugin {
-  const words: Record<string, string> = { base: '/', nonce: '', version: 'development', title: 'Narthex' };
+  const words: Record<string, string> = { base: '/', version: 'development', title: 'Narthex' };
   return {
     name: 'told-by-server',
     apply: 'serve',

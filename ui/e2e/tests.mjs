@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { start, until } from './server.mjs';
+import { answer, manySeries, manyTargets } from './synthetic.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -294,6 +295,37 @@ const silenced = {
   },
 };
 
+const many = {
+  name: 'ten thousand targets and five hundred series are shown, few of them drawn',
+  async run({ page, url }) {
+    await answer(page, 'targets', () => manyTargets(10_000));
+    await page.goto(`${url}/targets`);
+    await has(page, 'connection refused 50 (job-7)');
+    const rows = await page.getByRole('row').count();
+    if (rows > 150) throw new Error(`${rows} rows are there`);
+    await page.getByRole('button', { name: /no answer in time/ }).click();
+    await until(
+      'one cause is shown',
+      async () => (await page.getByRole('table', { name: 'Targets' }).getAttribute('aria-rowcount')) === '51',
+    );
+    await page.goto(`${url}/targets?search=10.0.39.15:9100`);
+    await until(
+      'one is found',
+      async () => (await page.getByRole('table', { name: 'Targets' }).getAttribute('aria-rowcount')) === '2',
+    );
+    await page.goto(`${url}/targets?view=map`);
+    await page.getByRole('img', { name: 'job-7: 200 of 250 up' }).waitFor();
+    await answer(page, 'query_range', parameters => manySeries(600, parameters));
+    await page.goto(`${url}/query?g0.expr=synthetic&g0.tab=graph`);
+    await has(page, '600 series, the 500 highest drawn; the table has all.');
+    equal(
+      await page.getByRole('table', { name: 'Series' }).getAttribute('aria-rowcount'),
+      '601',
+      'rows of the legend',
+    );
+  },
+};
+
 const accessible = {
   name: 'axe finds nothing on any page in either theme',
   async run({ page, url }) {
@@ -325,4 +357,4 @@ const narrow = {
   },
 };
 
-export const TESTS = [typed, restored, byKeys, errors, empty, gone, html, silenced, accessible, narrow];
+export const TESTS = [typed, restored, byKeys, errors, empty, gone, html, silenced, many, accessible, narrow];

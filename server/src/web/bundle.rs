@@ -2,10 +2,8 @@
 //!
 //! One document stands behind every address of a page; which page it shows it reads from the address. What it loads has
 //! the hash of its content in its name and may be kept for ever. Nothing is loaded from anywhere else, and no script or
-//! style that somebody else brings into the document is run: its policy takes scripts from files alone, and styles from
-//! files and from whoever knows a number that is drawn for each answer.
+//! style that somebody else brings into the document is run: its policy takes both from files alone.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -20,7 +18,7 @@ use super::paths::{escape_html, not_found};
 use super::state::PageState;
 
 /// Where pages are, behind the prefix: the reference's addresses, and those that only ours has.
-pub(super) const PAGES: [&str; 17] = [
+pub(super) const PAGES: [&str; 15] = [
     "/query",
     "/alerts",
     "/targets",
@@ -35,46 +33,35 @@ pub(super) const PAGES: [&str; 17] = [
     "/metrics-explorer/{*name}",
     "/notifications",
     "/notifications/{*rest}",
-    "/rules/{*rest}",
     "/storage",
-    "/targets/{id}",
 ];
 /// Where that lies which pages load.
 pub(super) const ASSETS: &str = "/assets/{name}";
 
 /// The document, with words in braces for what it is told by the server.
 const DOCUMENT: &str = include_str!("../../../ui/dist/index.html");
+/// What it may load and do. Pictures are made in the page, too.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; \
+                      connect-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'";
 /// Names and contents of what it loads, sorted by name.
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/bundle.rs"));
 
 /// Any page.
 pub(crate) async fn page(State(state): State<Arc<PageState>>) -> Response {
-    let nonce = nonce();
     // Told apart from the path of the request: what stands in front of this server may change it.
     let base = format!("{}/", state.external_path);
     let document = DOCUMENT
         .replace("{{base}}", &escape_html(&base))
-        .replace("{{nonce}}", &nonce)
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
         .replace("{{title}}", &escape_html(&state.title));
-    let policy = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data: blob:; \
-         font-src 'self'; connect-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
-    );
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CACHE_CONTROL, "no-store"),
-        (CONTENT_SECURITY_POLICY, &policy),
+        (CONTENT_SECURITY_POLICY, POLICY),
         (REFERRER_POLICY, "same-origin"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     (headers, document).into_response()
-}
-
-/// What nobody can guess who does not see the answer.
-fn nonce() -> String {
-    let word = || RandomState::new().hash_one(std::process::id());
-    format!("{:016x}{:016x}", word(), word())
 }
 
 /// What pages load.
@@ -120,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_document_has_a_place_for_all_that_it_is_told() {
-        for word in ["{{base}}", "{{nonce}}", "{{version}}", "{{title}}"] {
+        for word in ["{{base}}", "{{version}}", "{{title}}"] {
             assert!(DOCUMENT.contains(word), "{word}");
         }
     }
@@ -140,11 +127,5 @@ mod tests {
         for name in loaded {
             assert!(FILES.iter().any(|(known, _)| *known == name), "{name}");
         }
-    }
-
-    #[test]
-    fn no_number_is_drawn_twice() {
-        assert_ne!(nonce(), nonce());
-        assert_eq!(nonce().len(), 32);
     }
 }

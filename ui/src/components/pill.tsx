@@ -59,7 +59,7 @@ export function Pills({
   onFilter?: Props['onFilter'];
 }) {
   return (
-    <span className={classes.pills}>
+    <span className={classes.pills} data-pills>
       {Object.entries(labels)
         .filter(([name]) => !without.includes(name))
         .map(([name, value]) => (

@@ -63,10 +63,13 @@ export function pressed(event: KeyboardEvent): string {
 }
 
 /** Whether keys are somebody's text. */
-function types(target: EventTarget | null): boolean {
+function types(event: KeyboardEvent): boolean {
+  // The editor lies in a shadow: from outside its host would be the target.
+  const target = event.composedPath()[0];
   return (
     target instanceof HTMLElement &&
-    (target.isContentEditable || target.closest('input, textarea, select, [role="textbox"]') !== null)
+    (target.isContentEditable ||
+      target.closest('input, textarea, select, [role="textbox"], [contenteditable="true"]') !== null)
   );
 }
 
@@ -94,7 +97,7 @@ function hear(event: KeyboardEvent): void {
   const key = pressed(event);
   if (key === '' || key === 'Shift') return;
   const isPlain = !key.startsWith('mod+');
-  if (isPlain && (types(event.target) || document.querySelector('dialog[open]'))) return;
+  if (isPlain && (types(event) || document.querySelector('dialog[open]'))) return;
   if (isPlain && key.length === 1 && !settings().singleKeys) return;
   const first = performance.now() - beforeAt < SEQUENCE ? before : '';
   before = '';

@@ -28,8 +28,16 @@ export function canonical(place: Place, hash = ''): Place | undefined {
       // The old page's parameters come behind the new path when the server leads there.
       return hasOldTab(params) ? { path: '/query', params: ofGraph(params) } : undefined;
     default:
-      return undefined;
+      return ofMetric(place.path);
   }
+}
+
+/** A metric's own page is a graph of it, as long as there is no other. */
+function ofMetric(path: string): Place | undefined {
+  const name = /^\/metrics-explorer\/(.+)$/.exec(path)?.[1];
+  if (name === undefined) return undefined;
+  const params = new URLSearchParams({ 'g0.expr': decodeURIComponent(name), 'g0.tab': 'graph' });
+  return { path: '/query', params };
 }
 
 /** Alertmanager's pages: `#/alerts?filter=…`, `#/silences/…`, `#/status`. */

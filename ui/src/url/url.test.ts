@@ -29,6 +29,7 @@ test.each([
   ['/', '#/silences/new?filter={a="b"}', '/notifications/silences/new?filter={a="b"}'],
   ['/', '#/silences/1f-2', '/notifications/silences/1f-2?'],
   ['/', '#/status', '/status?'],
+  ['/metrics-explorer/node_load1', '', '/query?g0.expr=node_load1&g0.tab=graph'],
   ['/alerts', '', undefined],
 ])('%s%s leads to %s', (from, hash, to) => expect(lead(from, hash)).toBe(to));
 

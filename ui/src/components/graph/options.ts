@@ -243,7 +243,7 @@ function drawMarks(self: uPlot, look: Look, paint: (token: string) => string): v
       paint('panel'),
     );
   }
-  for (const mark of look.marks ?? []) {
+  for (const [index, mark] of (look.marks ?? []).entries()) {
     const x = self.valToPos(mark.at / 1000, 'x', true);
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
     ctx.strokeStyle = paint('ink2');
@@ -253,13 +253,14 @@ function drawMarks(self: uPlot, look: Look, paint: (token: string) => string): v
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
+    // Each in a line of its own: what follows closely would be written over the other.
     const wide = ctx.measureText(mark.label).width + 8 * ratio;
     const isRight = x + wide > bbox.left + bbox.width;
     label(
       ctx,
       mark.label,
       isRight ? x - wide : x + 4 * ratio,
-      bbox.top + 12 * ratio,
+      bbox.top + (12 + 14 * index) * ratio,
       paint('ink2'),
       paint('panel'),
     );

@@ -1,7 +1,6 @@
 /** Alerts as pages see them: those of the rules, joined with what Alertmanager does about them. */
 
-import { amAlerts } from '../../api/alertmanager';
-import { ApiError } from '../../api/client';
+import { amAlerts, ifInside } from '../../api/alertmanager';
 import { alerts, rules } from '../../api/prometheus';
 import type { Alert, AlertingRule, AmAlert, RuleGroup } from '../../api/types';
 import { type AlertState, bySeverity, type Severity, severityOf } from '../../components/state';
@@ -38,16 +37,6 @@ export function fingerprint(labels: Labels): string {
   return hash.toString(16).padStart(16, '0');
 }
 
-/** Alertmanager's view; nothing where there is none inside. */
-export async function ofAlertmanager(signal?: AbortSignal): Promise<AmAlert[] | undefined> {
-  try {
-    return await amAlerts([], signal);
-  } catch (error) {
-    if (error instanceof ApiError && error.kind !== 'offline') return undefined;
-    throw error;
-  }
-}
-
 export interface Seen {
   alerts: SeenAlert[];
   /** Whether an Alertmanager is inside. */
@@ -55,7 +44,7 @@ export interface Seen {
 }
 
 export async function see(signal?: AbortSignal): Promise<Seen> {
-  const [own, theirs] = await Promise.all([alerts(signal), ofAlertmanager(signal)]);
+  const [own, theirs] = await Promise.all([alerts(signal), ifInside(() => amAlerts([], signal))]);
   return { alerts: join(own, theirs ?? []), hasAlertmanager: theirs !== undefined };
 }
 

@@ -11,6 +11,7 @@ import { ExplainTab } from './explain';
 import classes from './explore.module.css';
 import { FactsPlace } from './facts';
 import { GraphTab } from './graph-tab';
+import { OfRule } from './of-rule';
 import { TableTab } from './table-tab';
 
 export interface PanelProps {
@@ -66,6 +67,7 @@ export function PanelView(props: PanelProps) {
             <span className={classes.gap} />
             <span ref={setFacts} className={classes.facts} />
           </div>
+          <OfRule expr={panel.expr} />
           <FactsPlace value={facts}>
             <Shown {...props} />
           </FactsPlace>

@@ -27,8 +27,7 @@ const HOUR = 3_600_000;
 
 export default function Silences() {
   const answer = usePoll({ key: ['silences'], ask: silences, every: EVERY });
-  const isOff =
-    answer.error instanceof ApiError && answer.error.kind !== 'offline' && answer.data === undefined;
+  const isOff = answer.error instanceof ApiError && answer.error.kind === 'not_found';
   const active = (answer.data ?? []).filter(silence => silence.status.state === 'active');
   return (
     <Page

@@ -1,1 +1,0 @@
-import{Ot as e}from"./index-Cn1ElZyK.js";var t=t=>e(`silences`,{signal:t}),n=(t,n)=>e(`silence/${encodeURIComponent(t)}`,{signal:n}),r=(t,n)=>e(`alerts`,{params:{filter:t},signal:n}),i=t=>e(`silences`,{json:t}),a=t=>e(`silence/${encodeURIComponent(t)}`,{method:`DELETE`});export{t as a,n as i,a as n,i as r,r as t};
