@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs, io};
 
-#[expect(clippy::print_stdout, reason = "a build script speaks to cargo so")]
 fn main() -> io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ui/dist/assets");
     println!("cargo::rerun-if-changed={}", folder.display());
