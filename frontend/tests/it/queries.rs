@@ -16,7 +16,7 @@ pub(crate) fn random_query(random: &mut Random) -> String {
         2..=4 => aggregation(random),
         5 => format!("{} + {}", aggregation(random), aggregation(random)),
         6 => format!(
-            "{} / on (x) group_left () sum by (x) ({})",
+            "({}) / on (x) group_left () sum by (x) ({})",
             inner(random),
             inner(random)
         ),
@@ -31,7 +31,7 @@ pub(crate) fn random_query(random: &mut Random) -> String {
         ),
         9 => {
             let op = random.pick(&["and", "or", "unless"]);
-            format!("{} {op} on (x) {}", inner(random), inner(random))
+            format!("({}) {op} on (x) ({})", inner(random), inner(random))
         }
         10 => {
             let function = random.pick(&["max", "avg", "sum", "min", "last"]);
