@@ -21,6 +21,7 @@
 pub mod alert;
 pub mod case;
 pub mod changes;
+pub mod chunk;
 pub mod clock;
 pub mod columns;
 pub mod duration;
@@ -34,6 +35,7 @@ pub mod matcher;
 pub mod nearest;
 pub mod packed_sets;
 pub mod protobuf;
+pub mod purpose;
 pub mod regex;
 pub mod relabel;
 pub mod sample;

@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::changes::Changes;
+use crate::chunk::Chunk;
 use crate::columns::Columns;
 use crate::histogram::Histogram;
 use crate::label_table::LabelTable;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::packed_sets::PackedSets;
+use crate::purpose::{SelectPurpose, Selection};
 use crate::sample::{Exemplar, Metadata};
 
 /// A stored series as an appender knows it. Valid until the store forgets the series, which it tells by
@@ -49,6 +51,11 @@ impl TimeRange {
     /// Whether the two ranges share a millisecond.
     pub fn overlaps(&self, other: &TimeRange) -> bool {
         self.min_ms <= other.max_ms && other.min_ms <= self.max_ms
+    }
+
+    /// The shortest range around both.
+    pub fn hull(&self, other: &TimeRange) -> TimeRange {
+        TimeRange::new(self.min_ms.min(other.min_ms), self.max_ms.max(other.max_ms))
     }
 }
 
@@ -287,6 +294,8 @@ pub struct SelectHints {
     pub limit: usize,
     /// Is told of what the list of series takes while it grows, and may end that.
     pub watch: Option<Arc<dyn WatchSelect>>,
+    /// What for, where nobody has announced it.
+    pub purpose: Option<Arc<SelectPurpose>>,
 }
 
 impl SelectHints {
@@ -333,6 +342,10 @@ pub trait Queryable: Send + Sync {
 
 /// A consistent view.
 pub trait Querier: Send + Sync {
+    /// Tells what will be selected, each list of matchers once, before any of it is. A store elsewhere is then asked for all
+    /// of it together; others need not know, so `coming` is worked out only when it is called.
+    fn announce(&self, _coming: &dyn Fn() -> Vec<Selection>) {}
+
     /// Series that satisfy every matcher and may have data in the view's range. Touches no samples.
     ///
     /// # Errors
@@ -357,6 +370,11 @@ pub trait Querier: Send + Sync {
         hints: &SelectHints,
         matchers: &[Matcher],
     ) -> Result<Vec<String>, StorageError>;
+
+    /// What is to be told beside names and values: whose they are not among.
+    fn label_warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A number that stands for one label set as long as the store is open.
@@ -394,6 +412,26 @@ pub trait SeriesSet: Send + Sync {
     /// # Errors
     /// When a chunk cannot be read.
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), StorageError>;
+
+    /// Replaces the contents of `chunks` with the same samples encoded, as they lie in storage, in order of time and without
+    /// overlap: only what the range, a deletion or another chunk cuts is encoded anew. False where the set has no chunks,
+    /// only samples.
+    ///
+    /// # Errors
+    /// When a chunk cannot be read.
+    fn chunks(
+        &self,
+        _index: usize,
+        _range: TimeRange,
+        _chunks: &mut Vec<Chunk>,
+    ) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
+    /// What is to be told beside these series: which ones are missing, and why.
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// Exemplars of one series.

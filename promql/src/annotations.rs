@@ -26,6 +26,8 @@ pub struct Annotation {
     pub span: Option<Span>,
     /// What several samples have in common that made the same annotation.
     pub details: Option<Details>,
+    /// The words are a store's, not the language's, and are told without anything in front.
+    pub is_of_store: bool,
 }
 
 /// What is told behind an annotation's message, put together from all samples that made it.
@@ -119,6 +121,9 @@ impl Annotation {
     /// The annotation as clients see it: `PromQL info: message (line:column)`. `query` is the text that
     /// [`span`](Self::span) speaks of.
     pub fn text(&self, query: &str) -> String {
+        if self.is_of_store {
+            return self.to_string();
+        }
         let severity = match self.severity {
             Severity::Warning => "warning",
             Severity::Info => "info",
@@ -173,6 +178,17 @@ impl Annotations {
         self.note(Severity::Warning, span, message, None);
     }
 
+    /// Adds what a store says of the series that it gave.
+    pub(crate) fn warn_of_store(&mut self, message: &str) {
+        self.add(Annotation {
+            severity: Severity::Warning,
+            message: message.to_owned(),
+            span: None,
+            details: None,
+            is_of_store: true,
+        });
+    }
+
     /// Adds an info about `span`.
     pub fn info(&mut self, span: Span, message: impl fmt::Display) {
         self.note(Severity::Info, span, message, None);
@@ -206,6 +222,7 @@ impl Annotations {
             message: message.to_string(),
             span: Some(span),
             details,
+            is_of_store: false,
         });
     }
 

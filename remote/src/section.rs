@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serializer;
+use md5::{Digest, Md5};
+use serde::{Serialize, Serializer};
 use yaml::{Section, YamlError};
 
 /// What is said of a header that has settings of its own.
@@ -78,6 +79,13 @@ pub fn read_url(section: &mut Section<'_>, on_missing: &str) -> Result<String, Y
         Err(url::ParseError::RelativeUrlWithoutBase) if !url.starts_with(':') => Ok(url),
         Err(error) => Err(section.error_at("url", format_args!("parse {url:?}: {error}"))),
     }
+}
+
+/// What metrics call an entry without a name.
+pub(crate) fn name_of(config: &impl Serialize) -> String {
+    let text = yaml::to_string(config).unwrap_or_default();
+    let hash = Md5::digest(text.as_bytes());
+    hash.iter().take(3).map(|b| format!("{b:02x}")).collect()
 }
 
 /// An address as it may be shown: without its password.

@@ -17,6 +17,7 @@ mod logging;
 mod memory;
 mod process;
 mod queries;
+mod read;
 mod reload;
 mod rooms;
 mod serve;

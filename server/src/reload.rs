@@ -61,6 +61,9 @@ pub(crate) enum ReloadError {
     /// Receivers of remote write cannot be set up.
     #[error(transparent)]
     RemoteWrite(#[from] remote::send::PrepareError),
+    /// Stores of remote read cannot be set up.
+    #[error(transparent)]
+    RemoteRead(#[from] remote::read::PrepareError),
     /// The Alertmanager inside cannot be configured.
     #[error("alertmanager: {0}")]
     Alertmanager(#[from] SetUpError),
@@ -139,6 +142,7 @@ pub(crate) struct Reloader {
     pub(crate) alertmanager: Arc<Slot>,
     pub(crate) otlp: Option<Arc<remote::otlp::Receiver>>,
     pub(crate) forwarder: Arc<remote::send::Forwarder>,
+    pub(crate) fan_in: Arc<remote::read::FanIn>,
     pub(crate) scrape_discovery: Mutex<discovery::Manager>,
     pub(crate) notify_discovery: Mutex<discovery::Manager>,
     pub(crate) storage: StorageOptions,
@@ -214,6 +218,7 @@ impl Reloader {
             .collect();
         let notify_discovery = self.notify_discovery.lock().prepare(found_by)?;
         let forwards = self.forwarder.prepare(&config.unserved.remote_write, &labels)?;
+        let reads = self.fan_in.prepare(&config.unserved.remote_read, &labels)?;
         let rules = self.rules.prepare(self.rule_settings(&config)).await?;
         let alertmanager = self.alertmanager.prepare(alertmanager).await?;
         let guarded = match &self.guard {
@@ -228,6 +233,7 @@ impl Reloader {
         }
         self.notifier.apply(alerts);
         self.forwarder.apply(forwards);
+        self.fan_in.apply(reads);
         self.queries.log.set(query_log);
         self.scraper.apply(scrapes).await;
         self.apply_storage(&config, xor2_floats);

@@ -24,6 +24,7 @@ use crate::forward;
 use crate::gateway;
 use crate::process;
 use crate::queries::{Queries, RuleQueries};
+use crate::read;
 use crate::reload::{self, ConfigStatus, EncodingError, ReloadRequest, Reloader, Source};
 use crate::storage::{self, StoreError};
 use crate::version::USER_AGENT;
@@ -35,7 +36,7 @@ use crate::web::state::{
     AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
     StatusState, TargetState,
 };
-use crate::web::{AskedMetrics, FederationMetrics};
+use crate::web::{AskedMetrics, FederationMetrics, ReadState};
 
 /// Where the state of alerts is kept, in the store's folder.
 const ALERTS_FOLDER: &str = "alerts";
@@ -87,6 +88,8 @@ pub(crate) struct Rooms {
     otlp: Option<Arc<remote::otlp::Receiver>>,
     /// What sends on what is stored.
     pub(crate) forwarder: Arc<remote::send::Forwarder>,
+    /// The store, and stores elsewhere.
+    fan_in: Arc<remote::read::FanIn>,
     /// What discovery cannot do at the moment.
     troubles: discovery::Troubles,
     /// Ends the queries of rules that are under way.
@@ -115,7 +118,8 @@ impl Rooms {
         let settings = storage::settings(options, config, progress.clone(), Supervisor::new(&registry))?;
         let flags = flags_in_force(options, config, &settings);
         let db = storage::open_blocks(&options.storage.path, settings, clock.clone()).await?;
-        let asking = Asking::new(options, config, db.clone(), &registry);
+        let fan_in = read::fan_in(options, &db, &clock, &registry);
+        let asking = Asking::new(options, config, fan_in.clone(), &registry);
         let external_url = external_url(options, own_address);
         let folder = options.storage.path.join(ALERTMANAGER_FOLDER);
         let alertmanager = Slot::new(notify::Options {
@@ -164,6 +168,7 @@ impl Rooms {
             gateway,
             otlp,
             forwarder,
+            fan_in,
             troubles: discovery::Troubles::default(),
             rule_queries,
         })
@@ -194,6 +199,7 @@ impl Rooms {
             alertmanager: self.alertmanager.clone(),
             otlp: self.otlp.clone(),
             forwarder: self.forwarder.clone(),
+            fan_in: self.fan_in.clone(),
             scrape_discovery: Mutex::new(discovery::Manager::new(discovery::SCRAPE, discovering.clone())),
             notify_discovery: Mutex::new(discovery::Manager::new(discovery::NOTIFY, discovering)),
             storage: options.storage.clone(),
@@ -244,7 +250,21 @@ impl Rooms {
                 &self.registry,
             ))
         });
+        let query = Arc::new(QueryState {
+            storage: self.fan_in,
+            db: self.db.clone(),
+            engine: self.asking.engine,
+            queries: self.asking.queries,
+            supervisor: Supervisor::new(&self.registry),
+            clock: self.clock.clone(),
+        });
         Site {
+            read: Arc::new(ReadState::new(
+                query.clone(),
+                config.clone(),
+                options.read,
+                &self.registry,
+            )),
             federate: Arc::new(FederateState {
                 storage: self.db.clone(),
                 clock: self.clock.clone(),
@@ -292,14 +312,7 @@ impl Rooms {
                 rules: self.rules,
                 notifier: self.notifier,
             }),
-            query: Arc::new(QueryState {
-                storage: self.db.clone(),
-                db: self.db,
-                engine: self.asking.engine,
-                queries: self.asking.queries,
-                supervisor: Supervisor::new(&self.registry),
-                clock: self.clock,
-            }),
+            query,
         }
     }
 }

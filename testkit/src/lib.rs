@@ -40,6 +40,8 @@ pub enum Need {
     Amtool,
     /// The reference's gateway for batch jobs.
     Pushgateway,
+    /// InfluxDB of version 1.
+    Influxd,
     /// The HTTP client of the command line.
     Curl,
     /// An HTTP/2 client.
@@ -56,13 +58,14 @@ pub enum Need {
 
 impl Need {
     /// All there are.
-    pub const ALL: [Need; 12] = [
+    pub const ALL: [Need; 13] = [
         Need::Conformance,
         Need::Prometheus,
         Need::Promtool,
         Need::NodeExporter,
         Need::Amtool,
         Need::Pushgateway,
+        Need::Influxd,
         Need::Curl,
         Need::Nghttp,
         Need::Chromium,
@@ -80,6 +83,7 @@ impl Need {
             Need::NodeExporter => "node_exporter",
             Need::Amtool => "amtool",
             Need::Pushgateway => "pushgateway",
+            Need::Influxd => "influxd",
             Need::Curl => "curl",
             Need::Nghttp => "nghttp",
             Need::Chromium => "chromium",
@@ -98,6 +102,7 @@ impl Need {
             Need::NodeExporter => &["prometheus-node-exporter", "node_exporter"],
             Need::Amtool => &["amtool"],
             Need::Pushgateway => &["prometheus-pushgateway", "pushgateway"],
+            Need::Influxd => &["influxd"],
             Need::Curl => &["curl"],
             Need::Nghttp => &["nghttp"],
             Need::Chromium => &["chromium", "chromium-browser", "google-chrome"],

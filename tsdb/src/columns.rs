@@ -91,7 +91,7 @@ pub(crate) fn merge_floats(columns: &mut Columns, times_ms: &[i64], values: &[f6
 /// Compat: which row counts where runs share a timestamp is the reference's rule for overlapping data. One run is current,
 /// at first the first one; it stays current while its next row is older than those of all others, and otherwise the
 /// run with the oldest row (of equal ones, another than the current, the first) becomes current (chained_runs_take_turns_where_they_are_equal).
-pub(crate) fn chain(runs: &[Columns], min_ms: i64, max_ms: i64, out: &mut Columns) {
+pub fn chain(runs: &[Columns], min_ms: i64, max_ms: i64, out: &mut Columns) {
     let mut at: Vec<(usize, usize)> = vec![(0, 0); runs.len()];
     let next_ms = |at: &[(usize, usize)], run: usize| runs[run].timestamps_ms.get(at[run].0).copied();
     let mut current = 0;
@@ -139,7 +139,7 @@ pub(crate) fn append_all(from: &Columns, columns: &mut Columns) {
 }
 
 /// Adds the rows of `more` to `columns`, where `spare` is space to work in. Cheap when `more` lies behind.
-pub(crate) fn merge_into(columns: &mut Columns, more: &Columns, spare: &mut Columns) {
+pub fn merge_into(columns: &mut Columns, more: &Columns, spare: &mut Columns) {
     if more.is_empty() {
         return;
     }

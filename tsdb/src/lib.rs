@@ -40,7 +40,7 @@
 pub mod agent;
 pub mod block;
 pub mod chunk;
-mod columns;
+pub mod columns;
 pub mod db;
 mod exemplar;
 mod folder;

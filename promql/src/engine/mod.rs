@@ -32,7 +32,7 @@ pub use stats::{QueryStats, StepSamples};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::storage::Queryable;
+use model::storage::{Querier, Queryable};
 
 use crate::annotations::Annotations;
 use crate::ast::Expr;
@@ -231,11 +231,13 @@ impl Engine {
         stats: &mut QueryStats,
     ) -> Result<Answer, QueryError> {
         limits.check()?;
-        let plan = plan::build(expr, &self.plan_context(time, options))?;
+        let context = self.plan_context(time, options);
+        let plan = plan::build(expr, &context)?;
         let querier = match plan.range {
             Some(range) => Some(storage.querier(range)?),
             None => None,
         };
+        announce(querier.as_deref(), expr, &context);
         let by_step = options.per_step_stats && self.options.features.per_step_stats;
         let profile = options.explain.then(|| Arc::new(Profile::new(&plan)));
         let order = OrderWatch::new(options.watch_order);
@@ -336,6 +338,14 @@ impl Engine {
             features: self.options.features,
             default_subquery_step: &*self.options.default_subquery_step,
         }
+    }
+}
+
+/// Tells the view what will be selected from it.
+fn announce(querier: Option<&dyn Querier>, expr: &Expr, context: &PlanContext<'_>) {
+    if let Some(querier) = querier {
+        // What has no value was refused when the plan was made.
+        querier.announce(&|| plan::selections(expr, context).unwrap_or_default());
     }
 }
 

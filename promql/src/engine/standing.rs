@@ -12,11 +12,12 @@ use crate::annotations::Annotations;
 use crate::ast::Expr;
 use crate::exec::standing::{Asking, Halt, Whose};
 use crate::exec::{Counts, Execution, Held, Limits, OrderWatch, Shared};
-use crate::plan::{self, Plan, Root};
+use crate::plan::{self, Plan, PlanContext, Root};
 use crate::value::{Sample, SampleValue, Value};
 
 use super::{
-    Answer, Engine, EvalTime, ExecutionError, QueryError, QueryOptions, QueryStats, Reservation, nanoseconds,
+    Answer, Engine, EvalTime, ExecutionError, QueryError, QueryOptions, QueryStats, Reservation, announce,
+    nanoseconds,
 };
 
 pub use crate::exec::standing::{Round, Standing};
@@ -205,9 +206,10 @@ impl Engine {
             || options.per_step_stats
             || query.is_odd.load(Ordering::Relaxed);
         if !late_or_odd {
-            let plan = plan::build(question.expr, &self.plan_context(time, options))?;
+            let context = self.plan_context(time, options);
+            let plan = plan::build(question.expr, &context)?;
             stats.prepare_ns = nanoseconds(started.elapsed());
-            match self.by_columns(&limits, started, storage, question, &plan, stats) {
+            match self.by_columns(&limits, started, storage, question, (&context, &plan), stats) {
                 Ok(output) => return Ok(output),
                 Err(Halt::Odd) => query.is_odd.store(true, Ordering::Relaxed),
                 Err(Halt::Failed(error @ (QueryError::Canceled { .. } | QueryError::Timeout { .. }))) => {
@@ -249,7 +251,7 @@ impl Engine {
         started: Instant,
         storage: &dyn Queryable,
         question: StandingQuestion<'_>,
-        plan: &Plan,
+        (context, plan): (&PlanContext<'_>, &Plan),
         stats: &mut QueryStats,
     ) -> Result<StandingOutput, Halt> {
         if !matches!(plan.root, Root::Vector(_)) {
@@ -260,6 +262,7 @@ impl Engine {
             None => storage.querier(range),
         };
         let querier = plan.range.map(view).transpose().map_err(QueryError::from)?;
+        announce(querier.as_deref(), question.expr, context);
         let shared = Shared {
             limits: limits.clone(),
             features: self.options.features,

@@ -167,6 +167,9 @@ impl<'a> Execution<'a> {
             None => Arc::new(NoSeries),
         };
         self.shared.limits.check()?;
+        for warning in set.warnings() {
+            self.annotate(|notes| notes.warn_of_store(warning));
+        }
         self.selected.borrow_mut().push((matchers.to_vec(), set.clone()));
         Ok(set)
     }

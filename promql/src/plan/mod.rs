@@ -17,6 +17,7 @@ mod naming;
 mod reach;
 mod scalar;
 mod select;
+mod selections;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub(crate) use naming::drops_name;
 pub use reach::Reach;
 pub(crate) use reach::reach_of;
 pub(crate) use scalar::Scalar;
+pub(crate) use selections::selections;
 
 use std::sync::Arc;
 

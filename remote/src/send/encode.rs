@@ -16,7 +16,7 @@ use model::sample::{Exemplar, Metadata, MetricType};
 
 use super::config::MessageKind;
 use super::item::{Form, Item, ItemValue, Sent};
-use super::wire::{
+use crate::wire::{
     put_bytes, put_double, put_histogram, put_message, put_sample, put_tag, put_text, put_uint, sample_len,
     varint_len,
 };

@@ -6,7 +6,7 @@ use model::histogram::Histogram;
 use model::labels::Labels;
 use model::sample::{Exemplar, Metadata};
 
-use super::wire::{put_message, put_text};
+use crate::wire::{put_message, put_text};
 
 /// A series as it is sent: relabelled, and in the form of its message.
 #[derive(Debug)]

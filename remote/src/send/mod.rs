@@ -23,7 +23,6 @@ mod reader;
 mod series;
 mod shards;
 mod target;
-mod wire;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,7 +32,6 @@ use std::time::Duration;
 use ::metrics::Registry;
 use credentials::Machine;
 use files::Files;
-use md5::{Digest, Md5};
 use model::clock::Clock;
 use model::labels::Labels;
 use model::log::{Appended, Log};
@@ -49,6 +47,8 @@ use hold::Hold;
 use metrics::SendMetrics;
 use queue::Queue;
 use target::HttpTarget;
+
+use crate::section::name_of;
 
 pub use auth::AuthConfig;
 pub use config::{MessageKind, MetadataConfig, QueueConfig, RemoteWriteConfig};
@@ -261,7 +261,7 @@ impl Forwarder {
                 source: Box::new(source),
             })?;
             let name = match config.name.as_str() {
-                "" => hash_of(config),
+                "" => name_of(config),
                 name => name.to_owned(),
             };
             queues.push(PreparedQueue {
@@ -491,14 +491,4 @@ impl Drop for Forwarder {
         let running = state.running.iter().flat_map(|running| &running.tasks);
         running.chain(&state.ending_tasks).for_each(JoinHandle::abort);
     }
-}
-
-/// What metrics call a queue without a name.
-fn hash_of(config: &RemoteWriteConfig) -> String {
-    let text = yaml::to_string(config).unwrap_or_default();
-    Md5::digest(text.as_bytes())
-        .iter()
-        .take(3)
-        .map(|b| format!("{b:02x}"))
-        .collect()
 }

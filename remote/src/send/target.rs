@@ -19,9 +19,8 @@ use url::Url;
 
 use super::auth::{Auth, AuthError};
 use super::config::{MessageKind, RemoteWriteConfig};
+use crate::reason::reason_of;
 
-/// What is read of a body that tells of a failure, in bytes, as in the reference.
-const REASON_BYTES_MAX: usize = 1024;
 /// Longest pause that a receiver may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -198,7 +197,7 @@ impl HttpTarget {
         let after = retry_after(response.header("retry-after"), self.clock.now_ms());
         let reason = format!(
             "server returned HTTP status {status}: {}",
-            beginning(response).await
+            reason_of(response).await
         );
         match is_passing {
             true => Answer::Failed {
@@ -223,20 +222,6 @@ fn failed(error: impl fmt::Display) -> Answer {
         written: Written::default(),
         after: None,
     }
-}
-
-/// The beginning of a body, as text.
-async fn beginning(mut response: Response) -> String {
-    let mut text = Vec::new();
-    while text.len() < REASON_BYTES_MAX {
-        match response.chunk().await {
-            Ok(Some(chunk)) => {
-                text.extend_from_slice(&chunk[..chunk.len().min(REASON_BYTES_MAX - text.len())]);
-            }
-            _ => break,
-        }
-    }
-    String::from_utf8_lossy(&text).trim_end().to_owned()
 }
 
 /// Compat: any of the headers counts as a word on what was written, whatever it says, and the first that is no number ends

@@ -11,10 +11,11 @@ use model::sample::{Exemplar, Metadata};
 use model::storage::{AppendBatch, Appender, BatchList, FloatSample, HistogramSample, Refusal, SeriesRef};
 
 use super::error::{DecodeError, Fault, Faults, LabelFault};
-use super::histogram::{Timed, zero_like};
 use super::labels::{ExemplarLabels, Pair, Shown, exemplar_labels, pack};
 use super::v2::Symbols;
 use super::{v1, v2};
+use crate::budget::{Budget, OverBudget};
+use crate::histogram::{Timed, zero_like};
 
 /// Series that are looked up together, at most …
 const LOOKED_UP_TOGETHER: usize = 256;
@@ -38,32 +39,11 @@ pub(super) struct Rules {
     pub(super) samples_first: bool,
 }
 
-/// Memory that may still be taken.
-#[derive(Debug)]
-pub(super) struct Budget {
-    left: usize,
-}
-
-impl Budget {
-    /// Adds to a list, if there is memory for it.
-    #[inline]
-    pub(super) fn push<T>(&mut self, list: &mut Vec<T>, item: T) -> Result<(), DecodeError> {
-        self.take(size_of::<T>())?;
-        list.push(item);
-        Ok(())
-    }
-
-    #[inline]
-    pub(super) fn take(&mut self, bytes: usize) -> Result<(), DecodeError> {
-        match self.left.checked_sub(bytes) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => Err(DecodeError::Memory {
-                what: "series and samples",
-                max: GATHERED_BYTES_MAX,
-            }),
+impl From<OverBudget> for DecodeError {
+    fn from(_: OverBudget) -> Self {
+        DecodeError::Memory {
+            what: "series and samples",
+            max: GATHERED_BYTES_MAX,
         }
     }
 }
@@ -159,9 +139,7 @@ impl<'m, 'r> Gather<'m, 'r> {
             batch,
             sets,
             found,
-            budget: Budget {
-                left: GATHERED_BYTES_MAX,
-            },
+            budget: Budget::new(GATHERED_BYTES_MAX),
             label_bytes: 0,
             pairs: Vec::new(),
             now: Reading::default(),
@@ -211,9 +189,7 @@ impl<'m, 'r> Gather<'m, 'r> {
             self.push_float(start_ms, 0.0)?;
         }
         if timestamp_ms > self.rules.latest_ms {
-            return self
-                .budget
-                .push(&mut self.now.faults, Fault::Future { timestamp_ms });
+            return self.fault(Fault::Future { timestamp_ms });
         }
         self.push_float(timestamp_ms, value)
     }
@@ -227,7 +203,7 @@ impl<'m, 'r> Gather<'m, 'r> {
             timestamp_ms,
             value,
         };
-        self.budget.push(&mut self.batch.floats, sample)
+        Ok(self.budget.push(&mut self.batch.floats, sample)?)
     }
 
     /// A histogram of the series that is read.
@@ -240,7 +216,7 @@ impl<'m, 'r> Gather<'m, 'r> {
         } = timed;
         let histogram = match histogram {
             Ok(histogram) => histogram,
-            Err(error) => return self.budget.push(&mut self.now.faults, error.into()),
+            Err(error) => return Ok(self.budget.push(&mut self.now.faults, error.into())?),
         };
         if self.starts(timestamp_ms, start_ms) {
             self.budget.take(size_of::<u32>())?;
@@ -249,9 +225,7 @@ impl<'m, 'r> Gather<'m, 'r> {
             self.push_histogram(start_ms, zero_like(&histogram))?;
         }
         if timestamp_ms > self.rules.latest_ms {
-            return self
-                .budget
-                .push(&mut self.now.faults, Fault::Future { timestamp_ms });
+            return self.fault(Fault::Future { timestamp_ms });
         }
         self.push_histogram(timestamp_ms, histogram)
     }
@@ -266,7 +240,7 @@ impl<'m, 'r> Gather<'m, 'r> {
             timestamp_ms,
             histogram,
         };
-        self.budget.push(&mut self.batch.histograms, sample)
+        Ok(self.budget.push(&mut self.batch.histograms, sample)?)
     }
 
     /// Compat: a start that is not before its sample says nothing (remote-write: start-timestamp/equal-ct-zero).
@@ -302,7 +276,7 @@ impl<'m, 'r> Gather<'m, 'r> {
         };
         let series = self.result.series.len() as u32;
         self.budget.push(&mut self.result.exemplars_of, series)?;
-        self.budget.push(&mut self.batch.exemplars, (GONE, exemplar))
+        Ok(self.budget.push(&mut self.batch.exemplars, (GONE, exemplar))?)
     }
 
     /// Metadata of the series that is read.
@@ -310,12 +284,12 @@ impl<'m, 'r> Gather<'m, 'r> {
         self.budget.take(metadata.help.len() + metadata.unit.len())?;
         let series = self.result.series.len() as u32;
         self.budget.push(&mut self.result.metadata_of, series)?;
-        self.budget.push(&mut self.batch.metadata, (GONE, metadata))
+        Ok(self.budget.push(&mut self.batch.metadata, (GONE, metadata))?)
     }
 
     /// Something else is wrong with the series that is read.
     pub(super) fn fault(&mut self, fault: Fault) -> Result<(), DecodeError> {
-        self.budget.push(&mut self.now.faults, fault)
+        Ok(self.budget.push(&mut self.now.faults, fault)?)
     }
 
     /// The series that is read is not one. Its samples count as ones with bad labels where `are_invalid`.

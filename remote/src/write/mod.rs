@@ -13,7 +13,6 @@
 
 mod error;
 mod gather;
-mod histogram;
 mod labels;
 mod negotiate;
 mod v1;

@@ -4,8 +4,8 @@ use model::protobuf::{Fields, WireError};
 
 use super::error::DecodeError;
 use super::gather::{Gather, Gathered};
-use super::histogram;
 use super::labels::{LABELS_MAX, Pair, push_bounded};
+use crate::histogram;
 
 /// Reads the message.
 ///
@@ -44,7 +44,7 @@ fn read_series<'m>(
             }
             3 => read_exemplar(field.expect_bytes()?, gather, of_exemplar)?,
             4 => {
-                let timed = histogram::read(field.expect_bytes()?, false, &mut gather.budget)?;
+                let timed = histogram::read::<DecodeError>(field.expect_bytes()?, false, &mut gather.budget)?;
                 gather.histogram(timed)?;
             }
             _ => {}

@@ -6,8 +6,8 @@ use model::sample::{Metadata, MetricType};
 use super::Options;
 use super::error::{DecodeError, Fault, ReferenceFault};
 use super::gather::{Gather, Gathered};
-use super::histogram;
 use super::labels::{LABELS_MAX, Pair, push_bounded};
+use crate::histogram;
 
 /// Symbols that a table may have: some hundred times as many as senders' tables have.
 const SYMBOLS_MAX: usize = 1 << 20;
@@ -144,7 +144,8 @@ impl<'m> Reader<'m, '_> {
                     gather.float(value, timestamp_ms, start_ms)?;
                 }
                 3 => {
-                    let timed = histogram::read(field.expect_bytes()?, true, &mut gather.budget)?;
+                    let timed =
+                        histogram::read::<DecodeError>(field.expect_bytes()?, true, &mut gather.budget)?;
                     gather.histogram(timed)?;
                 }
                 4 => self.exemplar(field.expect_bytes()?, gather)?,

@@ -145,9 +145,9 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "storage.remote.flush-deadline", Duration("1m"), Served, "How long stopping waits for what remote write is sending. What is left is sent after the next start.";
     "storage.remote.spool.size", Size("8GB"), Served, "Most bytes of the write-ahead log to keep for a receiver of remote write that is slow or away.";
     "storage.remote.spool.age", Duration("1d"), Served, "How long to keep the write-ahead log for a receiver of remote write that is slow or away.";
-    "storage.remote.read-sample-limit", Number("50000000"), Accepted("remote read is not in this version"), "Most samples that one remote read returns.";
-    "storage.remote.read-concurrent-limit", Number("10"), Accepted("remote read is not in this version"), "Most remote reads at the same time.";
-    "storage.remote.read-max-bytes-in-frame", Number("1048576"), Accepted("remote read is not in this version"), "Largest frame of a streamed remote read.";
+    "storage.remote.read-sample-limit", Limit("50000000"), Served, "Most samples of the answer to one query of remote read, where it is not streamed; 0 for no limit.";
+    "storage.remote.read-concurrent-limit", Limit("10"), Served, "Most requests of remote read that are answered at the same time; others wait. 0 for no limit.";
+    "storage.remote.read-max-bytes-in-frame", Number("1048576"), Served, "Bytes after which a frame of a streamed answer to remote read is cut, between chunks.";
     "rules.alert.for-outage-tolerance", Duration("1h"), Served, "Longest outage after which the `for` state of alerts is restored.";
     "rules.alert.for-grace-period", Duration("10m"), Served, "Shortest time between a restart and a restored alert's firing, for alerts with a longer `for`.";
     "rules.alert.resend-delay", Duration("1m"), Served, "Shortest time before an alert is sent again.";

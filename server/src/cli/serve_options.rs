@@ -48,6 +48,7 @@ pub(crate) struct ServeOptions {
     pub(crate) cors_origin: String,
     pub(crate) storage: StorageOptions,
     pub(crate) forward: ForwardOptions,
+    pub(crate) read: ReadOptions,
     pub(crate) rules: RuleOptions,
     pub(crate) adjust_timestamps: Option<Duration>,
     pub(crate) discovery_interval: Duration,
@@ -104,6 +105,15 @@ pub(crate) struct ForwardOptions {
     pub(crate) spool_bytes: u64,
     /// Longest time for which the log is kept for one.
     pub(crate) spool_age: Duration,
+}
+
+/// Flags of remote read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadOptions {
+    /// Bounds of answers.
+    pub(crate) answers: remote::read::Options,
+    /// Most requests at a time; 0 for any number.
+    pub(crate) concurrent_max: usize,
 }
 
 /// How log records are compressed.
@@ -209,6 +219,7 @@ impl ServeOptions {
                 spool_bytes: read.bytes("storage.remote.spool.size"),
                 spool_age: read.duration("storage.remote.spool.age"),
             },
+            read: ReadOptions::read(read),
             rules: RuleOptions {
                 outage_tolerance: read.duration("rules.alert.for-outage-tolerance"),
                 grace_period: read.duration("rules.alert.for-grace-period"),
@@ -244,6 +255,18 @@ impl ServeOptions {
 fn config_file(flags: &FlagValues) -> Option<PathBuf> {
     let path = PathBuf::from(flags.get("config.file"));
     (flags.is_given("config.file") || path.is_file()).then_some(path)
+}
+
+impl ReadOptions {
+    fn read(read: &Reader<'_>) -> Self {
+        ReadOptions {
+            answers: remote::read::Options {
+                samples_max: read.limit("storage.remote.read-sample-limit"),
+                frame_bytes_max: read.number("storage.remote.read-max-bytes-in-frame"),
+            },
+            concurrent_max: read.limit("storage.remote.read-concurrent-limit"),
+        }
+    }
 }
 
 impl StorageOptions {

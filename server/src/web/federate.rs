@@ -94,6 +94,7 @@ pub(super) async fn federate(
             sorted: true,
             limit: 0,
             watch: Some(Arc::new(WhileWanted(cancel))),
+            purpose: None,
         };
         let now_ms = state.clock.now_ms();
         let range = TimeRange::new(now_ms - state.lookback_ms, now_ms);

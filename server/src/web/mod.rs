@@ -27,6 +27,7 @@ mod parse;
 mod paths;
 pub(crate) mod push;
 mod query;
+mod read;
 mod readiness;
 mod series;
 pub(crate) mod state;
@@ -54,6 +55,7 @@ use http_metrics::HttpMetrics;
 use listener::WholeQuery;
 pub(crate) use metrics_page::AskedMetrics;
 use paths::Paths;
+pub(crate) use read::ReadState;
 use state::Site;
 pub(crate) use status::OWN_VERSION;
 
@@ -105,7 +107,8 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Gua
     let trust = Arc::new(trust);
     let prefix = site.pages.prefix.clone();
     let api = api_routes(&site, cors.clone(), &trust);
-    let pushed = push::routes(&site, &cors, &trust);
+    let pushed =
+        push::routes(&site, &cors, &trust).add(read::PATTERN, READ, read::route(&site, &cors, &trust));
     let mut routes = page_routes(&site, &trust);
     if let Some(folder) = site.pages.user_assets.clone() {
         routes = routes.map(|router| assets::add_to(router, &prefix, folder));

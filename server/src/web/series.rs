@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use model::labels::Labels;
 use model::matcher::Matcher;
+use model::purpose::{SelectPurpose, Selection};
 use model::storage::{Interrupted, Querier, SelectHints, SeriesSet, StorageError, TimeRange, WatchSelect};
 use promql::engine::{CancelHandle, Reservation};
 use supervise::Supervisor;
@@ -47,7 +48,22 @@ impl Asked {
             // One more than asked for tells whether there were more.
             limit: if self.limit == 0 { 0 } else { self.limit + 1 },
             watch: Some(watch),
+            purpose: None,
         }
+    }
+
+    /// What is looked for, for stores elsewhere.
+    fn selections(&self) -> Vec<Selection> {
+        let mut selections: Vec<Selection> = Vec::with_capacity(self.selectors.len());
+        for matchers in &self.selectors {
+            if !selections.iter().any(|known| known.matchers == *matchers) {
+                selections.push(Selection {
+                    matchers: matchers.clone(),
+                    purpose: SelectPurpose::of("series", self.range),
+                });
+            }
+        }
+        selections
     }
 }
 
@@ -232,6 +248,7 @@ async fn streamed(supervisor: Supervisor, kept: Kept<Found>) -> Response {
 
 fn select_series(state: &QueryState, asked: &Asked, hints: &SelectHints) -> Result<Found, StorageError> {
     let querier = state.storage.querier(asked.range)?;
+    querier.announce(&|| asked.selections());
     if let [matchers] = asked.selectors.as_slice() {
         let set = querier.select(hints, matchers)?;
         let (shown, warnings) = shown(set.len(), asked.limit);
@@ -319,8 +336,9 @@ async fn names(
                 merged
             }
         };
-        let (shown, warnings) = shown(found.len(), asked.limit);
+        let (shown, mut warnings) = shown(found.len(), asked.limit);
         found.truncate(shown);
+        warnings.append(&mut querier.label_warnings());
         // Once as it is, once in the answer.
         let bytes: usize = found
             .iter()

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::alertmanager::state::AlertmanagerState;
 use super::push::PushState;
-use super::{AskedMetrics, FederationMetrics};
+use super::{AskedMetrics, FederationMetrics, ReadState};
 use crate::cli::flags::FlagValues;
 use crate::queries::Queries;
 use crate::reload::{ConfigStatus, ReloadRequest};
@@ -24,6 +24,7 @@ use crate::reload::{ConfigStatus, ReloadRequest};
 pub(crate) struct Site {
     pub(crate) query: Arc<QueryState>,
     pub(crate) federate: Arc<FederateState>,
+    pub(crate) read: Arc<ReadState>,
     pub(crate) push: Arc<PushState>,
     pub(crate) targets: Arc<TargetState>,
     pub(crate) alerting: Arc<AlertingState>,
@@ -139,6 +140,7 @@ macro_rules! areas {
 areas! {
     query: QueryState,
     federate: FederateState,
+    read: ReadState,
     push: PushState,
     targets: TargetState,
     alerting: AlertingState,

@@ -22,7 +22,7 @@ fn sections_that_are_not_served_are_warned_of_and_count_on_request() {
     assert_eq!(code, Some(0));
     assert!(out.contains("SUCCESS: a.yml is valid"), "{out}");
     let warnings: Vec<&str> = err.lines().collect();
-    let expected = ["tracing", "remote_read", "runtime"]
+    let expected = ["tracing", "runtime"]
         .map(|section| format!("  WARNING: {section} is configured, but this version does not serve it"));
     assert_eq!(warnings, expected);
     for (file, expected) in [("a.yml", 3), ("plain.yml", 0)] {

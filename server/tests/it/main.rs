@@ -27,6 +27,7 @@ mod memory;
 mod otlp;
 mod pages;
 mod push;
+mod read;
 mod reload;
 mod restart;
 mod swap;

@@ -8,16 +8,13 @@ use std::cmp::Ordering;
 use std::path::Path;
 use std::sync::Arc;
 
-use model::columns::Columns;
 use model::storage::{StorageError, TimeRange};
 use ulid::Ulid;
 
 use super::codec::FilePath;
-use super::overlap::Overlap;
-use super::reader::covered;
-use super::{Block, BlockChunk, BlockMeta, BlockWriter, ChunkData, ChunkMeta, SeriesEntry};
-use crate::chunk::{EncodeOptions, EncodedChunk, Encoding, encode};
-use crate::columns::remove_deleted;
+use super::pieces::{Merger, Piece};
+use super::{Block, BlockMeta, BlockWriter, SeriesEntry};
+use crate::chunk::Encoding;
 use crate::select::LabelIndex;
 use files::Files;
 
@@ -70,7 +67,10 @@ pub fn compact(
                 input.advance()?;
             }
         }
-        merger.merge_overlapping(blocks, floats)?;
+        merger.merge_overlapping(floats).map_err(|damage| {
+            let dirs: Vec<_> = blocks.iter().map(|block| block.dir()).collect();
+            StorageError::Other(format!("merging {dirs:?}: {damage}"))
+        })?;
         let chunks: Vec<_> = merger.pieces.iter().map(Piece::as_chunk).collect();
         writer.add_pairs(&labels, &chunks)?;
     }
@@ -159,119 +159,7 @@ impl<'a> Input<'a> {
 
     /// Adds the chunks of the series at hand, cut to `range` and without what is deleted.
     fn pieces(&self, range: TimeRange, merger: &mut Merger<'a>) -> Result<(), StorageError> {
-        let tombstones = self.block.tombstones();
-        let deleted = tombstones.of(self.current.unwrap_or(0).into());
-        for chunk in &self.entry.chunks {
-            if chunk.max_ms < range.min_ms || chunk.min_ms > range.max_ms || covered(chunk, deleted) {
-                continue;
-            }
-            let touched = chunk.min_ms < range.min_ms
-                || chunk.max_ms > range.max_ms
-                || deleted
-                    .iter()
-                    .any(|(min, max)| *min <= chunk.max_ms && chunk.min_ms <= *max);
-            if !touched {
-                merger.pieces.push(Piece::Whole(
-                    *chunk,
-                    self.block.segments().chunk(chunk.reference)?,
-                ));
-                continue;
-            }
-            merger.read.clear();
-            self.block.read_chunk(chunk, range, &mut merger.read)?;
-            remove_deleted(&mut merger.read, deleted, &mut merger.spare);
-            let encoding = self.block.segments().chunk(chunk.reference)?.encoding;
-            let encoding = Encoding::from_byte(encoding)
-                .map_err(|e| self.block.segments().corrupt(chunk.reference, e.to_string()))?;
-            let encoded = encode(&merger.read, &EncodeOptions::keep(encoding));
-            merger.pieces.extend(encoded.into_iter().map(Piece::Fresh));
-        }
-        Ok(())
-    }
-}
-
-/// A chunk of the new block.
-enum Piece<'a> {
-    /// As it is in its old block.
-    Whole(ChunkMeta, ChunkData<'a>),
-    /// Encoded anew.
-    Fresh(EncodedChunk),
-}
-
-impl Piece<'_> {
-    fn as_chunk(&self) -> BlockChunk<'_> {
-        match self {
-            Piece::Whole(meta, data) => BlockChunk {
-                min_ms: meta.min_ms,
-                max_ms: meta.max_ms,
-                data: *data,
-            },
-            Piece::Fresh(chunk) => chunk.into(),
-        }
-    }
-
-    fn ends(&self) -> (i64, i64) {
-        let chunk = self.as_chunk();
-        (chunk.min_ms, chunk.max_ms)
-    }
-}
-
-/// The chunks of one series, and space to merge them in.
-#[derive(Default)]
-struct Merger<'a> {
-    pieces: Vec<Piece<'a>>,
-    overlap: Overlap,
-    read: Columns,
-    spare: Columns,
-}
-
-impl Merger<'_> {
-    /// Orders the chunks by time, drops copies, and merges those that overlap.
-    fn merge_overlapping(&mut self, blocks: &[Arc<Block>], floats: Encoding) -> Result<(), StorageError> {
-        // Stable: of equal ones the first block's stands first.
-        self.pieces.sort_by_key(Piece::ends);
-        self.pieces.dedup_by(|next, before| {
-            let (next, before) = (next.as_chunk(), before.as_chunk());
-            (next.min_ms, next.max_ms, next.data) == (before.min_ms, before.max_ms, before.data)
-        });
-        let mut rest = std::mem::take(&mut self.pieces).into_iter().peekable();
-        while let Some(first) = rest.next() {
-            let mut end = first.ends().1;
-            let mut group = vec![first];
-            while let Some(next) = rest.next_if(|next| next.ends().0 <= end) {
-                end = end.max(next.ends().1);
-                group.push(next);
-            }
-            match (group.len(), group.pop()) {
-                (1, Some(alone)) => self.pieces.push(alone),
-                (_, Some(last)) => {
-                    group.push(last);
-                    self.merge_group(&group, blocks, floats)?;
-                }
-                (_, None) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn merge_group(
-        &mut self,
-        group: &[Piece<'_>],
-        blocks: &[Arc<Block>],
-        floats: Encoding,
-    ) -> Result<(), StorageError> {
-        let chunks: Vec<BlockChunk<'_>> = group.iter().map(Piece::as_chunk).collect();
-        let merged = self.overlap.merge(&chunks).map_err(|(at, e)| {
-            let what = format!("chunk from {} to {}: {e}", chunks[at].min_ms, chunks[at].max_ms);
-            let dirs: Vec<_> = blocks.iter().map(|block| block.dir()).collect();
-            StorageError::Other(format!("merging {dirs:?}: {what}"))
-        })?;
-        let options = EncodeOptions {
-            floats,
-            ..EncodeOptions::default()
-        };
-        let encoded = encode(merged, &options);
-        self.pieces.extend(encoded.into_iter().map(Piece::Fresh));
-        Ok(())
+        let series = self.current.unwrap_or(0);
+        merger.add_of_block(self.block, series, &self.entry.chunks, range)
     }
 }

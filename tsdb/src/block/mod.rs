@@ -11,6 +11,7 @@ mod index;
 mod meta;
 mod output;
 mod overlap;
+mod pieces;
 mod reader;
 mod segments;
 mod tombstones;
@@ -24,6 +25,7 @@ pub use meta::{
     BlockDesc, BlockMeta, BlockStats, Compaction, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES,
     META_FILE,
 };
+pub(crate) use pieces::{Merger, Piece};
 pub use reader::Block;
 pub use segments::{CHUNKS_DIR, ChunkMeta, SEGMENT_BYTES_MAX, SegmentWriter, Segments};
 pub use tombstones::{TOMBSTONES_FILE, Tombstones};

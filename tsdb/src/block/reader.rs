@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use ulid::Ulid;
 
 use super::index::SetReader;
-use super::{BlockMeta, ChunkMeta, IndexReader, Segments, SeriesEntry, Tombstones};
+use super::{BlockMeta, ChunkMeta, IndexReader, Merger, Segments, SeriesEntry, Tombstones};
 use crate::chunk::{ChunkData, decode, decode_all};
 use crate::columns::{append_all, remove_deleted};
 use crate::select::{Watched, label_names, label_values, select};
@@ -243,6 +243,26 @@ impl Block {
             }
             Ok(())
         })
+    }
+
+    /// Adds the chunks of a series in `range` and in the block's own range to `merger`; deleted samples are left out.
+    ///
+    /// # Errors
+    /// When the index, or a chunk that is cut, is damaged.
+    pub(crate) fn pieces<'a>(
+        &'a self,
+        series: u32,
+        range: TimeRange,
+        merger: &mut Merger<'a>,
+    ) -> Result<(), StorageError> {
+        let own = self.range();
+        let range = TimeRange::new(range.min_ms.max(own.min_ms), range.max_ms.min(own.max_ms));
+        if range.min_ms > range.max_ms {
+            return Ok(());
+        }
+        let mut chunks = Vec::new();
+        self.index.chunks_in(series, range, &mut chunks)?;
+        merger.add_of_block(self, series, &chunks, range)
     }
 
     /// Appends the samples in `range` of chunks that follow each other in a series to `columns`.

@@ -11,7 +11,7 @@ use model::storage::{SelectHints, StorageError, TimeRange};
 use ulid::Ulid;
 
 use super::querier::{Each, Source};
-use crate::block::{Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES};
+use crate::block::{Block, HINT_OUT_OF_ORDER, HINT_SELECTED_SERIES, HINT_STALE_SERIES, Merger};
 use crate::select::{Watched, label_names, label_values};
 use files::{Files, Result};
 
@@ -174,6 +174,11 @@ impl Source for BlockSource {
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()> {
         let series = u32::try_from(handle).map_err(|_| StorageError::Closed)?;
         self.block.read(series, range, columns)
+    }
+
+    fn pieces<'a>(&'a self, handle: u64, range: TimeRange, merger: &mut Merger<'a>) -> Result<()> {
+        let series = u32::try_from(handle).map_err(|_| StorageError::Closed)?;
+        self.block.pieces(series, range, merger)
     }
 
     fn begins_ms(&self) -> i64 {

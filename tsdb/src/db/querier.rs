@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashTable;
+use model::chunk::Chunk;
 use model::columns::Columns;
 use model::label_table::{LabelPairs, LabelTable};
 use model::labels::Labels;
@@ -10,6 +11,8 @@ use model::matcher::Matcher;
 use model::storage::{Querier, SelectHints, SeriesKey, SeriesSet, StorageError, TimeRange};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::block::{Merger, Piece};
+use crate::chunk::Encoding;
 use crate::columns::chain;
 use crate::head::{HeadSeries, HeadView};
 use files::Result;
@@ -37,6 +40,9 @@ pub(crate) trait Source: Send + Sync {
 
     /// Appends the samples of a series in `range` to `columns`, all of whose rows lie before [`Source::begins_ms`].
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()>;
+
+    /// Adds the chunks of a series in `range`.
+    fn pieces<'a>(&'a self, handle: u64, range: TimeRange, merger: &mut Merger<'a>) -> Result<()>;
 
     /// No sample of the source lies before this.
     fn begins_ms(&self) -> i64;
@@ -69,6 +75,12 @@ impl Source for HeadView {
 
     fn read(&self, handle: u64, range: TimeRange, columns: &mut Columns) -> Result<()> {
         HeadView::read(self, HeadSeries::from_handle(handle), range, columns)
+    }
+
+    fn pieces<'a>(&'a self, handle: u64, range: TimeRange, merger: &mut Merger<'a>) -> Result<()> {
+        let chunks = HeadView::chunks(self, HeadSeries::from_handle(handle), range)?;
+        merger.pieces.extend(chunks.into_iter().map(Piece::Fresh));
+        Ok(())
     }
 
     fn begins_ms(&self) -> i64 {
@@ -324,20 +336,54 @@ impl SeriesSet for MergedSet {
         columns: &mut Columns,
     ) -> std::result::Result<(), StorageError> {
         columns.clear();
-        let range = TimeRange::new(
-            range.min_ms.max(self.range.min_ms),
-            range.max_ms.min(self.range.max_ms),
-        );
-        if range.min_ms > range.max_ms {
+        let Some(range) = self.cut(range) else {
             return Ok(());
-        }
+        };
         let parts = self.parts_of(index).iter();
         let parts = parts.map(|part| (&*self.sources[part.source as usize], part.handle));
         read_parts(parts, range, columns)
     }
+
+    fn chunks(
+        &self,
+        index: usize,
+        range: TimeRange,
+        chunks: &mut Vec<Chunk>,
+    ) -> std::result::Result<bool, StorageError> {
+        chunks.clear();
+        let Some(range) = self.cut(range) else {
+            return Ok(true);
+        };
+        let mut merger = Merger::default();
+        for part in self.parts_of(index) {
+            self.sources[part.source as usize].pieces(part.handle, range, &mut merger)?;
+        }
+        // Compat: what overlaps becomes XOR again, whatever new chunks are.
+        let merged = merger.merge_overlapping(Encoding::Xor);
+        merged.map_err(|damage| StorageError::Other(format!("merging for a reader: {damage}")))?;
+        chunks.extend(merger.pieces.iter().map(|piece| {
+            let chunk = piece.as_chunk();
+            Chunk {
+                min_ms: chunk.min_ms,
+                max_ms: chunk.max_ms,
+                encoding: chunk.data.encoding,
+                bytes: chunk.data.bytes.to_vec(),
+            }
+        }));
+        Ok(true)
+    }
 }
 
 impl MergedSet {
+    /// The range as far as the view reaches.
+    fn cut(&self, range: TimeRange) -> Option<TimeRange> {
+        let cut = TimeRange::new(
+            range.min_ms.max(self.range.min_ms),
+            range.max_ms.min(self.range.max_ms),
+        );
+        (cut.min_ms <= cut.max_ms).then_some(cut)
+    }
+
     fn parts_of(&self, index: usize) -> &[Part] {
         if self.ends.is_empty() {
             return std::slice::from_ref(&self.parts[index]);

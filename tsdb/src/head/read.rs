@@ -14,7 +14,7 @@ use super::chunk_files::{ChunkBytes, MappedChunk};
 use super::isolation::Visibility;
 use super::ooo::{Late, OutOfOrder};
 use super::pages::page_of;
-use crate::chunk::{self, ChunkData, ChunkError};
+use crate::chunk::{self, ChunkData, ChunkError, EncodeOptions, EncodedChunk, Encoding, encode};
 use crate::columns::{append_all, chain, remove_deleted};
 use files::Result;
 
@@ -131,6 +131,52 @@ impl HeadView {
             copied.own = own;
             Ok(())
         })
+    }
+
+    /// The chunks of a series in `range` (cut to the view's), in order of time: as they are, but for those that the range,
+    /// a deletion or a transaction that is not seen cuts, and but for series with late samples, which are encoded anew.
+    ///
+    /// # Errors
+    /// When a chunk cannot be read.
+    pub(crate) fn chunks(&self, series: HeadSeries, range: TimeRange) -> Result<Vec<EncodedChunk>> {
+        let (min_ms, max_ms) = (
+            range.min_ms.max(self.begins_ms),
+            range.max_ms.min(self.range.max_ms),
+        );
+        if min_ms > max_ms {
+            return Ok(Vec::new());
+        }
+        COPIED
+            .with_borrow_mut(|copied| {
+                let visible_max_ms = self.copy(copied, series.0.0, min_ms, max_ms);
+                if !copied.late_mapped.is_empty() || !copied.late.is_empty() {
+                    return Ok(None);
+                }
+                let deleted = self.head.tombstones.read().get(&series.0.0).cloned();
+                let cut = Cut {
+                    range: TimeRange::new(min_ms.max(self.in_order_min_ms), visible_max_ms),
+                    deleted: deleted.as_deref().unwrap_or_default(),
+                };
+                let mut chunks = Vec::new();
+                for chunk in &copied.mapped {
+                    let bytes = self.head.read_chunk(copied.reference, chunk)?;
+                    let taken = cut.take(bytes.encoding, &bytes, &mut chunks);
+                    taken.map_err(|e| self.corrupt(chunk.chunk, e))?;
+                }
+                if !copied.open.is_empty() {
+                    let taken = cut.take(copied.encoding, &copied.open, &mut chunks);
+                    taken.map_err(|e| self.head.corrupt_open(e))?;
+                }
+                Ok(Some(chunks))
+            })
+            .and_then(|chunks| match chunks {
+                Some(chunks) => Ok(chunks),
+                None => {
+                    let mut columns = Columns::default();
+                    self.read(series, range, &mut columns)?;
+                    Ok(encode(&columns, &EncodeOptions::default()))
+                }
+            })
     }
 
     /// Copies what is needed of a series under its lock; returns the newest timestamp that may be seen in order.
@@ -272,6 +318,57 @@ impl HeadView {
 
     pub(super) fn corrupt(&self, chunk: u64, error: ChunkError) -> StorageError {
         self.head.corrupt_chunk(chunk, error)
+    }
+}
+
+/// What is left of chunks.
+struct Cut<'d> {
+    range: TimeRange,
+    /// Closed ranges, sorted, without overlap.
+    deleted: &'d [(i64, i64)],
+}
+
+impl Cut<'_> {
+    /// Adds what is left of a chunk: the chunk as it is where all of it is.
+    fn take(
+        &self,
+        encoding: u8,
+        bytes: &[u8],
+        chunks: &mut Vec<EncodedChunk>,
+    ) -> std::result::Result<(), ChunkError> {
+        let known = Encoding::from_byte(encoding)?;
+        let mut columns = Columns::default();
+        chunk::decode(encoding, bytes, i64::MIN, i64::MAX, &mut columns)?;
+        let times_ms = &columns.timestamps_ms;
+        let (Some(first), Some(last)) = (times_ms.first().copied(), times_ms.last().copied()) else {
+            return Ok(());
+        };
+        let is_inside = self.range.contains(first) && self.range.contains(last);
+        if is_inside
+            && !self
+                .deleted
+                .iter()
+                .any(|(min, max)| *min <= last && first <= *max)
+        {
+            chunks.push(EncodedChunk {
+                min_ms: first,
+                max_ms: last,
+                encoding: known,
+                bytes: bytes.to_vec(),
+            });
+            return Ok(());
+        }
+        columns.clear();
+        chunk::decode(
+            encoding,
+            bytes,
+            self.range.min_ms,
+            self.range.max_ms,
+            &mut columns,
+        )?;
+        remove_deleted(&mut columns, self.deleted, &mut Columns::default());
+        chunks.extend(encode(&columns, &EncodeOptions::keep(known)));
+        Ok(())
     }
 }
 

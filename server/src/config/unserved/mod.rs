@@ -1,22 +1,19 @@
-//! Sections of rooms that are not built yet: tracing and remote read. Remote write, which is served, stands between them
-//! for the order of keys.
+//! Sections of rooms that are not built yet: tracing. Remote write and remote read, which are served, stand with it for the
+//! order of keys.
 //!
 //! They are read and checked in full, so that a configuration is judged as the reference judges it. The server says at
 //! every start and reload which of them it does not serve; see [`UnservedSections::unserved`].
-
-mod remote_read;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use httpclient::TlsConfig;
 use model::labels::NameScheme;
+use remote::read::RemoteReadConfig;
 use remote::section::{headers, refuse_twins};
 use remote::send::RemoteWriteConfig;
 use serde::Serialize;
 use yaml::{Duration, Section, Value, YamlError};
-
-use self::remote_read::RemoteReadConfig;
 
 /// What is configured of all that.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -29,7 +26,7 @@ pub(crate) struct UnservedSections {
     pub(crate) remote_write: Vec<RemoteWriteConfig>,
     /// `remote_read`
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) remote_read: Vec<RemoteReadConfig>,
+    pub(crate) remote_read: Vec<RemoteReadConfig>,
 }
 
 /// `tracing`
@@ -71,7 +68,7 @@ impl UnservedSections {
         let remote_read = section.list("remote_read", RemoteReadConfig::read)?;
         let names: Vec<&str> = remote_write.iter().map(|remote| remote.name.as_str()).collect();
         refuse_twins(section, "remote_write", &names)?;
-        let names: Vec<&str> = remote_read.iter().map(RemoteReadConfig::name).collect();
+        let names: Vec<&str> = remote_read.iter().map(|remote| remote.name.as_str()).collect();
         refuse_twins(section, "remote_read", &names)?;
         Ok(UnservedSections {
             tracing,
@@ -82,10 +79,7 @@ impl UnservedSections {
 
     /// Sections that are configured and that this version does not serve.
     pub(crate) fn unserved(&self) -> Vec<&'static str> {
-        let configured = [
-            ("tracing", self.tracing.is_some()),
-            ("remote_read", !self.remote_read.is_empty()),
-        ];
+        let configured = [("tracing", self.tracing.is_some())];
         configured
             .into_iter()
             .filter(|(_, there)| *there)
@@ -102,7 +96,7 @@ impl UnservedSections {
             remote.resolve_paths(folder);
         }
         for remote in &mut self.remote_read {
-            remote.http.resolve_paths(folder);
+            remote.resolve_paths(folder);
         }
     }
 }

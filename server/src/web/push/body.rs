@@ -64,6 +64,13 @@ pub(in crate::web) struct Pushed {
     _room: Option<Places>,
 }
 
+impl Pushed {
+    /// The body.
+    pub(in crate::web) fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+}
+
 impl PushState {
     /// As [`Intake::read`].
     ///

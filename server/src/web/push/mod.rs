@@ -173,7 +173,7 @@ impl IntoResponse for PushError {
 }
 
 /// An answer of text, as Go's errors are.
-fn plain(status: StatusCode, text: impl Into<axum::body::Body>) -> Response {
+pub(super) fn plain(status: StatusCode, text: impl Into<axum::body::Body>) -> Response {
     let mut response = (status, [(X_CONTENT_TYPE_OPTIONS, "nosniff")], text.into()).into_response();
     response.headers_mut().insert(
         http::header::CONTENT_TYPE,
@@ -205,16 +205,16 @@ pub(super) fn routes(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> Routes {
 
 /// What routes are made of.
 #[derive(Clone, Copy)]
-struct Base<'s> {
-    site: &'s Site,
-    cors: &'s Cors,
-    trust: &'s Arc<Trust>,
+pub(super) struct Base<'s> {
+    pub(super) site: &'s Site,
+    pub(super) cors: &'s Cors,
+    pub(super) trust: &'s Arc<Trust>,
 }
 
 impl Base<'_> {
     /// A route that takes POST: once the log is read, and from no foreign page, since a page may send bytes of no type without
     /// asking for leave. Compat: answers bear no headers but their own (`push/status`).
-    fn post<H, T>(self, handler: H) -> MethodRouter<Site>
+    pub(super) fn post<H, T>(self, handler: H) -> MethodRouter<Site>
     where
         H: Handler<T, Site>,
         T: 'static,

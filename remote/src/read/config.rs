@@ -1,39 +1,61 @@
 //! The section `remote_read`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use httpclient::HttpClientConfig;
-use remote::section::{AUTHORIZATION_ELSEWHERE, headers, read_url};
 use serde::Serialize;
 use yaml::{Duration, Value, YamlError};
 
-use super::is_off;
+use crate::section::{AUTHORIZATION_ELSEWHERE, headers, read_url, url_to_yaml};
 
 /// Largest frame of a streamed answer, in bytes.
 const CHUNKED_READ_LIMIT: u64 = 50_000_000;
 
 /// One entry of `remote_read`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(in crate::config) struct RemoteReadConfig {
-    url: String,
-    remote_timeout: Duration,
-    chunked_read_limit: u64,
+pub struct RemoteReadConfig {
+    /// Where queries are sent.
+    #[serde(serialize_with = "url_to_yaml")]
+    pub url: String,
+    /// Longest time of a request, its answer included.
+    pub remote_timeout: Duration,
+    /// Largest frame of a streamed answer, in bytes.
+    pub chunked_read_limit: u64,
+    /// Headers of every request.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
+    /// Whether it is asked for times that the local store has, too.
     #[serde(skip_serializing_if = "is_off")]
-    read_recent: bool,
+    pub read_recent: bool,
+    /// What metrics call it; empty: named by its contents.
     #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
+    pub name: String,
+    /// The HTTP client.
     #[serde(flatten)]
-    pub(super) http: HttpClientConfig,
+    pub http: HttpClientConfig,
+    /// What a selector must ask for to be asked for here.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    required_matchers: BTreeMap<String, String>,
+    pub required_matchers: BTreeMap<String, String>,
+    /// Whether the external labels are asked for, and taken out of the answers.
     #[serde(skip_serializing_if = "is_off")]
-    filter_external_labels: bool,
+    pub filter_external_labels: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_off(switch: &bool) -> bool {
+    !*switch
 }
 
 impl RemoteReadConfig {
-    pub(super) fn read(value: Value<'_>) -> Result<Self, YamlError> {
+    /// Reads one entry.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn read(value: Value<'_>) -> Result<Self, YamlError> {
         if value.is_null() {
             return Err(value.error("empty or null remote read config section"));
         }
@@ -53,7 +75,8 @@ impl RemoteReadConfig {
         Ok(config)
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// Makes relative file names relative to `folder`.
+    pub fn resolve_paths(&mut self, folder: &Path) {
+        self.http.resolve_paths(folder);
     }
 }

@@ -5,17 +5,17 @@ use model::histogram::{Buckets, CounterResetHint, Histogram, Span};
 use model::protobuf::{put_varint, to_zigzag};
 
 /// Bytes of a number.
-pub(super) fn varint_len(number: u64) -> usize {
+pub(crate) fn varint_len(number: u64) -> usize {
     // Seven bits a byte, at least one.
     (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-pub(super) fn put_tag(out: &mut Vec<u8>, field: u64, kind: u64) {
+pub(crate) fn put_tag(out: &mut Vec<u8>, field: u64, kind: u64) {
     put_varint(out, field << 3 | kind);
 }
 
 /// A number, unless it is 0.
-pub(super) fn put_uint(out: &mut Vec<u8>, field: u64, number: u64) {
+pub(crate) fn put_uint(out: &mut Vec<u8>, field: u64, number: u64) {
     if number != 0 {
         put_tag(out, field, 0);
         put_varint(out, number);
@@ -23,7 +23,7 @@ pub(super) fn put_uint(out: &mut Vec<u8>, field: u64, number: u64) {
 }
 
 /// A float, unless it is 0 of positive sign. (The reference leaves out negative zeros too, and so changes them.)
-pub(super) fn put_double(out: &mut Vec<u8>, field: u64, number: f64) {
+pub(crate) fn put_double(out: &mut Vec<u8>, field: u64, number: f64) {
     if number.to_bits() != 0 {
         put_always_double(out, field, number);
     }
@@ -35,13 +35,13 @@ fn put_always_double(out: &mut Vec<u8>, field: u64, number: f64) {
 }
 
 /// A text, unless it is empty.
-pub(super) fn put_text(out: &mut Vec<u8>, field: u64, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, field: u64, text: &str) {
     if !text.is_empty() {
         put_bytes(out, field, text.as_bytes());
     }
 }
 
-pub(super) fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     put_tag(out, field, 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -49,7 +49,7 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
 
 /// A message: `fill` writes it, and its length is put before it afterwards. The bytes are moved only where the length takes
 /// more than the one byte that is left for it.
-pub(super) fn put_message(out: &mut Vec<u8>, field: u64, fill: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn put_message(out: &mut Vec<u8>, field: u64, fill: impl FnOnce(&mut Vec<u8>)) {
     put_tag(out, field, 2);
     let at = out.len();
     out.push(0);
@@ -69,7 +69,7 @@ pub(super) fn put_message(out: &mut Vec<u8>, field: u64, fill: impl FnOnce(&mut 
 }
 
 /// Bytes of a sample's fields: value, timestamp, and in version 2.0 the start.
-pub(super) fn sample_len(value: f64, timestamp_ms: i64, start_ms: i64) -> usize {
+pub(crate) fn sample_len(value: f64, timestamp_ms: i64, start_ms: i64) -> usize {
     let value = if value.to_bits() == 0 { 0 } else { 9 };
     let number = |number: i64| {
         if number == 0 {
@@ -82,14 +82,14 @@ pub(super) fn sample_len(value: f64, timestamp_ms: i64, start_ms: i64) -> usize 
 }
 
 /// A sample's fields, without its length.
-pub(super) fn put_sample(out: &mut Vec<u8>, value: f64, timestamp_ms: i64, start_ms: i64) {
+pub(crate) fn put_sample(out: &mut Vec<u8>, value: f64, timestamp_ms: i64, start_ms: i64) {
     put_double(out, 1, value);
     put_uint(out, 2, timestamp_ms as u64);
     put_uint(out, 3, start_ms as u64);
 }
 
 /// A histogram's fields, which have the same numbers in both versions; only 2.0 has the start.
-pub(super) fn put_histogram(out: &mut Vec<u8>, histogram: &Histogram, timestamp_ms: i64, start_ms: i64) {
+pub(crate) fn put_histogram(out: &mut Vec<u8>, histogram: &Histogram, timestamp_ms: i64, start_ms: i64) {
     match histogram {
         Histogram::Int(h) => {
             // One of two: said even where it is 0.
@@ -168,7 +168,7 @@ fn put_spans(out: &mut Vec<u8>, field: u64, spans: &[Span]) {
 }
 
 /// A packed list, unless it is empty.
-pub(super) fn put_packed<T>(out: &mut Vec<u8>, field: u64, list: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+pub(crate) fn put_packed<T>(out: &mut Vec<u8>, field: u64, list: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
     if !list.is_empty() {
         put_message(out, field, |out| list.iter().for_each(|item| put(out, item)));
     }

@@ -1,4 +1,4 @@
-//! Native histograms as both versions carry them.
+//! Native histograms as messages of remote write and read carry them.
 
 use std::sync::Arc;
 
@@ -6,21 +6,20 @@ use model::histogram::{
     Buckets, CUSTOM_BUCKETS_SCHEMA, CounterResetHint, EXPONENTIAL_SCHEMA_MAX, FloatHistogram, Histogram,
     IntHistogram, ReduceError, Span,
 };
-use model::protobuf::{Fields, zigzag};
+use model::protobuf::{Fields, WireError, zigzag};
 
-use super::error::DecodeError;
-use super::gather::Budget;
+use crate::budget::{Budget, OverBudget};
 
 /// Finest exponential schema of the format; finer ones than [`EXPONENTIAL_SCHEMA_MAX`] are reduced to that.
 const SCHEMA_RESERVED_MAX: i32 = 52;
 
 /// A histogram with its times.
-pub(super) struct Timed {
-    pub(super) timestamp_ms: i64,
+pub(crate) struct Timed {
+    pub(crate) timestamp_ms: i64,
     /// 0 where nobody says.
-    pub(super) start_ms: i64,
+    pub(crate) start_ms: i64,
     /// Or why it cannot be brought to a schema that is stored.
-    pub(super) histogram: Result<Histogram, ReduceError>,
+    pub(crate) histogram: Result<Histogram, ReduceError>,
 }
 
 /// The parts of the message.
@@ -44,8 +43,15 @@ struct Parts {
     custom_values: Vec<f64>,
 }
 
-/// Reads the message. 1.0 has no start timestamps.
-pub(super) fn read(message: &[u8], has_start: bool, budget: &mut Budget) -> Result<Timed, DecodeError> {
+/// Reads the message. Only version 2.0 of remote write has start timestamps.
+///
+/// # Errors
+/// When it is none, or stands for more than `budget` allows.
+pub(crate) fn read<E: From<WireError> + From<OverBudget>>(
+    message: &[u8],
+    has_start: bool,
+    budget: &mut Budget,
+) -> Result<Timed, E> {
     let mut parts = Parts::default();
     let (mut timestamp_ms, mut start_ms) = (0, 0);
     let mut fields = Fields::new(message);
@@ -59,15 +65,21 @@ pub(super) fn read(message: &[u8], has_start: bool, budget: &mut Budget) -> Resu
             5 => parts.zero_threshold = field.expect_double()?,
             6 => (parts.zero_count_int, parts.zero_count_float) = (field.expect_varint()?, 0.0),
             7 => (parts.zero_count_float, parts.zero_count_int) = (field.expect_double()?, 0),
-            8 => push_span(field.expect_bytes()?, &mut parts.negative_spans, budget)?,
-            9 => field.each_varint(|delta| budget.push(&mut parts.negative_deltas, zigzag(delta)))?,
-            10 => field.each_double(|count| budget.push(&mut parts.negative_counts, count))?,
-            11 => push_span(field.expect_bytes()?, &mut parts.positive_spans, budget)?,
-            12 => field.each_varint(|delta| budget.push(&mut parts.positive_deltas, zigzag(delta)))?,
-            13 => field.each_double(|count| budget.push(&mut parts.positive_counts, count))?,
+            8 => push_span::<E>(field.expect_bytes()?, &mut parts.negative_spans, budget)?,
+            9 => {
+                field
+                    .each_varint::<E>(|delta| Ok(budget.push(&mut parts.negative_deltas, zigzag(delta))?))?;
+            }
+            10 => field.each_double::<E>(|count| Ok(budget.push(&mut parts.negative_counts, count)?))?,
+            11 => push_span::<E>(field.expect_bytes()?, &mut parts.positive_spans, budget)?,
+            12 => {
+                field
+                    .each_varint::<E>(|delta| Ok(budget.push(&mut parts.positive_deltas, zigzag(delta))?))?;
+            }
+            13 => field.each_double::<E>(|count| Ok(budget.push(&mut parts.positive_counts, count)?))?,
             14 => parts.reset_hint = reset_hint(field.expect_varint()?),
             15 => timestamp_ms = field.expect_varint()? as i64,
-            16 => field.each_double(|bound| budget.push(&mut parts.custom_values, bound))?,
+            16 => field.each_double::<E>(|bound| Ok(budget.push(&mut parts.custom_values, bound)?))?,
             17 if has_start => start_ms = field.expect_varint()? as i64,
             _ => {}
         }
@@ -79,7 +91,11 @@ pub(super) fn read(message: &[u8], has_start: bool, budget: &mut Budget) -> Resu
     })
 }
 
-fn push_span(message: &[u8], spans: &mut Vec<Span>, budget: &mut Budget) -> Result<(), DecodeError> {
+fn push_span<E: From<WireError> + From<OverBudget>>(
+    message: &[u8],
+    spans: &mut Vec<Span>,
+    budget: &mut Budget,
+) -> Result<(), E> {
     let mut span = Span { offset: 0, length: 0 };
     let mut fields = Fields::new(message);
     while let Some(field) = fields.next_field()? {
@@ -89,7 +105,7 @@ fn push_span(message: &[u8], spans: &mut Vec<Span>, budget: &mut Budget) -> Resu
             _ => {}
         }
     }
-    budget.push(spans, span)
+    Ok(budget.push(spans, span)?)
 }
 
 fn reset_hint(number: u64) -> CounterResetHint {
@@ -146,7 +162,7 @@ impl Parts {
 }
 
 /// What a histogram like this one begins with: nothing, and in the same buckets, so that they share a chunk.
-pub(super) fn zero_like(histogram: &Histogram) -> Histogram {
+pub(crate) fn zero_like(histogram: &Histogram) -> Histogram {
     fn zero<B, C: Default>(like: &Buckets<B, C>) -> Buckets<B, C> {
         Buckets {
             counter_reset_hint: CounterResetHint::Reset,
