@@ -1,137 +1,36 @@
 //! A request's metrics become samples.
 
+mod error;
 mod exemplars;
 mod histograms;
 mod native;
 mod numbers;
+mod settings;
 mod target_info;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use model::float::{Layout, format_precision};
-use model::histogram::HistogramError;
 use model::labels::METRIC_NAME;
 use model::sample::MetricType;
 
-use super::config::OtlpConfig;
 use super::delta::{DeltaError, StreamKey, Streams};
-use super::labels::{Fixed, Labeller, LabelsError};
-use super::names::{NameError, Naming, unit_name};
-use super::receiver::Verdict;
-use super::samples::{Float, Samples, SetId, TooMuch};
+use super::labels::{Fixed, Labeller};
+use super::names::unit_name;
+use super::samples::{Float, Samples, SetId};
 use super::value::{text, value_text};
 use super::wire::{Attribute, Head, Kind, Metric, Request, Run, Scope, Temporality};
+
+pub use error::{TranslateError, TranslateErrors};
+pub use settings::TranslateOptions;
+
+pub(super) use settings::Settings;
 
 /// Attributes that say which process it is: `job` and `instance` are made from them.
 const SERVICE_NAME: &[u8] = b"service.name";
 const SERVICE_NAMESPACE: &[u8] = b"service.namespace";
 const SERVICE_INSTANCE: &[u8] = b"service.instance.id";
-
-/// How many things that are wrong with a request are told; the others are counted.
-const ERRORS_SHOWN_MAX: usize = 10;
-
-/// What is wrong with a metric, or with a whole resource. Compat: the words are the reference's, clients log them.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TranslateError {
-    /// A metric without data.
-    #[error("could not get aggregation temporality for {0} as it has unsupported metric type Empty")]
-    NoData(String),
-    /// Delta where it is not taken, or a temporality that means nothing.
-    #[error("invalid temporality and type combination for metric {}", quoted(.0))]
-    Temporality(String),
-    /// A name cannot be had.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// Attributes are no label set.
-    #[error(transparent)]
-    Labels(#[from] LabelsError),
-    /// Buckets wider than any schema has.
-    #[error("cannot convert exponential to native histogram. Scale must be >= -4, was {0}")]
-    Scale(i32),
-    /// Buckets beyond all numbers.
-    #[error("cannot convert exponential to native histogram. The buckets from {0} on lie beyond all floats")]
-    Offset(i32),
-    /// A histogram with too many buckets.
-    #[error("a histogram has {0} buckets, at most {max} can be stored", max = native::BUCKETS_MAX)]
-    Buckets(usize),
-    /// A histogram whose parts contradict each other.
-    #[error(transparent)]
-    Histogram(#[from] HistogramError),
-    /// An exemplar of nothing.
-    #[error("unsupported exemplar value type: Empty")]
-    ExemplarWithoutValue,
-    /// More than a request may ask for.
-    #[error(transparent)]
-    TooMuch(#[from] TooMuch),
-    /// What was added up cannot be kept.
-    #[error(transparent)]
-    Delta(#[from] DeltaError),
-}
-
-fn quoted(text: &str) -> String {
-    let mut out = String::new();
-    // Writing to a String does not fail.
-    let _ = model::labels::write_quoted(&mut out, text);
-    out
-}
-
-/// Everything that is wrong with a request.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TranslateErrors {
-    shown: Vec<TranslateError>,
-    others: usize,
-}
-
-impl TranslateErrors {
-    fn push(&mut self, error: TranslateError) {
-        if self.shown.len() < ERRORS_SHOWN_MAX {
-            self.shown.push(error);
-        } else {
-            self.others += 1;
-        }
-    }
-
-    /// What the sender is to do. Compat: most is told as an error of ours, which it is not; what asks for too much is
-    /// told as what it is, since the reference has no such limits.
-    pub(super) fn verdict(&self) -> Verdict {
-        let limit = |error: &TranslateError| match error {
-            TranslateError::Delta(DeltaError::TooManyStreams) => Some(Verdict::Full),
-            TranslateError::TooMuch(_) | TranslateError::Buckets(_) | TranslateError::Offset(_) => {
-                Some(Verdict::Malformed)
-            }
-            TranslateError::Labels(LabelsError::TooLong(_)) => Some(Verdict::Malformed),
-            _ => None,
-        };
-        self.shown
-            .iter()
-            .find_map(limit)
-            .unwrap_or(Verdict::Untranslatable)
-    }
-
-    /// The first ones.
-    pub fn shown(&self) -> &[TranslateError] {
-        &self.shown
-    }
-}
-
-impl std::fmt::Display for TranslateErrors {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (i, error) in self.shown.iter().enumerate() {
-            if i > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{error}")?;
-        }
-        if self.others > 0 {
-            write!(f, "\nand {} more like these", self.others)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for TranslateErrors {}
 
 /// Oddities of a request that do not hinder it, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,77 +41,6 @@ pub struct Warnings {
     pub label_name_collisions: usize,
     /// Histograms with a sum of no observations.
     pub zero_count_non_zero_sum: usize,
-}
-
-/// Which attributes of resources become labels of all their series.
-#[derive(Clone, Debug)]
-enum Promotion {
-    Only(HashSet<Vec<u8>>),
-    AllBut(HashSet<Vec<u8>>),
-}
-
-impl Promotion {
-    fn takes(&self, name: &[u8]) -> bool {
-        match self {
-            Promotion::Only(names) => names.contains(name),
-            Promotion::AllBut(names) => !names.contains(name),
-        }
-    }
-}
-
-/// How requests are translated.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    naming: Naming,
-    promotion: Promotion,
-    keep_identifying: bool,
-    custom_buckets: bool,
-    scope_labels: bool,
-    type_and_unit_labels: bool,
-    /// Deltas are stored as they are.
-    native_delta: bool,
-    /// Distance of samples of `target_info`.
-    target_info_ns: i64,
-    /// A zero is stored where something began to be counted.
-    zero_samples: bool,
-}
-
-/// What the command line says about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TranslateOptions {
-    /// Metrics with delta temporality are stored as they come.
-    pub native_delta: bool,
-    /// Kinds and units become labels.
-    pub type_and_unit_labels: bool,
-    /// A zero is stored where something began to be counted.
-    pub zero_samples: bool,
-    /// How far queries look back, in milliseconds.
-    pub lookback_ms: i64,
-}
-
-impl Settings {
-    pub(super) fn new(config: &OtlpConfig, options: TranslateOptions) -> Self {
-        let names = |names: &[String]| names.iter().map(|name| name.clone().into_bytes()).collect();
-        let lookback_ms = match options.lookback_ms {
-            ..=0 => 300_000,
-            some => some,
-        };
-        Settings {
-            naming: Naming::new(config),
-            promotion: if config.promote_all_resource_attributes {
-                Promotion::AllBut(names(&config.ignore_resource_attributes))
-            } else {
-                Promotion::Only(names(&config.promote_resource_attributes))
-            },
-            keep_identifying: config.keep_identifying_resource_attributes,
-            custom_buckets: config.convert_histograms_to_nhcb,
-            scope_labels: config.promote_scope_metadata,
-            type_and_unit_labels: options.type_and_unit_labels,
-            native_delta: options.native_delta,
-            target_info_ns: lookback_ms.saturating_mul(500_000),
-            zero_samples: options.zero_samples,
-        }
-    }
 }
 
 /// What came of a request.

@@ -5,6 +5,8 @@
 //! Names of fields are in camel case or as in the protocol's definition, 64-bit integers are texts or numbers, kinds are
 //! names or numbers, ids are in hexadecimal; what is unknown is skipped, and `null` stands for nothing at all.
 
+mod schema;
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -13,6 +15,8 @@ use model::float::parse_float;
 use model::protobuf::{put_delimited, put_varint, to_zigzag};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use schema::{Field, Kind, Message, REQUEST};
 
 /// Why a text is no request.
 #[derive(Debug, thiserror::Error)]
@@ -34,274 +38,6 @@ pub(super) fn to_protobuf(body: &[u8]) -> Result<Vec<u8>, JsonError> {
     .deserialize(&mut reader)?;
     Ok(out)
 }
-
-/// A message of the protocol.
-struct Message {
-    fields: &'static [Field],
-}
-
-/// A field of one.
-struct Field {
-    name: &'static str,
-    /// The same as the protocol's definition has it.
-    definition_name: &'static str,
-    number: u64,
-    kind: Kind,
-    repeated: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Text,
-    /// In base64.
-    Bytes,
-    /// In hexadecimal, of so many bytes.
-    Id(usize),
-    Bool,
-    Double,
-    /// Unsigned, of eight bytes.
-    Fixed64,
-    /// Signed, of eight bytes.
-    SFixed64,
-    UInt64,
-    UInt32,
-    Int64,
-    SInt32,
-    /// Names of the numbers from 0 on.
-    Enum(&'static [&'static str]),
-    Message(&'static Message),
-}
-
-const fn one(name: &'static str, definition_name: &'static str, number: u64, kind: Kind) -> Field {
-    Field {
-        name,
-        definition_name,
-        number,
-        kind,
-        repeated: false,
-    }
-}
-
-const fn many(name: &'static str, definition_name: &'static str, number: u64, kind: Kind) -> Field {
-    Field {
-        name,
-        definition_name,
-        number,
-        kind,
-        repeated: true,
-    }
-}
-
-const TEMPORALITIES: &[&str] = &[
-    "AGGREGATION_TEMPORALITY_UNSPECIFIED",
-    "AGGREGATION_TEMPORALITY_DELTA",
-    "AGGREGATION_TEMPORALITY_CUMULATIVE",
-];
-
-static REQUEST: Message = Message {
-    fields: &[many(
-        "resourceMetrics",
-        "resource_metrics",
-        1,
-        Kind::Message(&RESOURCE_METRICS),
-    )],
-};
-static RESOURCE_METRICS: Message = Message {
-    fields: &[
-        one("resource", "resource", 1, Kind::Message(&RESOURCE)),
-        many("scopeMetrics", "scope_metrics", 2, Kind::Message(&SCOPE_METRICS)),
-        many(
-            "deprecatedScopeMetrics",
-            "deprecated_scope_metrics",
-            1000,
-            Kind::Message(&SCOPE_METRICS),
-        ),
-    ],
-};
-static RESOURCE: Message = Message {
-    fields: &[many("attributes", "attributes", 1, Kind::Message(&ATTRIBUTE))],
-};
-static SCOPE_METRICS: Message = Message {
-    fields: &[
-        one("scope", "scope", 1, Kind::Message(&SCOPE)),
-        many("metrics", "metrics", 2, Kind::Message(&METRIC)),
-        one("schemaUrl", "schema_url", 3, Kind::Text),
-    ],
-};
-static SCOPE: Message = Message {
-    fields: &[
-        one("name", "name", 1, Kind::Text),
-        one("version", "version", 2, Kind::Text),
-        many("attributes", "attributes", 3, Kind::Message(&ATTRIBUTE)),
-    ],
-};
-static METRIC: Message = Message {
-    fields: &[
-        one("name", "name", 1, Kind::Text),
-        one("description", "description", 2, Kind::Text),
-        one("unit", "unit", 3, Kind::Text),
-        one("gauge", "gauge", 5, Kind::Message(&GAUGE)),
-        one("sum", "sum", 7, Kind::Message(&SUM)),
-        one("histogram", "histogram", 9, Kind::Message(&HISTOGRAM)),
-        one(
-            "exponentialHistogram",
-            "exponential_histogram",
-            10,
-            Kind::Message(&EXPONENTIAL),
-        ),
-        one("summary", "summary", 11, Kind::Message(&SUMMARY)),
-    ],
-};
-static GAUGE: Message = Message {
-    fields: &[many("dataPoints", "data_points", 1, Kind::Message(&NUMBER_POINT))],
-};
-static SUM: Message = Message {
-    fields: &[
-        many("dataPoints", "data_points", 1, Kind::Message(&NUMBER_POINT)),
-        one(
-            "aggregationTemporality",
-            "aggregation_temporality",
-            2,
-            Kind::Enum(TEMPORALITIES),
-        ),
-        one("isMonotonic", "is_monotonic", 3, Kind::Bool),
-    ],
-};
-static HISTOGRAM: Message = Message {
-    fields: &[
-        many("dataPoints", "data_points", 1, Kind::Message(&HISTOGRAM_POINT)),
-        one(
-            "aggregationTemporality",
-            "aggregation_temporality",
-            2,
-            Kind::Enum(TEMPORALITIES),
-        ),
-    ],
-};
-static EXPONENTIAL: Message = Message {
-    fields: &[
-        many("dataPoints", "data_points", 1, Kind::Message(&EXPONENTIAL_POINT)),
-        one(
-            "aggregationTemporality",
-            "aggregation_temporality",
-            2,
-            Kind::Enum(TEMPORALITIES),
-        ),
-    ],
-};
-static SUMMARY: Message = Message {
-    fields: &[many(
-        "dataPoints",
-        "data_points",
-        1,
-        Kind::Message(&SUMMARY_POINT),
-    )],
-};
-static NUMBER_POINT: Message = Message {
-    fields: &[
-        one("startTimeUnixNano", "start_time_unix_nano", 2, Kind::Fixed64),
-        one("timeUnixNano", "time_unix_nano", 3, Kind::Fixed64),
-        one("asDouble", "as_double", 4, Kind::Double),
-        many("exemplars", "exemplars", 5, Kind::Message(&EXEMPLAR)),
-        one("asInt", "as_int", 6, Kind::SFixed64),
-        many("attributes", "attributes", 7, Kind::Message(&ATTRIBUTE)),
-        one("flags", "flags", 8, Kind::UInt32),
-    ],
-};
-static HISTOGRAM_POINT: Message = Message {
-    fields: &[
-        one("startTimeUnixNano", "start_time_unix_nano", 2, Kind::Fixed64),
-        one("timeUnixNano", "time_unix_nano", 3, Kind::Fixed64),
-        one("count", "count", 4, Kind::Fixed64),
-        one("sum", "sum", 5, Kind::Double),
-        many("bucketCounts", "bucket_counts", 6, Kind::Fixed64),
-        many("explicitBounds", "explicit_bounds", 7, Kind::Double),
-        many("exemplars", "exemplars", 8, Kind::Message(&EXEMPLAR)),
-        many("attributes", "attributes", 9, Kind::Message(&ATTRIBUTE)),
-        one("flags", "flags", 10, Kind::UInt32),
-        one("min", "min", 11, Kind::Double),
-        one("max", "max", 12, Kind::Double),
-    ],
-};
-static EXPONENTIAL_POINT: Message = Message {
-    fields: &[
-        many("attributes", "attributes", 1, Kind::Message(&ATTRIBUTE)),
-        one("startTimeUnixNano", "start_time_unix_nano", 2, Kind::Fixed64),
-        one("timeUnixNano", "time_unix_nano", 3, Kind::Fixed64),
-        one("count", "count", 4, Kind::Fixed64),
-        one("sum", "sum", 5, Kind::Double),
-        one("scale", "scale", 6, Kind::SInt32),
-        one("zeroCount", "zero_count", 7, Kind::Fixed64),
-        one("positive", "positive", 8, Kind::Message(&BUCKETS)),
-        one("negative", "negative", 9, Kind::Message(&BUCKETS)),
-        one("flags", "flags", 10, Kind::UInt32),
-        many("exemplars", "exemplars", 11, Kind::Message(&EXEMPLAR)),
-        one("min", "min", 12, Kind::Double),
-        one("max", "max", 13, Kind::Double),
-        one("zeroThreshold", "zero_threshold", 14, Kind::Double),
-    ],
-};
-static BUCKETS: Message = Message {
-    fields: &[
-        one("offset", "offset", 1, Kind::SInt32),
-        many("bucketCounts", "bucket_counts", 2, Kind::UInt64),
-    ],
-};
-static SUMMARY_POINT: Message = Message {
-    fields: &[
-        one("startTimeUnixNano", "start_time_unix_nano", 2, Kind::Fixed64),
-        one("timeUnixNano", "time_unix_nano", 3, Kind::Fixed64),
-        one("count", "count", 4, Kind::Fixed64),
-        one("sum", "sum", 5, Kind::Double),
-        many("quantileValues", "quantile_values", 6, Kind::Message(&QUANTILE)),
-        many("attributes", "attributes", 7, Kind::Message(&ATTRIBUTE)),
-        one("flags", "flags", 8, Kind::UInt32),
-    ],
-};
-static QUANTILE: Message = Message {
-    fields: &[
-        one("quantile", "quantile", 1, Kind::Double),
-        one("value", "value", 2, Kind::Double),
-    ],
-};
-static EXEMPLAR: Message = Message {
-    fields: &[
-        one("timeUnixNano", "time_unix_nano", 2, Kind::Fixed64),
-        one("asDouble", "as_double", 3, Kind::Double),
-        one("spanId", "span_id", 4, Kind::Id(8)),
-        one("traceId", "trace_id", 5, Kind::Id(16)),
-        one("asInt", "as_int", 6, Kind::SFixed64),
-        many(
-            "filteredAttributes",
-            "filtered_attributes",
-            7,
-            Kind::Message(&ATTRIBUTE),
-        ),
-    ],
-};
-static ATTRIBUTE: Message = Message {
-    fields: &[
-        one("key", "key", 1, Kind::Text),
-        one("value", "value", 2, Kind::Message(&VALUE)),
-    ],
-};
-static VALUE: Message = Message {
-    fields: &[
-        one("stringValue", "string_value", 1, Kind::Text),
-        one("boolValue", "bool_value", 2, Kind::Bool),
-        one("intValue", "int_value", 3, Kind::Int64),
-        one("doubleValue", "double_value", 4, Kind::Double),
-        one("arrayValue", "array_value", 5, Kind::Message(&LIST)),
-        one("kvlistValue", "kvlist_value", 6, Kind::Message(&MAP)),
-        one("bytesValue", "bytes_value", 7, Kind::Bytes),
-    ],
-};
-static LIST: Message = Message {
-    fields: &[many("values", "values", 1, Kind::Message(&VALUE))],
-};
-static MAP: Message = Message {
-    fields: &[many("values", "values", 1, Kind::Message(&ATTRIBUTE))],
-};
 
 /// Reads an object, or null, and writes the message's fields.
 struct Object<'o> {
@@ -361,8 +97,7 @@ impl Visitor<'_> for FieldName {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        let named = |field: &&Field| field.name == name || field.definition_name == name;
-        Ok(self.0.fields.iter().find(named))
+        Ok(self.0.fields.iter().find(|field| field.is_called(name)))
     }
 }
 
