@@ -1,6 +1,6 @@
 //! Label sets on their way in: borrowed bytes, packed to be looked up, before anybody has looked into them.
 
-use crate::labels::{LABEL_BYTES_MAX, Labels, LabelsIter, push_packed};
+use crate::labels::{LABEL_BYTES_MAX, Labels, LabelsIter, LabelsPacker, push_packed};
 
 /// Label sets one behind the other, each packed as [`Labels`] are; reusable. Whoever packs sorts the pairs by name and
 /// leaves empty values out. Texts need not be UTF-8: a set that is known is, and others are checked by
@@ -46,6 +46,13 @@ impl PackedSets {
     pub fn finish(&mut self) -> usize {
         self.ends.push(self.bytes.len());
         self.ends.len() - 1
+    }
+
+    /// Adds a whole set: gives its number.
+    pub fn push_set(&mut self, set: PackedSet<'_>) -> usize {
+        self.abandon();
+        self.bytes.extend_from_slice(set.bytes);
+        self.finish()
     }
 
     /// Forgets the pairs of the set that is being packed.
@@ -131,6 +138,15 @@ impl Labels {
     }
 }
 
+impl LabelsPacker {
+    /// The pairs so far as they lie in a list of packed sets.
+    pub fn packed(&self) -> PackedSet<'_> {
+        PackedSet {
+            bytes: self.as_bytes(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +174,10 @@ mod tests {
             assert_eq!(set.hash64(), labels.hash64());
             assert_eq!(set.to_labels().as_ref(), Some(labels));
         }
+        let mut packer = LabelsPacker::default();
+        packer.push("a", "b");
+        let number = sets.push_set(packer.packed());
+        assert_eq!(sets.get(number).to_labels(), Some(packer.finish()));
         sets.clear();
         assert!(sets.is_empty() && sets.bytes() == 0);
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::receiver::Encoding;
-use crate::inflate::{InflateError, gunzip};
+use crate::inflate::{InflateError, NoRoom, Taken, gunzip_counted};
 
 /// Longest body, before and after it is inflated. Compat: the reference's limit.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
@@ -24,6 +24,9 @@ pub enum BodyError {
     /// There is more than may be.
     #[error("the body has more than {BODY_BYTES_MAX} bytes once it is inflated; send smaller batches")]
     TooLarge,
+    /// Others take all memory that there is for bodies.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 impl Encoding {
@@ -40,12 +43,17 @@ impl Encoding {
     }
 }
 
-/// The body as it was before it was compressed, by what the header `Content-Encoding` says.
-pub(super) fn inflated<'b>(body: &'b [u8], content_encoding: &str) -> Result<Cow<'b, [u8]>, BodyError> {
+/// The body as it was before it was compressed, by what the header `Content-Encoding` says; what it takes is counted in
+/// `taken`.
+pub(super) fn inflated<'b>(
+    body: &'b [u8],
+    content_encoding: &str,
+    taken: &mut Taken<'_>,
+) -> Result<Cow<'b, [u8]>, BodyError> {
     match content_encoding {
         "" if body.len() > BODY_BYTES_MAX => Err(BodyError::TooLarge),
         "" => Ok(Cow::Borrowed(body)),
-        "gzip" => match gunzip(body, BODY_BYTES_MAX) {
+        "gzip" => match gunzip_counted(body, BODY_BYTES_MAX, taken)? {
             Ok(inflated) => Ok(Cow::Owned(inflated)),
             Err(InflateError::Malformed(error)) => Err(BodyError::Gzip(error)),
             Err(InflateError::TooLong { .. }) => Err(BodyError::TooLarge),

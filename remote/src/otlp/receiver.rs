@@ -16,9 +16,13 @@ use super::body::{BodyError, inflated};
 use super::config::OtlpConfig;
 use super::delta::Streams;
 use super::json::{JsonError, to_protobuf};
-use super::samples::Samples;
+use super::samples::{Samples, SetId};
 use super::translate::{Settings, TranslateErrors, TranslateOptions, Translated, Warnings, translate};
 use super::wire::{DecodeError, Request, Temporality};
+use crate::inflate::Budget;
+
+/// Memory that bodies take together once they are inflated; JSON counts twice.
+const INFLATED_BYTES_MAX: usize = 256 << 20;
 
 /// What a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,7 @@ impl OtlpError {
     /// What the sender is to do.
     pub fn verdict(&self) -> Verdict {
         match self {
+            OtlpError::Body(BodyError::NoRoom(_)) => Verdict::Unavailable,
             OtlpError::Body(_) | OtlpError::Json(_) | OtlpError::Decode(_) => Verdict::Malformed,
             OtlpError::Translate(errors) => errors.verdict(),
             OtlpError::Refused { .. } => Verdict::TooLate,
@@ -144,6 +149,7 @@ pub struct Receiver {
     /// Where deltas are added up, if they are.
     streams: Option<Mutex<Streams>>,
     clock: Arc<dyn Clock>,
+    inflating: Budget,
     warnings: Family<Counter>,
     without_metadata: Counter,
     exemplars_out_of_order: Counter,
@@ -165,6 +171,7 @@ impl Receiver {
                 .delta_to_cumulative
                 .then(|| Mutex::new(Streams::new(clock.clone()))),
             clock,
+            inflating: Budget::new(INFLATED_BYTES_MAX),
             warnings: registry.counter_vec(
                 "prometheus_api_otlp_translation_warnings_total",
                 "Oddities found while OTLP metrics were translated, by category.",
@@ -191,10 +198,13 @@ impl Receiver {
     /// # Errors
     /// When it is not taken.
     pub fn receive(&self, encoding: Encoding, content_encoding: &str, body: &[u8]) -> Result<(), OtlpError> {
-        let body = inflated(body, content_encoding)?;
+        let mut taken = self.inflating.part();
+        let body = inflated(body, content_encoding, &mut taken)?;
         match encoding {
             Encoding::Protobuf => self.take(&body),
             Encoding::Json => {
+                // Written anew it is rarely longer.
+                taken.grow(body.len()).map_err(BodyError::from)?;
                 let message = to_protobuf(&body)?;
                 drop(body);
                 self.take(&message)
@@ -214,7 +224,7 @@ impl Receiver {
         self.check_future(&translated.samples)?;
         self.without_metadata
             .add_count(translated.samples.without_metadata);
-        self.store(translated.samples)
+        self.store(&translated.samples)
     }
 
     fn translate(&self, request: &Request<'_>, settings: &Settings) -> Translated {
@@ -248,24 +258,17 @@ impl Receiver {
         }
     }
 
-    fn store(&self, samples: Samples) -> Result<(), OtlpError> {
+    fn store(&self, samples: &Samples) -> Result<(), OtlpError> {
         if samples.sets().is_empty() {
             return Ok(());
         }
         let mut outcome = AppendOutcome::default();
-        let mut samples = samples;
-        loop {
-            let attempt = |outcome: &mut AppendOutcome| match self.resolve(samples.sets()) {
-                Ok(series) => self.appender.append(&batch(&samples, &series), outcome).map(Ok),
-                Err(error) => Ok(Err(error)),
-            };
-            append_resolved(&mut outcome, attempt, |_, _| ())??;
-            if samples.drop_refused_zeros(&outcome) {
-                // They were a guess; without them the others may fit.
-                continue;
-            }
-            return self.judge(&samples, &outcome);
-        }
+        let attempt = |outcome: &mut AppendOutcome| match self.resolve(samples) {
+            Ok(series) => self.appender.append(&batch(samples, &series), outcome).map(Ok),
+            Err(error) => Ok(Err(error)),
+        };
+        append_resolved(&mut outcome, attempt, |_, _| ())??;
+        self.judge(samples, &outcome)
     }
 
     /// Looks for samples that are further ahead than any clock is wrong.
@@ -283,21 +286,29 @@ impl Receiver {
             None => Ok(()),
             Some((set, timestamp_ms)) => Err(OtlpError::Refused {
                 refusal: Refusal::TooFarInFuture,
-                series: samples.sets()[set.index()].clone(),
+                series: samples.labels(set),
                 timestamp_ms,
                 others: ahead.count(),
             }),
         }
     }
 
-    fn resolve(&self, sets: &[Labels]) -> Result<Vec<SeriesRef>, OtlpError> {
-        let resolve = |labels: &Labels| {
-            self.appender.resolve(labels).map_err(|source| OtlpError::Series {
-                series: labels.clone(),
-                source,
-            })
+    /// References of all label sets: of a series that is known no set is made.
+    fn resolve(&self, samples: &Samples) -> Result<Vec<SeriesRef>, OtlpError> {
+        let mut found = Vec::new();
+        self.appender.find(samples.sets(), &mut found);
+        let resolve = |(number, known): (usize, Option<SeriesRef>)| match known {
+            Some(series) => Ok(series),
+            None => {
+                let labels = samples.labels(SetId::of(number));
+                let resolved = self.appender.resolve(&labels);
+                resolved.map_err(|source| OtlpError::Series {
+                    series: labels,
+                    source,
+                })
+            }
         };
-        sets.iter().map(resolve).collect()
+        found.into_iter().enumerate().map(resolve).collect()
     }
 
     /// Tells what the sender is to hear of.
@@ -321,7 +332,7 @@ impl Receiver {
         };
         Err(OtlpError::Refused {
             refusal: *refusal,
-            series: samples.sets()[set.index()].clone(),
+            series: samples.labels(set),
             timestamp_ms,
             others: refused.count(),
         })
@@ -331,6 +342,9 @@ impl Receiver {
 fn batch(samples: &Samples, series: &[SeriesRef]) -> AppendBatch {
     let mut batch = AppendBatch {
         all_or_nothing: true,
+        // A guess: where it does not fit, it hinders nothing.
+        start_floats: samples.zeros.clone(),
+        start_histograms: samples.native_zeros.clone(),
         ..AppendBatch::default()
     };
     batch

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use model::histogram::IntHistogram;
 use model::labels::{Labels, LabelsPacker};
+use model::packed_sets::PackedSets;
 use model::sample::Exemplar;
-use model::storage::{AppendOutcome, BatchList, Refusal};
 
 /// Bytes that the label sets of a request may take. Labels are repeated for every series, so that a body of a few bytes
 /// a point may ask for very many.
@@ -60,9 +60,7 @@ pub(super) struct Native {
 /// All that a request adds.
 #[derive(Default)]
 pub(super) struct Samples {
-    sets: Vec<Labels>,
-    /// Bytes of all of them.
-    set_bytes: usize,
+    sets: PackedSets,
     pub(super) floats: Vec<Float>,
     pub(super) natives: Vec<Native>,
     pub(super) exemplars: Vec<(SetId, Exemplar)>,
@@ -80,25 +78,28 @@ impl Samples {
     /// Adds the label set that lies in `packer`, and empties that.
     pub(super) fn set(&mut self, packer: &mut LabelsPacker) -> Result<SetId, TooMuch> {
         // Points of one metric often differ in time only.
-        if self
-            .sets
-            .last()
-            .is_some_and(|last| last.as_bytes() == packer.as_bytes())
-        {
-            packer.clear();
-        } else {
-            self.set_bytes += packer.as_bytes().len();
-            if self.set_bytes > LABEL_SETS_BYTES_MAX {
+        let last = self.sets.len().checked_sub(1);
+        let same = last.filter(|last| self.sets.get(*last).as_bytes() == packer.as_bytes());
+        let number = match same {
+            Some(number) => number,
+            None if self.sets.bytes() + packer.as_bytes().len() > LABEL_SETS_BYTES_MAX => {
                 return Err(TooMuch::LabelSets);
             }
-            self.sets.push(packer.finish());
-        }
-        Ok(SetId(self.sets.len().saturating_sub(1) as u32))
+            None => self.sets.push_set(packer.packed()),
+        };
+        packer.clear();
+        Ok(SetId::of(number))
     }
 
     /// The label sets, in order.
-    pub(super) fn sets(&self) -> &[Labels] {
+    pub(super) fn sets(&self) -> &PackedSets {
         &self.sets
+    }
+
+    /// One of them, to be made or to be shown.
+    pub(super) fn labels(&self, set: SetId) -> Labels {
+        // It was packed from texts.
+        self.sets.get(set.index()).to_labels().unwrap_or_default()
     }
 
     /// Adds a sample of `target_info`, unless the request has it already: several resources may have the same one.
@@ -106,8 +107,8 @@ impl Samples {
         let added = match self.target_infos.entry(labels.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                self.sets.push(labels.clone());
-                entry.insert((SetId((self.sets.len() - 1) as u32), HashSet::new()))
+                let number = self.sets.push_set(labels.packed());
+                entry.insert((SetId::of(number), HashSet::new()))
             }
         };
         let (set, times) = added;
@@ -125,47 +126,13 @@ impl Samples {
         }
         Ok(())
     }
-
-    /// Takes out the zeros that kept a batch from being applied; whether there were some.
-    pub(super) fn drop_refused_zeros(&mut self, outcome: &AppendOutcome) -> bool {
-        let refused = |list, zeros: &[u32]| -> Vec<u32> {
-            let all = outcome.refused.iter();
-            all.filter(|refused| {
-                refused.0 == list && !matches!(refused.2, Refusal::Overtaken | Refusal::Doubled)
-            })
-            .map(|refused| refused.1)
-            .filter(|index| zeros.binary_search(index).is_ok())
-            .collect()
-        };
-        let floats = refused(BatchList::Floats, &self.zeros);
-        let natives = refused(BatchList::Histograms, &self.native_zeros);
-        remove(&mut self.floats, &mut self.zeros, &floats);
-        remove(&mut self.natives, &mut self.native_zeros, &natives);
-        !floats.is_empty() || !natives.is_empty()
-    }
-}
-
-/// Takes out samples with these indices, all of them zeros, whose indices `zeros` are put right.
-fn remove<T>(samples: &mut Vec<T>, zeros: &mut Vec<u32>, indices: &[u32]) {
-    if indices.is_empty() {
-        return;
-    }
-    let indices: HashSet<u32> = indices.iter().copied().collect();
-    let mut index = 0_u32;
-    samples.retain(|_| {
-        index += 1;
-        !indices.contains(&(index - 1))
-    });
-    let mut before = 0;
-    zeros.retain_mut(|zero| {
-        let taken = indices.contains(zero);
-        before += u32::from(taken);
-        *zero -= if taken { 0 } else { before };
-        !taken
-    });
 }
 
 impl SetId {
+    pub(super) fn of(number: usize) -> Self {
+        SetId(number as u32)
+    }
+
     pub(super) fn index(self) -> usize {
         self.0 as usize
     }

@@ -10,6 +10,7 @@ use model::storage::{AHEAD_MAX_MS, AppendError, Refusal, SeriesError, StorageErr
 use super::REQUEST_BYTES_MAX;
 use super::labels::{LABELS_MAX, Shown};
 use super::negotiate::MessageError;
+use crate::inflate::NoRoom;
 
 /// Faults that are told one by one; of others, how many there are.
 const FAULTS_SHOWN: usize = 10;
@@ -30,6 +31,9 @@ pub enum WriteError {
         /// Size that it declares.
         bytes: usize,
     },
+    /// Others take all memory that there is for requests.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// It is no message.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -44,7 +48,7 @@ impl WriteError {
         match self {
             WriteError::Message(_) => 415,
             WriteError::Snappy(_) | WriteError::TooLarge { .. } | WriteError::Decode(_) => 400,
-            WriteError::Append(AppendError::Storage(StorageError::NotReady)) => 503,
+            WriteError::NoRoom(_) | WriteError::Append(AppendError::Storage(StorageError::NotReady)) => 503,
             WriteError::Append(_) => 500,
         }
     }

@@ -32,11 +32,14 @@ use parking_lot::Mutex;
 pub use error::{DecodeError, WriteError};
 pub use negotiate::{Accepted, Message, MessageError};
 
+use crate::inflate::{Budget, Taken};
 use error::Faults;
 use gather::{Gather, Gathered, Rules};
 
 /// Longest request, as it is sent and inflated, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 32 << 20;
+/// Memory that requests take together once they are inflated.
+const INFLATED_BYTES_MAX: usize = 256 << 20;
 /// Buffers of requests that are kept for later ones.
 const SCRATCH_KEPT: usize = 8;
 /// Bytes of a buffer that is kept.
@@ -94,6 +97,7 @@ pub struct Receiver {
     clock: Arc<dyn Clock>,
     options: Options,
     invalid_labels: Counter,
+    inflating: Budget,
     scratch: Mutex<Vec<Scratch>>,
 }
 
@@ -130,6 +134,7 @@ impl Receiver {
                 "The total number of received remote write samples and histogram samples which were rejected due to \
                  invalid labels.",
             ),
+            inflating: Budget::new(INFLATED_BYTES_MAX),
             scratch: Mutex::default(),
         }
     }
@@ -170,7 +175,8 @@ impl Receiver {
         negotiate::check_encoding(request.content_encoding)?;
         let message = Message::of_content_type(request.content_type)?;
         self.options.accepted.check(message)?;
-        inflate(request.body, inflated)?;
+        let mut taken = self.inflating.part();
+        inflate(request.body, inflated, &mut taken)?;
         let stored = self.store(message, inflated, scratch);
         let failed = |error: WriteError| Answer {
             status: error.status(),
@@ -288,7 +294,7 @@ fn refusal(message: Message, written: Written, faults: &Faults) -> Answer {
 }
 
 /// Inflates a body; how long it will be is judged before there is room for it.
-fn inflate(body: &[u8], inflated: &mut Vec<u8>) -> Result<(), WriteError> {
+fn inflate(body: &[u8], inflated: &mut Vec<u8>, taken: &mut Taken<'_>) -> Result<(), WriteError> {
     // Nothing at all is no block, whatever the library says.
     let bytes = match body {
         [] => return Err(WriteError::Snappy(snap::Error::Empty)),
@@ -297,6 +303,7 @@ fn inflate(body: &[u8], inflated: &mut Vec<u8>) -> Result<(), WriteError> {
     if bytes > REQUEST_BYTES_MAX {
         return Err(WriteError::TooLarge { bytes });
     }
+    taken.grow(bytes)?;
     inflated.resize(bytes, 0);
     let got = snap::raw::Decoder::new()
         .decompress(body, inflated)

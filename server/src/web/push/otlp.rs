@@ -29,7 +29,7 @@ pub(crate) fn receiver(
         translate: TranslateOptions {
             native_delta: features.otlp_native_delta,
             type_and_unit_labels: features.promql.type_and_unit_labels,
-            zero_samples: false,
+            zero_samples: features.start_zeros,
             lookback_ms: options.query.lookback.as_millis() as i64,
         },
         delta_to_cumulative: features.otlp_delta_to_cumulative,
