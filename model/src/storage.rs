@@ -257,6 +257,21 @@ pub trait Appender: Send + Sync {
     fn append(&self, batch: &AppendBatch, outcome: &mut AppendOutcome) -> Result<(), AppendError>;
 }
 
+/// Takes floats of any age past the transactions: history that is brought in from elsewhere, series by series.
+pub trait History: Send + Sync {
+    /// What counts as history now. What is older would be removed again; what is newer is an [`Appender`]'s to take first,
+    /// and comes here where that refuses it as too late.
+    fn range(&self) -> TimeRange;
+
+    /// Stores floats of series, in any order, a label set once; within a series they are in order of time, one a
+    /// timestamp, and there are no histograms. Durable, and seen by queries, when this returns. Where another value is stored
+    /// for a timestamp, one of the two is kept.
+    ///
+    /// # Errors
+    /// When files cannot be written; a part may be stored then, and storing it all again does no harm.
+    fn insert(&self, series: Vec<(Labels, Columns)>) -> Result<(), StorageError>;
+}
+
 /// How far ahead of the clock a sample of others may be, in milliseconds. Whoever takes it in looks: storage knows no clock,
 /// and after such a sample would refuse its series' others until then.
 pub const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;

@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn streams_are_inflated_however_they_are_cut() {
-        let text: Vec<u8> = (0..200_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+        let text: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
         let bytes = [packed(&text), packed(b"and more")].concat();
         let whole = [&text[..], b"and more"].concat();
         for at in [0, 1, 9, 11, bytes.len() / 2, bytes.len() - 1, bytes.len()] {

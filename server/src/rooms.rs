@@ -31,7 +31,8 @@ use crate::version::USER_AGENT;
 use crate::web::alertmanager::state::AlertmanagerState;
 use crate::web::guard::{self, Guard};
 use crate::web::push::gateway::{GatewayBody, GatewayState};
-use crate::web::push::{self, PushState, Ways};
+use crate::web::push::import::ImportState;
+use crate::web::push::{self, PushState};
 use crate::web::state::{
     AdminState, AlertingState, FederateState, LifecycleState, PageState, QueryState, Site, StartState,
     StatusState, TargetState,
@@ -228,10 +229,15 @@ impl Rooms {
         let config = Arc::new(ArcSwap::from_pointee(status));
         let pages = page_state(options, &self.external_url, &self.registry);
         let mut push = PushState::new(self.db.clone(), self.clock.clone());
-        push.ways = Ways {
-            influx: options.influx,
-            import: options.import,
-        };
+        push.influx = options.influx;
+        push.import = (options.import || options.admin).then(|| {
+            let (db, clock) = (self.db.clone(), self.clock.clone());
+            Arc::new(ImportState::new(remote::import::Stores {
+                appender: db.clone(),
+                history: db,
+                clock,
+            }))
+        });
         push.write = options.remote_write.map(|options| {
             let (appender, clock) = (self.db.clone(), self.clock.clone());
             Arc::new(remote::write::Receiver::new(

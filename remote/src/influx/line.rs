@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Most bytes of a line that an error shows, around the place.
-const SHOWN_BYTES: usize = 120;
+use crate::excerpt::Excerpt;
+use crate::intake::{LABELS_MAX, TooMuch};
 
 /// A point.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,6 +61,12 @@ pub enum Problem {
     /// Labels that cannot be stored.
     #[error("a name or value is too long to be a label")]
     TooLong,
+    /// More tags than a series may have labels.
+    #[error("more than {LABELS_MAX} tags")]
+    Tags,
+    /// Samples that take too much memory, from this line on.
+    #[error("{TooMuch}")]
+    TooMuch,
 }
 
 /// Where a body is not as it should be, and why.
@@ -68,54 +74,28 @@ pub enum Problem {
 pub struct LineError {
     /// Line of the body, from 1.
     pub line: usize,
-    /// Character of the line, from 1.
-    pub column: usize,
     /// Why.
     pub problem: Problem,
-    /// The line, or the part of it around the place.
-    shown: String,
-    /// Characters of what is shown in front of the place.
-    mark: usize,
+    excerpt: Excerpt,
 }
 
 impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LineError {
             line,
-            column,
             problem,
-            shown,
-            mark,
+            excerpt,
         } = self;
-        write!(
-            f,
-            "line {line}, column {column}: {problem}\n  {shown}\n  {:mark$}^",
-            ""
-        )
+        write!(f, "line {line}, column {}: {problem}\n{excerpt}", excerpt.column)
     }
 }
 
 impl LineError {
     pub(super) fn new(line: usize, text: &str, at: usize, problem: Problem) -> Self {
-        let boundary = |mut at: usize| {
-            while !text.is_char_boundary(at) {
-                at -= 1;
-            }
-            at
-        };
-        let at = boundary(at.min(text.len()));
-        let begin = boundary(at.saturating_sub(SHOWN_BYTES / 2));
-        let end = boundary((begin + SHOWN_BYTES).min(text.len()));
         LineError {
             line,
-            column: text[..at].chars().count() + 1,
             problem,
-            // What would move the mark, or do worse, is shown as a blank.
-            shown: text[begin..end]
-                .chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .collect(),
-            mark: text[begin..at].chars().count(),
+            excerpt: Excerpt::new(text.as_bytes(), at),
         }
     }
 }
@@ -160,6 +140,9 @@ impl<'a> Reader<'a> {
             let value = self.word(b", ");
             // As VictoriaMetrics: what is empty is no tag.
             if !name.is_empty() && !value.is_empty() {
+                if point.tags.len() == LABELS_MAX {
+                    return Err((begin, Problem::Tags));
+                }
                 point.tags.push((unescaped(name), unescaped(value)));
             }
         }

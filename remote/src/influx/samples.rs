@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::labels::{Labels, LabelsBuilder, METRIC_NAME};
 
 use super::line::{LineError, Point, Problem, points};
-use crate::intake::{Intake, Outcome, Sample};
+use crate::intake::{Intake, Outcome, Sample, Samples, TooMuch};
 
 /// The label that names the database.
 const DATABASE: &str = "db";
@@ -79,12 +79,15 @@ pub struct Rules {
 /// Stores the points of a body, in one transaction.
 pub fn read(body: &str, rules: &Rules, intake: &Intake<'_>) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut samples = Vec::new();
+    let mut samples = Samples::default();
     for read in points(body) {
         let added =
             read.and_then(|point| add(&point, body, rules, intake.now_ms, &mut samples, &mut outcome));
         if let Err(error) = added {
             outcome.refuse_line(error.to_string());
+            if error.problem == Problem::TooMuch {
+                break;
+            }
         }
     }
     if outcome.bad_lines > 0 && !rules.skip_bad_lines {
@@ -99,13 +102,13 @@ fn add(
     body: &str,
     rules: &Rules,
     now_ms: i64,
-    samples: &mut Vec<Sample>,
+    samples: &mut Samples,
     outcome: &mut Outcome,
 ) -> Result<(), LineError> {
     let timestamp_ms = rules.precision.to_ms(point.timestamp, now_ms);
-    let too_long = |_| {
+    let wrong = |problem| {
         let text = body.split('\n').nth(point.line - 1).unwrap_or("");
-        LineError::new(point.line, text, 0, Problem::TooLong)
+        LineError::new(point.line, text, 0, problem)
     };
     let begin = samples.len();
     for field in &point.fields {
@@ -113,14 +116,21 @@ fn add(
             outcome.texts += 1;
             continue;
         };
-        let labels = labels(point, &field.name, rules).map_err(too_long);
-        let labels = labels.inspect_err(|_| samples.truncate(begin))?;
-        samples.push(Sample {
-            labels,
-            timestamp_ms,
-            value,
-            line: point.line,
-        });
+        let added = match labels(point, &field.name, rules) {
+            Ok(labels) => samples
+                .push(Sample {
+                    labels,
+                    timestamp_ms,
+                    value,
+                    line: point.line,
+                })
+                .map_err(|TooMuch| Problem::TooMuch),
+            Err(_) => Err(Problem::TooLong),
+        };
+        if let Err(problem) = added {
+            samples.truncate(begin);
+            return Err(wrong(problem));
+        }
     }
     Ok(())
 }

@@ -7,9 +7,8 @@ use model::labels::{LABEL_BYTES_MAX, Labels, METRIC_NAME};
 use model::packed_sets::PackedSets;
 
 use super::error::LabelFault;
+pub(super) use crate::intake::LABELS_MAX;
 
-/// Labels that a series may have.
-pub(super) const LABELS_MAX: usize = 4096;
 /// Characters that the labels of an exemplar may have together, in bytes at most; what is more is never stored.
 const EXEMPLAR_BYTES_MAX: usize = 4 * 128;
 /// Characters of a label set that are shown in an error.

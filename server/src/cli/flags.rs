@@ -110,7 +110,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "web.enable-otlp-receiver", Switch(false), Served, "Accept metrics by OTLP over HTTP: POST /api/v1/otlp/v1/metrics.";
     "web.otlp-grpc-listen-address", Text(""), Served, "Address to accept metrics by OTLP over gRPC on, as in :4317; host:port, :port or unix:/path. --web.config.file guards it as it does the others. Default: none.";
     "web.enable-influx-receiver", Switch(false), Served, "Accept lines of InfluxDB's protocol, as Telegraf writes them: /write, /api/v2/write and /influx/write.";
-    "web.enable-import", Switch(false), Served, "Accept samples in the text format, with times of their own, at /api/v1/import/prometheus. --web.enable-admin-api allows it, too.";
+    "web.enable-import", Switch(false), Served, "Accept samples of any age: JSON lines at /api/v1/import, and the text format with times of its own at /api/v1/import/prometheus. --web.enable-admin-api allows it, too.";
     "web.enable-push-gateway", Switch(false), Served, "Take what jobs push under /metrics/job/…, keep it below --storage.tsdb.path, and scrape it: a push gateway inside this server.";
     "push.disable-consistency-check", Switch(false), Served, "Take what is pushed to the push gateway without holding it against what is there. What does not fit then makes all scrapes of it fail.";
     "push.enable-utf8-names", Switch(false), Served, "Allow all letters in names of metrics and labels that are pushed to the push gateway.";

@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use address::{Address, Listener, Peer};
+pub(super) use streams::OwnPace;
 
 use super::guard::Guard;
 use address::Stream;

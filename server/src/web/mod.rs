@@ -12,6 +12,7 @@ mod chunks;
 mod cors;
 mod cross_site;
 mod exemplars;
+mod export;
 mod families;
 mod features;
 mod federate;
@@ -287,6 +288,7 @@ fn api_routes(site: &Site, cors: Cors, trust: &Arc<Trust>) -> Routes {
         .add("/labels", READ, get_and_post(series::label_names))
         .add("/label/{name}/values", READ, get_only(series::label_values))
         .add("/series", READ, get_and_post(series::series))
+        .add("/export", READ, get_and_post(export::export))
         .add("/scrape_pools", READ, get_only(targets::scrape_pools))
         .add("/scrape_pools/config", READ, get_only(targets::scrape_pool_config))
         .add("/targets", READ, get_only(targets::targets))

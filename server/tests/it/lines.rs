@@ -70,6 +70,19 @@ async fn lines_of_influx_become_samples() {
     assert!(words.contains("partial write: 1 samples were stored"), "{words}");
     assert_eq!(server.query("good_value").await.len(), 1);
 
+    // As at InfluxDB: in any order, and of two values for a time the last counts. One that is stored already stays.
+    let body = format!("o,h=a v=1 {now}\no,h=a v=2 {}\no,h=a v=3 {now}\n", now - 10);
+    for (body, value) in [(body.as_str(), "3"), (&format!("o,h=a v=4 {now}"), "3")] {
+        let (code, text) = post(&server, "/write?precision=s", body.to_owned()).await;
+        assert_eq!((code, text.as_str()), (204, ""));
+        let found = server.query("o_v[1m]").await;
+        let values = found[0]["values"].as_array().cloned().unwrap_or_default();
+        assert_eq!(
+            (values.len(), &values[0][1], &values[1][1]),
+            (2, &"2".into(), &value.into())
+        );
+    }
+
     // What agents ask before they write; the page beside it stays.
     let ping = http_client()
         .get(format!("{}/ping", server.url))
@@ -122,6 +135,155 @@ async fn text_with_times_is_imported_line_by_line() {
     assert!(code == 400 && text.contains("NAME=VALUE"), "{text}");
 }
 
+fn gzipped(text: &str) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+/// What is exported, a line a piece of a series, sorted.
+async fn exported(server: &Server, query: &str) -> Vec<String> {
+    let (code, text) = server.get(&format!("/api/v1/export?{query}")).await;
+    assert_eq!(code, 200, "{text}");
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[tokio::test]
+async fn what_is_imported_is_exported_also_after_a_kill() {
+    let folder = tempfile::tempdir().expect("folder");
+    let flags = ["--web.enable-import", "--storage.tsdb.retention.time=400d"];
+    let mut server = Server::start(folder.path(), CONFIG, &flags).await;
+    let now_ms = now_s() * 1000;
+    let day_ms = 86_400_000;
+    let line = |series: &str, values: &str, times: [u64; 4]| {
+        let times = times.map(|time| time.to_string()).join(",");
+        format!(
+            r#"{{"metric":{{"__name__":"m","s":"{series}"}},"values":[{values}],"timestamps":[{times}]}}"#
+        )
+    };
+    let old = [
+        now_ms - 300 * day_ms,
+        now_ms - 299 * day_ms,
+        now_ms - day_ms,
+        now_ms - 1000,
+    ];
+    let sent = [
+        line("a", r#"1,-2.5,null,1e-07"#, old),
+        line(
+            "b\\\"é",
+            r#""Infinity","NaN","-Infinity",123456789012345680"#,
+            old,
+        ),
+    ];
+    let body = gzipped(&format!("{}\n{}\n", sent[0], sent[1]));
+    let request = http_client().post(format!("{}/api/v1/import", server.url));
+    let request = request.header("Content-Encoding", "gzip").body(body);
+    let answer = request.send().await.expect("an answer");
+    assert_eq!(
+        (
+            answer.status().as_u16(),
+            answer.text().await.expect("a body").as_str()
+        ),
+        (204, "")
+    );
+    server.kill();
+    server.restart().await;
+    let in_order = |lines: Vec<String>| {
+        let mut samples = Vec::new();
+        for line in lines {
+            let line: Value = serde_json::from_str(&line).expect("JSON");
+            let (values, times) = (
+                line["values"].as_array().expect("a list"),
+                line["timestamps"].as_array().expect("a list"),
+            );
+            assert_eq!(values.len(), times.len());
+            samples.extend(
+                values
+                    .iter()
+                    .zip(times)
+                    .map(|(value, time)| format!("{} {time} {value}", line["metric"])),
+            );
+        }
+        samples.sort();
+        samples
+    };
+    let wanted = in_order(sent.to_vec());
+    assert_eq!(wanted.len(), 8);
+    assert_eq!(in_order(exported(&server, "match[]=m").await), wanted);
+    assert_eq!(
+        in_order(exported(&server, "match[]=m&match[]={s=\"a\"}&max_rows_per_line=1").await),
+        wanted
+    );
+    let some = format!(
+        "match[]={{s=\"a\"}}&start={}&end={}",
+        (now_ms - 2 * day_ms) / 1000,
+        now_ms / 1000
+    );
+    assert_eq!(in_order(exported(&server, &some).await).len(), 2);
+    let (code, _) = server.get("/api/v1/export").await;
+    assert_eq!(code, 400);
+}
+
+#[tokio::test]
+async fn imports_tell_what_was_refused_and_how_far_they_are() {
+    let folder = tempfile::tempdir().expect("folder");
+    let server = Server::start(folder.path(), CONFIG, &["--web.enable-import"]).await;
+    let now_ms = now_s() * 1000;
+    let good = format!(
+        r#"{{"metric":{{"__name__":"m"}},"values":[1,2],"timestamps":[{},5]}}"#,
+        now_ms - 86_400_000
+    );
+    let (code, text) = post(&server, "/api/v1/import", format!("{good}\n{{\"metric\":1}}\n")).await;
+    assert_eq!(code, 400, "{text}");
+    for words in [
+        "partial write: 1 samples were stored",
+        "line 2, column ",
+        "the first in line 1: older than what is kept",
+    ] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    assert_eq!(server.query("m[2d]").await.len(), 1);
+    let request = http_client().post(format!("{}/api/v1/import", server.url));
+    let answer = request
+        .header("Content-Encoding", "br")
+        .body(good)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status(), 415);
+    let request = http_client().post(format!("{}/api/v1/import", server.url));
+    let answer = request
+        .header("Content-Encoding", "gzip")
+        .body("no gzip")
+        .send()
+        .await
+        .expect("an answer");
+    let (code, text) = (answer.status(), answer.text().await.expect("a body"));
+    assert!(
+        code == 400 && text.contains("the body is no gzip"),
+        "{code} {text}"
+    );
+
+    let (_, text) = server.get("/api/v1/import").await;
+    let jobs: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(jobs["data"].as_array().map(Vec::len), Some(2), "{text}");
+    let job = &jobs["data"][1];
+    for (key, value) in [
+        ("id", Value::from(1)),
+        ("path", "/import".into()),
+        ("state", "done".into()),
+        ("lines", 2.into()),
+        ("samplesStored", 1.into()),
+        ("samplesRefused", 1.into()),
+        ("badLines", 1.into()),
+    ] {
+        assert_eq!(job[key], value, "{key} of {job}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_off_says_how_it_is_switched_on() {
     let folder = tempfile::tempdir().expect("folder");
@@ -130,6 +292,7 @@ async fn what_is_off_says_how_it_is_switched_on() {
         ("/write", "--web.enable-influx-receiver"),
         ("/api/v2/write", "--web.enable-influx-receiver"),
         ("/api/v1/import/prometheus", "--web.enable-import"),
+        ("/api/v1/import", "--web.enable-import"),
     ] {
         let (code, text) = post(&server, path, "a value=1").await;
         assert!(code == 404 && text.contains(flag), "{path}: {code} {text}");

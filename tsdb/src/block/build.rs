@@ -10,6 +10,7 @@ use model::storage::StorageError;
 use ulid::Ulid;
 
 use super::{BlockMeta, BlockWriter};
+use crate::chunk::Encoding;
 use files::Files;
 
 /// Why series did not become a block.
@@ -63,16 +64,31 @@ pub fn write_series(
         return Ok(None);
     }
     let meta = BlockMeta::of_head(ulid, min_ms, max_ms.saturating_add(1));
+    Ok(write_sorted(files, parent, meta, Encoding::Xor, &series)?)
+}
+
+/// Writes a block from series that are sorted, each once, with samples in order of time, each once; floats are encoded as
+/// `floats` says. Gives its meta, or `None` where there is no sample.
+///
+/// # Errors
+/// When files cannot be written; nothing is left of the block then.
+pub(crate) fn write_sorted(
+    files: &Arc<dyn Files>,
+    parent: &Path,
+    meta: BlockMeta,
+    floats: Encoding,
+    series: &[(Labels, Columns)],
+) -> Result<Option<BlockMeta>, StorageError> {
     let symbols: BTreeSet<&str> = series
         .iter()
         .flat_map(|(labels, _)| labels.iter())
         .flat_map(|(name, value)| [name, value])
         .collect();
     let mut writer = BlockWriter::create(Arc::clone(files), parent, meta, symbols)?;
-    for (labels, columns) in &series {
-        writer.add_samples(labels, columns)?;
+    for (labels, columns) in series {
+        writer.add_encoded(labels, columns, floats)?;
     }
-    Ok(writer.finish()?)
+    writer.finish()
 }
 
 /// Brings samples in order of time, each once.

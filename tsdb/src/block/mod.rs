@@ -18,6 +18,7 @@ mod tombstones;
 mod writer;
 
 pub use crate::chunk::ChunkData;
+pub(crate) use build::write_sorted;
 pub use build::{BuildError, write_series};
 pub use compact::compact;
 pub use index::{INDEX_FILE, IndexReader, IndexWriter, SeriesEntry, Symbols, Toc};

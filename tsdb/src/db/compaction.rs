@@ -265,23 +265,41 @@ impl Shared {
             if self.head().is_compactable() || self.stop.is_stopping() {
                 return Ok(());
             }
-            // Blocks of late samples that reach into what only the head holds in order stay as they are: merged with others
-            // they would lose their hint, and the log of that time would be taken for written out.
-            let settled: Vec<Arc<Block>> = {
-                let state = self.state.read();
-                let settled = |b: &&Arc<Block>| b.meta().max_time <= state.in_order_end_ms;
-                state.blocks.iter().filter(settled).cloned().collect()
-            };
-            let current = self.mergeable(settled);
-            let metas: Vec<Arc<BlockMeta>> = current.iter().map(|b| b.meta()).collect();
-            let metas: Vec<&BlockMeta> = metas.iter().map(|m| &**m).collect();
-            let chosen = plan(&metas, &ranges_ms, self.options.merge_overlapping);
-            if chosen.is_empty() {
+            let (settled, late) = self.settled_and_late();
+            let mut parents = self.choose(settled, &ranges_ms);
+            if parents.is_empty() {
+                // Only where they overlap: their time is not over.
+                parents = self.choose(late, &[]);
+            }
+            if parents.is_empty() {
                 return Ok(());
             }
-            let parents: Vec<Arc<Block>> = chosen.into_iter().map(|i| Arc::clone(&current[i])).collect();
             self.merge(pending, &parents)?;
         }
+    }
+
+    /// Blocks whose time is over for the head, and blocks of late samples that reach into what only the head holds in order.
+    /// Merged with the former, the latter would lose their hint, and the log of that time would be taken for written out;
+    /// among themselves they keep it. Where the head has written nothing yet, such blocks are all that may be merged.
+    fn settled_and_late(&self) -> (Vec<Arc<Block>>, Vec<Arc<Block>>) {
+        let state = self.state.read();
+        let is_late = |block: &Arc<Block>| block.meta().compaction.has_hint(HINT_OUT_OF_ORDER);
+        let is_settled = |block: &Arc<Block>| match state.in_order_end_ms {
+            i64::MIN => is_late(block),
+            end_ms => block.meta().max_time <= end_ms,
+        };
+        let (settled, mut late): (Vec<_>, Vec<_>) = state.blocks.iter().cloned().partition(is_settled);
+        late.retain(is_late);
+        (settled, late)
+    }
+
+    /// What of `blocks` is to be merged next.
+    fn choose(&self, blocks: Vec<Arc<Block>>, ranges_ms: &[i64]) -> Vec<Arc<Block>> {
+        let current = self.mergeable(blocks);
+        let metas: Vec<Arc<BlockMeta>> = current.iter().map(|b| b.meta()).collect();
+        let metas: Vec<&BlockMeta> = metas.iter().map(|m| &**m).collect();
+        let chosen = plan(&metas, ranges_ms, self.options.merge_overlapping);
+        chosen.into_iter().map(|i| Arc::clone(&current[i])).collect()
     }
 
     /// Replaces `parents` by one block.
@@ -334,24 +352,31 @@ impl Shared {
         fresh: &[Ulid],
         replaced: &[Arc<Block>],
     ) -> Result<()> {
+        let gone: Vec<Ulid> = replaced.iter().map(|b| b.meta().ulid).collect();
+        self.list_blocks(fresh, &gone)?;
+        pending.stray.retain(|ulid| !fresh.contains(ulid));
+        pending.stray.extend(gone);
+        self.remove_stray(pending)
+    }
+
+    /// Makes the list of blocks one with `fresh` and without `gone`. Who brings blocks that replace none need not hold
+    /// `compacting` for it.
+    pub(super) fn list_blocks(&self, fresh: &[Ulid], gone: &[Ulid]) -> Result<()> {
         let mut opened = Vec::new();
         for ulid in fresh {
             let dir = self.dir.join(ulid.to_string());
             opened.push(Arc::new(Block::open(Arc::clone(&self.files), &dir)?));
         }
-        let gone: Vec<Ulid> = replaced.iter().map(|b| b.meta().ulid).collect();
-        {
-            let mut state = self.state.write();
-            let kept = state.blocks.iter().filter(|b| !gone.contains(&b.meta().ulid));
-            let mut list: Vec<Arc<Block>> = kept.cloned().chain(opened).collect();
-            blocks::sort(&mut list);
-            state.in_order_end_ms = state.in_order_end_ms.max(in_order_end_ms(&list));
-            self.note_changed_blocks(&state.blocks, &list);
-            state.blocks = list.into();
-        }
-        pending.stray.retain(|ulid| !fresh.contains(ulid));
-        pending.stray.extend(gone);
-        self.remove_stray(pending)
+        let mut state = self.state.write();
+        // Whoever looked through the folder meanwhile may have found them already.
+        let stays = |ulid: &Ulid| !gone.contains(ulid) && !fresh.contains(ulid);
+        let kept = state.blocks.iter().filter(|b| stays(&b.meta().ulid));
+        let mut list: Vec<Arc<Block>> = kept.cloned().chain(opened).collect();
+        blocks::sort(&mut list);
+        state.in_order_end_ms = state.in_order_end_ms.max(in_order_end_ms(&list));
+        self.note_changed_blocks(&state.blocks, &list);
+        state.blocks = list.into();
+        Ok(())
     }
 
     /// Removes the folders of blocks that are not in the list.

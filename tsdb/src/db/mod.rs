@@ -3,6 +3,7 @@
 mod blocks;
 mod changes;
 mod compaction;
+mod history;
 mod log;
 mod options;
 mod plan;

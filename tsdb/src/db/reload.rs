@@ -48,8 +48,13 @@ impl Shared {
             // How far the head is in blocks is for its own blocks to say: one that was put there from elsewhere may reach
             // into what the head alone holds.
             let mut state = self.state.write();
-            self.note_changed_blocks(&state.blocks, &blocks);
-            state.blocks = blocks.into();
+            // History is brought in by others meanwhile, perhaps after the folder was looked through.
+            let is_since = |b: &&Arc<Block>| !old.contains(&b.meta().ulid) && !new.contains(&b.meta().ulid);
+            let since = state.blocks.iter().filter(is_since).cloned();
+            let mut list: Vec<Arc<Block>> = blocks.into_iter().chain(since).collect();
+            blocks::sort(&mut list);
+            self.note_changed_blocks(&state.blocks, &list);
+            state.blocks = list.into();
         }
         pending.stray.extend(superseded.iter().map(|b| b.meta().ulid));
         self.remove_stray(&mut pending)

@@ -141,6 +141,11 @@ impl Head {
         self.max_ms.load(Ordering::Acquire)
     }
 
+    /// In-order samples before this are in blocks, and not taken.
+    pub(crate) fn min_valid_ms(&self) -> i64 {
+        self.min_valid_ms.load(Ordering::Acquire)
+    }
+
     /// First and last timestamp of late samples, where there are any.
     pub fn late_range_ms(&self) -> Option<(i64, i64)> {
         let range = (

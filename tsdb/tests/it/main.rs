@@ -13,6 +13,7 @@ mod crash;
 mod faults;
 mod follow;
 mod heal;
+mod history;
 mod isolation;
 mod kill;
 mod logs_docs;

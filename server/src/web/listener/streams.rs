@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::Router;
@@ -105,12 +106,15 @@ impl hyper::service::Service<Request<Incoming>> for Service {
             parts.extensions.insert(long);
         }
         let unread = Unread::default();
+        let own_pace = OwnPace::default();
+        parts.extensions.insert(own_pace.clone());
         // Whoever waits to be told that the body is wanted does not send it.
         let is_coming = self.protocol == Protocol::Http1 && !parts.headers.contains_key(EXPECT);
         let upload = Upload {
             body: Some(body),
             owed: Owed::new(&running),
             until: running.body_until,
+            own_pace,
             clock: None,
             unread: unread.clone(),
         };
@@ -249,12 +253,28 @@ async fn discard(mut body: Incoming, running: &Running) -> bool {
     timeout_at(running.body_until, all).await.unwrap_or(false)
 }
 
+/// Of a request: whoever reads its body looks after its pace, however long it takes in all.
+#[derive(Clone, Debug, Default)]
+pub(in crate::web) struct OwnPace(Arc<AtomicBool>);
+
+impl OwnPace {
+    /// From now on `--web.read-timeout` is no bound for the body.
+    pub(in crate::web) fn take(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A request's body, which has to be there in time.
 struct Upload {
     /// None after its end.
     body: Option<Incoming>,
     owed: Owed,
     until: Instant,
+    own_pace: OwnPace,
     clock: Option<Pin<Box<Sleep>>>,
     unread: Unread,
 }
@@ -298,6 +318,9 @@ impl HttpBody for Upload {
             return Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Broken)));
         }
         this.owed.waits();
+        if this.own_pace.is_taken() {
+            return Poll::Pending;
+        }
         let until = this.until;
         let clock = this.clock.get_or_insert_with(|| Box::pin(sleep_until(until)));
         ready!(clock.as_mut().poll(context));

@@ -35,6 +35,16 @@ fn router() -> Router {
         )
         .route("/echo", post(|body: axum::body::Bytes| async move { body }))
         .route(
+            "/count",
+            post(|request: Request| async move {
+                if let Some(pace) = request.extensions().get::<OwnPace>() {
+                    pace.take();
+                }
+                let body = axum::body::to_bytes(request.into_body(), usize::MAX).await;
+                body.map_or("broken".to_owned(), |bytes| bytes.len().to_string())
+            }),
+        )
+        .route(
             "/query",
             get(|request: Request| async move {
                 query_of(request.uri(), request.extensions())
@@ -164,6 +174,19 @@ async fn a_body_that_does_not_come_is_an_error() {
         assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
         assert_eq!(talk.end().await, (None, 10), "{encoding}");
     }
+}
+
+/// Whoever looks after its pace may read a body for as long as it comes.
+#[tokio::test(start_paused = true)]
+async fn a_body_of_its_own_pace_has_more_time() {
+    let mut talk = talk();
+    talk.send("POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\n\r\n")
+        .await;
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        talk.send("x").await;
+    }
+    talk.answer("60").await;
 }
 
 /// As Python's `requests` asks: the body comes after its head, and another request on the same connection.

@@ -17,11 +17,13 @@ use crate::web::params::DISCARDED_BYTES_MAX;
 /// Bodies of up to this many bytes take no room.
 const SMALL_BODY_BYTES: usize = 64 << 10;
 /// Longest wait for room.
-const ROOM_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 /// A body may take this long, whatever its size ...
 const BODY_PATIENCE: Duration = Duration::from_secs(15);
-/// ... and a second more for as many bytes as these.
+/// ... and a second more for as many bytes as these ...
 const BODY_BYTES_PER_SECOND: usize = 64 << 10;
+/// ... but must never pause for longer than this.
+const BODY_PATIENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Why a body was not read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -130,29 +132,13 @@ async fn read(
     Ok((bytes, places))
 }
 
-async fn collect(mut body: Body, capacity: usize, bytes_max: usize) -> Result<Bytes, BodyError> {
-    let begin = Instant::now();
+async fn collect(body: Body, capacity: usize, bytes_max: usize) -> Result<Bytes, BodyError> {
+    let mut body = Paced::new(body);
     let mut bytes = BytesMut::new();
-    loop {
-        let earned = Duration::from_secs((bytes.len() / BODY_BYTES_PER_SECOND) as u64);
-        let frame = timeout_at(begin + BODY_PATIENCE + earned, body.frame()).await;
-        let Ok(frame) = frame else {
-            return Err(BodyError::TooSlow {
-                seen: bytes.len(),
-                after: begin.elapsed(),
-            });
-        };
-        let Some(frame) = frame else {
-            return Ok(bytes.freeze());
-        };
-        let frame = frame.map_err(|source| BodyError::Broken {
-            seen: bytes.len(),
-            source,
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
+    while let Some(data) = body.next().await? {
         if data.len() > bytes_max - bytes.len() {
             drop(bytes);
-            discard(body).await;
+            discard(body.body).await;
             return Err(BodyError::TooLarge { bytes_max });
         }
         if bytes.is_empty() {
@@ -160,6 +146,74 @@ async fn collect(mut body: Body, capacity: usize, bytes_max: usize) -> Result<By
             bytes.reserve(capacity.max(data.len()));
         }
         bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+/// A body that has to come at a pace. Only waiting for it counts: whoever reads may take its time.
+pub(super) struct Paced {
+    body: Body,
+    seen: usize,
+    waited: Duration,
+    /// How long it may still be waited for.
+    patience: Duration,
+}
+
+impl Paced {
+    pub(super) fn new(body: Body) -> Self {
+        Paced {
+            body,
+            seen: 0,
+            waited: Duration::ZERO,
+            patience: BODY_PATIENCE,
+        }
+    }
+
+    /// What comes next; nothing at the end.
+    ///
+    /// # Errors
+    /// When it comes too slowly, or not as it should.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        loop {
+            let begin = Instant::now();
+            let frame = timeout_at(begin + self.patience, self.body.frame()).await;
+            self.waited += begin.elapsed();
+            self.patience = self.patience.saturating_sub(begin.elapsed());
+            let Ok(frame) = frame else {
+                return Err(BodyError::TooSlow {
+                    seen: self.seen,
+                    after: self.waited,
+                });
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|source| BodyError::Broken {
+                seen: self.seen,
+                source,
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            self.seen += data.len();
+            let earned = Duration::from_secs_f64(data.len() as f64 / BODY_BYTES_PER_SECOND as f64);
+            self.patience = (self.patience + earned).min(BODY_PATIENCE_MAX);
+            return Ok(Some(data));
+        }
+    }
+
+    /// As much of what comes next as is some `bytes`, unless it ends before; nothing at the end.
+    ///
+    /// # Errors
+    /// As [`Paced::next`].
+    pub(super) async fn piece(&mut self, bytes: usize) -> Result<Option<Bytes>, BodyError> {
+        let Some(first) = self.next().await? else {
+            return Ok(None);
+        };
+        let mut piece = BytesMut::from(first);
+        while piece.len() < bytes {
+            match self.next().await? {
+                Some(data) => piece.extend_from_slice(&data),
+                None => break,
+            }
+        }
+        Ok(Some(piece.freeze()))
     }
 }
 
@@ -246,6 +300,25 @@ mod tests {
             .take(40);
         let read = read_one(None, Body::from_stream(slow), BODY_BYTES_MAX).await;
         assert_eq!(read.expect("comes").len(), 80 * BODY_BYTES_PER_SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_earns_no_pauses_beyond_a_minute() {
+        let fast = stream::repeat_with(|| Bytes::from(vec![b'x'; 1 << 20])).take(100);
+        let never = stream::pending::<Bytes>();
+        let mut body = Paced::new(Body::from_stream(fast.chain(never).map(Ok::<_, std::io::Error>)));
+        let mut pieces = 0;
+        let after = loop {
+            // Whoever reads may take its time.
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            match body.piece(3 << 20).await {
+                Ok(piece) => pieces += piece.map_or(0, |piece| piece.len() >> 20),
+                Err(BodyError::TooSlow { after, .. }) => break after,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        // What had come of the last piece is not one.
+        assert_eq!((pieces, after), (99, BODY_PATIENCE_MAX));
     }
 
     #[tokio::test(start_paused = true)]

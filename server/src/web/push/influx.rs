@@ -38,7 +38,7 @@ const VERSION: [(&str, &str); 1] = [("x-influxdb-version", "1.8.0")];
 pub(super) fn add_to(mut routes: Routes, base: Base<'_>) -> Routes {
     let Base { site, .. } = base;
     let prefix = &site.pages.prefix;
-    let on = site.push.ways.influx;
+    let on = site.push.influx;
     for path in WRITES {
         let methods = match on {
             true => base.post(write),
@@ -65,7 +65,7 @@ pub(super) fn add_to(mut routes: Routes, base: Base<'_>) -> Routes {
 
 /// The page `/query`, where agents also ask for databases: by a parameter that the page does not have, or by POST.
 pub(in crate::web) fn beside_page(site: &Site, page: MethodRouter<Site>) -> MethodRouter<Site> {
-    match site.push.ways.influx {
+    match site.push.influx {
         true => page.layer(middleware::from_fn(query_or_page)),
         false => page,
     }
@@ -133,7 +133,8 @@ async fn write(State(state): State<Arc<PushState>>, request: Request) -> Respons
     let (sender, shared) = (pushed.sender.clone(), state.clone());
     let work = move || {
         let encoding = lines::header(&pushed.parts.headers, &CONTENT_ENCODING);
-        let body = lines::inflated(pushed.body, encoding)?;
+        let mut taken = shared.intake.inflating.part();
+        let body = lines::inflated(pushed.body, encoding, &mut taken)?;
         let body = lines::text(&body)?;
         let intake = Intake {
             appender: &*shared.appender,

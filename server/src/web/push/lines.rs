@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, StatusCode};
-use remote::inflate::{InflateError, gunzip};
+use remote::inflate::{InflateError, NoRoom, Taken, gunzip_counted};
 use remote::intake::Outcome;
 use serde_json::json;
 
@@ -31,6 +31,9 @@ pub(super) enum LinesError {
     /// It inflates to too much.
     #[error("request body too large: it may have {BODY_BYTES_MAX} bytes once it is inflated")]
     TooLong,
+    /// Others take all memory that there is for bodies.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// It is no text.
     #[error("line {line}, byte {column}: the body is not UTF-8")]
     Utf8 {
@@ -42,6 +45,9 @@ pub(super) enum LinesError {
     /// A parameter is not what it should be.
     #[error("invalid parameter extra_label={0:?}: write NAME=VALUE, at most {EXTRA_LABELS_MAX} of them")]
     ExtraLabel(String),
+    /// It is compressed in a way that is not known.
+    #[error("unsupported Content-Encoding {0:?}: gzip, or nothing, is read")]
+    Encoding(String),
     /// A parameter is no time.
     #[error("invalid parameter timestamp={0:?}: milliseconds since the epoch are expected")]
     Timestamp(String),
@@ -91,15 +97,15 @@ pub(super) fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
         .unwrap_or("")
 }
 
-/// A body as it was before it was compressed, within the bound that bodies have.
+/// A body as it was before it was compressed, within the bound that bodies have; what it takes is counted in `taken`.
 ///
 /// # Errors
 /// When it is no gzip, or too large.
-pub(super) fn inflated(body: Bytes, encoding: &str) -> Result<Bytes, LinesError> {
+pub(super) fn inflated(body: Bytes, encoding: &str, taken: &mut Taken<'_>) -> Result<Bytes, LinesError> {
     if !encoding.eq_ignore_ascii_case("gzip") {
         return Ok(body);
     }
-    match gunzip(&body, BODY_BYTES_MAX) {
+    match gunzip_counted(&body, BODY_BYTES_MAX, taken)? {
         Ok(inflated) => Ok(inflated.into()),
         Err(InflateError::TooLong { .. }) => Err(LinesError::TooLong),
         Err(InflateError::Malformed(error)) => Err(LinesError::Gzip(error)),
@@ -134,6 +140,8 @@ pub(super) fn answer(done: Result<Outcome, LinesError>) -> Response {
     let outcome = match done {
         Ok(outcome) => outcome,
         Err(error @ LinesError::TooLong) => return refused(StatusCode::PAYLOAD_TOO_LARGE, &error),
+        Err(error @ LinesError::NoRoom(_)) => return refused(StatusCode::SERVICE_UNAVAILABLE, &error),
+        Err(error @ LinesError::Encoding(_)) => return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error),
         Err(error) => return refused(StatusCode::BAD_REQUEST, &error),
     };
     if outcome.is_whole() {

@@ -9,7 +9,7 @@
 mod body;
 pub(crate) mod gateway;
 pub(crate) mod grpc;
-mod import;
+pub(crate) mod import;
 pub(super) mod influx;
 mod lines;
 pub(crate) mod otlp;
@@ -26,6 +26,7 @@ use http::header::{RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use model::clock::Clock;
 use model::storage::Appender;
+use remote::inflate::Budget;
 use remote::write::Receiver;
 
 use super::auth::scope::{Needs, Scope};
@@ -41,6 +42,8 @@ const WRITE: Needs = Needs::One(Scope::Write);
 pub(super) const BODY_BYTES_MAX: usize = 32 << 20;
 /// Most that bodies which have come, or are coming, take together, in MiB.
 const BODIES_MIB_MAX: usize = 256;
+/// Memory that compressed lines take together once they are inflated.
+const INFLATED_BYTES_MAX: usize = 256 << 20;
 /// Bodies that are worked on at the same time, a processor.
 const WORKING_PER_CORE: usize = 2;
 /// Seconds after which whoever found no room may try again.
@@ -51,7 +54,10 @@ pub(crate) struct PushState {
     pub(crate) appender: Arc<dyn Appender>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) intake: Arc<Intake>,
-    pub(crate) ways: Ways,
+    /// Whether lines of InfluxDB's protocol are taken.
+    pub(crate) influx: bool,
+    /// Imports, where they are switched on.
+    pub(crate) import: Option<Arc<import::ImportState>>,
     /// Takes remote write, where it is switched on.
     pub(crate) write: Option<Arc<Receiver>>,
     /// The push gateway, where it is switched on.
@@ -62,21 +68,14 @@ pub(crate) struct PushState {
     otlp_http: bool,
 }
 
-/// Ways in that are switched on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ways {
-    /// Lines of InfluxDB's protocol.
-    pub(crate) influx: bool,
-    /// Text with times of its own.
-    pub(crate) import: bool,
-}
-
 /// What senders share.
 pub(crate) struct Intake {
     /// Of bodies, in MiB.
     bodies: Room,
     /// Of threads.
     working: Room,
+    /// Of memory for lines that were compressed; receivers of other forms have their own.
+    inflating: Budget,
 }
 
 impl PushState {
@@ -85,7 +84,8 @@ impl PushState {
             appender,
             clock,
             intake: Arc::default(),
-            ways: Ways::default(),
+            influx: false,
+            import: None,
             write: None,
             gateway: None,
             otlp: None,
@@ -118,6 +118,7 @@ impl Default for Intake {
         Intake {
             bodies: Room::new(BODIES_MIB_MAX),
             working: Room::new(cores * WORKING_PER_CORE),
+            inflating: Budget::new(INFLATED_BYTES_MAX),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Room that senders share.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Weak};
 
 use axum::extract::Request;
@@ -26,6 +27,16 @@ impl Sender {
         match extensions.get::<Caller>() {
             Some(caller) => Sender::Token(caller.name.clone()),
             None => Sender::Peer(extensions.get().copied()),
+        }
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sender::Token(name) => f.write_str(name),
+            Sender::Peer(Some(peer)) => write!(f, "{peer}"),
+            Sender::Peer(None) => f.write_str("unknown"),
         }
     }
 }
