@@ -57,11 +57,62 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     put("exposition", "protobuf", &[b"\x02", PROTOBUF].concat())?;
     put("remote_write", "v1", &[&[0x0e][..], &written(false)].concat())?;
     put("remote_write", "v2", &[&[0x0f][..], &written(true)].concat())?;
+    put("import", "json", &[&[40], JSON_LINES.as_bytes()].concat())?;
+    put("import", "text", &[&[41], TEXT.as_bytes()].concat())?;
+    // The same switches as below, and protocol buffers.
+    put("otlp", "protobuf", &[&[0b0010_0100][..], &otlp()].concat())?;
     for (name, json) in OTLP {
         // Deltas added up, and promoted.
         put("otlp", name, &[&[0b0010_0101], json.as_bytes()].concat())?;
     }
     Ok(())
+}
+
+/// Lines that are imported, of all ages.
+const JSON_LINES: &str = "{\"metric\":{\"__name__\":\"up\",\"job\":\"a\\\"\\u00e9\"},\"values\":[1,-2.5e-3,null,\"NaN\",\
+\"Infinity\"],\"timestamps\":[1735689600000,1735689500000,1735600000000,1735000000000,5]}\n\n{\"metric\":{\"__name__\":\"up\"},\
+\"values\":[1],\"timestamps\":[1,2]}\n{\"values\":[],\"more\":{\"a\":[[]]},\"metric\":{\"a\":\"b\"},\"timestamps\":[]}\r\nwrong\n";
+
+/// A request of OTLP with a sum and a histogram, as protocol buffers.
+fn otlp() -> Vec<u8> {
+    const TIME: u64 = 1_735_689_600_000_000_000;
+    let fixed = |message: &mut Message, field: u64, bits: u64| {
+        let tag = (field << 3 | 1) as u8;
+        message.raw(&[&[tag][..], &bits.to_le_bytes()].concat());
+    };
+    let mut request = Message::default();
+    request.message(1, |resource_metrics| {
+        resource_metrics.message(2, |scope_metrics| {
+            scope_metrics.message(2, |metric| {
+                metric.text(1, "requests").text(3, "1").message(7, |sum| {
+                    sum.message(1, |point| {
+                        fixed(point, 2, TIME - 60_000_000_000);
+                        fixed(point, 3, TIME);
+                        fixed(point, 6, 5);
+                        point.message(7, |attribute| {
+                            attribute.text(1, "a.b").message(2, |value| {
+                                value.text(1, "c");
+                            });
+                        });
+                    });
+                    sum.uint(2, 1).uint(3, 1);
+                });
+            });
+            scope_metrics.message(2, |metric| {
+                metric.text(1, "seconds").message(9, |histogram| {
+                    histogram.message(1, |point| {
+                        fixed(point, 3, TIME);
+                        fixed(point, 4, 3);
+                        point.always_double(5, 1.5);
+                        [1, 2].iter().for_each(|count| fixed(point, 6, *count));
+                        point.always_double(7, 0.5);
+                    });
+                    histogram.uint(2, 2);
+                });
+            });
+        });
+    });
+    request.into_bytes()
 }
 
 /// Requests of OTLP as JSON.

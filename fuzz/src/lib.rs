@@ -18,6 +18,7 @@
 //! | `exposition` | format and options, a body | reading ends; every series and exemplar text parses or fails |
 //! | `pushed` | switches, a line with a path, a body pushed there | it is taken or refused; what was taken is shown |
 //! | `influx` | lines | reading ends; what is wrong is told in three lines |
+//! | `import` | form and a place to cut, lines of JSON or text | the same is stored and told wherever the stream is cut |
 //! | `remote_write` | version and switches, a message | it is answered, twice; what is stored can be read |
 //! | `promql` | switches, a query | what parses prints to a query that parses to the same |
 //! | `discovery` | kind of answer, the answer | reading ends; a list of Kubernetes gives the same objects wherever it is cut |
