@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
+use frontend::Frontend;
 use model::clock::{Clock, SystemClock};
 use model::storage::{Appender, Queryable};
 use parking_lot::Mutex;
@@ -333,9 +334,12 @@ impl Asking {
         let subquery_step_ms = Arc::new(AtomicI64::new(config.global.evaluation_interval.as_ms()));
         let engine = Arc::new(Engine::new(engine_options(options, subquery_step_ms.clone())));
         crate::memory::watch(&engine, Supervisor::new(registry));
+        let cache_bytes = usize::try_from(options.query.cache_bytes).unwrap_or(usize::MAX);
+        let frontend = Frontend::new(engine.clone(), storage.clone(), cache_bytes, registry);
         let queries = Arc::new(Queries::new(
             engine.clone(),
             storage,
+            frontend,
             options.query.concurrency,
             &options.storage.path,
             Supervisor::new(registry),

@@ -58,6 +58,10 @@ const KNOWN: [(&str, &str); 19] = [
         "a runtime: those who start tasks on it wait for them",
     ),
     (
+        "server/src/web/query/shared.rs",
+        "a query: whoever waits hears that its task is gone",
+    ),
+    (
         "server/src/web/chunks.rs",
         "an answer whose writer panics is cut off, and counted",
     ),

@@ -167,6 +167,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "query.max-samples", Number("50000000"), Served, "Most samples that one query may hold.";
     "query.max-memory", Text(""), Served, "Most memory that the buffers of one query may take: a size like 2GB, a share like 25% of the machine's or container's memory, or 0 for no limit. A query that needs more fails alone. Default: 25%.";
     "query.max-total-memory", Text(""), Served, "Most memory that the buffers of all queries may take together, answers that are being sent included; as --query.max-memory. Default: 50%.";
+    "query.cache-size", Size("64MB"), Served, "Most bytes of results of range queries to keep for those who ask again. Answers are the same with and without. 0 for none.";
     "enable-feature", Repeated(""), Served, "Comma-separated names of features to turn on: auto-reload-config, created-timestamp-zero-ingestion, exemplar-storage, extra-scrape-metrics, metadata-wal-records, promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, promql-extended-range-selectors, promql-per-step-stats, st-storage, type-and-unit-labels, use-start-timestamps, xor2-encoding. What the reference's others do here is said at the start.";
     "agent", Switch(false), Refused("agent mode"), "Agent mode.";
     "storage.agent.path", Text("data-agent/"), Refused("agent mode"), "Folder of an agent's data.";

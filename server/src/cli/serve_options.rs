@@ -142,6 +142,8 @@ pub(crate) struct QueryLimits {
     pub(crate) concurrency: usize,
     pub(crate) max_samples: usize,
     pub(crate) memory: QueryMemory,
+    /// Of results to keep.
+    pub(crate) cache_bytes: u64,
 }
 
 impl ServeOptions {
@@ -239,6 +241,7 @@ impl ServeOptions {
                 concurrency: read.number("query.max-concurrency"),
                 max_samples: read.number("query.max-samples"),
                 memory,
+                cache_bytes: read.bytes("query.cache-size"),
             },
             otlp: OtlpFlags {
                 http: read.switch("web.enable-otlp-receiver"),

@@ -195,6 +195,7 @@ mod tests {
             },
             options: QueryOptions::default(),
             origin: &origin,
+            may_be_kept: false,
         };
         let error = QueryError::TooManySamples { max_samples: 1 };
         let stats = QueryStats {

@@ -1,22 +1,26 @@
 //! Queries of all kinds on their way to the engine: who may run, which are running, and the log of those that ran.
 //!
-//! Requests wait for one of `--query.max-concurrency` slots. Rules have as many of their own, so that they never wait
+//! Requests are first shown to the front end, which may have the answer. Those that are to be evaluated wait for one of `--query.max-concurrency` slots. Rules have as many of their own, so that they never wait
 //! behind dashboards.
 
 mod active;
 mod instrument;
 mod log;
 mod rules;
+mod shared;
 mod stats;
 
 pub(crate) use log::QueryLog;
 pub(crate) use rules::RuleQueries;
+use shared::Flights;
+pub(crate) use shared::{Landed, Landing};
 pub(crate) use stats::{QueryTimes, StatsJson};
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use frontend::Frontend;
 use model::storage::Queryable;
 use promql::ast::Expr;
 use promql::engine::{
@@ -43,6 +47,9 @@ pub(crate) struct Queries {
     pub(crate) engine: Arc<Engine>,
     pub(crate) storage: Arc<dyn Queryable>,
     pub(crate) log: QueryLog,
+    frontend: Frontend,
+    /// Questions that may be shared.
+    pub(crate) flights: Flights,
     lanes: [Lane; 2],
     active: Arc<ActiveQueries>,
     /// Set when metrics are registered.
@@ -91,6 +98,8 @@ pub(crate) struct Question<'q> {
     pub(crate) time: EvalTime,
     pub(crate) options: QueryOptions,
     pub(crate) origin: &'q Origin,
+    /// The front end may answer it from what it keeps, and keep the answer.
+    pub(crate) may_be_kept: bool,
 }
 
 impl Queries {
@@ -99,6 +108,7 @@ impl Queries {
     pub(crate) fn new(
         engine: Arc<Engine>,
         storage: Arc<dyn Queryable>,
+        frontend: Frontend,
         concurrency: usize,
         data: &Path,
         supervisor: Supervisor,
@@ -112,6 +122,8 @@ impl Queries {
         Queries {
             engine,
             storage,
+            frontend,
+            flights: Flights::default(),
             log: QueryLog::default(),
             lanes: [lane(), lane()],
             active: Arc::new(ActiveQueries::open(data, 2 * concurrency)),
@@ -183,11 +195,35 @@ impl Queries {
             }
         };
         self.watched(begin, turn, &question, |options| {
-            let Evaluated { result, stats } =
-                self.engine
-                    .evaluate_counted(&*self.storage, parsed, question.time, options);
+            let Evaluated { result, stats } = match question.may_be_kept {
+                true => self.frontend.evaluate(kept_question(&question, parsed, options)),
+                false => self
+                    .engine
+                    .evaluate_counted(&*self.storage, parsed, question.time, options),
+            };
             (result, stats)
         })
+    }
+
+    /// The answer to a question, where the front end has all of it: it needs no turn.
+    pub(crate) fn known(&self, question: &Question<'_>) -> Option<QueryOutput> {
+        if !question.may_be_kept {
+            return None;
+        }
+        let begin = Instant::now();
+        let known = self.supervisor.catch(QUERY_TASK, || {
+            let parsed = self.engine.parse(question.text).ok()?;
+            self.frontend
+                .known(kept_question(question, &parsed, &question.options))
+        });
+        // Where it panics, the query has its turn and tells.
+        let output = known.ok()??;
+        let times = QueryTimes {
+            waited: Duration::ZERO,
+            total: begin.elapsed(),
+        };
+        self.note(question, Ok(()), &output.stats, &times);
+        Some(output)
     }
 
     /// The same for a rule's query.
@@ -240,14 +276,39 @@ impl Queries {
             waited: turn.waited,
             total: turn.waited + begin.elapsed(),
         };
-        let logged = self.log.write(question, result.as_ref().err(), &stats, &times);
+        self.note(question, result.as_ref().map(drop), &stats, &times);
+        result
+    }
+
+    /// Logs a query that has ended, and counts it.
+    fn note(
+        &self,
+        question: &Question<'_>,
+        ended: Result<(), &QueryError>,
+        stats: &QueryStats,
+        times: &QueryTimes,
+    ) {
+        let logged = self.log.write(question, ended.err(), stats, times);
         if let Some(metrics) = self.metrics.get() {
-            if result.is_ok() {
-                metrics.observe(&stats, &times);
+            if ended.is_ok() {
+                metrics.observe(stats, times);
             }
             metrics.log_failures.add_count(u64::from(!logged));
         }
-        result
+    }
+}
+
+/// A question as the front end takes it.
+fn kept_question<'q>(
+    question: &Question<'q>,
+    expr: &'q Expr,
+    options: &'q QueryOptions,
+) -> frontend::Question<'q> {
+    frontend::Question {
+        text: question.text,
+        expr,
+        time: question.time,
+        options,
     }
 }
 
@@ -275,7 +336,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let supervisor = Supervisor::new(&Registry::new());
         let engine = Arc::new(Engine::new(EngineOptions::default()));
-        let queries = Queries::new(engine, Arc::new(Broken), 1, folder.path(), supervisor.clone());
+        let frontend = Frontend::new(engine.clone(), Arc::new(Broken), 0, &Registry::new());
+        let queries = Queries::new(
+            engine,
+            Arc::new(Broken),
+            frontend,
+            1,
+            folder.path(),
+            supervisor.clone(),
+        );
         let origin = Origin::Rule {
             file: String::new(),
             group: String::new(),
@@ -289,6 +358,7 @@ mod tests {
                 time: EvalTime::Instant { at_ms: 0 },
                 options: QueryOptions::default(),
                 origin: &origin,
+                may_be_kept: true,
             };
             answers.insert(
                 text,

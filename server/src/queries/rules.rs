@@ -49,6 +49,7 @@ impl RuleQueries {
                 ..QueryOptions::default()
             },
             origin: &origin,
+            may_be_kept: false,
         };
         Ok(ask(&turn, question)?)
     }

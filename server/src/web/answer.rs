@@ -81,10 +81,16 @@ impl ApiError {
     }
 }
 
-/// Every error of a query, and what a client sees of it.
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
-        let kind = match &error {
+        ApiError::of(&error)
+    }
+}
+
+impl ApiError {
+    /// Every error of a query, and what a client sees of it.
+    pub(crate) fn of(error: &QueryError) -> Self {
+        let kind = match error {
             QueryError::Parse(_) | QueryError::Invalid { .. } => {
                 return ApiError::parameter("query", error);
             }

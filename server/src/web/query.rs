@@ -1,13 +1,17 @@
 //! `/api/v1/query` and `/api/v1/query_range`.
 
+mod shared;
+
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, OriginalUri, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::header::CACHE_CONTROL;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use promql::engine::{CancelHandle, EvalTime, QueryError, QueryOptions, QueryOutput};
 use promql::value::Value;
 use tokio::sync::oneshot;
@@ -22,7 +26,7 @@ use super::listener::Peer;
 use super::params::{Params, Quoted};
 use super::state::QueryState;
 use crate::explain::Explained;
-use crate::queries::{Origin, QueryTimes, Question, StatsJson, Turn};
+use crate::queries::{Origin, QueryTimes, Question, StatsJson};
 
 /// Most steps that a range query may have, the reference's bound.
 const STEPS_MAX: i64 = 11_000;
@@ -35,6 +39,32 @@ struct Asked {
     limit: usize,
     stats: Stats,
     explain: Explain,
+    /// The client wants it evaluated: `Cache-Control: no-store`.
+    no_store: bool,
+}
+
+impl Asked {
+    /// Whether the answer says nothing of the way to it, so that it may be one that was kept.
+    fn may_be_kept(&self) -> bool {
+        !self.no_store && self.stats == Stats::None && self.explain == Explain::Nothing
+    }
+
+    fn question<'q>(&'q self, origin: &'q Origin) -> Question<'q> {
+        Question {
+            text: &self.query,
+            expr: None,
+            time: self.time,
+            options: self.options.clone(),
+            origin,
+            may_be_kept: self.may_be_kept(),
+        }
+    }
+}
+
+/// What a query gave, and when.
+struct Answer {
+    output: Arc<QueryOutput>,
+    times: QueryTimes,
 }
 
 /// What the answer tells of the way to it.
@@ -59,13 +89,19 @@ enum Stats {
 pub(crate) async fn instant(
     State(state): State<Arc<QueryState>>,
     origin: Origin,
+    headers: HeaderMap,
     params: Params,
 ) -> Response {
-    respond(state, asked_instant, origin, params).await
+    respond(state, asked_instant, origin, &headers, params).await
 }
 
-pub(crate) async fn range(State(state): State<Arc<QueryState>>, origin: Origin, params: Params) -> Response {
-    respond(state, asked_range, origin, params).await
+pub(crate) async fn range(
+    State(state): State<Arc<QueryState>>,
+    origin: Origin,
+    headers: HeaderMap,
+    params: Params,
+) -> Response {
+    respond(state, asked_range, origin, &headers, params).await
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Origin {
@@ -167,6 +203,7 @@ fn asked(params: &Params, time: EvalTime, limit: usize) -> Result<Asked, ApiErro
         limit,
         stats,
         explain,
+        no_store: false,
     })
 }
 
@@ -174,13 +211,18 @@ async fn respond(
     state: Arc<QueryState>,
     read: fn(&QueryState, &Params) -> Result<Asked, ApiError>,
     origin: Origin,
+    headers: &HeaderMap,
     params: Params,
 ) -> Response {
-    let asked = match read(&state, &params) {
+    let mut asked = match read(&state, &params) {
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
+    asked.no_store = refuses_kept(headers);
     let stats_warning = deprecated_stats(params.get("stats"));
+    if asked.may_be_kept() {
+        return shared::answer(state, asked, origin, stats_warning).await;
+    }
     let _hung_up = CancelOnDrop(asked.options.cancel.clone());
     let turn = match state
         .queries
@@ -197,17 +239,17 @@ async fn respond(
         });
         return planned.await.unwrap_or_else(IntoResponse::into_response);
     }
-    let (mut sink, chunks) = chunks::channel();
+    let (sink, chunks) = chunks::channel();
     let (failed, failure) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let begin = Instant::now();
         let evaluated = state
             .supervisor
-            .catch("query", || evaluate(&state, &asked, &turn, &origin));
-        let (output, truncated) = match evaluated {
-            Ok(Ok(evaluated)) => evaluated,
+            .catch("query", || state.queries.run(&turn, asked.question(&origin)));
+        let output = match evaluated {
+            Ok(Ok(output)) => output,
             // Nobody may be left to tell.
-            Ok(Err(error)) => return drop(failed.send(error)),
+            Ok(Err(error)) => return drop(failed.send(ApiError::from(error))),
             // Whoever waits hears that nobody tells him.
             Err(_) => return,
         };
@@ -217,26 +259,47 @@ async fn respond(
         };
         // Evaluation is what the slots are for; a client that reads slowly does not hold one.
         drop(turn);
-        if !sink.is_wanted() {
-            return;
-        }
-        let warnings = [truncated.then(|| TRUNCATED.to_owned()), stats_warning]
-            .into_iter()
-            .flatten()
-            .collect();
-        let supervisor = state.supervisor.clone();
-        chunks::write(&supervisor, async move {
-            write(&mut sink, &asked, &output, &times, warnings).await;
-            sink.finish().await;
-        });
+        let answer = Answer {
+            output: Arc::new(output),
+            times,
+        };
+        send(&state, sink, Arc::new(asked), answer, stats_warning);
     });
     if let Some(body) = chunks.into_body().await {
         return json_response(StatusCode::OK, body);
     }
-    failure
-        .await
-        .unwrap_or_else(|_| ApiError::new(ErrorType::Internal, "query evaluation ended unexpectedly"))
-        .into_response()
+    failure.await.unwrap_or_else(|_| ended()).into_response()
+}
+
+/// Nobody tells what became of a query.
+fn ended() -> ApiError {
+    ApiError::new(ErrorType::Internal, "query evaluation ended unexpectedly")
+}
+
+/// Whether a client wants no answer that was kept, nor that its own is.
+fn refuses_kept(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CACHE_CONTROL).iter();
+    let mut directives = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    directives.any(|directive| directive.trim().eq_ignore_ascii_case("no-store"))
+}
+
+/// Writes an answer to a client that may read slowly. Called where work may take long.
+fn send(
+    state: &QueryState,
+    mut sink: ChunkSink,
+    asked: Arc<Asked>,
+    answer: Answer,
+    stats_warning: Option<String>,
+) {
+    if !sink.is_wanted() {
+        return;
+    }
+    chunks::write(&state.supervisor, async move {
+        write(&mut sink, &asked, &answer, stats_warning).await;
+        sink.finish().await;
+    });
 }
 
 /// The plan of a query, beside an empty answer of the right form.
@@ -254,49 +317,28 @@ fn planned(state: &QueryState, asked: &Asked) -> Result<Response, ApiError> {
     })))
 }
 
-/// The answer, cut to the limit, and whether it was cut.
-fn evaluate(
-    state: &QueryState,
-    asked: &Asked,
-    turn: &Turn,
-    origin: &Origin,
-) -> Result<(QueryOutput, bool), ApiError> {
-    let question = Question {
-        text: &asked.query,
-        expr: None,
-        time: asked.time,
-        options: asked.options.clone(),
-        origin,
-    };
-    let mut output = state.queries.run(turn, question)?;
-    let truncated = asked.limit > 0
-        && match &mut output.value {
-            Value::Vector(samples) => cut(samples, asked.limit),
-            Value::Matrix(series) => cut(series, asked.limit),
-            Value::Scalar { .. } | Value::String { .. } => false,
-        };
-    Ok((output, truncated))
+/// A value cut to `limit` items, and whether there were more.
+fn cut(value: &Value, limit: usize) -> (Cow<'_, Value>, bool) {
+    match value {
+        Value::Vector(samples) if limit > 0 && samples.len() > limit => {
+            (Cow::Owned(Value::Vector(samples[..limit].to_vec())), true)
+        }
+        Value::Matrix(series) if limit > 0 && series.len() > limit => {
+            (Cow::Owned(Value::Matrix(series[..limit].to_vec())), true)
+        }
+        _ => (Cow::Borrowed(value), false),
+    }
 }
 
-fn cut<T>(items: &mut Vec<T>, limit: usize) -> bool {
-    let over = items.len() > limit;
-    items.truncate(limit);
-    over
-}
-
-async fn write(
-    sink: &mut ChunkSink,
-    asked: &Asked,
-    output: &QueryOutput,
-    times: &QueryTimes,
-    extra_warnings: Vec<String>,
-) {
+async fn write(sink: &mut ChunkSink, asked: &Asked, answer: &Answer, stats_warning: Option<String>) {
+    let output = &*answer.output;
+    let (value, truncated) = cut(&output.value, asked.limit);
     sink.extend_from_slice(SUCCESS_HEAD);
     sink.push(b'{');
-    json::query_value(sink, &output.value).await;
+    json::query_value(sink, &value).await;
     if asked.stats != Stats::None {
         sink.extend_from_slice(b",\"stats\":");
-        json::serialized(sink, &StatsJson::new(&output.stats, times));
+        json::serialized(sink, &StatsJson::new(&output.stats, &answer.times));
     }
     if let Some(explained) = Explained::executed(output) {
         sink.extend_from_slice(b",\"explain\":");
@@ -304,7 +346,8 @@ async fn write(
     }
     sink.push(b'}');
     let (mut warnings, infos) = annotation_texts(&output.annotations, &asked.query);
-    warnings.extend(extra_warnings);
+    warnings.extend(truncated.then(|| TRUNCATED.to_owned()));
+    warnings.extend(stats_warning);
     tail(sink, &warnings, &infos);
 }
 

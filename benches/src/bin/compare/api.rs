@@ -93,7 +93,9 @@ impl Api {
         let request = self
             .client
             .get(&url)
-            .header("Accept-Encoding", self.encoding.name());
+            .header("Accept-Encoding", self.encoding.name())
+            // Evaluated anew: what a server has kept is nobody's speed.
+            .header("Cache-Control", "no-store");
         let sent = request.send().await;
         sent.with_context(|| format!("cannot ask {}", self.base))
     }
