@@ -30,6 +30,8 @@ pub(crate) struct Api {
     client: reqwest::Client,
     base: String,
     encoding: Encoding,
+    /// Answers may be ones that the server has kept.
+    from_kept: bool,
 }
 
 impl Api {
@@ -40,12 +42,19 @@ impl Api {
             client,
             base: url.trim_end_matches('/').to_owned(),
             encoding: Encoding::Identity,
+            from_kept: false,
         })
     }
 
     /// The same, asked in another way.
     pub(crate) fn asked_as(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
+        self
+    }
+
+    /// The same, with answers that the server may have kept.
+    pub(crate) fn from_kept(mut self) -> Self {
+        self.from_kept = true;
         self
     }
 
@@ -90,12 +99,13 @@ impl Api {
             .extend_pairs(pairs)
             .finish();
         let url = format!("{}{path}?{query}", self.base);
-        let request = self
+        let mut request = self
             .client
             .get(&url)
-            .header("Accept-Encoding", self.encoding.name())
-            // Evaluated anew: what a server has kept is nobody's speed.
-            .header("Cache-Control", "no-store");
+            .header("Accept-Encoding", self.encoding.name());
+        if !self.from_kept {
+            request = request.header("Cache-Control", "no-store");
+        }
         let sent = request.send().await;
         sent.with_context(|| format!("cannot ask {}", self.base))
     }

@@ -10,6 +10,8 @@
 //! * `compare rules` starts synthetic targets and two servers, and measures what evaluating rules costs.
 //! * `compare generate` writes a data set as a block; copies of it are served by the servers that `query` asks.
 //! * `compare query` runs a fixed list of queries against running servers and compares time and answers.
+//! * `compare dashboard` refreshes a dashboard at running servers while time moves on, and measures what that takes with
+//!   kept results and without.
 //! * `compare limits` measures how soon work ends when a client hangs up, and light queries beside heavy ones.
 //! * `compare profile` runs the same queries inside this process, for profilers.
 //!
@@ -35,6 +37,7 @@ mod alerts;
 mod answers;
 mod api;
 mod blocks;
+mod dashboard;
 mod folder;
 mod generate;
 mod limits;
@@ -68,6 +71,8 @@ enum Command {
     Blocks(blocks::Options),
     /// How fast queries are answered, and whether the answers are the same. Asks servers that run already.
     Query(query::Options),
+    /// What a dashboard takes that is refreshed again and again. Asks servers that run already.
+    Dashboard(dashboard::Options),
     /// How soon queries end whose client hangs up, and how light queries fare beside heavy ones. Starts the servers itself,
     /// one by one, on data folders that are there.
     Limits(limits::Options),
@@ -93,6 +98,7 @@ async fn main() -> Result<()> {
             Command::Scrape(options) => scrape::run(&options).await,
             Command::Blocks(options) => blocks::run(&options).await,
             Command::Query(options) => query::run(&options).await,
+            Command::Dashboard(options) => dashboard::run(&options).await,
             Command::Limits(options) => limits::run(&options).await,
             Command::Push(options) => push::run(&options).await,
             Command::Alerts(options) => alerts::run(&options).await,
