@@ -88,6 +88,26 @@ pub enum Value {
     },
 }
 
+impl From<&Histogram> for Value {
+    fn from(histogram: &Histogram) -> Self {
+        Value::Histogram {
+            buckets: histogram.cumulative(),
+            sum: histogram.sum(),
+        }
+    }
+}
+
+impl From<&Summary> for Value {
+    fn from(summary: &Summary) -> Self {
+        let now = summary.snapshot();
+        Value::Summary {
+            quantiles: now.quantiles,
+            sum: now.sum,
+            count: now.count,
+        }
+    }
+}
+
 /// Label pairs, sorted by name, and the value.
 pub type Labelled = (Vec<(String, String)>, Value);
 
@@ -107,11 +127,16 @@ impl Collected {
 impl FamilySamples {
     /// Adds a counter's or gauge's value with its labels.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
+        self.value(labels, Value::Single(value))
+    }
+
+    /// Adds what a metric of any kind says, with its labels.
+    pub fn value(&mut self, labels: &[(&str, &str)], value: Value) -> &mut Self {
         let labels = labels
             .iter()
             .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
             .collect();
-        self.push(labels, Value::Single(value));
+        self.push(labels, value);
         self
     }
 
@@ -258,19 +283,12 @@ impl Metrics {
             }
             Metrics::Histogram(family) => {
                 out.family(name, Kind::Histogram, help)
-                    .extend(family, |m| Value::Histogram {
-                        buckets: m.cumulative(),
-                        sum: m.sum(),
-                    });
+                    .extend(family, |m| Value::from(m));
             }
-            Metrics::Summary(family) => out.family(name, Kind::Summary, help).extend(family, |m| {
-                let now = m.snapshot();
-                Value::Summary {
-                    quantiles: now.quantiles,
-                    sum: now.sum,
-                    count: now.count,
-                }
-            }),
+            Metrics::Summary(family) => {
+                out.family(name, Kind::Summary, help)
+                    .extend(family, |m| Value::from(m));
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use metrics::{Collected, Kind, Registry};
+use metrics::{Collected, Kind, Registry, Value};
 use notify::QueueStats;
 
 use crate::version::{REFERENCE, REVISION};
@@ -152,6 +152,24 @@ fn notifications(out: &mut Collected, state: &AlertingState) {
         let family = out.family(name, kind, help);
         for (url, value) in samples {
             family.sample(&[("alertmanager", &url)], value);
+        }
+    }
+    let (mut latency, mut latencies) = (Vec::new(), Vec::new());
+    state.notifier.visit_stats(|url, stats| {
+        latency.push((url.to_owned(), Value::from(&stats.latency)));
+        latencies.push((url.to_owned(), Value::from(&stats.latencies)));
+    });
+    for (name, kind, values) in [
+        ("prometheus_notifications_latency_seconds", Kind::Summary, latency),
+        (
+            "prometheus_notifications_latency_histogram_seconds",
+            Kind::Histogram,
+            latencies,
+        ),
+    ] {
+        let family = out.family(name, kind, "How long sending alerts took, where it succeeded.");
+        for (url, value) in values {
+            family.value(&[("alertmanager", &url)], value);
         }
     }
     out.family(

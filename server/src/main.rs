@@ -15,6 +15,7 @@ mod gateway;
 mod instrument;
 mod logging;
 mod memory;
+mod notices;
 mod process;
 mod queries;
 mod read;

@@ -153,7 +153,7 @@ impl QueryMemory {
 
 /// The memory that this process may take: the machine's, or less where a control group or the process's own limit says
 /// so. Nothing where the system does not tell.
-fn memory_bytes() -> Option<u64> {
+pub(crate) fn memory_bytes() -> Option<u64> {
     let machine = meminfo_bytes(&std::fs::read_to_string("/proc/meminfo").ok()?);
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let group = group_limit_bytes(&groups, Path::new("/sys/fs/cgroup"));

@@ -103,8 +103,6 @@ pub(crate) struct ConfigStatus {
     pub(crate) last_reload_ms: i64,
     /// How long and how much is kept, in words.
     pub(crate) retention_text: Arc<str>,
-    /// When the last attempt failed, if it did, in milliseconds since the epoch.
-    pub(crate) failed_ms: Option<i64>,
     /// Labels that others are to see on all that comes from here.
     pub(crate) external_labels: model::labels::Labels,
 }
@@ -310,7 +308,6 @@ impl Reloader {
             reload_success: true,
             last_reload_ms: self.clock.now_ms(),
             retention_text: retention_text(&kept).into(),
-            failed_ms: None,
             external_labels: config.global.external_labels(),
         }
     }

@@ -23,6 +23,7 @@ use crate::cli::serve_options::ServeOptions;
 use crate::config::Config;
 use crate::forward;
 use crate::gateway;
+use crate::notices::{Matter, Notices};
 use crate::process;
 use crate::queries::{Queries, RuleQueries};
 use crate::read;
@@ -30,6 +31,7 @@ use crate::reload::{self, ConfigStatus, EncodingError, ReloadRequest, Reloader, 
 use crate::storage::{self, StoreError};
 use crate::version::USER_AGENT;
 use crate::web::alertmanager::state::AlertmanagerState;
+use crate::web::consoles::ConsoleState;
 use crate::web::guard::{self, Guard};
 use crate::web::push::gateway::{GatewayBody, GatewayState};
 use crate::web::push::import::ImportState;
@@ -121,7 +123,7 @@ impl Rooms {
         let flags = flags_in_force(options, config, &settings);
         let db = storage::open_blocks(&options.storage.path, settings, clock.clone()).await?;
         let fan_in = read::fan_in(options, &db, &clock, &registry);
-        let asking = Asking::new(options, config, fan_in.clone(), &registry);
+        let asking = Asking::new(options, config, fan_in.clone(), &clock, &registry);
         let external_url = external_url(options, own_address);
         let folder = options.storage.path.join(ALERTMANAGER_FOLDER);
         let alertmanager = Slot::new(notify::Options {
@@ -261,11 +263,23 @@ impl Rooms {
             storage: self.fan_in,
             db: self.db.clone(),
             engine: self.asking.engine,
-            queries: self.asking.queries,
+            queries: self.asking.queries.clone(),
+            search_limit: options.features.search_api.then_some(options.search_limit),
             supervisor: Supervisor::new(&self.registry),
             clock: self.clock.clone(),
         });
+        let consoles = ConsoleState {
+            folders: options.consoles.clone(),
+            queries: self.asking.queries,
+            clock: self.clock.clone(),
+            external_url: link_base(&self.external_url),
+            config: config.clone(),
+        };
+        let notices = Notices::new(self.clock.clone(), options.notice_subscribers, &self.registry);
+        notices.begin(Matter::Starting);
         Site {
+            consoles: Arc::new(consoles),
+            notices: Arc::new(notices),
             read: Arc::new(ReadState::new(
                 query.clone(),
                 config.clone(),
@@ -329,6 +343,7 @@ impl Asking {
         options: &ServeOptions,
         config: &Config,
         storage: Arc<dyn Queryable>,
+        clock: &Arc<dyn Clock>,
         registry: &metrics::Registry,
     ) -> Self {
         let subquery_step_ms = Arc::new(AtomicI64::new(config.global.evaluation_interval.as_ms()));
@@ -336,14 +351,16 @@ impl Asking {
         crate::memory::watch(&engine, Supervisor::new(registry));
         let cache_bytes = usize::try_from(options.query.cache_bytes).unwrap_or(usize::MAX);
         let frontend = Frontend::new(engine.clone(), storage.clone(), cache_bytes, registry);
-        let queries = Arc::new(Queries::new(
+        let queries = Queries::new(
             engine.clone(),
             storage,
             frontend,
             options.query.concurrency,
             &options.storage.path,
+            clock.clone(),
             Supervisor::new(registry),
-        ));
+        );
+        let queries = Arc::new(queries.with_slow_log(options.query.slow));
         Asking {
             engine,
             queries,

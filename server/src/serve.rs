@@ -18,6 +18,7 @@ use crate::config::ConfigError;
 use crate::config::Loaded;
 use crate::config::web::WebConfigError;
 use crate::instrument;
+use crate::notices::Matter;
 use crate::process::{self, StartError};
 use crate::reload::{self, ConfigStatus, ReloadError, ReloadRequest, Reloader, Source};
 use crate::rooms::{RoomError, Rooms};
@@ -25,7 +26,7 @@ use crate::storage::{self, StoreError};
 use crate::threads::Network;
 use crate::web::guard::{self, Guard};
 use crate::web::listener::{self, Listener};
-use crate::web::state::{Site, StatusState};
+use crate::web::state::Site;
 use crate::web::{self, Cors, Trust};
 
 /// Requests to reload that may wait for one under way.
@@ -242,6 +243,7 @@ impl Server {
             Ok(()) => {}
             Err(StorageError::Closed) if stop.is_cancelled() => {
                 tracing::info!("Stopped before the write-ahead log was read");
+                site.notices.stop();
                 site.alertmanager.slot.stop().await;
                 return Ok(storage::close(&db).await?);
             }
@@ -264,12 +266,13 @@ impl Server {
         });
         site.alerting.rules.start();
         site.start.ready.send_replace(true);
+        site.notices.end(Matter::Starting);
         let url = format!("{scheme}://{own_address}{}", site.pages.prefix);
         tracing::info!(%url, "Server is ready to receive web requests.");
         on_ready(&url);
         follow_reloads(
             &reloader,
-            &site.status,
+            &site,
             reloads,
             hangups,
             options.auto_reload,
@@ -278,6 +281,7 @@ impl Server {
         )
         .await;
         tracing::info!("Stopping");
+        site.notices.stop();
         // In this order: nobody asks any more, nothing new comes in, nothing is made of it, nothing is said of it.
         for task in [serving, scraping, alertmanagers] {
             if let Err(error) = task.await {
@@ -361,7 +365,7 @@ async fn follow_alertmanagers(
 /// Reloads when asked to: by a request, by SIGHUP, by a changed file. Returns when the server is to stop.
 async fn follow_reloads(
     reloader: &Reloader,
-    status: &StatusState,
+    site: &Site,
     mut requests: mpsc::Receiver<ReloadRequest>,
     mut hangups: Signal,
     auto_reload: Option<Duration>,
@@ -393,14 +397,17 @@ async fn follow_reloads(
             // Compat: it is tried again after each interval, since what was missing may have come meanwhile.
             Err(error) => tracing::error!(%error, "Error reloading config"),
         }
-        let outcome = result.map(|new| status.config.store(Arc::new(new)));
+        let outcome = result.map(|new| site.status.config.store(Arc::new(new)));
+        match &outcome {
+            Ok(()) => site.notices.end(Matter::ReloadFailed),
+            Err(_) => site.notices.begin(Matter::ReloadFailed),
+        }
         if outcome.is_err() {
             let failed = ConfigStatus {
                 reload_success: false,
-                failed_ms: Some(status.clock.now_ms()),
-                ..(**status.config.load()).clone()
+                ..(**site.status.config.load()).clone()
             };
-            status.config.store(Arc::new(failed));
+            site.status.config.store(Arc::new(failed));
         }
         if let Some(answer) = answer {
             // Whoever asked may be gone.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use httpclient::{HttpClientError, StatusCode};
+use metrics::{Histogram, Summary};
 use model::alert::Alert;
 use parking_lot::Mutex;
 use supervise::{Panicked, Supervisor};
@@ -14,8 +15,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// Upper bounds of how long deliveries take, in seconds: the reference's.
+const LATENCIES: [f64; 4] = [0.01, 0.1, 1.0, 10.0];
+
 /// What a queue has done so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct QueueStats {
     /// Alerts delivered.
     pub sent: AtomicU64,
@@ -23,12 +27,25 @@ pub struct QueueStats {
     pub dropped: AtomicU64,
     /// Alerts whose delivery failed.
     pub errors: AtomicU64,
-    /// Time spent in deliveries that succeeded, in microseconds.
-    pub busy_us: AtomicU64,
-    /// Deliveries that succeeded.
-    pub batches: AtomicU64,
+    /// How long deliveries took that succeeded, in seconds.
+    pub latency: Summary,
+    /// The same.
+    pub latencies: Histogram,
     /// Alerts waiting now.
     pub waiting: AtomicU64,
+}
+
+impl Default for QueueStats {
+    fn default() -> Self {
+        QueueStats {
+            sent: AtomicU64::default(),
+            dropped: AtomicU64::default(),
+            errors: AtomicU64::default(),
+            latency: Summary::new(&[0.5, 0.9, 0.99]),
+            latencies: Histogram::new(&LATENCIES),
+            waiting: AtomicU64::default(),
+        }
+    }
 }
 
 /// Why a batch was not delivered.
@@ -172,11 +189,9 @@ async fn run(shared: Arc<Shared>, supervisor: Supervisor, destination: impl Deli
         match delivered {
             Ok(()) => {
                 shared.stats.sent.fetch_add(count, Ordering::Relaxed);
-                shared.stats.batches.fetch_add(1, Ordering::Relaxed);
-                shared
-                    .stats
-                    .busy_us
-                    .fetch_add(begin.elapsed().as_micros() as u64, Ordering::Relaxed);
+                let seconds = begin.elapsed().as_secs_f64();
+                shared.stats.latency.observe(seconds);
+                shared.stats.latencies.observe(seconds);
             }
             Err(error) => {
                 shared.stats.errors.fetch_add(count, Ordering::Relaxed);

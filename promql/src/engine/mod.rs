@@ -13,6 +13,7 @@ mod options;
 mod search;
 mod standing;
 mod stats;
+mod watch;
 
 pub use crate::plan::Reach;
 pub use cancel::CancelHandle;
@@ -28,6 +29,7 @@ pub use standing::{
     ColumnId, InstantVector, Round, Standing, StandingEvaluated, StandingOutput, StandingQuestion,
 };
 pub use stats::{QueryStats, StepSamples};
+pub use watch::QueryWatch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -312,13 +314,17 @@ impl Engine {
             Some(timeout) => timeout.min(self.options.timeout),
             None => self.options.timeout,
         });
-        Arc::new(Limits::new(
+        let limits = Arc::new(Limits::new(
             deadline,
             options.cancel.clone(),
             self.options.max_samples,
             self.options.query_bytes_max,
             self.memory.clone(),
-        ))
+        ));
+        if let Some(watch) = &options.watch {
+            watch.begin(&limits);
+        }
+        limits
     }
 
     fn plan_context(&self, time: EvalTime, options: &QueryOptions) -> PlanContext<'_> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::parser::ParseOptions;
 
-use super::CancelHandle;
+use super::{CancelHandle, QueryWatch};
 
 /// Optional parts of the language, by the names of the reference's feature flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,4 +120,6 @@ pub struct QueryOptions {
     pub watch_order: bool,
     /// Stops the query from outside.
     pub cancel: CancelHandle,
+    /// Shows what the query holds meanwhile.
+    pub watch: Option<QueryWatch>,
 }

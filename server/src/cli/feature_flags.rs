@@ -25,6 +25,8 @@ pub(crate) struct FeatureFlags {
     pub(crate) metadata_records: bool,
     /// As `--config.auto-reload`.
     pub(crate) auto_reload: bool,
+    /// `/api/v1/search` answers.
+    pub(crate) search_api: bool,
     /// Names without an effect, and why.
     pub(crate) without_effect: Vec<(String, &'static str)>,
     /// Names of no feature.
@@ -66,6 +68,7 @@ impl FeatureFlags {
             "created-timestamp-zero-ingestion" => &mut self.start_zeros,
             "metadata-wal-records" => &mut self.metadata_records,
             "auto-reload-config" => &mut self.auto_reload,
+            "search-api" => &mut self.search_api,
             "concurrent-rule-eval" => &mut self.concurrent_rules,
             "otlp-deltatocumulative" => &mut self.otlp_delta_to_cumulative,
             "otlp-native-delta-ingestion" => &mut self.otlp_native_delta,
@@ -98,7 +101,6 @@ fn without_effect(name: &str) -> Option<&'static str> {
         "auto-gomaxprocs" | "auto-gomemlimit" => "there is no Go runtime to steer",
         "old-ui" => "there is one page only",
         "delayed-compaction" => "a block is written as soon as the head is full",
-        "search-api" => "the search API is not in this version",
         "st-synthesis" | "use-uncached-io" => "it is not in this version",
         _ => return None,
     })

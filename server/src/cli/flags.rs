@@ -99,7 +99,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "web.config.file", Text(""), Served, "File that turns on TLS, authentication, headers and a limit of requests. A change of it, or of what it names, is in force with the next request.";
     "web.read-timeout", Duration("5m"), Served, "Longest time for a request to come, whole, from its first byte on; and for an idle connection to stay.";
     "web.max-connections", Number("512"), Served, "Most connections at the same time, over all addresses. The one of least use makes room for another.";
-    "web.max-notifications-subscribers", Number("16"), Accepted("live notifications are not in this version"), "Most subscribers of live notifications at the same time.";
+    "web.max-notifications-subscribers", Number("16"), Served, "Most subscribers of live notifications at the same time.";
     "web.external-url", Text(""), Served, "URL under which this server is reached from outside; its path, if any, stands in front of every page.";
     "web.route-prefix", Text(""), Served, "Path in front of every page. Default: the path of --web.external-url.";
     "web.user-assets", Text(""), Served, "Folder of static files, served under /user.";
@@ -118,11 +118,11 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "push.max-groups", Limit("100000"), Served, "Most groups of the push gateway; further ones are refused with 429. 0 for no limit.";
     "push.max-bytes", Size("256MB"), Served, "Most memory that all groups of the push gateway may take, about; what would need more is refused with 429. 0 for no limit.";
     "push.max-body-size", Size("16MB"), Served, "Largest body of a push to the push gateway, inflated.";
-    "web.console.templates", Text("consoles"), Accepted("consoles are not served"), "Folder of console templates.";
-    "web.console.libraries", Text("console_libraries"), Accepted("consoles are not served"), "Folder of console libraries.";
+    "web.console.templates", Text("consoles"), Served, "Folder of console templates.";
+    "web.console.libraries", Text("console_libraries"), Served, "Folder of console libraries.";
     "web.page-title", Text("Narthex"), Served, "Title of the pages.";
     "web.cors.origin", Text(".*"), Served, "Regular expression of the origins that may call the API from a browser; it must match as a whole.";
-    "web.search.max-limit", Number("10000"), Accepted("the search API is not in this version"), "Largest limit that the search API takes; 0 for none.";
+    "web.search.max-limit", Number("10000"), Served, "Largest limit that the search API takes; 0 for none.";
     "storage.tsdb.path", Text("data/"), Served, "Folder of the data.";
     "storage.tsdb.retention.time", Duration("0s"), Served, "How long to keep samples: 15d unless --storage.tsdb.retention.size is set. Units: y, w, d, h, m, s, ms. The configuration file's storage.tsdb.retention.time goes before it.";
     "storage.tsdb.retention.size", Size("0B"), Served, "Most bytes to keep in blocks, as in 512MB. The configuration file's storage.tsdb.retention.size goes before it.";
@@ -163,6 +163,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "alertmanager.history.retention.size", Size("64MB"), Served, "Most bytes that this history takes on the disk; 0 for no history.";
     "query.lookback-delta", Duration("5m"), Served, "How far back a sample may lie and still count as now.";
     "query.timeout", Duration("2m"), Served, "Longest time that a query may take.";
+    "query.slow-log-threshold", Duration("0s"), Served, "Queries that take at least as long, waiting included, are written to the log with their plan. 0s for none.";
     "query.max-concurrency", Number("20"), Served, "Most queries at the same time.";
     "query.max-samples", Number("50000000"), Served, "Most samples that one query may hold.";
     "query.max-memory", Text(""), Served, "Most memory that the buffers of one query may take: a size like 2GB, a share like 25% of the machine's or container's memory, or 0 for no limit. A query that needs more fails alone. Default: 25%.";

@@ -9,6 +9,7 @@ use super::options::{OptionErrors, Reader};
 use super::push_options;
 use crate::memory::QueryMemory;
 use crate::web::listener::Address;
+use crate::web::state::ConsoleFolders;
 
 /// Shortest time between two looks at files: the flags' smaller values count as this.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,7 +46,12 @@ pub(crate) struct ServeOptions {
     pub(crate) page_title: String,
     /// Folder of what is served under `/user`.
     pub(crate) user_assets: Option<PathBuf>,
+    pub(crate) consoles: ConsoleFolders,
     pub(crate) cors_origin: String,
+    /// Most subscribers of live notifications.
+    pub(crate) notice_subscribers: usize,
+    /// Largest limit of a search for names, 0 for none; the feature `search-api` switches searching on.
+    pub(crate) search_limit: usize,
     pub(crate) storage: StorageOptions,
     pub(crate) forward: ForwardOptions,
     pub(crate) read: ReadOptions,
@@ -139,6 +145,8 @@ pub(crate) struct RuleOptions {
 pub(crate) struct QueryLimits {
     pub(crate) lookback: Duration,
     pub(crate) timeout: Duration,
+    /// Queries that take as long are told of in the log.
+    pub(crate) slow: Option<Duration>,
     pub(crate) concurrency: usize,
     pub(crate) max_samples: usize,
     pub(crate) memory: QueryMemory,
@@ -214,6 +222,12 @@ impl ServeOptions {
             push: super::pushgateway::gateway_options(read),
             page_title: flags.get("web.page-title").to_owned(),
             user_assets: read.path("web.user-assets"),
+            consoles: ConsoleFolders {
+                templates: PathBuf::from(read.text("web.console.templates")),
+                libraries: PathBuf::from(read.text("web.console.libraries")),
+            },
+            notice_subscribers: read.number("web.max-notifications-subscribers"),
+            search_limit: read.number("web.search.max-limit"),
             cors_origin: read.pattern("web.cors.origin"),
             storage: StorageOptions::read(read),
             forward: ForwardOptions {
@@ -238,6 +252,7 @@ impl ServeOptions {
             query: QueryLimits {
                 lookback: read.duration("query.lookback-delta"),
                 timeout: read.duration("query.timeout"),
+                slow: Some(read.duration("query.slow-log-threshold")).filter(|slow| !slow.is_zero()),
                 concurrency: read.number("query.max-concurrency"),
                 max_samples: read.number("query.max-samples"),
                 memory,

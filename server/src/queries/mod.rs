@@ -9,18 +9,22 @@ mod log;
 mod rules;
 mod shared;
 mod stats;
+mod watched;
 
 pub(crate) use log::QueryLog;
 pub(crate) use rules::RuleQueries;
 use shared::Flights;
 pub(crate) use shared::{Landed, Landing};
 pub(crate) use stats::{QueryTimes, StatsJson};
+pub(crate) use watched::{Kind, Seen, Stage, StopError};
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use frontend::Frontend;
+use model::clock::Clock;
 use model::storage::Queryable;
 use promql::ast::Expr;
 use promql::engine::{
@@ -30,8 +34,11 @@ use promql::engine::{
 use supervise::Supervisor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::explain::Explained;
+
 use active::{ActiveEntry, ActiveQueries};
 use instrument::QueryMetrics;
+use watched::{Ticket, WatchedQueries};
 
 /// What a query was doing when its time was over before it began.
 const QUEUE: &str = "query queue";
@@ -52,6 +59,9 @@ pub(crate) struct Queries {
     pub(crate) flights: Flights,
     lanes: [Lane; 2],
     active: Arc<ActiveQueries>,
+    watched: Arc<WatchedQueries>,
+    /// Queries that take longer are told of in the log.
+    slow: Option<Duration>,
     /// Set when metrics are registered.
     metrics: OnceLock<QueryMetrics>,
     supervisor: Supervisor,
@@ -86,6 +96,7 @@ pub(crate) enum Origin {
 pub(crate) struct Turn {
     _slot: OwnedSemaphorePermit,
     _entry: Option<ActiveEntry>,
+    ticket: Ticket,
     /// How long it has waited.
     pub(crate) waited: Duration,
 }
@@ -111,6 +122,7 @@ impl Queries {
         frontend: Frontend,
         concurrency: usize,
         data: &Path,
+        clock: Arc<dyn Clock>,
         supervisor: Supervisor,
     ) -> Self {
         supervisor.announce(QUERY_TASK);
@@ -127,9 +139,29 @@ impl Queries {
             log: QueryLog::default(),
             lanes: [lane(), lane()],
             active: Arc::new(ActiveQueries::open(data, 2 * concurrency)),
+            watched: Arc::new(WatchedQueries::new(clock)),
+            slow: None,
             metrics: OnceLock::new(),
             supervisor,
         }
+    }
+
+    /// The same, which tells in the log of queries that take longer than `slow`, if that is anything.
+    pub(crate) fn with_slow_log(self, slow: Option<Duration>) -> Self {
+        Queries { slow, ..self }
+    }
+
+    /// Queries that wait or run, the oldest first, then those of requests that ended last, the newest first.
+    pub(crate) fn list(&self) -> Vec<Seen> {
+        self.watched.list()
+    }
+
+    /// Stops a query that waits or runs.
+    ///
+    /// # Errors
+    /// When there is none, or it is not to be stopped.
+    pub(crate) fn stop(&self, id: u64) -> Result<(), StopError> {
+        self.watched.stop(id)
     }
 
     /// Registers what is counted of queries.
@@ -166,7 +198,11 @@ impl Queries {
             Origin::Rule { .. } => &self.lanes[1],
         };
         let queued = Instant::now();
-        let slot = tokio::time::timeout(timeout, lane.slots.clone().acquire_owned()).await;
+        let ticket = self.watched.enter(text, origin);
+        let slot = tokio::select! {
+            slot = tokio::time::timeout(timeout, lane.slots.clone().acquire_owned()) => slot,
+            () = ticket.stopped() => return Err(QueryError::Canceled { during: QUEUE }),
+        };
         let slot = match slot {
             Ok(Ok(slot)) => slot,
             Ok(Err(_)) => return Err(QueryError::Canceled { during: QUEUE }),
@@ -175,6 +211,7 @@ impl Queries {
         Ok(Turn {
             _slot: slot,
             _entry: self.active.enter(text),
+            ticket,
             waited: queued.elapsed(),
         })
     }
@@ -258,6 +295,7 @@ impl Queries {
             .map_or(longest, |timeout| timeout.min(longest));
         let options = QueryOptions {
             timeout: Some(timeout.saturating_sub(turn.waited)),
+            watch: Some(turn.ticket.begin(question.time, &question.options.cancel)),
             ..question.options.clone()
         };
         // A query that panics dies alone.
@@ -276,6 +314,7 @@ impl Queries {
             waited: turn.waited,
             total: turn.waited + begin.elapsed(),
         };
+        turn.ticket.end(result.as_ref().err(), &stats, &times);
         self.note(question, result.as_ref().map(drop), &stats, &times);
         result
     }
@@ -288,6 +327,9 @@ impl Queries {
         stats: &QueryStats,
         times: &QueryTimes,
     ) {
+        if self.slow.is_some_and(|slow| times.total >= slow) {
+            self.tell_of_slow(question, ended.err(), stats, times);
+        }
         let logged = self.log.write(question, ended.err(), stats, times);
         if let Some(metrics) = self.metrics.get() {
             if ended.is_ok() {
@@ -309,6 +351,50 @@ fn kept_question<'q>(
         expr,
         time: question.time,
         options,
+    }
+}
+
+impl Queries {
+    /// A query took long: what it was, what it took, and how it was evaluated.
+    #[cold]
+    fn tell_of_slow(
+        &self,
+        question: &Question<'_>,
+        error: Option<&QueryError>,
+        stats: &QueryStats,
+        times: &QueryTimes,
+    ) {
+        let parsed;
+        let expr = match question.expr {
+            Some(expr) => Some(expr),
+            None => {
+                parsed = self.engine.parse(question.text).ok();
+                parsed.as_ref()
+            }
+        };
+        let plan = expr.and_then(|expr| self.engine.explain(expr, question.time, &question.options).ok());
+        let plan = plan.and_then(|plan| serde_json::to_string(&Explained::planned(&plan)).ok());
+        tracing::warn!(
+            query = question.text,
+            origin = %question.origin,
+            seconds = times.total.as_secs_f64(),
+            queued_seconds = times.waited.as_secs_f64(),
+            samples_read = stats.samples_read,
+            peak_samples = stats.peak_samples,
+            peak_bytes = stats.peak_bytes,
+            error = error.map(tracing::field::display),
+            plan,
+            "Slow query"
+        );
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Request { client, method, path } => write!(f, "{method} {path} of {client}"),
+            Origin::Rule { file, group } => write!(f, "group {group} of {file}"),
+        }
     }
 }
 
@@ -337,12 +423,14 @@ mod tests {
         let supervisor = Supervisor::new(&Registry::new());
         let engine = Arc::new(Engine::new(EngineOptions::default()));
         let frontend = Frontend::new(engine.clone(), Arc::new(Broken), 0, &Registry::new());
+        let clock = Arc::new(model::clock::SystemClock);
         let queries = Queries::new(
             engine,
             Arc::new(Broken),
             frontend,
             1,
             folder.path(),
+            clock,
             supervisor.clone(),
         );
         let origin = Origin::Rule {

@@ -26,6 +26,8 @@ pub(crate) enum ErrorType {
     Internal,
     /// 503: the newest samples are not there yet.
     NotReady,
+    /// 404: there is no such thing.
+    NotFound,
     /// 500: switched off. Compat: the reference says so with the status of an internal error.
     Unavailable,
 }
@@ -39,6 +41,7 @@ impl ErrorType {
             ErrorType::Timeout => "timeout",
             ErrorType::Internal => "internal",
             ErrorType::NotReady => "not_ready",
+            ErrorType::NotFound => "not_found",
             ErrorType::Unavailable => "unavailable",
         }
     }
@@ -49,6 +52,7 @@ impl ErrorType {
             ErrorType::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             // Not a registered code, but the one that clients of the reference know.
             ErrorType::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            ErrorType::NotFound => StatusCode::NOT_FOUND,
             ErrorType::Timeout | ErrorType::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             ErrorType::Internal | ErrorType::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
         }

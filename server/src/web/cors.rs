@@ -7,7 +7,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use model::regex::Regex;
 
 /// Origins that may call.
@@ -54,6 +54,14 @@ pub(crate) async fn layer(State(cors): State<Cors>, request: Request, next: Next
     let mut response = next.run(request).await;
     cors.set(response.headers_mut(), origin.as_ref());
     response
+}
+
+/// Answers browsers that ask before they ask, where answers bear none of the headers.
+pub(crate) async fn preflight_layer(State(cors): State<Cors>, request: Request, next: Next) -> Response {
+    match *request.method() {
+        Method::OPTIONS => cors.preflight(request.headers()),
+        _ => next.run(request).await,
+    }
 }
 
 #[cfg(test)]

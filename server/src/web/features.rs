@@ -1,4 +1,4 @@
-//! `/api/v1/features`: what newer clients ask before they offer something; `/api/v1/notifications`: what is to be told.
+//! `/api/v1/features`: what newer clients ask before they offer something.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::answer::success_json;
 use super::state::StatusState;
-use super::status::rfc3339_nanos;
 
 /// Operators that every version of the language has.
 const OPERATORS: [&str; 32] = [
@@ -99,10 +98,14 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
             "label_values_match": true,
             "lifecycle": state.lifecycle_enabled,
             "otlp_write_receiver": state.flags.get("web.enable-otlp-receiver") == "true",
+            "openapi_3.1": true,
+            "openapi_3.2": true,
             "query_stats": true,
             "query_warnings": true,
             "remote_write_receiver": state.flags.get("web.enable-remote-write-receiver") == "true",
-            "search": false,
+            "search": flags.search_api,
+            "search_fuzz_alg_jarowinkler": true,
+            "search_fuzz_alg_subsequence": true,
             "time_range_labels": true,
             "time_range_series": true,
         },
@@ -144,12 +147,4 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
 /// Names of what is there whatever the flags say.
 fn all<'n>(names: impl Iterator<Item = &'n str>) -> Value {
     Value::Object(names.map(|name| (name.to_owned(), true.into())).collect())
-}
-
-/// Compat: the notices that the reference's pages show, in its words.
-pub(crate) async fn notifications(State(state): State<Arc<StatusState>>) -> Response {
-    let failed = state.config.load().failed_ms.map(|failed_ms| {
-        json!({ "text": "Configuration reload has failed.", "date": rfc3339_nanos(failed_ms), "active": true })
-    });
-    success_json(&failed.into_iter().collect::<Vec<Value>>())
 }

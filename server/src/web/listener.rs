@@ -168,6 +168,9 @@ struct Front {
 /// What is told of connections.
 struct Counts {
     open: Gauge,
+    /// The same as the reference counts it.
+    accepted: Counter,
+    closed: Counter,
     cut: Family<Counter>,
     refused: Counter,
     handshakes: Family<Counter>,
@@ -175,8 +178,21 @@ struct Counts {
 
 impl Counts {
     fn new(registry: &Registry) -> Self {
+        let listener = |name: &str, help: &str| {
+            registry
+                .counter_vec(name, help, &["listener_name"])
+                .with(&["http"])
+        };
         let counts = Counts {
             open: registry.gauge("narthex_http_connections", "Connections of clients."),
+            accepted: listener(
+                "net_conntrack_listener_conn_accepted_total",
+                "Total number of connections opened to the listener of a given name.",
+            ),
+            closed: listener(
+                "net_conntrack_listener_conn_closed_total",
+                "Total number of connections closed that were made to the listener of a given name.",
+            ),
             cut: registry.counter_vec(
                 "narthex_http_connections_cut_total",
                 "Connections that were ended because a client did not do its part in time, or others needed the place.",
@@ -306,6 +322,7 @@ impl Front {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.conns.lock().insert(number, conn.clone());
         self.counts.open.inc();
+        self.counts.accepted.inc();
         let front = self.clone();
         self.tasks.spawn(async move {
             let talk = front.talk(Meter::new(stream, conn.clone()), &conn, router);
@@ -320,6 +337,7 @@ impl Front {
             conn.ended();
             front.conns.lock().remove(&number);
             front.counts.open.dec();
+            front.counts.closed.inc();
             drop(place);
         });
     }

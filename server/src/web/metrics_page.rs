@@ -1,4 +1,4 @@
-//! `/metrics`: what this server counts of itself.
+//! `/metrics` and `/api/v1/status/self_metrics`: what this server counts of itself.
 
 use std::sync::Arc;
 
@@ -8,8 +8,9 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use metrics::{Counter, Gauge, Kind, Value};
 
-use super::answer::{ApiError, blocking};
-use super::families::{ClassicHistogram, Encoding, Family, FamilyKind, Format, Metric, MetricValue};
+use super::answer::{ApiError, blocking, success_json};
+use super::families::{ClassicHistogram, Encoding, Family, FamilyKind, Format, Metric, MetricValue, json};
+use super::params::Params;
 use super::state::PageState;
 
 /// Our own metrics, in the form that the scraper asked for. Made off the network's threads: there may be many.
@@ -38,6 +39,32 @@ pub(super) async fn metrics(State(state): State<Arc<PageState>>, headers: Header
     };
     state.asked.ended(&answer);
     answer
+}
+
+/// `/api/v1/status/self_metrics`: the same as JSON, those whose whole names match a pattern.
+pub(super) async fn self_metrics(State(state): State<Arc<PageState>>, params: Params) -> Response {
+    let pattern = match params.get("metric_name_pattern") {
+        "" => None,
+        text => match model::regex::Regex::new(text) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                return ApiError::bad_data(format_args!("invalid metric_name_pattern: {error}"))
+                    .into_response();
+            }
+        },
+    };
+    let registry = state.metrics.clone();
+    let found = blocking(move || {
+        let mut families = own(&registry);
+        if let Some(pattern) = pattern {
+            families.retain(|family| pattern.is_match(&family.name));
+        }
+        Ok::<_, ApiError>(families.iter().map(json).collect::<Vec<_>>())
+    });
+    match found.await {
+        Ok(found) => success_json(&found),
+        Err(error) => error.into_response(),
+    }
 }
 
 /// Our own metrics, by name.

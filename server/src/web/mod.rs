@@ -4,11 +4,14 @@ mod admin;
 mod alerting;
 pub(crate) mod alertmanager;
 mod answer;
+mod api;
 mod assets;
 mod auth;
 mod backtest;
 mod bundle;
+mod cardinality;
 mod chunks;
+pub(crate) mod consoles;
 mod cors;
 mod cross_site;
 mod exemplars;
@@ -18,22 +21,30 @@ mod features;
 mod federate;
 mod form;
 pub(crate) mod guard;
+mod health;
 mod http_metrics;
 mod json;
 pub(crate) mod listener;
+mod metric_info;
 mod metrics_page;
+mod notices;
 mod pages;
 mod params;
 mod parse;
 mod paths;
+mod profile;
 pub(crate) mod push;
 mod query;
 mod read;
 mod readiness;
+mod running;
+mod search;
 mod series;
 pub(crate) mod state;
 mod status;
+mod summary;
 mod targets;
+mod why_empty;
 
 use std::sync::Arc;
 
@@ -47,6 +58,7 @@ use http::header::{ALLOW, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tower_http::compression::CompressionLayer;
 
+use api::{Description, Route, openapi, table};
 use auth::scope::{Needs, Scope, guarded};
 pub(crate) use cors::Cors;
 pub(crate) use cross_site::Trust;
@@ -75,6 +87,8 @@ struct Routes {
     router: Router<Site>,
     /// With the prefix.
     patterns: Vec<String>,
+    /// Those of the API.
+    described: Vec<Description>,
 }
 
 impl Routes {
@@ -83,7 +97,21 @@ impl Routes {
             prefix,
             router: Router::new(),
             patterns: Vec::new(),
+            described: Vec::new(),
         }
+    }
+
+    /// Adds a route of the API.
+    fn describe(self, route: Route) -> Self {
+        let (about, methods) = route.into_parts();
+        let mut routes = self.add(about.pattern, about.needs, methods);
+        routes.described.push(about);
+        routes
+    }
+
+    /// Adds several.
+    fn describe_all(self, routes: impl IntoIterator<Item = Route>) -> Self {
+        routes.into_iter().fold(self, Routes::describe)
     }
 
     fn add(mut self, pattern: &str, needs: Needs, methods: MethodRouter<Site>) -> Self {
@@ -108,8 +136,8 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Gua
     let trust = Arc::new(trust);
     let prefix = site.pages.prefix.clone();
     let api = api_routes(&site, cors.clone(), &trust);
-    let pushed =
-        push::routes(&site, &cors, &trust).add(read::PATTERN, READ, read::route(&site, &cors, &trust));
+    let pushed = push::routes(&site, &cors, &trust).describe(read::route(&site, &cors, &trust));
+    let document = api_document(&site, &cors, [&api, &pushed]);
     let mut routes = page_routes(&site, &trust);
     if let Some(folder) = site.pages.user_assets.clone() {
         routes = routes.map(|router| assets::add_to(router, &prefix, folder));
@@ -117,9 +145,9 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Gua
             .patterns
             .extend(assets::PATTERNS.map(|pattern| format!("{prefix}{pattern}")));
     }
-    routes
-        .patterns
-        .extend(api.patterns.into_iter().chain(pushed.patterns));
+    for others in [&api, &pushed, &document] {
+        routes.patterns.extend(others.patterns.iter().cloned());
+    }
     let counted = HttpMetrics::new(&site.pages.metrics, &prefix, &routes.patterns);
     let paths = Arc::new(Paths {
         prefix: prefix.clone(),
@@ -144,6 +172,7 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Gua
         .router
         .merge(api.router)
         .merge(pushed.router)
+        .merge(document.router)
         .layer(middleware::from_fn_with_state(counted, http_metrics::layer))
         .fallback(nowhere);
     let inside = alertmanager::add_to(inside, site.alertmanager.clone(), &prefix).with_state(site);
@@ -206,17 +235,6 @@ where
     methods(ALLOWED, both.head(|| refuse_head(ALLOWED)))
 }
 
-/// A route that changes something: POST and PUT, from no foreign page.
-fn post_and_put<H, T>(trust: &Arc<Trust>, handler: H) -> MethodRouter<Site>
-where
-    H: Handler<T, Site> + Clone,
-    T: 'static,
-{
-    let both = post(handler.clone()).put(handler);
-    let both = both.layer(middleware::from_fn_with_state(trust.clone(), cross_site::layer));
-    methods("OPTIONS, POST, PUT", both)
-}
-
 /// A route that answers POST, from no foreign page.
 fn post_only(trust: &Arc<Trust>, handler: MethodRouter<Site>) -> MethodRouter<Site> {
     let trusted = handler.layer(middleware::from_fn_with_state(trust.clone(), cross_site::layer));
@@ -259,8 +277,15 @@ fn page_routes(site: &Site, trust: &Arc<Trust>) -> Routes {
             READ,
             get_only(federate::federate)
                 .layer(CompressionLayer::new())
-                .layer(ready),
+                .layer(ready.clone()),
         )
+        .add(
+            "/consoles/",
+            READ,
+            get_only(consoles::folder).layer(ready.clone()),
+        )
+        .add("/consoles/{*rest}", READ, get_only(consoles::page).layer(ready))
+        .add("/debug/{*rest}", ADMIN, profile::routes())
         .add("/-/healthy", ANY, get_and_head(pages::healthy))
         .add("/-/ready", ANY, get_and_head(readiness::ready))
         .add("/-/reload", ADMIN, lifecycle(trust, pages::reload))
@@ -280,45 +305,29 @@ fn page_routes(site: &Site, trust: &Arc<Trust>) -> Routes {
 
 fn api_routes(site: &Site, cors: Cors, trust: &Arc<Trust>) -> Routes {
     Routes::new(format!("{}{API}", site.pages.prefix))
-        .add("/query", READ, get_and_post(query::instant))
-        .add("/query_range", READ, get_and_post(query::range))
-        .add("/query_exemplars", READ, get_and_post(exemplars::query))
-        .add("/format_query", READ, get_and_post(parse::format_query))
-        .add("/parse_query", READ, get_and_post(parse::parse_query))
-        .add("/labels", READ, get_and_post(series::label_names))
-        .add("/label/{name}/values", READ, get_only(series::label_values))
-        .add("/series", READ, get_and_post(series::series))
-        .add("/export", READ, get_and_post(export::export))
-        .add("/scrape_pools", READ, get_only(targets::scrape_pools))
-        .add("/scrape_pools/config", READ, get_only(targets::scrape_pool_config))
-        .add("/targets", READ, get_only(targets::targets))
-        .add("/targets/metadata", READ, get_only(targets::target_metadata))
-        .add("/targets/relabel_steps", READ, get_only(targets::relabel_steps))
-        .add("/metadata", READ, get_only(targets::metadata))
-        .add("/alertmanagers", READ, get_only(alerting::alertmanagers))
-        .add("/alerts", READ, get_only(alerting::alerts))
-        .add("/rules", READ, get_only(alerting::rules))
-        .add("/rules/backtest", READ, post_only(trust, backtest::handler()))
-        .add("/status/config", READ, get_only(status::config))
-        .add("/status/runtimeinfo", READ, get_only(status::runtime_info))
-        .add("/status/buildinfo", READ, get_only(status::build_info))
-        .add("/status/flags", READ, get_only(status::flags))
-        .add("/status/tsdb", READ, get_only(status::tsdb))
-        .add("/status/tsdb/blocks", READ, get_only(status::blocks))
-        .add("/features", READ, get_only(features::features))
-        .add("/admin/tsdb/delete_series", ADMIN, post_and_put(trust, admin::delete_series))
-        .add("/admin/tsdb/clean_tombstones", ADMIN, post_and_put(trust, admin::clean_tombstones))
-        .add("/admin/tsdb/snapshot", ADMIN, post_and_put(trust, admin::snapshot))
+        .describe_all(table::compressed(trust))
         .map(|router| router.layer(CompressionLayer::new()))
-        // Compat: these are never compressed.
-        .add("/status/walreplay", READ, get_only(status::wal_replay))
-        .add("/notifications", READ, get_only(features::notifications))
+        .describe_all(table::plain())
         .map(|router| {
             router
                 .layer(middleware::from_fn(options_and_vary))
-                .layer(middleware::from_fn_with_state(site.start.clone(), readiness::layer))
+                .layer(middleware::from_fn_with_state(
+                    site.start.clone(),
+                    readiness::layer,
+                ))
                 .layer(middleware::from_fn_with_state(cors, cors::layer))
         })
+}
+
+/// The document that describes `routes`. Compat: its headers are its own alone (api: `openapi.yaml` with an `Origin`).
+fn api_document(site: &Site, cors: &Cors, routes: [&Routes; 2]) -> Routes {
+    let place = format!("{}{API}", site.pages.external_path);
+    let described = routes.iter().flat_map(|routes| routes.described.iter().cloned());
+    let route = openapi::route(place, described.collect());
+    let cors = cors.clone();
+    Routes::new(format!("{}{API}", site.pages.prefix))
+        .describe(route)
+        .map(|router| router.layer(middleware::from_fn_with_state(cors, cors::preflight_layer)))
 }
 
 /// Answers OPTIONS, and says in `Vary` what answers depend on.

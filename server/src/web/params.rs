@@ -14,6 +14,7 @@ use model::matcher::Matcher;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::answer::{ApiError, ErrorType};
+use super::api::parameter::Declared;
 use super::form::{self, FORM_BYTES_MAX, FormError, PARAMETERS_MAX, Pair};
 use super::listener::query_of;
 
@@ -43,6 +44,8 @@ pub(crate) struct Params {
     pairs: Vec<Pair>,
     /// What could not be read beside these.
     fault: Option<FormError>,
+    /// What the route says it takes; only while debug assertions are on, and for routes of the API.
+    declared: Option<Declared>,
     /// Held while the parameters live.
     _room: Option<Arc<SemaphorePermit<'static>>>,
 }
@@ -83,6 +86,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     async fn from_request(request: Request, _: &S) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
         let kept = parts.extensions.remove::<ReadForm>();
+        let declared = parts.extensions.remove::<Declared>();
         let url = query_of(&parts.uri, &parts.extensions).unwrap_or_default();
         let has_form = ReadForm::is_brought_by(&parts.method);
         let read = match (Encoding::new(&parts.headers).filter(|_| has_form), kept) {
@@ -90,7 +94,9 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             (Some(encoding), None) => Params::from_body(url, encoding, &parts.headers, body).await,
             (None, _) => Params::from_url(url),
         };
-        read.map_err(|error| ApiError::form(&error).into_response())
+        let mut params = read.map_err(|error| ApiError::form(&error).into_response())?;
+        params.declared = declared;
+        Ok(params)
     }
 }
 
@@ -214,8 +220,17 @@ impl Params {
         }
     }
 
+    /// The table of routes is what clients are told: a handler must not know of more.
+    fn assert_declared(&self, name: &str) {
+        debug_assert!(
+            self.declared.as_ref().is_none_or(|declared| declared.has(name)),
+            "the route does not declare the parameter {name:?}: see web/api/table.rs"
+        );
+    }
+
     /// First value of `name`, or the empty text.
     pub(crate) fn get(&self, name: &str) -> &str {
+        self.assert_declared(name);
         self.pairs
             .iter()
             .find(|(n, _)| n == name)
@@ -224,6 +239,7 @@ impl Params {
 
     /// Every value of `name`.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        self.assert_declared(name);
         self.pairs
             .iter()
             .filter(|(n, _)| n == name)

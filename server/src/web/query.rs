@@ -190,6 +190,7 @@ fn asked(params: &Params, time: EvalTime, limit: usize) -> Result<Asked, ApiErro
         explain: explain == Explain::Analyze,
         watch_order: false,
         cancel: CancelHandle::new(),
+        watch: None,
     };
     let query = params.get("query");
     if query.is_empty() {

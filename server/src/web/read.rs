@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::MethodRouter;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use metrics::{Gauge, Registry};
@@ -23,12 +22,13 @@ use super::answer::CancelOnDrop;
 use super::chunks::{self, ChunkSink};
 use super::push::{Base, PushState, plain};
 use super::state::{QueryState, Site};
-use super::{Cors, Trust};
+use super::api::{Answer, Route, answers};
+use super::{Cors, READ, Trust};
 use crate::cli::serve_options::ReadOptions;
 use crate::reload::ConfigStatus;
 
 /// Where it lies in the API.
-pub(super) const PATTERN: &str = "/read";
+const PATTERN: &str = "/read";
 
 /// Bytes of a whole answer that are handed on together.
 const PIECE_BYTES: usize = 64 << 10;
@@ -102,8 +102,14 @@ impl Drop for Counted {
 }
 
 /// The route.
-pub(super) fn route(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> MethodRouter<Site> {
-    Base { site, cors, trust }.post(read)
+pub(super) fn route(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> Route {
+    Route::new(PATTERN, &["post"], READ, Base { site, cors, trust }.post(read))
+        .about("Answers other servers by remote read, with samples or streamed chunks.")
+        .takes_body("application/x-protobuf")
+        .answers_as(Answer::Other {
+            media: "application/x-protobuf",
+            schema: answers::bytes,
+        })
 }
 
 /// Answers a request.

@@ -21,6 +21,9 @@ use super::state::StartState;
 /// Compat: tells probes whether a server that is not ready starts or stops.
 const STOPPING: HeaderName = HeaderName::from_static("x-prometheus-stopping");
 
+/// What tells of the start itself.
+const ANSWERED_BEFORE: [&str; 3] = ["/status/walreplay", "/notifications", "/notifications/live"];
+
 /// On a response: the answer needs samples that are still in the log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NotYet;
@@ -66,6 +69,7 @@ fn reads(path: &str) -> bool {
         path,
         "/query" | "/query_range" | "/query_exemplars" | "/series" | "/labels"
     ) || (path.starts_with("/label/") && path.ends_with("/values"))
+        || path.starts_with("/search/")
 }
 
 /// A request, and once more the same. `None` when there is no room to keep its form.
@@ -84,7 +88,7 @@ async fn twice(request: Request) -> Result<Option<(Request, Request)>, FormError
 /// Lets requests pass once the log is read; before that those that need nothing of it.
 pub(super) async fn layer(State(state): State<Arc<StartState>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if *state.ready.borrow() || path.ends_with("/status/walreplay") {
+    if *state.ready.borrow() || ANSWERED_BEFORE.iter().any(|answered| path.ends_with(answered)) {
         return next.run(request).await;
     }
     if !reads(path) {

@@ -94,22 +94,21 @@ impl WatchSelect for WhileWanted {
 }
 
 /// What a search found, accounted for among the memory of queries while it is kept.
-struct Kept<T> {
-    found: T,
-    _memory: Reservation,
+pub(super) struct Kept<T> {
+    pub(super) found: T,
+    pub(super) _memory: Reservation,
 }
 
 /// Searches the indexes on a thread of its own, until the client hangs up, within what a query may take.
-async fn search<T: Send + 'static>(
+pub(super) async fn search<T: Send + 'static>(
     state: Arc<QueryState>,
-    asked: Asked,
-    find: impl FnOnce(&QueryState, &Asked, &SelectHints) -> Result<T, StorageError> + Send + 'static,
+    find: impl FnOnce(&QueryState, Arc<dyn WatchSelect>) -> Result<T, StorageError> + Send + 'static,
 ) -> Result<Kept<T>, ApiError> {
     let cancel = CancelHandle::new();
     let _hung_up = CancelOnDrop(cancel.clone());
     blocking(move || {
         let search = state.engine.search(cancel);
-        let found = find(&state, &asked, &asked.hints(search.watch()));
+        let found = find(&state, search.watch());
         // Why a search was interrupted says more than that it was.
         if let Err(StorageError::Interrupted(_)) = &found {
             search.finish()?;
@@ -157,7 +156,10 @@ pub(crate) async fn series(State(state): State<Arc<QueryState>>, params: Params)
         })
     };
     let found = match select() {
-        Ok(asked) => search(state.clone(), asked, select_series).await,
+        Ok(asked) => {
+            let find = move |state: &QueryState, watch| select_series(state, &asked, &asked.hints(watch));
+            search(state.clone(), find).await
+        }
         Err(error) => Err(error),
     };
     match found {
@@ -350,7 +352,12 @@ async fn names(
     let brief = asked.hints(Arc::new(Until(Instant::now() + BRIEF)));
     let found = match find(&state, &asked, &brief) {
         // Once more from the beginning.
-        Err(StorageError::Interrupted(_)) => search(state, asked, find).await,
+        Err(StorageError::Interrupted(_)) => {
+            search(state, move |state, watch| {
+                find(state, &asked, &asked.hints(watch))
+            })
+            .await
+        }
         Ok(found) => Ok(Kept {
             found,
             _memory: Reservation::default(),

@@ -13,9 +13,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::alertmanager::state::AlertmanagerState;
+use super::consoles::ConsoleState;
 use super::push::PushState;
 use super::{AskedMetrics, FederationMetrics, ReadState};
 use crate::cli::flags::FlagValues;
+use crate::notices::Notices;
 use crate::queries::Queries;
 use crate::reload::{ConfigStatus, ReloadRequest};
 
@@ -34,6 +36,8 @@ pub(crate) struct Site {
     pub(crate) lifecycle: Arc<LifecycleState>,
     pub(crate) start: Arc<StartState>,
     pub(crate) pages: Arc<PageState>,
+    pub(crate) notices: Arc<Notices>,
+    pub(crate) consoles: Arc<ConsoleState>,
 }
 
 /// Queries and searches of the index.
@@ -43,6 +47,8 @@ pub(crate) struct QueryState {
     pub(crate) db: Arc<tsdb::db::Db>,
     pub(crate) engine: Arc<promql::engine::Engine>,
     pub(crate) queries: Arc<Queries>,
+    /// Largest limit of a search for names, 0 for none; absent where the search API is switched off.
+    pub(crate) search_limit: Option<usize>,
     /// Watches over what is done on other threads than those of the network.
     pub(crate) supervisor: Supervisor,
     pub(crate) clock: Arc<dyn Clock>,
@@ -127,6 +133,13 @@ pub(crate) struct PageState {
     pub(crate) asked: AskedMetrics,
 }
 
+/// Where consoles lie.
+#[derive(Clone, Debug)]
+pub(crate) struct ConsoleFolders {
+    pub(crate) templates: std::path::PathBuf,
+    pub(crate) libraries: std::path::PathBuf,
+}
+
 macro_rules! areas {
     ($($field:ident: $state:ty),+ $(,)?) => {
         $(impl FromRef<Site> for Arc<$state> {
@@ -150,4 +163,6 @@ areas! {
     lifecycle: LifecycleState,
     start: StartState,
     pages: PageState,
+    notices: Notices,
+    consoles: ConsoleState,
 }

@@ -17,7 +17,7 @@ fn help_says_what_has_no_effect_and_what_is_refused() {
     let words: Vec<&str> = help.split_whitespace().collect();
     let help = words.join(" ");
     for said in [
-        "Folder of console templates. Accepted without effect: consoles are not served.",
+        "Chunks that may wait to be written. Accepted without effect: full chunks always leave the way of samples through a queue.",
         "Agent mode. Refused: agent mode is not in this version, and the server does not start with this flag.",
         "Most queries at the same time. [default: 20]",
     ] {
@@ -165,7 +165,7 @@ async fn a_start_without_a_configuration_says_so_and_where_it_listens() {
     let server = Server::start_bare(
         folder.path(),
         &[
-            "--web.console.templates=/etc/consoles",
+            "--storage.tsdb.head-chunks-write-queue-size=5",
             "--enable-feature=old-ui,no-such",
             "--query.max-samples=5e7",
         ],
@@ -174,7 +174,7 @@ async fn a_start_without_a_configuration_says_so_and_where_it_listens() {
     let log = server.log();
     for said in [
         "the built-in configuration scrapes this",
-        "flag=web.console.templates why=\"consoles are not served\"",
+        "flag=storage.tsdb.head-chunks-write-queue-size why=\"full chunks always leave the way of samples",
         "option=old-ui why=\"there is one page only\"",
         "msg=\"Unknown option for --enable-feature\" option=no-such",
         &format!("url={}", server.url),
@@ -188,7 +188,7 @@ async fn a_start_without_a_configuration_says_so_and_where_it_listens() {
         ("storage.tsdb.retention.size", "0B"),
         ("storage.tsdb.max-block-duration", "1d12h"),
         ("web.route-prefix", "/"),
-        ("web.console.templates", "/etc/consoles"),
+        ("storage.tsdb.head-chunks-write-queue-size", "5"),
     ] {
         assert_eq!(flags["data"][flag], value, "{flag}");
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "tests say how much agrees")]
 
+mod additions;
 mod alertmanager;
 mod alerts;
 mod amtool;
@@ -17,6 +18,7 @@ mod end_to_end;
 mod flags;
 mod gateway;
 mod golden;
+mod grafana;
 mod guard;
 mod harness;
 mod http;

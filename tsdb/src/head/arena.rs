@@ -211,7 +211,7 @@ impl Arena {
                 *place = Place::default();
                 continue;
             }
-            let room = (weight(len) as u64 * room_a_weight >> 32) as usize;
+            let room = ((weight(len) as u64 * room_a_weight) >> 32) as usize;
             let whole = len + room.min(ROOM_MAX);
             let string = &self.block[place.start()..place.start() + place.len()];
             block[end..end + string.len()].copy_from_slice(string);

@@ -9,6 +9,7 @@ mod protobuf;
 mod text;
 
 pub(super) use escape::Escaping;
+pub(super) use protobuf::json;
 
 use model::histogram::Span;
 

@@ -1,6 +1,7 @@
 //! Families as messages of `io.prometheus.client`: described once as a tree of fields, written as bytes or as text.
 
 use model::histogram::Span;
+use serde_json::{Map, Value};
 
 use super::{Family, FamilyKind, Metric, MetricValue, NativeHistogram};
 
@@ -288,6 +289,76 @@ fn compact(out: &mut Vec<u8>, fields: &[Field]) {
             value => scalar(out, value),
         }
     }
+}
+
+/// The message as JSON, in the form that protobuf gives it: <https://protobuf.dev/programming-guides/json>.
+pub(in crate::web) fn json(family: &Family) -> Value {
+    json_object(&family_fields(family))
+}
+
+/// Fields that are lists even where there is one.
+const REPEATED: [&str; 8] = [
+    "metric",
+    "label",
+    "bucket",
+    "quantile",
+    "negative_span",
+    "negative_count",
+    "positive_span",
+    "positive_count",
+];
+
+fn json_object(fields: &[Field]) -> Value {
+    let mut object = Map::new();
+    for field in fields {
+        if let FieldValue::Raw(_, shown) = &field.value {
+            object.extend(
+                shown
+                    .iter()
+                    .map(|field| (camel_case(field.name), json_value(&field.value))),
+            );
+            continue;
+        }
+        let (name, value) = (camel_case(field.name), json_value(&field.value));
+        if !REPEATED.contains(&field.name) {
+            object.insert(name, value);
+        } else if let Some(list) = object
+            .entry(name)
+            .or_insert_with(|| Value::Array(Vec::new()))
+            .as_array_mut()
+        {
+            list.push(value);
+        }
+    }
+    Value::Object(object)
+}
+
+fn json_value(value: &FieldValue) -> Value {
+    match value {
+        FieldValue::Text(text) => text.as_str().into(),
+        FieldValue::Double(value) if value.is_nan() => "NaN".into(),
+        FieldValue::Double(value) if value.is_infinite() => {
+            if *value > 0.0 { "Infinity" } else { "-Infinity" }.into()
+        }
+        FieldValue::Double(value) => (*value).into(),
+        // 64 bits do not fit the numbers of JSON's readers.
+        FieldValue::Integer(value) => value.to_string().into(),
+        FieldValue::Signed(value) => (*value).into(),
+        FieldValue::Enum(_, name) => (*name).into(),
+        FieldValue::Message(fields) | FieldValue::Raw(_, fields) => json_object(fields),
+    }
+}
+
+/// `sample_count` as `sampleCount`.
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or("").to_owned();
+    words.fold(first, |mut whole, word| {
+        let mut chars = word.chars();
+        whole.extend(chars.next().map(|first| first.to_ascii_uppercase()));
+        whole.push_str(chars.as_str());
+        whole
+    })
 }
 
 fn scalar(out: &mut Vec<u8>, value: &FieldValue) {

@@ -22,8 +22,10 @@ use tokio::time::timeout;
 use super::body::{BodyError, Paced, ROOM_PATIENCE};
 use super::lines::{self, LinesError, Parameters, header};
 use super::room::{Room, Sender};
-use super::{Base, PushError, PushState, Routes, WRITE};
+use super::{Base, PushError, PushState, Route, Routes, WRITE, pushing};
 use crate::web::answer::success_json;
+use crate::web::api::answers;
+use crate::web::api::parameter::{Kind, Parameter};
 use crate::web::listener::OwnPace;
 use jobs::Jobs;
 
@@ -33,6 +35,17 @@ const FORMS: [(&str, Form); 2] = [("/import", Form::Json), ("/import/prometheus"
 const IMPORTS_MAX: usize = 4;
 /// Bytes of a body that are read in one turn.
 const PIECE_BYTES: usize = 1 << 20;
+
+const TIMESTAMP: Parameter = Parameter::new(
+    "timestamp",
+    Kind::Whole,
+    "The time of samples that have none of their own, in milliseconds; now by default.",
+);
+const EXTRA_LABEL: Parameter = Parameter::new(
+    lines::EXTRA_LABEL,
+    Kind::Texts,
+    "A label that all samples get: NAME=VALUE.",
+);
 
 /// What imports have in common.
 pub(crate) struct ImportState {
@@ -67,13 +80,19 @@ pub(super) fn add_to(mut routes: Routes, base: Base<'_>) -> Routes {
                 Err(error) => error.into_response(),
             }
         };
-        let methods = match form {
-            Form::Json => base
-                .post(import)
-                .get(|| async move { success_json(&listed.jobs.list()) }),
-            Form::Text => base.post(import),
+        let route = match form {
+            Form::Json => {
+                let list = || async move { success_json(&listed.jobs.list()) };
+                Route::new(path, &["get", "post"], WRITE, base.post(import).get(list))
+                    .about("Takes lines of JSON, of any age; or lists the newest imports.")
+                    .answers(answers::imports)
+                    .takes_body("application/stream+json")
+            }
+            Form::Text => pushing(path, base.post(import))
+                .about("Takes text with times of its own, of any age.")
+                .takes_body("text/plain"),
         };
-        routes = routes.add(path, WRITE, methods);
+        routes = routes.describe(route.takes([TIMESTAMP, EXTRA_LABEL]).fails_as(answers::refusal));
     }
     routes
 }

@@ -17,7 +17,7 @@ use crate::web::form;
 use crate::web::listener::query_of;
 
 /// The parameter that adds a label to all samples, `NAME=VALUE`; it may be given several times.
-const EXTRA_LABEL: &str = "extra_label";
+pub(super) const EXTRA_LABEL: &str = "extra_label";
 /// Most labels that a request may add.
 const EXTRA_LABELS_MAX: usize = 64;
 

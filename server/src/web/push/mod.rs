@@ -29,6 +29,7 @@ use model::storage::Appender;
 use remote::inflate::Budget;
 use remote::write::Receiver;
 
+use super::api::{Answer, Route};
 use super::auth::scope::{Needs, Scope};
 use super::state::Site;
 use super::{API, Cors, Routes, Trust, answer, cross_site, readiness, refuse_head};
@@ -190,18 +191,29 @@ pub(super) fn routes(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> Routes {
         Some(receiver) => base.post(move |state, request| write::write(state, receiver, request)),
         None => base.off("remote write", "web.enable-remote-write-receiver"),
     };
+    let otlp = match site.push.otlp_http {
+        true => base.post(otlp::export),
+        false => base.off("otlp write", "web.enable-otlp-receiver"),
+    };
     let routes = Routes::new(format!("{}{API}", site.pages.prefix))
-        .add("/write", WRITE, write)
-        .add(
-            "/otlp/v1/metrics",
-            WRITE,
-            match site.push.otlp_http {
-                true => base.post(otlp::export),
-                false => base.off("otlp write", "web.enable-otlp-receiver"),
-            },
+        .describe(
+            pushing("/write", write)
+                .about("Takes samples by remote write, versions 1.0 and 2.0.")
+                .takes_body("application/x-protobuf"),
+        )
+        .describe(
+            pushing("/otlp/v1/metrics", otlp)
+                .about("Takes metrics of OpenTelemetry.")
+                .answers_as(Answer::Empty(200))
+                .takes_body("application/x-protobuf"),
         );
     let routes = influx::add_to(import::add_to(routes, base), base);
     gateway::add_to(routes, site, trust)
+}
+
+/// A route of the API that takes data.
+fn pushing(pattern: &'static str, methods: MethodRouter<Site>) -> Route {
+    Route::new(pattern, &["post"], WRITE, methods)
 }
 
 /// What routes are made of.

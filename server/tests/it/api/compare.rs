@@ -72,6 +72,22 @@ fn body(line: &Value, want: &Value, answer: &Answer) -> Option<String> {
         |want: &str| (want.is_empty() != text.is_empty()).then(|| format!("body {:?}", shown()));
     match (line["mode"].as_str(), want) {
         (Some("size"), Value::String(want)) => same_emptiness(want),
+        (Some("lines"), want) => {
+            let lines: Result<Value, _> = text.lines().map(serde_json::from_str::<Value>).collect();
+            match lines {
+                Ok(lines) => value(want, &lines, line["sort"] == true, ""),
+                Err(_) => Some(format!("no lines of JSON: {}", shown())),
+            }
+        }
+        (Some("first"), Value::String(want)) => same_emptiness(want),
+        (Some("first"), want) => {
+            let event = text.strip_prefix("data: ").map(str::trim_end);
+            let got = event.and_then(|event| serde_json::from_str(event).ok());
+            got.map_or_else(
+                || Some(format!("no event: {}", shown())),
+                |got| value(want, &got, false, ""),
+            )
+        }
         // The wording of refusals is ours.
         (_, Value::String(want)) if is_error => same_emptiness(want),
         (Some("shape"), Value::String(want)) => same_emptiness(want),

@@ -103,13 +103,34 @@ pub(super) async fn ask(port: u16, line: &Value, token: &str) -> std::io::Result
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.write_all(&request(line, port, token)).await?;
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await?;
+        match line["mode"] == "first" {
+            true => read_first(&mut stream, &mut bytes).await?,
+            false => drop(stream.read_to_end(&mut bytes).await?),
+        }
         Ok::<_, std::io::Error>(bytes)
     };
     let bytes = tokio::time::timeout(PATIENCE, exchange)
         .await
         .map_err(std::io::Error::from)??;
     parsed(&bytes).ok_or_else(|| std::io::Error::other(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Reads the head of a stream of events, and the first of them if one comes soon. What was read ends like a whole answer.
+async fn read_first(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    const SOON: Duration = Duration::from_secs(1);
+    let ends = |bytes: &[u8]| bytes.windows(4).any(|window| window == b"}\n\n\r");
+    while !ends(bytes) {
+        let mut buffer = [0; 4096];
+        match tokio::time::timeout(SOON, stream.read(&mut buffer)).await {
+            Ok(Ok(0)) | Err(_) => break,
+            Ok(read) => bytes.extend_from_slice(&buffer[..read?]),
+        }
+    }
+    if !bytes.ends_with(b"\r\n") {
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    Ok(())
 }
 
 fn parsed(bytes: &[u8]) -> Option<Answer> {

@@ -23,6 +23,7 @@ use remote::gateway::{BodyError, Gateway, GroupKey, KeyError, Push, PushError as
 pub(crate) use expose::{GatewayBody, own_families};
 
 use super::{Intake, plain};
+use crate::web::api::{Answer, Route, answers};
 use crate::web::auth::scope::{Scope, guarded_methods};
 use crate::web::cross_site::{self, Trust};
 use crate::web::listener::query_of;
@@ -134,9 +135,16 @@ pub(super) fn add_to(api: Routes, site: &Site, trust: &Arc<Trust>) -> Routes {
         return api.map(|router| router.route(&below, MethodRouter::new().fallback(off)));
     };
     let own = middleware::from_fn_with_state(trust.clone(), cross_site::layer);
-    let mut api = api.add("/metrics", READ, list(state.clone()));
+    let listed = Route::new("/metrics", &["get"], READ, list(state.clone()))
+        .about("The groups of the push gateway.")
+        .answers(answers::groups);
+    let mut api = api.describe(listed);
     if site.admin.enabled {
-        api = api.add("/admin/wipe", ADMIN, wiping(state.clone()).layer(own.clone()));
+        let wiping = wiping(state.clone()).layer(own.clone());
+        let wiped = Route::new("/admin/wipe", &["put"], ADMIN, wiping)
+            .about("Deletes all groups of the push gateway.")
+            .answers_as(Answer::Empty(202));
+        api = api.describe(wiped);
     }
     let mut api = api.map(|router| router.route(&below, groups(state.clone()).layer(own)));
     api.patterns.push(below);
