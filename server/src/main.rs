@@ -81,6 +81,8 @@ fn run(action: Action) -> Result<u8> {
             Ok(0)
         }
         Action::Backtest(args) => Ok(cli::backtest::run(&args)),
+        Action::Aggregation(args) => Ok(cli::aggregation::explain(&args)),
+        Action::CheckAggregation(args) => Ok(cli::check::aggregation(&args)),
         Action::CheckAlertmanager(args) => Ok(cli::check::alertmanager(&args)),
         Action::CheckConfig(args) => Ok(cli::check::config(&args)),
         Action::CheckRules(args) => Ok(cli::check::rules(&args)),

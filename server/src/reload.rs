@@ -64,6 +64,9 @@ pub(crate) enum ReloadError {
     /// Stores of remote read cannot be set up.
     #[error(transparent)]
     RemoteRead(#[from] remote::read::PrepareError),
+    /// What aggregation keeps over a restart cannot be read.
+    #[error("aggregation: {0}")]
+    Aggregation(#[source] model::storage::StorageError),
     /// The Alertmanager inside cannot be configured.
     #[error("alertmanager: {0}")]
     Alertmanager(#[from] SetUpError),
@@ -113,6 +116,8 @@ pub(crate) struct Source {
     pub(crate) config_file: Option<PathBuf>,
     /// Configuration of an Alertmanager inside, where it has a file of its own.
     pub(crate) alertmanager_file: Option<PathBuf>,
+    /// Rules of stream aggregation, where they have a file of their own.
+    pub(crate) aggregation_file: Option<PathBuf>,
     features: FeatureFlags,
 }
 
@@ -121,6 +126,7 @@ impl Source {
         Source {
             config_file: options.config_file.clone(),
             alertmanager_file: options.alertmanager_file.clone(),
+            aggregation_file: options.aggregation_file.clone(),
             features: options.features.clone(),
         }
     }
@@ -141,6 +147,7 @@ pub(crate) struct Reloader {
     pub(crate) otlp: Option<Arc<remote::otlp::Receiver>>,
     pub(crate) forwarder: Arc<remote::send::Forwarder>,
     pub(crate) fan_in: Arc<remote::read::FanIn>,
+    pub(crate) thinner: Arc<aggregate::Thinner>,
     pub(crate) scrape_discovery: Mutex<discovery::Manager>,
     pub(crate) notify_discovery: Mutex<discovery::Manager>,
     pub(crate) storage: StorageOptions,
@@ -184,6 +191,7 @@ impl Reloader {
             config,
             mut jobs,
             alertmanager,
+            aggregation,
             warnings,
         } = loaded;
         for warning in &warnings {
@@ -217,6 +225,11 @@ impl Reloader {
         let notify_discovery = self.notify_discovery.lock().prepare(found_by)?;
         let forwards = self.forwarder.prepare(&config.unserved.remote_write, &labels)?;
         let reads = self.fan_in.prepare(&config.unserved.remote_read, &labels)?;
+        let thinner = self.thinner.clone();
+        let preparing = self
+            .supervisor
+            .blocking(TASK, move || thinner.prepare(aggregation));
+        let thinning = preparing.await?.map_err(ReloadError::Aggregation)?;
         let rules = self.rules.prepare(self.rule_settings(&config)).await?;
         let alertmanager = self.alertmanager.prepare(alertmanager).await?;
         let guarded = match &self.guard {
@@ -233,6 +246,7 @@ impl Reloader {
         self.forwarder.apply(forwards);
         self.fan_in.apply(reads);
         self.queries.log.set(query_log);
+        self.apply_thinning(thinning).await;
         self.scraper.apply(scrapes).await;
         self.apply_storage(&config, xor2_floats);
         if let Some(otlp) = &self.otlp {
@@ -252,6 +266,18 @@ impl Reloader {
             );
         }
         Ok(self.status(&config))
+    }
+
+    /// Ends rules that are gone, which writes what they have gathered.
+    async fn apply_thinning(&self, thinning: aggregate::Prepared) {
+        let thinner = self.thinner.clone();
+        let applied = self
+            .supervisor
+            .blocking(TASK, move || thinner.apply(thinning))
+            .await;
+        if let Err(error) = applied {
+            tracing::error!(%error, "Rules of aggregation are not in force");
+        }
     }
 
     fn rule_settings(&self, config: &Config) -> rules::Settings {
@@ -319,6 +345,7 @@ pub(crate) fn read(source: &Source, own_address: &str) -> Result<Loaded, ConfigE
         extra_scrape_metrics: source.features.extra_scrape_metrics,
         protobuf_first: source.features.start_timestamps,
         alertmanager_file: source.alertmanager_file.as_deref(),
+        aggregation_file: source.aggregation_file.as_deref(),
         ..LoadOptions::default()
     };
     match &source.config_file {

@@ -50,6 +50,9 @@ const ALERTMANAGER_FOLDER: &str = "alertmanager";
 /// Where the push gateway inside keeps its groups, in the store's folder.
 const PUSH_FILE: &str = "push/groups";
 
+/// Where totals of aggregation are kept over a restart, in the store's folder.
+const AGGREGATION_FILE: &str = "aggregation/totals";
+
 /// Why a room cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -90,6 +93,8 @@ pub(crate) struct Rooms {
     gateway: Option<Arc<Gateway>>,
     /// What takes OTLP, where something does.
     otlp: Option<Arc<remote::otlp::Receiver>>,
+    /// What thins samples of others before they are stored.
+    pub(crate) thinner: Arc<aggregate::Thinner>,
     /// What sends on what is stored.
     pub(crate) forwarder: Arc<remote::send::Forwarder>,
     /// The store, and stores elsewhere.
@@ -132,10 +137,11 @@ impl Rooms {
         });
         let notifier = notifier(options, &external_url, &clock, &registry, alertmanager.clone());
         let gateway = push_gateway(options, &clock, &registry).await?;
-        let scraper = scraper(options, db.clone(), &clock, &registry, gateway.clone());
+        let thinner = thinner(options, db.clone(), &clock, &registry);
+        let scraper = scraper(options, thinner.clone(), &clock, &registry, gateway.clone());
         let forwarder = forward::forwarder(options, &db, &scraper, &clock, &registry);
         let recovery = recovery(options, &clock, &registry, scraper.clone()).await;
-        let otlp = push::otlp::receiver(options, db.clone(), clock.clone(), &registry);
+        let otlp = push::otlp::receiver(options, thinner.clone(), clock.clone(), &registry);
         let rule_queries = CancelHandle::new();
         let rules = Arc::new(rules::Manager::new(
             rules::Environment {
@@ -171,6 +177,7 @@ impl Rooms {
             scraper,
             gateway,
             otlp,
+            thinner,
             forwarder,
             fan_in,
             troubles: discovery::Troubles::default(),
@@ -204,6 +211,7 @@ impl Rooms {
             otlp: self.otlp.clone(),
             forwarder: self.forwarder.clone(),
             fan_in: self.fan_in.clone(),
+            thinner: self.thinner.clone(),
             scrape_discovery: Mutex::new(discovery::Manager::new(discovery::SCRAPE, discovering.clone())),
             notify_discovery: Mutex::new(discovery::Manager::new(discovery::NOTIFY, discovering)),
             storage: options.storage.clone(),
@@ -231,18 +239,17 @@ impl Rooms {
         let stop = CancellationToken::new();
         let config = Arc::new(ArcSwap::from_pointee(status));
         let pages = page_state(options, &self.external_url, &self.registry);
-        let mut push = PushState::new(self.db.clone(), self.clock.clone());
+        let mut push = PushState::new(self.thinner.clone(), self.clock.clone());
         push.influx = options.influx;
         push.import = (options.import || options.admin).then(|| {
-            let (db, clock) = (self.db.clone(), self.clock.clone());
             Arc::new(ImportState::new(remote::import::Stores {
-                appender: db.clone(),
-                history: db,
-                clock,
+                appender: self.thinner.clone(),
+                history: self.db.clone(),
+                clock: self.clock.clone(),
             }))
         });
         push.write = options.remote_write.map(|options| {
-            let (appender, clock) = (self.db.clone(), self.clock.clone());
+            let (appender, clock) = (self.thinner.clone(), self.clock.clone());
             Arc::new(remote::write::Receiver::new(
                 appender,
                 clock,
@@ -301,6 +308,7 @@ impl Rooms {
                 lifecycle_enabled: options.lifecycle,
                 admin_enabled: options.admin,
                 db: self.db.clone(),
+                thinner: self.thinner,
                 clock: self.clock.clone(),
                 start_ms: self.start_ms,
             }),
@@ -402,6 +410,20 @@ async fn push_gateway(
     gateway::open(options.push.clone(), clock.clone(), Some(&path), &supervisor)
         .await
         .map(Some)
+}
+
+/// What stands between all that comes from others and the store. Results of rules do not pass it.
+fn thinner(
+    options: &ServeOptions,
+    store: Arc<dyn Appender>,
+    clock: &Arc<dyn Clock>,
+    registry: &metrics::Registry,
+) -> Arc<aggregate::Thinner> {
+    let journal = options.storage.path.join(AGGREGATION_FILE);
+    let journal = (Arc::new(files::DiskFiles) as _, journal);
+    let thinner = Arc::new(aggregate::Thinner::new(store, clock.clone(), Some(journal)));
+    aggregate::register(registry, &thinner);
+    thinner
 }
 
 fn scraper(

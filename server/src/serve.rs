@@ -288,6 +288,11 @@ impl Server {
                 tracing::error!(%error, "A task ended badly");
             }
         }
+        // What has come in by now is all there is; intervals that are under way end.
+        let thinner = site.status.thinner.clone();
+        if let Err(error) = supervisor.blocking("aggregation", move || thinner.finish()).await {
+            tracing::error!(%error, "A task ended badly");
+        }
         rule_queries.cancel();
         site.alerting.rules.stop().await;
         site.alerting.notifier.stop().await;
@@ -331,6 +336,10 @@ fn begin_on_head(reloader: &Reloader, site: &Site, supervisor: &Supervisor) {
     site.start.db.register_metrics(&site.pages.metrics);
     // Before anything new comes in: a queue that is new begins here.
     reloader.forwarder.start();
+    supervisor.spawn("aggregation", stop, {
+        let (thinner, supervisor, stop) = (site.status.thinner.clone(), supervisor.clone(), stop.clone());
+        move || aggregate::run(thinner.clone(), supervisor.clone(), stop.clone())
+    });
     supervisor.spawn("clock watch", stop, {
         let (clock, stop) = (site.status.clock.clone(), stop.clone());
         move || clock_watch::watch(clock.clone(), stop.clone())
@@ -419,8 +428,10 @@ async fn follow_reloads(
 /// What tells whether the configuration's files have changed; `None` where nobody asks.
 async fn fingerprint(source: &Source, auto_reload: Option<Duration>) -> Option<u64> {
     let path = source.config_file.clone().filter(|_| auto_reload.is_some())?;
-    let alertmanager = source.alertmanager_file.clone();
-    let read =
-        tokio::task::spawn_blocking(move || crate::config::fingerprint(&path, alertmanager.as_deref()));
+    let others = [source.alertmanager_file.clone(), source.aggregation_file.clone()];
+    let read = tokio::task::spawn_blocking(move || {
+        let others = others.iter().flatten().map(PathBuf::as_path);
+        crate::config::fingerprint(&path, others)
+    });
     read.await.ok()
 }

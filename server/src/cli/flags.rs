@@ -148,6 +148,7 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "storage.remote.read-sample-limit", Limit("50000000"), Served, "Most samples of the answer to one query of remote read, where it is not streamed; 0 for no limit.";
     "storage.remote.read-concurrent-limit", Limit("10"), Served, "Most requests of remote read that are answered at the same time; others wait. 0 for no limit.";
     "storage.remote.read-max-bytes-in-frame", Number("1048576"), Served, "Bytes after which a frame of a streamed answer to remote read is cut, between chunks.";
+    "storage.aggregation.config.file", Text(""), Served, "File of rules of stream aggregation, as VictoriaMetrics has them: samples are thinned before they are stored. See also the section aggregation of the configuration file.";
     "rules.alert.for-outage-tolerance", Duration("1h"), Served, "Longest outage after which the `for` state of alerts is restored.";
     "rules.alert.for-grace-period", Duration("10m"), Served, "Shortest time between a restart and a restored alert's firing, for alerts with a longer `for`.";
     "rules.alert.resend-delay", Duration("1m"), Served, "Shortest time before an alert is sent again.";

@@ -1,5 +1,6 @@
 //! The command line: what it is called as, and what it is told to do.
 
+pub(crate) mod aggregation;
 pub(crate) mod alert;
 pub(crate) mod alertmanager;
 pub(crate) mod backtest;
@@ -41,6 +42,10 @@ pub(crate) enum Action {
     Alertmanager(FlagValues),
     /// Serve as a push gateway alone.
     Pushgateway(FlagValues),
+    /// Say what rules of aggregation make of series.
+    Aggregation(aggregation::ExplainArgs),
+    /// Check files of rules of aggregation.
+    CheckAggregation(check::AggregationArgs),
     /// Check an Alertmanager's configuration files.
     CheckAlertmanager(check::AlertmanagerArgs),
     /// Check configuration files.
@@ -179,6 +184,7 @@ fn command() -> Command {
         .args_conflicts_with_subcommands(true)
         .subcommand(flags::add_to(FLAGS, serve))
         .subcommand(demo)
+        .subcommand(aggregation::command())
         .subcommand(alert::command())
         .subcommand(alertmanager::command())
         .subcommand(pushgateway::command())
@@ -212,6 +218,7 @@ fn action(matches: &ArgMatches) -> Action {
             );
             Action::Demo(values)
         }
+        Some(("aggregation", matches)) => Action::Aggregation(aggregation::ExplainArgs::new(matches)),
         Some(("alert", matches)) => Action::Alert(alert::AlertArgs::narthex(matches)),
         Some(("alertmanager", matches)) => alertmanager::action(matches),
         Some(("pushgateway", matches)) => pushgateway::action(matches),

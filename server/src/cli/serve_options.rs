@@ -53,6 +53,8 @@ pub(crate) struct ServeOptions {
     /// Largest limit of a search for names, 0 for none; the feature `search-api` switches searching on.
     pub(crate) search_limit: usize,
     pub(crate) storage: StorageOptions,
+    /// A file of rules of stream aggregation.
+    pub(crate) aggregation_file: Option<PathBuf>,
     pub(crate) forward: ForwardOptions,
     pub(crate) read: ReadOptions,
     pub(crate) rules: RuleOptions,
@@ -230,6 +232,7 @@ impl ServeOptions {
             search_limit: read.number("web.search.max-limit"),
             cors_origin: read.pattern("web.cors.origin"),
             storage: StorageOptions::read(read),
+            aggregation_file: read.path("storage.aggregation.config.file"),
             forward: ForwardOptions {
                 flush_deadline: read.duration("storage.remote.flush-deadline"),
                 spool_bytes: read.bytes("storage.remote.spool.size"),

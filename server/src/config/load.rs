@@ -35,6 +35,8 @@ pub(crate) struct LoadOptions<'e> {
     pub(crate) protobuf_first: bool,
     /// A file of its own for the Alertmanager inside.
     pub(crate) alertmanager_file: Option<&'e Path>,
+    /// A file of its own for rules of stream aggregation.
+    pub(crate) aggregation_file: Option<&'e Path>,
 }
 
 impl Default for LoadOptions<'_> {
@@ -45,6 +47,7 @@ impl Default for LoadOptions<'_> {
             extra_scrape_metrics: false,
             protobuf_first: false,
             alertmanager_file: None,
+            aggregation_file: None,
         }
     }
 }
@@ -107,6 +110,8 @@ pub(crate) struct Loaded {
     pub(crate) jobs: Vec<ScrapeConfig>,
     /// What the Alertmanager inside is to do, where there is to be one.
     pub(crate) alertmanager: Option<notify::config::Config>,
+    /// How samples are thinned: what the section says, and the rules of the file.
+    pub(crate) aggregation: aggregate::Config,
     /// What the log should say.
     pub(crate) warnings: Vec<Warning>,
 }
@@ -120,6 +125,7 @@ pub(crate) fn load_file(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded
     Ok(Loaded {
         jobs: config.load_jobs()?,
         alertmanager: load_alertmanager(&config, options)?,
+        aggregation: load_aggregation(&config, options)?,
         config,
         warnings,
     })
@@ -150,6 +156,7 @@ pub(crate) fn load_default(own_address: &str, options: &LoadOptions<'_>) -> Resu
     Ok(Loaded {
         jobs: config.scrape_configs.clone(),
         alertmanager: load_alertmanager(&config, options)?,
+        aggregation: load_aggregation(&config, options)?,
         config,
         warnings,
     })
@@ -164,6 +171,26 @@ fn load_alertmanager(
         Some(path) => read_alertmanager(path, Syntax::default()).map(Some),
         None => Ok(config.alertmanager.as_ref().map(|section| section.0.clone())),
     }
+}
+
+/// How samples are thinned: the section says it, and the rules of the file are added.
+fn load_aggregation(config: &Config, options: &LoadOptions<'_>) -> Result<aggregate::Config, ConfigError> {
+    let section = config.aggregation.clone();
+    match options.aggregation_file {
+        Some(path) => Ok(section.with_file(read_aggregation(path)?)),
+        None => Ok(section),
+    }
+}
+
+/// Reads a file of rules of stream aggregation.
+///
+/// # Errors
+/// When it cannot be read, or something in it is wrong.
+pub(crate) fn read_aggregation(path: &Path) -> Result<aggregate::Config, ConfigError> {
+    Ok(aggregate::Config::parse_file(
+        &path.to_string_lossy(),
+        &read_text(path)?,
+    )?)
 }
 
 /// Reads an Alertmanager's configuration file.

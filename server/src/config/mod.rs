@@ -25,7 +25,8 @@ use yaml::{Document, Section, Value, YamlError};
 
 pub(crate) use global::{GlobalConfig, RuntimeConfig};
 pub(crate) use load::{
-    ConfigError, LoadOptions, Loaded, Warning, load_default, load_file, read_alertmanager, read_file,
+    ConfigError, LoadOptions, Loaded, Warning, load_default, load_file, read_aggregation, read_alertmanager,
+    read_file,
 };
 pub(crate) use storage::StorageConfig;
 pub(crate) use unserved::UnservedSections;
@@ -57,6 +58,9 @@ pub(crate) struct Config {
     pub(crate) unserved: UnservedSections,
     /// `otlp`
     pub(crate) otlp: OtlpConfig,
+    /// `aggregation`: how samples are thinned before they are stored; ours.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) aggregation: aggregate::Config,
     /// `alertmanager`: what one inside is to do; ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) alertmanager: Option<AlertmanagerSection>,
@@ -135,6 +139,10 @@ impl Config {
             otlp: match section.value("otlp") {
                 Some(value) => OtlpConfig::read(value, scheme)?,
                 None => OtlpConfig::default(),
+            },
+            aggregation: match section.value("aggregation") {
+                Some(value) => aggregate::Config::read(value)?,
+                None => aggregate::Config::default(),
             },
             alertmanager: AlertmanagerSection::read(&mut section, options)?,
             global,

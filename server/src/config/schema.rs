@@ -10,14 +10,16 @@ use yaml::Shape;
 use super::parse;
 
 /// What stands in several places, or holds itself, besides the kinds of discovery.
-const SHARED: [&str; 12] = [
+const SHARED: [&str; 14] = [
     "alert_relabel_configs",
     "authorization",
     "basic_auth",
     "http_config",
     "http_headers",
+    "input_relabel_configs",
     "metric_relabel_configs",
     "oauth2",
+    "output_relabel_configs",
     "relabel_configs",
     "routes",
     "static_configs",

@@ -11,13 +11,13 @@ use super::load::{folder_of, join};
 /// and of credentials are not among them; whoever reads them follows their changes.
 const NAMING_FILES: [&str; 2] = ["rule_files", "scrape_config_files"];
 
-/// A number that changes when the file or the Alertmanager's changes, when one that it names does, or when other files are named. What cannot be
-/// read counts as changed once: the reload that follows says why.
-pub(crate) fn fingerprint(path: &Path, alertmanager: Option<&Path>) -> u64 {
+/// A number that changes when the file or one of `others`, which stand beside it, changes, when one that it names does, or
+/// when other files are named. What cannot be read counts as changed once: the reload that follows says why.
+pub(crate) fn fingerprint<'p>(path: &Path, others: impl IntoIterator<Item = &'p Path>) -> u64 {
     let mut hasher = DefaultHasher::new();
     let text = std::fs::read(path).and_then(yaml::text_of);
     add_contents(&text, &mut hasher);
-    if let Some(path) = alertmanager {
+    for path in others {
         add_contents(&std::fs::read(path), &mut hasher);
     }
     let document = text
@@ -66,9 +66,9 @@ mod tests {
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("write");
         let main = folder.path().join("main.yml");
         let own = folder.path().join("alertmanager.yml");
-        let mut last = fingerprint(&main, Some(&own));
+        let mut last = fingerprint(&main, [&*own]);
         let mut changed = |what: &str, expected: bool| {
-            let now = fingerprint(&main, Some(&own));
+            let now = fingerprint(&main, [&*own]);
             assert_eq!(now != last, expected, "{what}");
             last = now;
         };

@@ -90,6 +90,7 @@ pub(crate) struct StatusState {
     pub(crate) lifecycle_enabled: bool,
     pub(crate) admin_enabled: bool,
     pub(crate) db: Arc<tsdb::db::Db>,
+    pub(crate) thinner: Arc<aggregate::Thinner>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) start_ms: i64,
 }

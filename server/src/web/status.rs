@@ -89,6 +89,53 @@ fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Which rules thin samples, what they take, and what they leave out.
+pub(crate) async fn aggregation(State(state): State<Arc<StatusState>>) -> Response {
+    let status = state.thinner.status();
+    let rules = status.rules.iter().map(|rule| {
+        json!({
+            "name": rule.name,
+            "match": rule.selectors,
+            "interval": rule.interval,
+            "outputs": rule.outputs,
+            "intervalEnds": rfc3339_nanos(rule.ends_ms),
+            "series": rule.series,
+            "groups": rule.groups,
+            "samples": rule.taken,
+            "lateSamples": rule.late,
+            "dropped": {
+                "late": rule.dropped_late,
+                "nan": rule.dropped_nan,
+                "duplicate": rule.dropped_duplicate,
+                "memory": rule.dropped_memory,
+            },
+            "histograms": rule.histograms,
+            "refusedSeries": rule.refused_series,
+            "outputSamples": rule.written,
+            "refusedOutputSamples": rule.refused_outputs,
+            "failedFlushes": rule.failed_flushes,
+        })
+    });
+    let clusters = status.clusters.iter().map(|cluster| {
+        json!({
+            "cluster": cluster.cluster,
+            "elected": cluster.elected,
+            "replicas": cluster.replicas,
+            "changes": cluster.changes,
+        })
+    });
+    success_json(&json!({
+        "rules": rules.collect::<Vec<_>>(),
+        "clusters": clusters.collect::<Vec<_>>(),
+        "dropped": {
+            "replica": status.replicas_dropped,
+            "duplicate": status.duplicates_dropped,
+            "unmatched": status.unmatched_dropped,
+        },
+        "heldSamplesRefused": status.held_refused,
+    }))
+}
+
 /// How far reading the log has come, in segments; answered while it is read.
 pub(crate) async fn wal_replay(State(state): State<Arc<StartState>>) -> Response {
     let (min, max, current) = state.progress.segments();

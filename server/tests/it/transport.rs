@@ -45,6 +45,7 @@ pub(crate) const ROUTES: &[&str] = &[
     "/api/v1/status/runtimeinfo",
     "/api/v1/status/buildinfo",
     "/api/v1/status/flags",
+    "/api/v1/status/aggregation",
     "/api/v1/status/tsdb",
     "/api/v1/status/tsdb/blocks",
     "/api/v1/status/walreplay",

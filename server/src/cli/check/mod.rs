@@ -1,5 +1,6 @@
 //! `narthex check …`: verdicts on files and servers. Exit codes are the reference's: 0 fine, 1 wrong, 3 only lints.
 
+mod aggregation;
 mod alertmanager;
 mod config;
 mod metrics;
@@ -17,6 +18,7 @@ use promql::parser::ParseOptions;
 use super::Action;
 use super::render::out;
 
+pub(crate) use aggregation::{AggregationArgs, aggregation};
 pub(crate) use alertmanager::{AlertmanagerArgs, alertmanager, tell as tell_of_alertmanager};
 pub(crate) use config::{ConfigArgs, config};
 pub(crate) use metrics::{MetricsArgs, metrics};
@@ -46,6 +48,7 @@ pub(crate) fn command() -> Command {
             .global(true),
         )
         .arg(enable_feature_arg())
+        .subcommand(aggregation::command())
         .subcommand(alertmanager::command())
         .subcommand(config::command())
         .subcommand(rules::command())
@@ -58,6 +61,7 @@ pub(crate) fn command() -> Command {
 /// What a command line asks for.
 pub(crate) fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
+        Some(("stream-aggregation", matches)) => Action::CheckAggregation(AggregationArgs::new(matches)),
         Some(("alertmanager", matches)) => Action::CheckAlertmanager(AlertmanagerArgs::new(matches)),
         Some(("config", matches)) => Action::CheckConfig(ConfigArgs::new(matches)),
         Some(("rules", matches)) => Action::CheckRules(RulesArgs::new(matches)),

@@ -340,6 +340,9 @@ fn of_status(trust: &Arc<Trust>) -> Vec<Route> {
         Route::get("/status/flags", status::flags)
             .about("The flags in force.")
             .answers(answers::flags),
+        Route::get("/status/aggregation", status::aggregation)
+            .about("Rules of stream aggregation: what they take, and what came late or was left out.")
+            .answers(super::schema::anything),
         Route::get("/status/tsdb", status::tsdb)
             .about("What the head holds, and which names and labels have most of it.")
             .takes([Parameter::new(
