@@ -19,10 +19,10 @@ use remote::read::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::answer::CancelOnDrop;
+use super::api::{Answer, Route, answers};
 use super::chunks::{self, ChunkSink};
 use super::push::{Base, PushState, plain};
 use super::state::{QueryState, Site};
-use super::api::{Answer, Route, answers};
 use super::{Cors, READ, Trust};
 use crate::cli::serve_options::ReadOptions;
 use crate::reload::ConfigStatus;

@@ -8,8 +8,9 @@ use super::parameter::{
 };
 use super::{Answer, READ, Route, answers};
 use crate::web::{
-    Trust, admin, alerting, backtest, cardinality, exemplars, export, features, health, metric_info, metrics_page,
-    notices, parse, post_only, query, running, search, series, status, summary, targets, why_empty,
+    Trust, admin, alerting, backtest, cardinality, exemplars, export, features, health, metric_info,
+    metrics_page, notices, parse, post_only, query, running, search, series, status, summary, targets,
+    why_empty,
 };
 
 const SEARCH_LIMIT: Parameter = Parameter::new(
