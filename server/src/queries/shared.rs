@@ -56,7 +56,7 @@ impl Question<'_> {
 impl Queries {
     /// Evaluates a question for all who ask it.
     pub(crate) fn run_shared(&self, turn: &Turn, question: Question<'_>) -> Landed {
-        let mark = self.storage.changes().map(|changes| changes.mark());
+        let mark = self.storage.changes().map(model::changes::Changes::mark);
         Landed {
             result: self.run(turn, question).map(Arc::new),
             mark,

@@ -293,6 +293,7 @@ impl Host for Asking<'_> {
             time: EvalTime::Instant { at_ms: self.at_ms },
             options: self.options.clone(),
             origin: &self.origin,
+            may_be_kept: false,
         };
         let output = turn.and_then(|turn| queries.run(&turn, question));
         let samples = to_vector(output.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;

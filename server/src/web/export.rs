@@ -85,6 +85,7 @@ impl View {
             sorted: true,
             limit: 0,
             watch: Some(search.watch()),
+            purpose: None,
         };
         let select = || {
             let querier = state.storage.querier(asked.range)?;
@@ -296,7 +297,7 @@ fn value(out: &mut Vec<u8>, value: f64) {
 
 #[cfg(test)]
 mod tests {
-    use model::histogram::{Histogram, IntHistogram};
+    use model::histogram::{CounterResetHint, Histogram, IntHistogram};
     use model::sample::stale_nan;
 
     use super::*;
@@ -304,7 +305,21 @@ mod tests {
     #[test]
     fn lines_hold_the_floats_of_a_series() {
         let mut columns = Columns::default();
-        let histogram = || Histogram::Int(Arc::new(IntHistogram::default()));
+        let histogram = || {
+            Histogram::Int(Arc::new(IntHistogram {
+                counter_reset_hint: CounterResetHint::Unknown,
+                schema: 0,
+                zero_threshold: 0.0,
+                zero_count: 0,
+                count: 0,
+                sum: 0.0,
+                positive_spans: Vec::new(),
+                negative_spans: Vec::new(),
+                positive_buckets: Vec::new(),
+                negative_buckets: Vec::new(),
+                custom_values: None,
+            }))
+        };
         columns.push_histogram(0, histogram());
         for (at, value) in [
             1.0,

@@ -322,6 +322,7 @@ impl Asking<'_> {
                 ..QueryOptions::default()
             },
             origin: self.origin,
+            may_be_kept: false,
         };
         Ok(match self.state.queries.run(&turn, question)?.value {
             Outcome::Vector(samples) => !samples.is_empty(),

@@ -53,7 +53,7 @@ impl Api {
     }
 
     /// The same, with answers that the server may have kept.
-    pub(crate) fn from_kept(mut self) -> Self {
+    pub(crate) fn taking_kept(mut self) -> Self {
         self.from_kept = true;
         self
     }

@@ -86,7 +86,7 @@ struct Took {
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let api = |url: &str| Ok::<_, anyhow::Error>(Api::new(url)?.asked_as(Encoding::Gzip));
     let (prometheus, whole) = (api(&options.prometheus_url)?, api(&options.narthex_url)?);
-    let kept = whole.clone().from_kept();
+    let kept = whole.clone().taking_kept();
     let span = Span::of(&prometheus).await?;
     compare_answers(&prometheus, &kept, span, options).await?;
     let servers = [
