@@ -229,16 +229,8 @@ impl Rooms {
         }
     }
 
-    /// What routes answer from.
-    pub(crate) fn site(
-        self,
-        options: &ServeOptions,
-        status: ConfigStatus,
-        reload: mpsc::Sender<ReloadRequest>,
-    ) -> Site {
-        let stop = CancellationToken::new();
-        let config = Arc::new(ArcSwap::from_pointee(status));
-        let pages = page_state(options, &self.external_url, &self.registry);
+    /// What the ways in answer from.
+    fn push_state(&self, options: &ServeOptions, prefix: &str) -> PushState {
         let mut push = PushState::new(self.thinner.clone(), self.clock.clone());
         push.influx = options.influx;
         push.import = (options.import || options.admin).then(|| {
@@ -257,15 +249,29 @@ impl Rooms {
                 options,
             ))
         });
-        push.gateway = self.gateway.map(|gateway| {
+        push.gateway = self.gateway.clone().map(|gateway| {
             let intake = push.intake.clone();
             Arc::new(GatewayState::new(
                 gateway,
                 intake,
-                pages.prefix.clone(),
+                prefix.to_owned(),
                 &self.registry,
             ))
         });
+        push.with_otlp(self.otlp.clone(), options.otlp.http)
+    }
+
+    /// What routes answer from.
+    pub(crate) fn site(
+        self,
+        options: &ServeOptions,
+        status: ConfigStatus,
+        reload: mpsc::Sender<ReloadRequest>,
+    ) -> Site {
+        let stop = CancellationToken::new();
+        let config = Arc::new(ArcSwap::from_pointee(status));
+        let pages = page_state(options, &self.external_url, &self.registry);
+        let push = self.push_state(options, &pages.prefix);
         let query = Arc::new(QueryState {
             storage: self.fan_in,
             db: self.db.clone(),
@@ -300,7 +306,7 @@ impl Rooms {
                 config: config.clone(),
                 metrics: FederationMetrics::new(&self.registry),
             }),
-            push: Arc::new(push.with_otlp(self.otlp, options.otlp.http)),
+            push: Arc::new(push),
             status: Arc::new(StatusState {
                 config,
                 flags: self.flags,

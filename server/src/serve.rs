@@ -288,21 +288,26 @@ impl Server {
                 tracing::error!(%error, "A task ended badly");
             }
         }
-        // What has come in by now is all there is; intervals that are under way end.
-        let thinner = site.status.thinner.clone();
-        if let Err(error) = supervisor.blocking("aggregation", move || thinner.finish()).await {
-            tracing::error!(%error, "A task ended badly");
-        }
-        rule_queries.cancel();
-        site.alerting.rules.stop().await;
-        site.alerting.notifier.stop().await;
-        site.alertmanager.slot.stop().await;
-        // What is stored by now is sent on, or waits in the log for the next start.
-        reloader.forwarder.stop().await;
+        end(&site, &reloader, &rule_queries, &supervisor).await;
         storage::close(&db).await?;
         tracing::info!("See you next time!");
         Ok(())
     }
+}
+
+/// Ends what makes something of samples that came in, once nothing comes in any more.
+async fn end(site: &Site, reloader: &Reloader, rule_queries: &CancelHandle, supervisor: &Supervisor) {
+    // What has come in by now is all there is; intervals that are under way end.
+    let thinner = site.status.thinner.clone();
+    if let Err(error) = supervisor.blocking("aggregation", move || thinner.finish()).await {
+        tracing::error!(%error, "A task ended badly");
+    }
+    rule_queries.cancel();
+    site.alerting.rules.stop().await;
+    site.alerting.notifier.stop().await;
+    site.alertmanager.slot.stop().await;
+    // What is stored by now is sent on, or waits in the log for the next start.
+    reloader.forwarder.stop().await;
 }
 
 /// Bounds of the listener.

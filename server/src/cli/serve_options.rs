@@ -192,10 +192,6 @@ impl ServeOptions {
         let auto_reload = read.switch("config.auto-reload") || features.auto_reload;
         let concurrent_evaluations = read.number("rules.max-concurrent-evals");
         let concurrent_evaluations = features.concurrent_rules.then_some(concurrent_evaluations);
-        let memory = QueryMemory::new(
-            read.memory("query.max-memory"),
-            read.memory("query.max-total-memory"),
-        );
         ServeOptions {
             config_file: config_file(flags),
             alertmanager_file: read.path("alertmanager.config.file"),
@@ -252,15 +248,7 @@ impl ServeOptions {
             queue_capacity: read.number("alertmanager.notification-queue-capacity"),
             batch_size: read.number("alertmanager.notification-batch-size"),
             drain_on_shutdown: read.switch("alertmanager.drain-notification-queue-on-shutdown"),
-            query: QueryLimits {
-                lookback: read.duration("query.lookback-delta"),
-                timeout: read.duration("query.timeout"),
-                slow: Some(read.duration("query.slow-log-threshold")).filter(|slow| !slow.is_zero()),
-                concurrency: read.number("query.max-concurrency"),
-                max_samples: read.number("query.max-samples"),
-                memory,
-                cache_bytes: read.bytes("query.cache-size"),
-            },
+            query: QueryLimits::read(read),
             otlp: OtlpFlags {
                 http: read.switch("web.enable-otlp-receiver"),
                 grpc_address: read.address("web.otlp-grpc-listen-address"),
@@ -276,6 +264,24 @@ impl ServeOptions {
 fn config_file(flags: &FlagValues) -> Option<PathBuf> {
     let path = PathBuf::from(flags.get("config.file"));
     (flags.is_given("config.file") || path.is_file()).then_some(path)
+}
+
+impl QueryLimits {
+    fn read(read: &mut Reader<'_>) -> Self {
+        let memory = QueryMemory::new(
+            read.memory("query.max-memory"),
+            read.memory("query.max-total-memory"),
+        );
+        QueryLimits {
+            lookback: read.duration("query.lookback-delta"),
+            timeout: read.duration("query.timeout"),
+            slow: Some(read.duration("query.slow-log-threshold")).filter(|slow| !slow.is_zero()),
+            concurrency: read.number("query.max-concurrency"),
+            max_samples: read.number("query.max-samples"),
+            memory,
+            cache_bytes: read.bytes("query.cache-size"),
+        }
+    }
 }
 
 impl ReadOptions {
