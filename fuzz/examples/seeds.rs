@@ -140,20 +140,30 @@ fn written(second: bool) -> Vec<u8> {
         });
     };
     let mut request = Message::default();
-    for symbol in ["", "__name__", "m", "a", "1", "trace_id", "x"].iter().filter(|_| second) {
+    for symbol in ["", "__name__", "m", "a", "1", "trace_id", "x"]
+        .iter()
+        .filter(|_| second)
+    {
         request.bytes(4, symbol.as_bytes());
     }
     let (series_field, histograms, exemplars) = if second { (5, 3, 4) } else { (1, 4, 3) };
     request.message(series_field, |series| {
         match second {
             true => drop(series.uints(1, &[1, 2, 3, 4])),
-            false => [("__name__", "m"), ("a", "1")].iter().for_each(|(n, v)| label(series, n, v)),
+            false => [("__name__", "m"), ("a", "1")]
+                .iter()
+                .for_each(|(n, v)| label(series, n, v)),
         }
         series.message(2, |sample| {
             sample.always_double(1, 1.5).uint(2, TIME).uint(3, TIME - 9);
         });
         series.message(histograms, |histogram| {
-            histogram.uint(1, 3).always_double(3, 2.0).uint(4, 2).uint(15, TIME + 1).uint(17, TIME - 9);
+            histogram
+                .uint(1, 3)
+                .always_double(3, 2.0)
+                .uint(4, 2)
+                .uint(15, TIME + 1)
+                .uint(17, TIME - 9);
             histogram.message(11, |span| {
                 span.uint(2, 2);
             });

@@ -17,7 +17,11 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let on = |bit: u8| switches >> bit & 1 == 1;
-    let names = if on(0) { NameScheme::Utf8 } else { NameScheme::Legacy };
+    let names = if on(0) {
+        NameScheme::Utf8
+    } else {
+        NameScheme::Legacy
+    };
     let options = Options {
         names,
         check: on(1),
