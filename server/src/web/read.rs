@@ -19,7 +19,7 @@ use remote::read::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::answer::CancelOnDrop;
-use super::api::{Answer, Route, answers};
+use super::api::{Answer, Route};
 use super::chunks::{self, ChunkSink};
 use super::push::{Base, PushState, plain};
 use super::state::{QueryState, Site};
@@ -106,10 +106,10 @@ pub(super) fn route(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> Route {
     Route::new(PATTERN, &["post"], READ, Base { site, cors, trust }.post(read))
         .about("Answers other servers by remote read, with samples or streamed chunks.")
         .takes_body("application/x-protobuf")
-        .answers_as(Answer::Other {
-            media: "application/x-protobuf",
-            schema: answers::bytes,
-        })
+        .answers_as(Answer::Bytes(&[
+            "application/x-protobuf",
+            "application/x-streamed-protobuf",
+        ]))
 }
 
 /// Answers a request.

@@ -46,8 +46,9 @@ impl Words {
         let now = jiff::Timestamp::now();
         let later = now + jiff::SignedDuration::from_hours(1);
         Words(vec![
-            ("{start}", (now.as_second() - 300).to_string()),
-            ("{end}", now.as_second().to_string()),
+            // To the end of the second in which the scrape was.
+            ("{start}", (now.as_second() - 299).to_string()),
+            ("{end}", (now.as_second() + 1).to_string()),
             ("{start_text}", now.to_string()),
             ("{later_text}", later.to_string()),
         ])

@@ -488,11 +488,6 @@ pub(in crate::web) fn groups() -> Schema {
 }
 
 /// Why something pushed was not taken, or not whole.
-/// What is no text.
-pub(in crate::web) fn bytes() -> Schema {
-    text()
-}
-
 /// Imports, the newest first.
 pub(in crate::web) fn imports() -> Schema {
     list(anything())

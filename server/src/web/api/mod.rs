@@ -52,6 +52,8 @@ pub(super) enum Answer {
     Data(fn() -> Schema),
     /// No body, with this status.
     Empty(u16),
+    /// Bytes of one of these media types.
+    Bytes(&'static [&'static str]),
     /// Something else than the envelope.
     Other {
         media: &'static str,

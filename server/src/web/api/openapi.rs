@@ -209,6 +209,13 @@ fn responses(answer: &Answer, fault: Option<fn() -> Schema>, version: Version) -
             let content = json!({ "application/json": { "schema": envelope(schema()) } });
             (200, json!({ "description": "The answer.", "content": content }))
         }
+        Answer::Bytes(media) => {
+            let media = media
+                .iter()
+                .map(|media| ((*media).to_owned(), json!({ "schema": {} })));
+            let content: Map<String, Value> = media.collect();
+            (200, json!({ "description": "The answer.", "content": content }))
+        }
         Answer::Other { media, schema } => {
             let of = match version == Version::V3_2 && STREAMS.contains(media) {
                 true => "itemSchema",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use super::remote_read;
 use super::wire::{Answer, now};
 
 /// Headers that were recorded.
@@ -85,6 +86,13 @@ fn body(line: &Value, want: &Value, answer: &Answer) -> Option<String> {
             let got = event.and_then(|event| serde_json::from_str(event).ok());
             got.map_or_else(
                 || Some(format!("no event: {}", shown())),
+                |got| value(want, &got, false, ""),
+            )
+        }
+        (Some("read"), want) if !is_error => {
+            let content_type = answer.headers.get("content-type")?.first()?;
+            remote_read::shown(content_type, &answer.body).map_or_else(
+                || Some("no answer of remote read".to_owned()),
                 |got| value(want, &got, false, ""),
             )
         }

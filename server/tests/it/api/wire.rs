@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -62,7 +64,11 @@ fn filled(path: &str, token: &str) -> String {
 fn request(line: &Value, port: u16, token: &str) -> Vec<u8> {
     let pad = line["pad"].as_u64().unwrap_or(0) as usize;
     let mut path = filled(line["path"].as_str().expect("a path"), token);
-    let mut body = line["body"].as_str().map(|text| text.as_bytes().to_vec());
+    let packed = line["base64"].as_str();
+    let mut body = match packed {
+        Some(packed) => Some(STANDARD.decode(packed).expect("base64")),
+        None => line["body"].as_str().map(|text| text.as_bytes().to_vec()),
+    };
     if let (Some(body), true) = (&mut body, pad > 0) {
         body.extend_from_slice(b"&pad=");
         body.resize(body.len() + pad, b'a');
@@ -83,7 +89,7 @@ fn request(line: &Value, port: u16, token: &str) -> Vec<u8> {
         }
     };
     default("Accept-Encoding", "identity");
-    if body.is_some() {
+    if body.is_some() && packed.is_none() {
         default("Content-Type", "application/x-www-form-urlencoded");
     }
     for index in 0..line["fill"].as_u64().unwrap_or(0) {
