@@ -1,15 +1,18 @@
-//! Credentials of Azure: a client's secret, the identity that Azure manages for a machine, or the one that it takes from
+//! Credentials of Azure: a client's secret or certificate, the identity that Azure manages for a machine, or the one that it takes from
 //! a cluster (workload identity).
 
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use httpclient::renew::Renewed;
+use httpclient::rsa::CertifiedKey;
 use httpclient::{HttpClient, HttpClientError, Request};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::{Url, form_urlencoded};
 
 use crate::ask::ask;
@@ -23,6 +26,8 @@ const METADATA_VERSION: &str = "2018-02-01";
 const APP_SERVICE_VERSION: &str = "2019-08-01";
 /// Longest wait for the metadata service, which is on the machine itself.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what a certificate's key has signed is good, in seconds.
+const ASSERTION_SECONDS: i64 = 600;
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// One of Azure's clouds.
@@ -91,7 +96,20 @@ pub enum Method {
         /// The file.
         token_file: String,
     },
-    /// By whichever of the three the environment speaks of.
+    /// With a key whose certificate the application knows, both in PEM.
+    Certificate {
+        /// Directory.
+        tenant: String,
+        /// Application.
+        client: String,
+        /// File of the certificate, and of those that vouch for it.
+        certificate: PathBuf,
+        /// File of the key; empty: the same.
+        key: PathBuf,
+        /// Whether the certificates go along, so that the subject alone need be known.
+        with_chain: bool,
+    },
+    /// By whichever of the first three the environment speaks of.
     Sdk {
         /// Directory; empty: the environment's.
         tenant: String,
@@ -105,6 +123,7 @@ impl std::fmt::Debug for Method {
             Method::ClientSecret { .. } => "ClientSecret",
             Method::ManagedIdentity { .. } => "ManagedIdentity",
             Method::WorkloadIdentity { .. } => "WorkloadIdentity",
+            Method::Certificate { .. } => "Certificate",
             Method::Sdk { .. } => "Sdk",
         })
     }
@@ -206,6 +225,7 @@ impl Shared {
                 client,
                 token_file,
             } => self.by_workload(tenant, client, token_file).await,
+            Method::Certificate { .. } => self.by_certificate(&self.method).await,
             Method::Sdk { tenant } => {
                 let tenant = match tenant.as_str() {
                     "" => var("AZURE_TENANT_ID"),
@@ -249,6 +269,55 @@ impl Shared {
         self.login(of, tenant, &client, &pairs).await
     }
 
+    /// Files are read each time: a new certificate needs no reload.
+    async fn by_certificate(&self, method: &Method) -> Result<Bearer, CredentialsError> {
+        let Method::Certificate {
+            tenant,
+            client,
+            certificate,
+            key,
+            with_chain,
+        } = method
+        else {
+            return Err(CredentialsError::unusable("Azure certificate", "there is none"));
+        };
+        let of = format!(
+            "Azure client {client} of tenant {tenant} with {}",
+            certificate.display()
+        );
+        let certificates = self.machine.read(&of, certificate).await?;
+        let of_key = |source| CredentialsError::Key {
+            of: of.clone(),
+            source,
+        };
+        let key_text = match key.as_os_str().is_empty() {
+            true => certificates.clone(),
+            false => self.machine.read(&of, key).await?,
+        };
+        let key = CertifiedKey::from_pem(certificates.as_bytes(), key_text.as_bytes()).map_err(of_key)?;
+        let claims = assertion_claims(
+            self.token_url(&of, tenant)?.as_str(),
+            client,
+            self.machine.now().as_second(),
+        );
+        let assertion = key.token(*with_chain, &claims).map_err(of_key)?;
+        let pairs = [
+            ("client_assertion", assertion.as_str()),
+            ("client_assertion_type", ASSERTION),
+        ];
+        self.login(&of, tenant, client, &pairs).await
+    }
+
+    /// Where a tenant's tokens are had.
+    fn token_url(&self, of: &str, tenant: &str) -> Result<Url, CredentialsError> {
+        let mut url =
+            Url::parse(self.cloud.authority).map_err(|error| CredentialsError::unusable(of, error))?;
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend([tenant, "oauth2", "v2.0", "token"]);
+        }
+        Ok(url)
+    }
+
     async fn login(
         &self,
         of: &str,
@@ -256,11 +325,7 @@ impl Shared {
         client: &str,
         proof: &[(&str, &str)],
     ) -> Result<Bearer, CredentialsError> {
-        let mut url =
-            Url::parse(self.cloud.authority).map_err(|error| CredentialsError::unusable(of, error))?;
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.extend([tenant, "oauth2", "v2.0", "token"]);
-        }
+        let url = self.token_url(of, tenant)?;
         let scope = format!("{} openid offline_access profile", self.scope);
         let body = form_urlencoded::Serializer::new(String::new())
             .append_pair("claims", &self.claims())
@@ -313,6 +378,28 @@ impl Shared {
         let now = self.machine.now();
         Bearer::read(&ask(&self.plain, request, of).await?, now, of)
     }
+}
+
+/// What an application says with its certificate's key.
+/// <https://learn.microsoft.com/en-us/entra/identity-platform/certificate-credentials>
+fn assertion_claims(audience: &str, client: &str, now_seconds: i64) -> Map<String, Value> {
+    // Used once: the service may look.
+    let unique = format!("{:016x}{:016x}", random(), random());
+    [
+        ("aud", Value::from(audience)),
+        ("iss", client.into()),
+        ("sub", client.into()),
+        ("jti", unique.into()),
+        ("nbf", now_seconds.into()),
+        ("exp", (now_seconds + ASSERTION_SECONDS).into()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 #[cfg(test)]

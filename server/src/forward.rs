@@ -6,28 +6,27 @@ use std::sync::Arc;
 use model::clock::Clock;
 use model::log::Log;
 use remote::send::{Family, Forwarder, Options, first_needed_segment};
-use tsdb::db::Db;
 
 use crate::cli::serve_options::ServeOptions;
 use crate::version::USER_AGENT;
 
-/// What forwards the store's samples, without queues yet.
+/// What forwards the samples of the store whose log this is, without queues yet.
 pub(crate) fn forwarder(
     options: &ServeOptions,
-    db: &Arc<Db>,
+    log: Arc<dyn Log>,
     scraper: &Arc<scraper::Manager>,
     clock: &Arc<dyn Clock>,
     registry: &metrics::Registry,
 ) -> Arc<Forwarder> {
     let files: Arc<dyn files::Files> = Arc::new(files::DiskFiles);
-    keep_log(&files, &options.storage.path, db);
+    keep_log(&files, &options.storage.path, &*log);
     let mut machine = credentials::Machine::new(USER_AGENT);
     machine.clock = clock.clone();
     let scraper = scraper.clone();
     Arc::new(Forwarder::new(Options {
         files,
         dir: options.storage.path.clone(),
-        log: db.clone(),
+        log,
         clock: clock.clone(),
         registry: registry.clone(),
         machine,
@@ -40,12 +39,12 @@ pub(crate) fn forwarder(
 }
 
 /// Keeps what queues of the last run still need, before the store begins to work.
-fn keep_log(files: &Arc<dyn files::Files>, dir: &Path, db: &Db) {
+fn keep_log(files: &Arc<dyn files::Files>, dir: &Path, log: &dyn Log) {
     match first_needed_segment(files, dir) {
-        Ok(segment) => db.keep_from(segment),
+        Ok(segment) => log.keep_from(segment),
         Err(error) => {
             tracing::error!(%error, "Cursors of remote write cannot be read; the log is kept whole");
-            db.keep_from(Some(0));
+            log.keep_from(Some(0));
         }
     }
 }

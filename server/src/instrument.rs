@@ -29,6 +29,16 @@ pub(crate) fn register(registry: &Registry, site: &Site) {
     });
 }
 
+/// Registers those of an agent.
+pub(crate) fn register_agent(registry: &Registry, status: &Arc<StatusState>, start: &Arc<StartState>) {
+    let (status, start) = (Arc::downgrade(status), Arc::downgrade(start));
+    registry.collect(move |out| {
+        if let (Some(status), Some(start)) = (status.upgrade(), start.upgrade()) {
+            server(out, &status, &start);
+        }
+    });
+}
+
 fn server(out: &mut Collected, status: &StatusState, start: &StartState) {
     let config = status.config.load();
     let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which \

@@ -3,8 +3,10 @@
 //! This crate is wiring: it reads the command line and the configuration, starts the rooms and connects their doors,
 //! and answers HTTP. What a room does is decided in the room.
 
+mod agent;
 mod alertmanager;
 mod allocator;
+mod beginning;
 mod cli;
 mod clock_watch;
 mod config;
@@ -22,6 +24,7 @@ mod rooms;
 mod serve;
 mod storage;
 mod threads;
+mod traffic;
 mod version;
 mod web;
 
@@ -30,6 +33,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use cli::Action;
+use cli::agent_options::AgentOptions;
 use cli::alertmanager::AlertmanagerOptions;
 use cli::pushgateway::PushgatewayOptions;
 use cli::serve_options::ServeOptions;
@@ -54,6 +58,12 @@ fn run(action: Action) -> Result<u8> {
             logging::init(flags.get("log.level"), flags.get("log.format"));
             let options = ServeOptions::new(flags)?;
             runtime()?.block_on(serve::run(options, |_| {}))?;
+            Ok(0)
+        }
+        Action::Agent(flags) => {
+            logging::init(flags.get("log.level"), flags.get("log.format"));
+            let options = AgentOptions::new(flags)?;
+            runtime()?.block_on(agent::run(options))?;
             Ok(0)
         }
         Action::Alertmanager(flags) => {
@@ -108,15 +118,24 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// Exit code of whatever is wrong with what the user wrote: flags, the configuration, rules.
 const INPUT_CODE: u8 = 2;
+/// Exit code of flags that a server, or an agent, has no use for.
+const MODE_CODE: u8 = 3;
 
 /// Compat: what the user wrote and what the system refused have different codes, but not of an Alertmanager
 /// (`fatal_errors_have_the_references_exit_codes`).
 fn code(error: &anyhow::Error) -> u8 {
-    let of_flags = error.is::<cli::options::OptionErrors>();
+    let of_flags = error.downcast_ref::<cli::options::OptionErrors>();
+    if of_flags.is_some_and(cli::options::OptionErrors::is_of_mode) {
+        return MODE_CODE;
+    }
     let of_input = error
         .downcast_ref::<serve::ServeError>()
         .is_some_and(serve::ServeError::is_of_input);
-    if of_flags || of_input { INPUT_CODE } else { 1 }
+    if of_flags.is_some() || of_input {
+        INPUT_CODE
+    } else {
+        1
+    }
 }
 
 /// Says what ended the program: in a line that each cause adds its words to once, and the place in the file where there is

@@ -76,6 +76,11 @@ pub(crate) fn own_address(listeners: &[Listener]) -> Option<String> {
     })
 }
 
+/// The port of an address.
+pub(crate) fn port_of(address: &str) -> Option<u16> {
+    address.rsplit(':').next().and_then(|port| port.parse().ok())
+}
+
 /// The name of this machine.
 pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

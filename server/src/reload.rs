@@ -14,6 +14,7 @@ use crate::cli::serve_options::{ServeOptions, StorageOptions};
 use crate::config::web::WebConfigError;
 use crate::config::{self, Config, ConfigError, LoadOptions, Loaded};
 use crate::queries::{Queries, QueryLog};
+use crate::traffic::Traffic;
 use crate::web::guard::Guard;
 
 /// What panics of reloads are counted under.
@@ -106,21 +107,41 @@ pub(crate) struct ConfigStatus {
     pub(crate) external_labels: model::labels::Labels,
 }
 
+/// Puts configurations in force.
+pub(crate) trait Reload {
+    /// Where they come from.
+    fn source(&self) -> &Source;
+
+    /// Reads the configuration and puts it in force. On an error everything stays as it was.
+    async fn reload(&self) -> Result<ConfigStatus, ReloadError>;
+}
+
 /// Where configurations come from, and how they are read.
 #[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) config_file: Option<PathBuf>,
+    /// Whether they are an agent's.
+    agent_mode: bool,
     /// Configuration of an Alertmanager inside, where it has a file of its own.
     pub(crate) alertmanager_file: Option<PathBuf>,
-    features: FeatureFlags,
+    pub(crate) features: FeatureFlags,
 }
 
 impl Source {
     pub(crate) fn new(options: &ServeOptions) -> Self {
         Source {
             config_file: options.config_file.clone(),
+            agent_mode: false,
             alertmanager_file: options.alertmanager_file.clone(),
             features: options.features.clone(),
+        }
+    }
+
+    /// That of an agent.
+    pub(crate) fn of_agent(options: &ServeOptions) -> Self {
+        Source {
+            agent_mode: true,
+            ..Source::new(options)
         }
     }
 }
@@ -131,15 +152,10 @@ pub(crate) struct Reloader {
     /// Our own address, which the built-in configuration scrapes.
     pub(crate) own_address: String,
     pub(crate) db: Arc<tsdb::db::Db>,
-    pub(crate) scraper: Arc<scraper::Manager>,
-    /// Whether there is a push gateway inside, to be scraped.
-    pub(crate) push_gateway: bool,
+    pub(crate) traffic: Traffic,
     pub(crate) rules: Arc<rules::Manager>,
     pub(crate) notifier: Arc<notify::Notifier>,
     pub(crate) alertmanager: Arc<Slot>,
-    pub(crate) otlp: Option<Arc<remote::otlp::Receiver>>,
-    pub(crate) forwarder: Arc<remote::send::Forwarder>,
-    pub(crate) scrape_discovery: Mutex<discovery::Manager>,
     pub(crate) notify_discovery: Mutex<discovery::Manager>,
     pub(crate) storage: StorageOptions,
     pub(crate) rule_format: rules::format::FormatOptions,
@@ -161,26 +177,45 @@ pub(crate) struct HeadLimits {
     xor2_floats: bool,
 }
 
-impl Reloader {
-    /// Reads the configuration and puts it in force. On an error everything stays as it was.
-    pub(crate) async fn reload(&self) -> Result<ConfigStatus, ReloadError> {
-        let round = async {
-            // Off the threads that scrape: large files take a while, and so may a disk.
-            let (source, own_address) = (self.source.clone(), self.own_address.clone());
-            let reading = move || read(&source, &own_address);
-            let loaded = self.supervisor.blocking(TASK, reading).await??;
-            self.apply(loaded).await
-        };
-        // One that panics has failed like another; what it had put in force by then stays.
-        let done = self.supervisor.round(TASK, round).await;
-        done.map_err(supervise::Ended::from)?
+/// Reads the configuration again and has `apply` put it in force.
+pub(crate) async fn read_again<F>(
+    source: &Source,
+    own_address: &str,
+    supervisor: &supervise::Supervisor,
+    apply: impl FnOnce(Loaded) -> F,
+) -> Result<ConfigStatus, ReloadError>
+where
+    F: Future<Output = Result<ConfigStatus, ReloadError>>,
+{
+    let round = async {
+        // Off the threads that scrape: large files take a while, and so may a disk.
+        let (source, own_address) = (source.clone(), own_address.to_owned());
+        let reading = move || read(&source, &own_address);
+        let loaded = supervisor.blocking(TASK, reading).await??;
+        apply(loaded).await
+    };
+    // One that panics has failed like another; what it had put in force by then stays.
+    let done = supervisor.round(TASK, round).await;
+    done.map_err(supervise::Ended::from)?
+}
+
+impl Reload for Reloader {
+    fn source(&self) -> &Source {
+        &self.source
     }
 
+    async fn reload(&self) -> Result<ConfigStatus, ReloadError> {
+        let apply = |loaded| self.apply(loaded);
+        read_again(&self.source, &self.own_address, &self.supervisor, apply).await
+    }
+}
+
+impl Reloader {
     /// Puts a configuration in force. On an error everything stays as it was.
     pub(crate) async fn apply(&self, loaded: Loaded) -> Result<ConfigStatus, ReloadError> {
         let Loaded {
             config,
-            mut jobs,
+            jobs,
             alertmanager,
             warnings,
         } = loaded;
@@ -188,16 +223,8 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         let labels = config.global.external_labels();
-        if self.push_gateway {
-            crate::gateway::add_job(&mut jobs, &config.global.scrape);
-        }
         // All that can fail comes first, and changes nothing.
-        let found_by = jobs
-            .iter()
-            .map(|job| (job.job_name.clone(), job.discovery.clone()))
-            .collect();
-        let scrape_discovery = self.scrape_discovery.lock().prepare(found_by)?;
-        let scrapes = self.scraper.prepare(jobs, &labels)?;
+        let traffic = self.traffic.prepare(&config, jobs)?;
         let log_path = &config.global.query_log_file;
         let query_log = QueryLog::open(log_path).map_err(|source| ReloadError::QueryLog {
             path: log_path.clone(),
@@ -213,7 +240,6 @@ impl Reloader {
             .map(|(index, am)| (notify::discovery_key(index), am.discovery.clone()))
             .collect();
         let notify_discovery = self.notify_discovery.lock().prepare(found_by)?;
-        let forwards = self.forwarder.prepare(&config.unserved.remote_write, &labels)?;
         let rules = self.rules.prepare(self.rule_settings(&config)).await?;
         let alertmanager = self.alertmanager.prepare(alertmanager).await?;
         let guarded = match &self.guard {
@@ -227,16 +253,11 @@ impl Reloader {
             self.rules.send_again();
         }
         self.notifier.apply(alerts);
-        self.forwarder.apply(forwards);
         self.queries.log.set(query_log);
-        self.scraper.apply(scrapes).await;
+        self.traffic.apply(traffic).await;
         self.apply_storage(&config, xor2_floats);
-        if let Some(otlp) = &self.otlp {
-            otlp.apply(&config.otlp);
-        }
         self.subquery_step_ms
             .store(config.global.evaluation_interval.as_ms(), Ordering::Relaxed);
-        self.scrape_discovery.lock().apply(scrape_discovery);
         self.notify_discovery.lock().apply(notify_discovery);
         if let Some((guard, prepared)) = guarded {
             guard.apply(prepared);
@@ -247,7 +268,8 @@ impl Reloader {
                 "This section is configured, but this version does not serve it"
             );
         }
-        Ok(self.status(&config))
+        let now_ms = self.clock.now_ms();
+        Ok(status(&config, &self.storage, &self.source.features, now_ms))
     }
 
     fn rule_settings(&self, config: &Config) -> rules::Settings {
@@ -289,30 +311,37 @@ impl Reloader {
         head.set_exemplars_max(limits.exemplars_max);
         head.set_xor2_floats(limits.xor2_floats);
     }
+}
 
-    fn status(&self, config: &Config) -> ConfigStatus {
-        let kept = retention(config, &self.storage);
-        // Compat: the text shows the retention in force, wherever it came from (api-shapes/status_config).
-        let mut shown = config.clone();
-        shown.storage.tsdb.retention.time = yaml::Duration::from_ms(kept.time_ms);
-        shown.storage.tsdb.retention.size = yaml::Bytes(kept.bytes as i64);
-        // Compat: without the feature the section is not filled with its default (api: `/pre/api/v1/status/config`).
-        let exemplars = &mut shown.storage.exemplars;
-        exemplars.hidden = !self.source.features.exemplar_storage && exemplars.is_default();
-        ConfigStatus {
-            config_yaml: shown.to_yaml().into(),
-            reload_success: true,
-            last_reload_ms: self.clock.now_ms(),
-            retention_text: retention_text(&kept).into(),
-            failed_ms: None,
-            external_labels: config.global.external_labels(),
-        }
+/// What a configuration in force since `now_ms` looks like from outside.
+pub(crate) fn status(
+    config: &Config,
+    storage: &StorageOptions,
+    features: &FeatureFlags,
+    now_ms: i64,
+) -> ConfigStatus {
+    let kept = retention(config, storage);
+    // Compat: the text shows the retention in force, wherever it came from (api-shapes/status_config).
+    let mut shown = config.clone();
+    shown.storage.tsdb.retention.time = yaml::Duration::from_ms(kept.time_ms);
+    shown.storage.tsdb.retention.size = yaml::Bytes(kept.bytes as i64);
+    // Compat: without the feature the section is not filled with its default (api: `/pre/api/v1/status/config`).
+    let exemplars = &mut shown.storage.exemplars;
+    exemplars.hidden = !features.exemplar_storage && exemplars.is_default();
+    ConfigStatus {
+        config_yaml: shown.to_yaml().into(),
+        reload_success: true,
+        last_reload_ms: now_ms,
+        retention_text: retention_text(&kept).into(),
+        failed_ms: None,
+        external_labels: config.global.external_labels(),
     }
 }
 
 /// Reads a configuration: that of the file, or without one the built-in configuration; and the Alertmanager's.
 pub(crate) fn read(source: &Source, own_address: &str) -> Result<Loaded, ConfigError> {
     let options = LoadOptions {
+        agent_mode: source.agent_mode,
         extra_scrape_metrics: source.features.extra_scrape_metrics,
         protobuf_first: source.features.start_timestamps,
         alertmanager_file: source.alertmanager_file.as_deref(),

@@ -26,6 +26,7 @@ use crate::process;
 use crate::queries::{Queries, RuleQueries};
 use crate::reload::{self, ConfigStatus, EncodingError, ReloadRequest, Reloader, Source};
 use crate::storage::{self, StoreError};
+use crate::traffic::Traffic;
 use crate::version::USER_AGENT;
 use crate::web::alertmanager::state::AlertmanagerState;
 use crate::web::guard::{self, Guard};
@@ -125,7 +126,7 @@ impl Rooms {
         let notifier = notifier(options, &external_url, &clock, &registry, alertmanager.clone());
         let gateway = push_gateway(options, &clock, &registry).await?;
         let scraper = scraper(options, db.clone(), &clock, &registry, gateway.clone());
-        let forwarder = forward::forwarder(options, &db, &scraper, &clock, &registry);
+        let forwarder = forward::forwarder(options, db.clone(), &scraper, &clock, &registry);
         let recovery = recovery(options, &clock, &registry, scraper.clone()).await;
         let otlp = push::otlp::receiver(options, db.clone(), clock.clone(), &registry);
         let rule_queries = CancelHandle::new();
@@ -156,7 +157,7 @@ impl Rooms {
             flags,
             asking,
             external_url,
-            own_port: own_address.rsplit(':').next().and_then(|port| port.parse().ok()),
+            own_port: process::port_of(own_address),
             notifier,
             alertmanager,
             rules,
@@ -183,18 +184,21 @@ impl Rooms {
     ) -> Reloader {
         let mut discovering = discovery::Context::new(USER_AGENT, discovery::Metrics::new(&self.registry));
         discovering.troubles = self.troubles.clone();
+        let traffic = Traffic {
+            scraper: self.scraper.clone(),
+            discovery: Mutex::new(discovery::Manager::new(discovery::SCRAPE, discovering.clone())),
+            push_gateway: self.gateway.is_some(),
+            otlp: self.otlp.clone(),
+            forwarder: self.forwarder.clone(),
+        };
         Reloader {
             source: Source::new(options),
             own_address: own_address.to_owned(),
             db: self.db.clone(),
-            scraper: self.scraper.clone(),
-            push_gateway: self.gateway.is_some(),
+            traffic,
             rules: self.rules.clone(),
             notifier: self.notifier.clone(),
             alertmanager: self.alertmanager.clone(),
-            otlp: self.otlp.clone(),
-            forwarder: self.forwarder.clone(),
-            scrape_discovery: Mutex::new(discovery::Manager::new(discovery::SCRAPE, discovering.clone())),
             notify_discovery: Mutex::new(discovery::Manager::new(discovery::NOTIFY, discovering)),
             storage: options.storage.clone(),
             rule_format: rules::format::FormatOptions {
@@ -221,29 +225,15 @@ impl Rooms {
         let stop = CancellationToken::new();
         let config = Arc::new(ArcSwap::from_pointee(status));
         let pages = page_state(options, &self.external_url, &self.registry);
-        let mut push = PushState::new(self.db.clone(), self.clock.clone());
-        push.ways = Ways {
-            influx: options.influx,
-            import: options.import,
-        };
-        push.write = options.remote_write.map(|options| {
-            let (appender, clock) = (self.db.clone(), self.clock.clone());
-            Arc::new(remote::write::Receiver::new(
-                appender,
-                clock,
-                &self.registry,
-                options,
-            ))
-        });
-        push.gateway = self.gateway.map(|gateway| {
-            let intake = push.intake.clone();
-            Arc::new(GatewayState::new(
-                gateway,
-                intake,
-                pages.prefix.clone(),
-                &self.registry,
-            ))
-        });
+        let (appender, clock) = (self.db.clone(), self.clock.clone());
+        let push = push_state(
+            options,
+            appender,
+            clock,
+            &self.registry,
+            self.gateway,
+            &pages.prefix,
+        );
         Site {
             federate: Arc::new(FederateState {
                 storage: self.db.clone(),
@@ -259,7 +249,7 @@ impl Rooms {
                 features: options.features.clone(),
                 lifecycle_enabled: options.lifecycle,
                 admin_enabled: options.admin,
-                db: self.db.clone(),
+                store: self.db.clone(),
                 clock: self.clock.clone(),
                 start_ms: self.start_ms,
             }),
@@ -278,7 +268,8 @@ impl Rooms {
                 progress: self.progress,
                 patience: options.query.timeout,
                 stop,
-                db: self.db.clone(),
+                store: self.db.clone(),
+                calls_itself: "Prometheus Server",
             }),
             pages: Arc::new(pages),
             targets: Arc::new(TargetState {
@@ -302,6 +293,32 @@ impl Rooms {
             }),
         }
     }
+}
+
+/// What takes what others push, into whichever store.
+pub(crate) fn push_state(
+    options: &ServeOptions,
+    appender: Arc<dyn Appender>,
+    clock: Arc<dyn Clock>,
+    registry: &metrics::Registry,
+    gateway: Option<Arc<Gateway>>,
+    prefix: &str,
+) -> PushState {
+    let mut push = PushState::new(appender, clock);
+    push.ways = Ways {
+        influx: options.influx,
+        import: options.import,
+    };
+    push.write = options.remote_write.map(|options| {
+        let (appender, clock) = (push.appender.clone(), push.clock.clone());
+        let receiver = remote::write::Receiver::new(appender, clock, registry, options);
+        Arc::new(receiver)
+    });
+    push.gateway = gateway.map(|gateway| {
+        let intake = push.intake.clone();
+        Arc::new(GatewayState::new(gateway, intake, prefix.to_owned(), registry))
+    });
+    push
 }
 
 impl Asking {
@@ -349,7 +366,7 @@ fn notifier(
 }
 
 /// The push gateway inside, where it is switched on.
-async fn push_gateway(
+pub(crate) async fn push_gateway(
     options: &ServeOptions,
     clock: &Arc<dyn Clock>,
     registry: &metrics::Registry,
@@ -364,7 +381,7 @@ async fn push_gateway(
         .map(Some)
 }
 
-fn scraper(
+pub(crate) fn scraper(
     options: &ServeOptions,
     appender: Arc<dyn Appender>,
     clock: &Arc<dyn Clock>,
@@ -378,12 +395,12 @@ fn scraper(
         scraper::Options {
             user_agent: USER_AGENT.to_owned(),
             host_name: process::host_name(),
+            append_metadata: options.features.metadata_records,
             start_timestamps: options.features.start_timestamps,
             timestamp_tolerance: options.adjust_timestamps.unwrap_or_default(),
             discovery_reload_interval: options.discovery_interval,
             own_threads: true,
             inside: scraper::Inside(gateway.map(|gateway| Arc::new(GatewayBody(gateway)) as _)),
-            ..scraper::Options::default()
         },
     )
 }
@@ -415,7 +432,11 @@ async fn recovery(
     ))
 }
 
-fn page_state(options: &ServeOptions, external_url: &url::Url, registry: &metrics::Registry) -> PageState {
+pub(crate) fn page_state(
+    options: &ServeOptions,
+    external_url: &url::Url,
+    registry: &metrics::Registry,
+) -> PageState {
     PageState {
         title: options.page_title.clone(),
         user_assets: options.user_assets.clone(),
@@ -476,7 +497,7 @@ fn alert_options(options: &ServeOptions) -> rules::AlertOptions {
 }
 
 /// The flag's word, else this machine's name and our port.
-fn external_url(options: &ServeOptions, own_address: &str) -> url::Url {
+pub(crate) fn external_url(options: &ServeOptions, own_address: &str) -> url::Url {
     let named = || {
         let port = own_address.rsplit(':').next().unwrap_or("9090");
         let host = process::host_name();

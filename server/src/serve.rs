@@ -1,10 +1,8 @@
 //! `narthex serve`: what is started in which order, what runs in between, and how it ends.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use model::storage::StorageError;
 use promql::engine::CancelHandle;
 use supervise::Supervisor;
@@ -12,27 +10,22 @@ use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::beginning::{Beginning, Read, Sockets, fingerprint};
 use crate::cli::serve_options::ServeOptions;
 use crate::clock_watch;
 use crate::config::ConfigError;
-use crate::config::Loaded;
 use crate::config::web::WebConfigError;
 use crate::instrument;
 use crate::process::{self, StartError};
-use crate::reload::{self, ConfigStatus, ReloadError, ReloadRequest, Reloader, Source};
+use crate::reload::{ConfigStatus, Reload, ReloadError, ReloadRequest, Reloader, Source};
 use crate::rooms::{RoomError, Rooms};
 use crate::storage::{self, StoreError};
-use crate::threads::Network;
-use crate::web::guard::{self, Guard};
-use crate::web::listener::{self, Listener};
+use crate::web::guard::Guard;
 use crate::web::state::{Site, StatusState};
 use crate::web::{self, Cors, Trust};
 
 /// Requests to reload that may wait for one under way.
-const RELOADS_WAITING: usize = 8;
-
-/// Our own address where we have none on the network.
-const NO_ADDRESS: &str = "localhost:9090";
+pub(crate) const RELOADS_WAITING: usize = 8;
 
 /// As often as files are looked at where nobody asks for it.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -93,62 +86,16 @@ pub(crate) async fn run(options: ServeOptions, on_ready: impl FnOnce(&str)) -> R
         reference = crate::version::REFERENCE,
         "Starting Narthex"
     );
-    say_what_has_no_effect(&options);
-    let guarded = match &options.web_config_file {
-        Some(path) => Some((path.clone(), guard::read(path)?)),
-        None => None,
-    };
-    // A mistake in the configuration comes before whatever else is wrong, and must not cost the replay of a log.
-    say_configuration(options.config_file.as_deref());
     let source = Source::new(&options);
-    let first_fingerprint = fingerprint(&source, options.auto_reload).await;
-    let read = |own_address| reload::read(&source, own_address);
-    let named = options.config_file.is_some();
-    let first = named.then(|| read(NO_ADDRESS)).transpose()?;
-    let (network, listeners) = process::listen(&options.listen_addresses, options.systemd_socket).await?;
-    let grpc = match &options.otlp.grpc_address {
-        Some(address) => Some(process::open(&network, address).await?),
-        None => None,
-    };
-    let own_address = process::own_address(&listeners).unwrap_or_else(|| NO_ADDRESS.to_owned());
-    // The built-in configuration scrapes the server itself.
-    let first = first.map_or_else(|| read(&own_address), Ok)?;
-    let server = Server::build(options, own_address, guarded, first, first_fingerprint).await?;
-    server.run(&network, listeners, grpc, on_ready).await
-}
-
-/// A flag's help is a promise; where it is an empty one, the log says so, too.
-fn say_what_has_no_effect(options: &ServeOptions) {
-    for (flag, why) in options.flags.without_effect() {
-        tracing::warn!(flag, why, "This flag is accepted and has no effect");
-    }
-    for (option, why) in &options.features.without_effect {
-        tracing::warn!(
-            option,
-            why,
-            "This option for --enable-feature is accepted and has no effect"
-        );
-    }
-    for option in &options.features.unknown {
-        tracing::warn!(option, "Unknown option for --enable-feature");
-    }
-}
-
-/// Which configuration counts: a file that was named, one that lies here, or none.
-fn say_configuration(file: Option<&Path>) {
-    match file {
-        Some(file) => tracing::info!(file = %file.display(), "Loading configuration file"),
-        None => tracing::info!(
-            "No --config.file was given and no prometheus.yml lies here: the built-in configuration scrapes this \
-             server itself"
-        ),
-    }
+    let beginning = Beginning::new(&options, &source).await?;
+    let Beginning { sockets, read } = beginning;
+    let server = Server::build(options, sockets.own_address.clone(), read).await?;
+    server.run(sockets, on_ready).await
 }
 
 /// Everything that runs.
 struct Server {
     options: ServeOptions,
-    own_address: String,
     reloader: Reloader,
     site: Site,
     guard: Option<Arc<Guard>>,
@@ -161,21 +108,15 @@ struct Server {
 
 impl Server {
     /// Opens the store and puts the configuration in force; nothing evaluates or scrapes yet.
-    async fn build(
-        options: ServeOptions,
-        own_address: String,
-        guarded: Option<(PathBuf, guard::Prepared)>,
-        first: Loaded,
-        first_fingerprint: Option<u64>,
-    ) -> Result<Self, ServeError> {
-        let rooms = Rooms::open(&options, &first.config, &own_address).await?;
-        let guard = match guarded {
+    async fn build(options: ServeOptions, own_address: String, read: Read) -> Result<Self, ServeError> {
+        let rooms = Rooms::open(&options, &read.config.config, &own_address).await?;
+        let guard = match read.guard {
             Some((path, first)) => Some(Arc::new(rooms.guard(&path, first)?)),
             None => None,
         };
         let reloader = rooms.reloader(&options, &own_address, guard.clone());
         // Nor must one that cannot be put in force.
-        let status = reloader.apply(first).await?;
+        let status = reloader.apply(read.config).await?;
         let (reload, reloads) = mpsc::channel(RELOADS_WAITING);
         let rule_queries = rooms.rule_queries.clone();
         let site = rooms.site(&options, status, reload);
@@ -189,26 +130,18 @@ impl Server {
             .set(options.queue_capacity as f64);
         Ok(Server {
             options,
-            own_address,
             reloader,
             site,
             guard,
             rule_queries,
             reloads,
-            first_fingerprint,
+            first_fingerprint: read.fingerprint,
         })
     }
 
-    async fn run(
-        self,
-        network: &Network,
-        listeners: Vec<Listener>,
-        grpc: Option<Listener>,
-        on_ready: impl FnOnce(&str),
-    ) -> Result<(), ServeError> {
+    async fn run(self, mut sockets: Sockets, on_ready: impl FnOnce(&str)) -> Result<(), ServeError> {
         let Server {
             options,
-            own_address,
             reloader,
             site,
             guard,
@@ -216,26 +149,16 @@ impl Server {
             reloads,
             first_fingerprint,
         } = self;
-        let scheme = match &guard {
-            Some(guard) if guard.speaks_tls() => "https",
-            _ => "http",
-        };
+        let url = sockets.url(guard.as_deref(), &site.pages.prefix);
         let stop = site.start.stop.clone();
-        let db = site.start.db.clone();
+        let db = site.query.db.clone();
         let supervisor = Supervisor::new(&site.pages.metrics);
         process::stop_on_signals(&supervisor, stop.clone())?;
         let hangups = process::hangups()?;
         let (cors, trust) = origins(&options, &site.targets.external_url)?;
         // The listener outlives the signal to stop by nothing: it is the first to end.
         let router = web::router(site.clone(), cors, trust, guard.clone());
-        let served = served(listeners, &router, grpc, &site, guard.as_ref());
-        let serving = network.spawn(listener::serve(
-            served,
-            guard,
-            limits(&options),
-            site.pages.metrics.clone(),
-            stop.clone(),
-        ));
+        let serving = sockets.serve(&options, router, guard, (&site.push, &site.start), &site.pages);
         // The listener answers already: what blocks hold, and that the rest is to come.
         let opened = storage::open_head(&db, &site.start.progress, &stop).await;
         match opened {
@@ -245,18 +168,10 @@ impl Server {
                 site.alertmanager.slot.stop().await;
                 return Ok(storage::close(&db).await?);
             }
-            Err(source) => return Err(StoreError::new(&db, source).into()),
+            Err(source) => return Err(StoreError::new(db.dir(), source).into()),
         }
         begin_on_head(&reloader, &site, &supervisor);
-        let found = reloader.scrape_discovery.lock().subscribe();
-        let scraper = site.targets.scraper.clone();
-        let scraping = supervisor.spawn("scrape manager", &stop, {
-            let stop = stop.clone();
-            move || {
-                let (scraper, found, stop) = (scraper.clone(), found.clone(), stop.clone());
-                async move { scraper.run(found, stop).await }
-            }
-        });
+        let scraping = reloader.traffic.scrape(&supervisor, &stop);
         let found = reloader.notify_discovery.lock().subscribe();
         let alertmanagers = supervisor.spawn("alertmanager discovery", &stop, {
             let (notifier, stop) = (site.alerting.notifier.clone(), stop.clone());
@@ -264,7 +179,6 @@ impl Server {
         });
         site.alerting.rules.start();
         site.start.ready.send_replace(true);
-        let url = format!("{scheme}://{own_address}{}", site.pages.prefix);
         tracing::info!(%url, "Server is ready to receive web requests.");
         on_ready(&url);
         follow_reloads(
@@ -289,52 +203,33 @@ impl Server {
         site.alerting.notifier.stop().await;
         site.alertmanager.slot.stop().await;
         // What is stored by now is sent on, or waits in the log for the next start.
-        reloader.forwarder.stop().await;
+        reloader.traffic.forwarder.stop().await;
         storage::close(&db).await?;
         tracing::info!("See you next time!");
         Ok(())
     }
 }
 
-/// Bounds of the listener.
-fn limits(options: &ServeOptions) -> listener::Limits {
-    listener::Limits {
-        max_connections: options.max_connections,
-        read_timeout: options.read_timeout,
-    }
-}
-
-/// What is answered where.
-fn served(
-    listeners: Vec<Listener>,
-    router: &Router,
-    grpc: Option<Listener>,
-    site: &Site,
-    guard: Option<&Arc<Guard>>,
-) -> Vec<(Listener, Router)> {
-    let mut served = listener::each(listeners, router);
-    if let Some(listener) = grpc {
-        tracing::info!(address = %listener, "Listening for OTLP over gRPC");
-        served.push((listener, web::push::grpc::router(site.clone(), guard.cloned())));
-    }
-    served
-}
-
 /// What waits for the logs to be read.
 fn begin_on_head(reloader: &Reloader, site: &Site, supervisor: &Supervisor) {
     let stop = &site.start.stop;
     reloader.apply_head();
-    site.start.db.register_metrics(&site.pages.metrics);
+    site.query.db.register_metrics(&site.pages.metrics);
     // Before anything new comes in: a queue that is new begins here.
-    reloader.forwarder.start();
+    reloader.traffic.forwarder.start();
+    watch_clock(&site.status, supervisor, stop);
+}
+
+/// Tells when the clock is set.
+pub(crate) fn watch_clock(status: &StatusState, supervisor: &Supervisor, stop: &CancellationToken) {
     supervisor.spawn("clock watch", stop, {
-        let (clock, stop) = (site.status.clock.clone(), stop.clone());
+        let (clock, stop) = (status.clock.clone(), stop.clone());
         move || clock_watch::watch(clock.clone(), stop.clone())
     });
 }
 
 /// Whose pages may read the API, and whose may change something.
-fn origins(options: &ServeOptions, external_url: &url::Url) -> Result<(Cors, Trust), ServeError> {
+pub(crate) fn origins(options: &ServeOptions, external_url: &url::Url) -> Result<(Cors, Trust), ServeError> {
     let cors = Cors::new(&options.cors_origin)?;
     let given = options.flags.is_given("web.cors.origin");
     let trusted = given
@@ -359,8 +254,8 @@ async fn follow_alertmanagers(
 }
 
 /// Reloads when asked to: by a request, by SIGHUP, by a changed file. Returns when the server is to stop.
-async fn follow_reloads(
-    reloader: &Reloader,
+pub(crate) async fn follow_reloads(
+    reloader: &impl Reload,
     status: &StatusState,
     mut requests: mpsc::Receiver<ReloadRequest>,
     mut hangups: Signal,
@@ -377,7 +272,7 @@ async fn follow_reloads(
             _ = look.tick() => (None, true),
         };
         // Before the files are read: what changes while they are is a change.
-        let now = fingerprint(&reloader.source, auto_reload).await;
+        let now = fingerprint(reloader.source(), auto_reload).await;
         if looked {
             if now == seen {
                 continue;
@@ -407,13 +302,4 @@ async fn follow_reloads(
             let _ = answer.send(outcome);
         }
     }
-}
-
-/// What tells whether the configuration's files have changed; `None` where nobody asks.
-async fn fingerprint(source: &Source, auto_reload: Option<Duration>) -> Option<u64> {
-    let path = source.config_file.clone().filter(|_| auto_reload.is_some())?;
-    let alertmanager = source.alertmanager_file.clone();
-    let read =
-        tokio::task::spawn_blocking(move || crate::config::fingerprint(&path, alertmanager.as_deref()));
-    read.await.ok()
 }

@@ -24,11 +24,30 @@ pub(crate) struct StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn new(db: &Db, source: StorageError) -> Self {
+    pub(crate) fn new(folder: &Path, source: StorageError) -> Self {
         StoreError {
-            path: db.dir().to_owned(),
+            path: folder.to_owned(),
             source,
         }
+    }
+}
+
+/// What a site asks of whichever store there is.
+pub(crate) trait Store: Send + Sync {
+    /// Damaged segments of the log that were found at the start; asked once it is read.
+    fn corruptions(&self) -> usize;
+
+    /// Why nothing can be stored at present, if so; asked once the log is read.
+    fn write_failure(&self) -> Option<String>;
+}
+
+impl Store for Db {
+    fn corruptions(&self) -> usize {
+        self.replay_report().damages.len()
+    }
+
+    fn write_failure(&self) -> Option<String> {
+        self.head().write_failure()
     }
 }
 
@@ -66,11 +85,7 @@ pub(crate) fn settings(
         0
     };
     settings.head.start_timestamps = options.features.start_timestamps;
-    settings.head.wal_compression = match options.storage.wal_compression {
-        WalCompression::None => tsdb::wal::Compression::None,
-        WalCompression::Snappy => tsdb::wal::Compression::Snappy,
-        WalCompression::Zstd => tsdb::wal::Compression::Zstd,
-    };
+    settings.head.wal_compression = options.storage.wal_compression.into();
     if options.storage.wal_segment_bytes > 0 {
         settings.head.wal_segment_bytes = options.storage.wal_segment_bytes;
     }
@@ -90,8 +105,18 @@ pub(crate) fn settings(
     Ok(settings)
 }
 
+impl From<WalCompression> for tsdb::wal::Compression {
+    fn from(compression: WalCompression) -> Self {
+        match compression {
+            WalCompression::None => Self::None,
+            WalCompression::Snappy => Self::Snappy,
+            WalCompression::Zstd => Self::Zstd,
+        }
+    }
+}
+
 /// Runs work on the store off the async threads.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
     tokio::task::spawn_blocking(work)
@@ -116,24 +141,31 @@ pub(crate) async fn open_blocks(
     }
 }
 
+/// Has a log read by `reading`; gives up when the server is to stop.
+pub(crate) async fn read_log(
+    reading: impl FnOnce() -> Result<(), StorageError> + Send + 'static,
+    progress: &ReplayProgress,
+    stop: &CancellationToken,
+) -> Result<(), StorageError> {
+    let reading = blocking(reading);
+    tokio::pin!(reading);
+    tokio::select! {
+        read = &mut reading => read,
+        () = stop.cancelled() => {
+            progress.cancel();
+            reading.await
+        }
+    }
+}
+
 /// Reads the logs; gives up when the server is to stop.
 pub(crate) async fn open_head(
     db: &Arc<Db>,
     progress: &ReplayProgress,
     stop: &CancellationToken,
 ) -> Result<(), StorageError> {
-    let opening = blocking({
-        let db = db.clone();
-        move || db.open_head()
-    });
-    tokio::pin!(opening);
-    tokio::select! {
-        opened = &mut opening => opened?,
-        () = stop.cancelled() => {
-            progress.cancel();
-            opening.await?;
-        }
-    }
+    let opened = db.clone();
+    read_log(move || opened.open_head(), progress, stop).await?;
     let report = db.replay_report();
     tracing::info!(
         series = report.series,
@@ -150,5 +182,5 @@ pub(crate) async fn close(db: &Arc<Db>) -> Result<(), StoreError> {
     let closing = db.clone();
     blocking(move || closing.close())
         .await
-        .map_err(|source| StoreError::new(db, source))
+        .map_err(|source| StoreError::new(db.dir(), source))
 }

@@ -51,6 +51,8 @@ struct AzureAdConfig {
     oauth: Option<Identity>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sdk: Option<Identity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<Certificate>,
     cloud: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
@@ -67,6 +69,18 @@ struct Identity {
     tenant_id: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     token_file_path: String,
+}
+
+/// `azuread.certificate`
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Certificate {
+    client_id: String,
+    tenant_id: String,
+    certificate_path: PathBuf,
+    #[serde(skip_serializing_if = "is_empty_path")]
+    certificate_key_path: PathBuf,
+    #[serde(skip_serializing_if = "is_off")]
+    send_certificate_chain: bool,
 }
 
 /// `google_iam`
@@ -131,6 +145,16 @@ impl AuthConfig {
         {
             google.credentials_file = folder.join(&google.credentials_file);
         }
+        let certificate = self
+            .azuread
+            .as_mut()
+            .and_then(|azuread| azuread.certificate.as_mut());
+        if let Some(certificate) = certificate {
+            certificate.certificate_path = folder.join(&certificate.certificate_path);
+            if !is_empty_path(&certificate.certificate_key_path) {
+                certificate.certificate_key_path = folder.join(&certificate.certificate_key_path);
+            }
+        }
     }
 }
 
@@ -159,10 +183,7 @@ impl SigV4Config {
 impl AzureAdConfig {
     fn read(value: Value<'_>) -> Result<Self, YamlError> {
         let mut section = value.section("azuread")?;
-        if section.has("certificate") {
-            let error = section.error_at("certificate", "certificates are not supported for azuread");
-            return Err(error.with_help("use oauth, managed_identity, workload_identity or sdk"));
-        }
+        let certificate = section.value("certificate").map(Certificate::read).transpose()?;
         let mut identity = |key: &'static str, keys: &[&'static str]| match section.value(key) {
             Some(value) => Identity::read(value, key, keys).map(Some),
             None => Ok(None),
@@ -175,6 +196,7 @@ impl AzureAdConfig {
             )?,
             oauth: identity("oauth", &["client_id", "client_secret", "tenant_id"])?,
             sdk: identity("sdk", &["tenant_id"])?,
+            certificate,
             cloud: section.get_or("cloud", "AzurePublic".to_owned())?,
             scope: section.get_or("scope", String::new())?,
         };
@@ -187,11 +209,12 @@ impl AzureAdConfig {
             &config.oauth,
             &config.sdk,
         ];
-        match methods.iter().filter(|method| method.is_some()).count() {
+        let methods = methods.iter().filter(|method| method.is_some()).count();
+        match methods + usize::from(config.certificate.is_some()) {
             0 => {
                 return Err(section.error(
-                    "must provide an Azure Managed Identity, Azure Workload Identity, Azure OAuth or Azure SDK in the \
-                     Azure AD config",
+                    "must provide an Azure Managed Identity, Azure Workload Identity, Azure OAuth, Azure Certificate or \
+                     Azure SDK in the Azure AD config",
                 ));
             }
             1 => {}
@@ -216,6 +239,15 @@ impl AzureAdConfig {
                 tenant: text(&oauth.tenant_id),
                 client: text(&oauth.client_id),
                 secret: oauth.client_secret.reveal().to_owned(),
+            };
+        }
+        if let Some(certificate) = &self.certificate {
+            return Method::Certificate {
+                tenant: text(&certificate.tenant_id),
+                client: text(&certificate.client_id),
+                certificate: certificate.certificate_path.clone(),
+                key: certificate.certificate_key_path.clone(),
+                with_chain: certificate.send_certificate_chain,
             };
         }
         if let Some(workload) = &self.workload_identity {
@@ -296,6 +328,42 @@ impl Identity {
         }
         section.finish()?;
         Ok(identity)
+    }
+}
+
+impl Certificate {
+    fn read(value: Value<'_>) -> Result<Self, YamlError> {
+        let mut section = value.section("certificate")?;
+        if section.has("certificate_password") {
+            let error = section.error_at("certificate_password", "files with a password are not read");
+            return Err(
+                error.with_help("write certificate and key as PEM without one (openssl pkcs12 -nodes)")
+            );
+        }
+        let text = |section: &mut Section<'_>, key| section.get_or(key, String::new());
+        let certificate = Certificate {
+            client_id: text(&mut section, "client_id")?,
+            tenant_id: text(&mut section, "tenant_id")?,
+            certificate_path: text(&mut section, "certificate_path")?.into(),
+            certificate_key_path: text(&mut section, "certificate_key_path")?.into(),
+            send_certificate_chain: section.get_or("send_certificate_chain", false)?,
+        };
+        for (key, is_missing) in [
+            ("client_id", certificate.client_id.is_empty()),
+            ("tenant_id", certificate.tenant_id.is_empty()),
+            ("certificate_path", is_empty_path(&certificate.certificate_path)),
+        ] {
+            if is_missing {
+                let what = format!("must provide an Azure Certificate {key} in the Azure AD config");
+                return Err(section.error_at(key, what));
+            }
+        }
+        if !looks_like_uuid(&certificate.client_id) {
+            let what = "the provided Azure Certificate client_id is invalid";
+            return Err(section.error_at("client_id", what));
+        }
+        section.finish()?;
+        Ok(certificate)
     }
 }
 

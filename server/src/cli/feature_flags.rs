@@ -21,7 +21,7 @@ pub(crate) struct FeatureFlags {
     pub(crate) otlp_native_delta: bool,
     /// Start timestamps that are pushed become samples of zero.
     pub(crate) start_zeros: bool,
-    /// Metadata that is pushed is written to the log.
+    /// Metadata of what is scraped and pushed is written to the log.
     pub(crate) metadata_records: bool,
     /// As `--config.auto-reload`.
     pub(crate) auto_reload: bool,

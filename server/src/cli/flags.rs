@@ -1,7 +1,7 @@
 //! The server's flags: one list that makes the parser, the help text, the words at the start and `/api/v1/status/flags`.
 //!
 //! Names, defaults and the `--[no-]name` form of switches are the reference's. What a flag promises stands beside it: it
-//! is served, or accepted without effect, or refused; help and log say which, and a test holds the list against what the
+//! is served, or accepted without effect; help and log say which, and a test holds the list against what the
 //! server reads.
 
 use std::fmt;
@@ -56,12 +56,10 @@ pub(crate) enum Standing {
     Served,
     /// Existing command lines have it; it has no effect here, and why.
     Accepted(&'static str),
-    /// The server does not start with it, since going on without would be unsafe or lose data: what is missing.
-    Refused(&'static str),
 }
 
 use Kind::{Duration, GoDuration, Limit, Number, Repeated, Share, Size, Switch, Text, Word};
-use Standing::{Accepted, Refused, Served};
+use Standing::{Accepted, Served};
 
 impl Flag {
     pub(super) const fn new(
@@ -168,17 +166,18 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "query.max-memory", Text(""), Served, "Most memory that the buffers of one query may take: a size like 2GB, a share like 25% of the machine's or container's memory, or 0 for no limit. A query that needs more fails alone. Default: 25%.";
     "query.max-total-memory", Text(""), Served, "Most memory that the buffers of all queries may take together, answers that are being sent included; as --query.max-memory. Default: 50%.";
     "enable-feature", Repeated(""), Served, "Comma-separated names of features to turn on: auto-reload-config, created-timestamp-zero-ingestion, exemplar-storage, extra-scrape-metrics, metadata-wal-records, promql-binop-fill-modifiers, promql-delayed-name-removal, promql-experimental-functions, promql-extended-range-selectors, promql-per-step-stats, st-storage, type-and-unit-labels, use-start-timestamps, xor2-encoding. What the reference's others do here is said at the start.";
-    "agent", Switch(false), Refused("agent mode"), "Agent mode.";
-    "storage.agent.path", Text("data-agent/"), Refused("agent mode"), "Folder of an agent's data.";
-    "storage.agent.wal-segment-size", Size("0B"), Refused("agent mode"), "Size of a segment of an agent's log.";
-    "storage.agent.wal-compression", Switch(true), Refused("agent mode"), "Compress an agent's log.";
-    "storage.agent.wal-compression-type", Word("snappy", &["snappy", "zstd"]), Refused("agent mode"), "How to compress an agent's log.";
-    "storage.agent.wal-truncate-frequency", Duration("0s"), Refused("agent mode"), "How often an agent's log is cut.";
-    "storage.agent.retention.min-time", Duration("5m"), Refused("agent mode"), "Youngest samples that an agent may forget.";
-    "storage.agent.retention.max-time", Duration("4h"), Refused("agent mode"), "Oldest samples that an agent keeps.";
-    "storage.agent.checkpoint-from-in-memory-series", Switch(false), Refused("agent mode"), "Write an agent's checkpoints from memory.";
-    "storage.agent.checkpoint-batch-size", Number("1000"), Refused("agent mode"), "Entries of an agent's checkpoint that are written together.";
-    "storage.agent.no-lockfile", Switch(false), Refused("agent mode"), "Do not lock an agent's folder.";
+    "agent", Switch(false), Served, "Be an agent: scrape, take what is pushed, and send it on by remote_write. There are no queries, rules and alerts; flags of the store, of queries, of rules and of alerts are refused.";
+    "storage.agent.path", Text("data-agent/"), Served, "Folder of an agent's data.";
+    "storage.agent.wal-segment-size", Size("0B"), Served, "Size of a segment of an agent's log, between 10MB and 256MB; 0 means 128MB.";
+    "storage.agent.wal-compression", Switch(true), Served, "Compress an agent's log.";
+    "storage.agent.wal-compression-type", Word("snappy", &["snappy", "zstd"]), Served, "How to compress an agent's log: snappy or zstd.";
+    "storage.agent.wal-truncate-frequency", Duration("0s"), Served, "How often an agent forgets series that have ended and cuts its log behind what was delivered; 0s means 2h. A log that has grown long is cut earlier.";
+    "storage.agent.retention.min-time", Duration("5m"), Served, "Samples younger than this stay in an agent's log when it is cut, and their series stay known.";
+    "storage.agent.retention.max-time", Duration("4h"), Served, "Where it is given: how long an agent keeps what was not delivered, in place of --storage.remote.spool.age.";
+    "storage.agent.max-series", Number("0"), Served, "Series that an agent may know: known ones go on, new ones are refused. 0 for no limit.";
+    "storage.agent.checkpoint-from-in-memory-series", Switch(false), Accepted("labels are not kept in memory; a checkpoint copies records"), "Write an agent's checkpoints from memory.";
+    "storage.agent.checkpoint-batch-size", Number("1000"), Accepted("a checkpoint copies records as they are"), "Entries of an agent's checkpoint that are written together.";
+    "storage.agent.no-lockfile", Switch(false), Served, "Do not lock an agent's folder.";
     "auto-gomaxprocs", Switch(true), Accepted("there is no Go runtime to steer"), "Follow the processor quota of the container.";
     "auto-gomemlimit", Switch(true), Accepted("there is no Go runtime to steer"), "Follow the memory limit of the container.";
     "auto-gomemlimit.ratio", Share("0.9"), Accepted("there is no Go runtime to steer"), "Share of the memory that the runtime may use.";
@@ -186,6 +185,27 @@ pub(crate) const FLAGS: &[Flag] = flags! {
     "log.level", Word("info", &["debug", "info", "warn", "error"]), Served, "Least severity to log: debug, info, warn or error.";
     "log.format", Word("logfmt", &["logfmt", "json"]), Served, "Form of log lines: logfmt or json.";
 };
+
+/// What a process with the server's flags is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A server.
+    Server,
+    /// An agent: it scrapes and sends on.
+    Agent,
+}
+
+/// Beginnings of the names of flags that a server alone has a use for.
+const OF_SERVER: [&str; 6] = [
+    "storage.tsdb.",
+    "storage.remote.read-",
+    "rules.",
+    "alertmanager.",
+    "query.",
+    "web.search.",
+];
+/// Those of an agent's.
+const OF_AGENT: [&str; 1] = ["storage.agent."];
 
 /// Flags of the reference's older versions, and what they are called now.
 const RENAMED: [(&str, &str); 1] = [("storage.tsdb.retention", "storage.tsdb.retention.time")];
@@ -296,9 +316,6 @@ fn help_text(flag: &Flag) -> String {
     match flag.standing {
         Served => {}
         Accepted(why) => text.push_str(&format!(" Accepted without effect: {why}.")),
-        Refused(what) => text.push_str(&format!(
-            " Refused: {what} is not in this version, and the server does not start with this flag."
-        )),
     }
     match (flag.kind, flag.kind.default_text()) {
         (Switch(true), _) => text.push_str(&format!(" On by default; --{} turns it off.", flag.negated)),
@@ -393,12 +410,25 @@ impl FlagValues {
         })
     }
 
-    /// Flags that ask for what is not there, and what that is.
-    pub(crate) fn refused(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        self.flags.iter().filter_map(|flag| match flag.standing {
-            Refused(what) if self.get(flag.name) != flag.kind.default_text() => Some((flag.name, what)),
-            _ => None,
-        })
+    /// What the flags ask for.
+    pub(crate) fn mode(&self) -> Mode {
+        match self.get("agent") {
+            "true" => Mode::Agent,
+            _ => Mode::Server,
+        }
+    }
+
+    /// Flags that were given and that a process of this kind has no use for.
+    pub(crate) fn out_of_mode(&self, mode: Mode) -> Vec<&'static str> {
+        let others: &[&str] = match mode {
+            Mode::Server => &OF_AGENT,
+            Mode::Agent => &OF_SERVER,
+        };
+        let given = self.values.iter().filter(|(_, _, given)| *given);
+        given
+            .map(|(name, ..)| *name)
+            .filter(|name| others.iter().any(|other| name.starts_with(other)))
+            .collect()
     }
 
     /// Flags that were given and have no effect, and why.

@@ -1,5 +1,6 @@
 //! The command line: what it is called as, and what it is told to do.
 
+pub(crate) mod agent_options;
 pub(crate) mod alert;
 pub(crate) mod alertmanager;
 pub(crate) mod backtest;
@@ -27,12 +28,14 @@ use std::path::Path;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::version;
-use flags::{FLAGS, Flag, FlagValues};
+use flags::{FLAGS, Flag, FlagValues, Mode};
 
 /// What to do.
 pub(crate) enum Action {
     /// Serve.
     Serve(FlagValues),
+    /// Serve as an agent.
+    Agent(FlagValues),
     /// Serve a self-contained demonstration.
     Demo(FlagValues),
     /// Try rules on stored data.
@@ -76,6 +79,7 @@ impl Action {
     pub(crate) fn logs_json(&self) -> bool {
         match self {
             Action::Serve(flags)
+            | Action::Agent(flags)
             | Action::Demo(flags)
             | Action::Alertmanager(flags)
             | Action::Pushgateway(flags) => flags.get("log.format") == "json",
@@ -147,6 +151,7 @@ const SHORT_HELP: [&str; 8] = [
 const EXAMPLES: &str = "Examples:
   narthex --config.file=prometheus.yml       serve, as Prometheus does
   narthex demo                               look around
+  narthex --agent                            scrape and send on, as Prometheus' agent does
   narthex alertmanager                       an Alertmanager alone
   narthex pushgateway                        a push gateway alone
   narthex check config prometheus.yml        before a reload
@@ -203,7 +208,7 @@ fn listen_arg() -> Arg {
 
 fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
-        Some(("serve", matches)) => Action::Serve(FlagValues::from_matches(FLAGS, matches)),
+        Some(("serve", matches)) => serving(matches),
         Some(("demo", matches)) => {
             let mut values = FlagValues::default_values(FLAGS);
             values.set(
@@ -223,7 +228,15 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("promql", matches)) => Action::Promql(promql::args(matches)),
         Some(("token", matches)) => Action::Token(token::TokenArgs::new(matches)),
         Some(("test", matches)) => Action::Test(test::args(matches)),
-        _ => Action::Serve(FlagValues::from_matches(FLAGS, matches)),
+        _ => serving(matches),
+    }
+}
+
+fn serving(matches: &ArgMatches) -> Action {
+    let flags = FlagValues::from_matches(FLAGS, matches);
+    match flags.mode() {
+        Mode::Server => Action::Serve(flags),
+        Mode::Agent => Action::Agent(flags),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use yaml::Bytes;
 
-use super::flags::{FlagValues, parse_number};
+use super::flags::{FlagValues, Mode, parse_number};
 use crate::memory::MemoryFlag;
 use crate::web::listener::Address;
 
@@ -43,14 +43,36 @@ enum OptionError {
     /// What is wrong with several parts of it together.
     #[error("{0}")]
     Said(String),
-    /// A part that this version does not have: going on without it would be worse than not starting.
-    #[error("--{flag}: {what} is not in this version; start without the flag")]
-    NotBuiltIn {
-        /// Which flag.
-        flag: &'static str,
-        /// What it asks for.
-        what: &'static str,
+    /// Flags that a server, or an agent, has no use for. Compat: the words are the reference's
+    /// (`an_agent_refuses_what_it_has_no_use_for`).
+    #[error("The following flag(s) can {} in agent mode: [{}]", verdict(*mode), quoted(flags))]
+    Mode {
+        /// What was to be started.
+        mode: Mode,
+        /// The flags.
+        flags: Vec<&'static str>,
     },
+}
+
+fn verdict(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Server => "only be used",
+        Mode::Agent => "not be used",
+    }
+}
+
+fn quoted(flags: &[&str]) -> String {
+    let flags: Vec<String> = flags.iter().map(|flag| format!("\"--{flag}\"")).collect();
+    flags.join(" ")
+}
+
+impl OptionErrors {
+    /// Whether flags were given that this kind of process has no use for.
+    pub(crate) fn is_of_mode(&self) -> bool {
+        self.0
+            .iter()
+            .any(|error| matches!(error, OptionError::Mode { .. }))
+    }
 }
 
 /// Reads single flags, and notes what is wrong with them.
@@ -81,7 +103,7 @@ impl<'f> Reader<'f> {
         }
     }
 
-    /// Notes values that are not of their flag's form, and flags that ask for what is not there. What is read below of such
+    /// Notes values that are not of their flag's form. What is read below of such
     /// a value is its type's nothing.
     fn check_forms(&mut self) {
         for (flag, value, expected) in self.flags.malformed() {
@@ -92,8 +114,13 @@ impl<'f> Reader<'f> {
                 expected,
             });
         }
-        for (flag, what) in self.flags.refused() {
-            self.errors.push(OptionError::NotBuiltIn { flag, what });
+    }
+
+    /// Notes flags that such a process has no use for.
+    pub(super) fn check_mode(&mut self, mode: Mode) {
+        let flags = self.flags.out_of_mode(mode);
+        if !flags.is_empty() {
+            self.errors.push(OptionError::Mode { mode, flags });
         }
     }
 

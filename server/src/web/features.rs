@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::answer::success_json;
 use super::state::StatusState;
 use super::status::rfc3339_nanos;
+use crate::cli::flags::Mode;
 
 /// Operators that every version of the language has.
 const OPERATORS: [&str; 32] = [
@@ -63,9 +64,13 @@ const PHRASES: [&str; 13] = [
     "without",
 ];
 
+/// What an agent has nothing of. Compat: as the reference's (`routes_of_an_agent_answer_as_the_references`).
+const OF_SERVER: [&str; 5] = ["promql", "promql_functions", "promql_operators", "rules", "tsdb"];
+
 pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response {
     let flags = &state.features;
     let promql = flags.promql;
+    let is_agent = state.flags.mode() == Mode::Agent;
     let mut operators: BTreeMap<&str, bool> = OPERATORS.iter().map(|name| (*name, true)).collect();
     operators.extend([
         ("unless", true),
@@ -92,7 +97,7 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
         ("per_step_stats", promql.per_step_stats),
         ("type_and_unit_labels", promql.type_and_unit_labels),
     ]);
-    success_json(&json!({
+    let mut features = json!({
         "api": {
             "admin": state.admin_enabled,
             "exclude_alerts": true,
@@ -111,9 +116,9 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
             "native_delta_ingestion": flags.otlp_native_delta,
         },
         "prometheus": {
-            "agent_mode": false,
+            "agent_mode": is_agent,
             "auto_reload_config": state.flags.get("config.auto-reload") == "true",
-            "server_mode": true,
+            "server_mode": !is_agent,
             "stringlabels": true,
         },
         "promql": phrases,
@@ -138,7 +143,11 @@ pub(crate) async fn features(State(state): State<Arc<StatusState>>) -> Response 
             "xor2_encoding": true,
         },
         "ui": { "ui_v2": false, "ui_v3": false },
-    }))
+    });
+    if is_agent && let Some(sections) = features.as_object_mut() {
+        sections.retain(|name, _| !OF_SERVER.contains(&name.as_str()));
+    }
+    success_json(&features)
 }
 
 /// Names of what is there whatever the flags say.

@@ -1,6 +1,7 @@
 //! The HTTP side: the API, the pages, and what they share.
 
 mod admin;
+pub(crate) mod agent;
 mod alerting;
 pub(crate) mod alertmanager;
 mod answer;
@@ -36,7 +37,7 @@ mod targets;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{FromRef, Request};
 use axum::handler::Handler;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -54,7 +55,7 @@ use http_metrics::HttpMetrics;
 use listener::WholeQuery;
 pub(crate) use metrics_page::AskedMetrics;
 use paths::Paths;
-use state::Site;
+use state::{PageState, Site, StartState};
 pub(crate) use status::OWN_VERSION;
 
 /// Where the API lies.
@@ -66,15 +67,15 @@ const READ: Needs = Needs::One(Scope::Read);
 const ADMIN: Needs = Needs::One(Scope::Admin);
 
 /// Routes and their patterns, which tell what a path that is nearly one of them means, and label what is counted.
-struct Routes {
+struct Routes<S = Site> {
     /// In front of all.
     prefix: String,
-    router: Router<Site>,
+    router: Router<S>,
     /// With the prefix.
     patterns: Vec<String>,
 }
 
-impl Routes {
+impl<S: Clone + Send + Sync + 'static> Routes<S> {
     fn new(prefix: String) -> Self {
         Routes {
             prefix,
@@ -83,7 +84,7 @@ impl Routes {
         }
     }
 
-    fn add(mut self, pattern: &str, needs: Needs, methods: MethodRouter<Site>) -> Self {
+    fn add(mut self, pattern: &str, needs: Needs, methods: MethodRouter<S>) -> Self {
         // Not nested: a nested "/" would stand for the prefix without its slash.
         let pattern = format!("{}{pattern}", self.prefix);
         self.router = self.router.route(&pattern, guarded(needs, methods));
@@ -91,11 +92,18 @@ impl Routes {
         self
     }
 
-    fn map(self, change: impl FnOnce(Router<Site>) -> Router<Site>) -> Self {
+    fn map(self, change: impl FnOnce(Router<S>) -> Router<S>) -> Self {
         Routes {
             router: change(self.router),
             ..self
         }
+    }
+
+    /// These and others.
+    fn and(mut self, others: Routes<S>) -> Self {
+        self.patterns.extend(others.patterns);
+        self.router = self.router.merge(others.router);
+        self
     }
 }
 
@@ -103,22 +111,42 @@ impl Routes {
 /// it is.
 pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Guard>>) -> Router {
     let trust = Arc::new(trust);
-    let prefix = site.pages.prefix.clone();
-    let api = api_routes(&site, cors.clone(), &trust);
-    let pushed = push::routes(&site, &cors, &trust);
-    let mut routes = page_routes(&site, &trust);
-    if let Some(folder) = site.pages.user_assets.clone() {
+    let base = push::Base {
+        push: &site.push,
+        start: &site.start,
+        prefix: &site.pages.prefix,
+        admin: site.admin.enabled,
+        cors: &cors,
+        trust: &trust,
+    };
+    let routes = page_routes(&site, &trust)
+        .and(api_routes(&site, cors.clone(), &trust))
+        .and(push::routes(base));
+    let pages = site.pages.clone();
+    with_surroundings(routes, &pages, cors, guard, |inside| {
+        alertmanager::add_to(inside, site.alertmanager.clone(), &pages.prefix).with_state(site)
+    })
+}
+
+/// What every site with this API has around its routes: files of the user's, counting, answers where no route is, paths that
+/// are nearly right. `finish` gives the routes what they answer from.
+fn with_surroundings<S: Clone + Send + Sync + 'static>(
+    mut routes: Routes<S>,
+    pages: &PageState,
+    cors: Cors,
+    guard: Option<Arc<Guard>>,
+    finish: impl FnOnce(Router<S>) -> Router,
+) -> Router {
+    let prefix = pages.prefix.clone();
+    if let Some(folder) = pages.user_assets.clone() {
         routes = routes.map(|router| assets::add_to(router, &prefix, folder));
         routes
             .patterns
             .extend(assets::PATTERNS.map(|pattern| format!("{prefix}{pattern}")));
     }
-    routes
-        .patterns
-        .extend(api.patterns.into_iter().chain(pushed.patterns));
-    let counted = HttpMetrics::new(&site.pages.metrics, &prefix, &routes.patterns);
+    let counted = HttpMetrics::new(&pages.metrics, &prefix, &routes.patterns);
     let paths = Arc::new(Paths {
-        prefix: prefix.clone(),
+        prefix,
         patterns: routes.patterns,
         tree: API,
     });
@@ -138,14 +166,11 @@ pub(crate) fn router(site: Site, cors: Cors, trust: Trust, guard: Option<Arc<Gua
     };
     let inside = routes
         .router
-        .merge(api.router)
-        .merge(pushed.router)
         .layer(middleware::from_fn_with_state(counted, http_metrics::layer))
         .fallback(nowhere);
-    let inside = alertmanager::add_to(inside, site.alertmanager.clone(), &prefix).with_state(site);
     // Before routes are looked for, paths are cleaned: a layer of routes would come too late.
     let cleaned = Router::new()
-        .fallback_service(inside)
+        .fallback_service(finish(inside))
         .layer(middleware::from_fn_with_state(paths, paths::layer));
     match guard {
         Some(guard) => cleaned.layer(middleware::from_fn_with_state(guard, auth::layer)),
@@ -192,10 +217,11 @@ where
 }
 
 /// A route that answers GET and POST.
-fn get_and_post<H, T>(handler: H) -> MethodRouter<Site>
+fn get_and_post<H, T, S>(handler: H) -> MethodRouter<S>
 where
-    H: Handler<T, Site> + Clone,
+    H: Handler<T, S> + Clone,
     T: 'static,
+    S: Clone + Send + Sync + 'static,
 {
     const ALLOWED: &str = "GET, OPTIONS, POST";
     let both = get(handler.clone()).post(handler);
@@ -203,10 +229,11 @@ where
 }
 
 /// A route that changes something: POST and PUT, from no foreign page.
-fn post_and_put<H, T>(trust: &Arc<Trust>, handler: H) -> MethodRouter<Site>
+fn post_and_put<H, T, S>(trust: &Arc<Trust>, handler: H) -> MethodRouter<S>
 where
-    H: Handler<T, Site> + Clone,
+    H: Handler<T, S> + Clone,
     T: 'static,
+    S: Clone + Send + Sync + 'static,
 {
     let both = post(handler.clone()).put(handler);
     let both = both.layer(middleware::from_fn_with_state(trust.clone(), cross_site::layer));
@@ -220,10 +247,11 @@ fn post_only(trust: &Arc<Trust>, handler: MethodRouter<Site>) -> MethodRouter<Si
 }
 
 /// The same, with a text of its own for GET.
-fn lifecycle<H, T>(trust: &Arc<Trust>, handler: H) -> MethodRouter<Site>
+fn lifecycle<H, T, S>(trust: &Arc<Trust>, handler: H) -> MethodRouter<S>
 where
-    H: Handler<T, Site> + Clone,
+    H: Handler<T, S> + Clone,
     T: 'static,
+    S: Clone + Send + Sync + 'static,
 {
     const ALLOWED: &str = "GET, OPTIONS, POST, PUT";
     let both = post(handler.clone()).put(handler);
@@ -245,11 +273,7 @@ fn page_routes(site: &Site, trust: &Arc<Trust>) -> Routes {
         .add("/", READ, get_only(pages::home))
         .add("/graph", READ, get_and_head(pages::graph))
         .add("/version", READ, get_only(status::version))
-        .add(
-            "/metrics",
-            READ,
-            get_only(metrics_page::metrics).layer(CompressionLayer::new().no_deflate()),
-        )
+        .add("/metrics", READ, own_metrics())
         .add(
             "/federate",
             READ,
@@ -264,7 +288,7 @@ fn page_routes(site: &Site, trust: &Arc<Trust>) -> Routes {
     for path in bundle::PAGES {
         let page = get_and_head(bundle::page);
         let page = match path {
-            "/query" => push::influx::beside_page(site, page),
+            "/query" if site.push.ways.influx => push::influx::beside_page(page),
             _ => page,
         };
         routes = routes.add(path, READ, page);
@@ -272,6 +296,15 @@ fn page_routes(site: &Site, trust: &Arc<Trust>) -> Routes {
     // What is loaded says nothing of what is stored: whoever may come in may have it.
     let assets = get_and_head(bundle::asset).layer(CompressionLayer::new());
     routes.add(bundle::ASSETS, ANY, assets)
+}
+
+/// `/metrics`: what is counted here.
+fn own_metrics<S>() -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Arc<PageState>: FromRef<S>,
+{
+    get_only(metrics_page::metrics).layer(CompressionLayer::new().no_deflate())
 }
 
 fn api_routes(site: &Site, cors: Cors, trust: &Arc<Trust>) -> Routes {
@@ -308,12 +341,19 @@ fn api_routes(site: &Site, cors: Cors, trust: &Arc<Trust>) -> Routes {
         // Compat: these are never compressed.
         .add("/status/walreplay", READ, get_only(status::wal_replay))
         .add("/notifications", READ, get_only(features::notifications))
-        .map(|router| {
-            router
-                .layer(middleware::from_fn(options_and_vary))
-                .layer(middleware::from_fn_with_state(site.start.clone(), readiness::layer))
-                .layer(middleware::from_fn_with_state(cors, cors::layer))
-        })
+        .map(|router| as_api(router, &site.start, cors))
+}
+
+/// Routes of the API: they wait for the log, and pages of others may read them.
+fn as_api<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    start: &Arc<StartState>,
+    cors: Cors,
+) -> Router<S> {
+    router
+        .layer(middleware::from_fn(options_and_vary))
+        .layer(middleware::from_fn_with_state(start.clone(), readiness::layer))
+        .layer(middleware::from_fn_with_state(cors, cors::layer))
 }
 
 /// Answers OPTIONS, and says in `Vary` what answers depend on.

@@ -30,12 +30,13 @@ pub(super) async fn ready(State(state): State<Arc<StartState>>) -> Response {
     if !*state.ready.borrow() || state.stop.is_cancelled() {
         return unavailable(&state);
     }
-    if let Some(why) = state.db.head().write_failure() {
-        let text = format!("Prometheus Server is not Ready: nothing can be stored: {why}\n");
+    let name = state.calls_itself;
+    if let Some(why) = state.store.write_failure() {
+        let text = format!("{name} is not Ready: nothing can be stored: {why}\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
     // Compat: the text is the reference's; probes that compare it exist (api-shapes/root_-_ready).
-    (StatusCode::OK, "Prometheus Server is Ready.\n").into_response()
+    (StatusCode::OK, format!("{name} is Ready.\n")).into_response()
 }
 
 /// Compat: as the reference refuses whatever it cannot answer yet.

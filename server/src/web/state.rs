@@ -18,6 +18,7 @@ use super::{AskedMetrics, FederationMetrics};
 use crate::cli::flags::FlagValues;
 use crate::queries::Queries;
 use crate::reload::{ConfigStatus, ReloadRequest};
+use crate::storage::Store;
 
 /// The states of all areas.
 #[derive(Clone)]
@@ -38,7 +39,7 @@ pub(crate) struct Site {
 /// Queries and searches of the index.
 pub(crate) struct QueryState {
     pub(crate) storage: Arc<dyn Queryable>,
-    /// Exemplars are behind no door of their own.
+    /// Exemplars, and what there is to say of head and blocks, are behind no door of their own.
     pub(crate) db: Arc<tsdb::db::Db>,
     pub(crate) engine: Arc<promql::engine::Engine>,
     pub(crate) queries: Arc<Queries>,
@@ -82,7 +83,7 @@ pub(crate) struct StatusState {
     pub(crate) features: FeatureFlags,
     pub(crate) lifecycle_enabled: bool,
     pub(crate) admin_enabled: bool,
-    pub(crate) db: Arc<tsdb::db::Db>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) start_ms: i64,
 }
@@ -110,7 +111,9 @@ pub(crate) struct StartState {
     /// How long a query waits for that, where it needs what is in them.
     pub(crate) patience: Duration,
     pub(crate) stop: CancellationToken,
-    pub(crate) db: Arc<tsdb::db::Db>,
+    pub(crate) store: Arc<dyn Store>,
+    /// What probes are told that this is.
+    pub(crate) calls_itself: &'static str,
 }
 
 /// Pages for people, and our own metrics.

@@ -10,7 +10,7 @@ use tsdb::db::Stat;
 
 use super::answer::{ApiError, blocking, success_json};
 use super::params::Params;
-use super::state::{StartState, StatusState};
+use super::state::{QueryState, StartState, StatusState};
 use crate::version::{REFERENCE, REVISION};
 
 /// Largest `limit` of the statistics.
@@ -60,7 +60,7 @@ pub(crate) async fn runtime_info(State(state): State<Arc<StatusState>>) -> Respo
         "serverTime": rfc3339_nanos(state.clock.now_ms()),
         "reloadConfigSuccess": status.reload_success,
         "lastConfigTime": rfc3339_seconds(status.last_reload_ms),
-        "corruptionCount": state.db.replay_report().damages.len(),
+        "corruptionCount": state.store.corruptions(),
         "goroutineCount": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "GOMAXPROCS": cores,
         // Compat: the reference's largest limit, which means none.
@@ -95,7 +95,7 @@ pub(crate) async fn wal_replay(State(state): State<Arc<StartState>>) -> Response
     success_json(&json!({ "min": min, "max": max, "current": current }))
 }
 
-pub(crate) async fn tsdb(State(state): State<Arc<StatusState>>, params: Params) -> Response {
+pub(crate) async fn tsdb(State(state): State<Arc<QueryState>>, params: Params) -> Response {
     let limit = match params.get("limit") {
         "" => STATS_LIMIT_DEFAULT,
         text => match text.parse() {
@@ -113,7 +113,7 @@ pub(crate) async fn tsdb(State(state): State<Arc<StatusState>>, params: Params) 
     }
 }
 
-fn head_statistics(state: &StatusState, limit: usize) -> Value {
+fn head_statistics(state: &QueryState, limit: usize) -> Value {
     let head = state.db.head_status(model::labels::METRIC_NAME, limit);
     json!({
         "headStats": {
@@ -137,7 +137,7 @@ fn stats(stats: &[Stat]) -> Vec<Value> {
         .collect()
 }
 
-pub(crate) async fn blocks(State(state): State<Arc<StatusState>>) -> Response {
+pub(crate) async fn blocks(State(state): State<Arc<QueryState>>) -> Response {
     let metas: Vec<_> = state.db.blocks().iter().map(|block| block.meta()).collect();
     success_json(&json!({ "blocks": metas.iter().map(|meta| &**meta).collect::<Vec<_>>() }))
 }

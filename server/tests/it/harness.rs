@@ -153,6 +153,19 @@ impl Server {
         Server::start_alone(own_program(), folder, args).await
     }
 
+    /// Starts an agent, and waits until it is ready.
+    pub(crate) async fn start_agent(folder: &Path, config: &str, more_args: &[&str]) -> Server {
+        std::fs::write(folder.join("agent.yml"), config).expect("configuration");
+        let mut args = vec![
+            "--agent".to_owned(),
+            format!("--config.file={}", folder.join("agent.yml").display()),
+            format!("--storage.agent.path={}", folder.join("data-agent").display()),
+            "--web.enable-lifecycle".to_owned(),
+        ];
+        args.extend(more_args.iter().map(|arg| (*arg).to_owned()));
+        Server::start_alone(own_program(), folder, args).await
+    }
+
     /// Starts what `args` begin with, and waits until it is ready.
     pub(crate) async fn start_alone(program: PathBuf, folder: &Path, mut args: Vec<String>) -> Server {
         let address = format!("127.0.0.1:{}", free_port());

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "tests say how much agrees")]
 
+mod agent;
 mod alertmanager;
 mod alerts;
 mod amtool;

@@ -12,8 +12,6 @@ use crate::harness::{Server, http_client};
 
 /// Ways in of `push/status`, by their paths.
 const PATHS: [&str; 2] = ["/api/v1/write", "/api/v1/otlp/v1/metrics"];
-/// Servers of `push/status` that are not started, and why.
-const NOT_STARTED: [(&str, &str); 1] = [("agent", "there is no agent mode")];
 /// Cases of `push/remote-write` that are about HTTP alone.
 const ABOUT_HTTP: [&str; 4] = ["/headers/", "/method-", "/path-", "/disabled"];
 /// Cases that are about what queries show; that the rest is stored as it should is tested in `remote`.
@@ -47,12 +45,12 @@ async fn ways_in_are_switched_on_by_their_flags() {
     let rows = lines(&folder.join("answers.jsonl.gz"));
     let mut compared = 0;
     for (name, setup) in &servers {
-        if NOT_STARTED.iter().any(|(not, _)| not == name) {
-            continue;
-        }
         let folder = tempfile::tempdir().expect("folder");
         let flags: Vec<&str> = setup.flags.iter().map(String::as_str).collect();
-        let server = Server::start(folder.path(), &setup.config, &flags).await;
+        let server = match flags.first() {
+            Some(&"--agent") => Server::start_agent(folder.path(), &setup.config, &flags[1..]).await,
+            _ => Server::start(folder.path(), &setup.config, &flags).await,
+        };
         let of_server = rows.iter().filter(|row| row["server"] == **name);
         for row in of_server.filter(|row| PATHS.iter().any(|path| row["path"] == *path)) {
             check(&server, row).await;

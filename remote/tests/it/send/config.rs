@@ -96,7 +96,20 @@ fn credentials_of_clouds_are_read_and_never_shown() {
         ),
         (
             "azuread: {certificate: {}}",
-            Err("certificates are not supported"),
+            Err("must provide an Azure Certificate client_id"),
+        ),
+        (
+            "azuread: {certificate: {client_id: x, tenant_id: t, certificate_path: c.pem}}",
+            Err("the provided Azure Certificate client_id is invalid"),
+        ),
+        (
+            "azuread: {certificate: {certificate_password: s3cret}}",
+            Err("files with a password are not read"),
+        ),
+        (
+            "azuread: {certificate: {client_id: 00000000-0000-0000-0000-000000000000, tenant_id: t, \
+             certificate_path: c.pem, send_certificate_chain: true}}",
+            Ok("azuread"),
         ),
         ("google_iam: {credentials_file: key.json}", Ok("google_iam")),
         ("queue_config: {capacity: 0}", Err("capacity must be positive")),

@@ -14,7 +14,7 @@ use narthex_remote::send::{Answer, Answering, Target, Written};
 use parking_lot::Mutex;
 
 use super::message::read;
-use super::setup::{Around, TestClock, configured, open};
+use super::setup::{Around, SPOOL, TestClock, configured, open};
 use model::clock::Clock;
 
 /// Rounds with seeds of their own.
@@ -124,7 +124,8 @@ async fn round(seed: u64, kills: bool) -> u64 {
     for life in 0..LIVES {
         let around = Around {
             files: Arc::new(cursors.clone()),
-            db: db.clone(),
+            log: db.clone(),
+            spool: SPOOL,
             clock: clock.clone(),
             registry: metrics::Registry::new(),
             families: Arc::new(Vec::new),

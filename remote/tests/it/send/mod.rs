@@ -3,6 +3,8 @@
 mod config;
 mod kills;
 mod message;
+mod metrics;
+mod queues;
 mod receiver;
 mod recorded;
 mod setup;

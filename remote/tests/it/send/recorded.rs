@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::message::{batch_of, families, read};
 use super::receiver::{Asked, Receiver, Said};
-use super::setup::{Around, BASE_MS, TestClock, append, configured, metric, open};
+use super::setup::{Around, BASE_MS, SPOOL, TestClock, append, configured, metric, open};
 
 /// Headers that every connection has its own of, or that say who sends.
 const OWN_HEADERS: [&str; 5] = [
@@ -336,7 +336,8 @@ async fn replay(run: &Value, all: &[Value]) {
     }
     let around = Around {
         files: Arc::new(MemFiles::new()),
-        db: db.clone(),
+        log: db.clone(),
+        spool: SPOOL,
         clock,
         registry: metrics::Registry::new(),
         families: Arc::new(move || told.clone()),

@@ -9,6 +9,7 @@ use files::Files;
 use metrics::Registry;
 use model::clock::Clock;
 use model::labels::{Labels, NameScheme};
+use model::log::Log;
 use model::storage::{AppendBatch, AppendOutcome, Appender};
 use narthex_remote::send::{Families, Forwarder, Options, RemoteWriteConfig, SPOOL_AGE, SPOOL_BYTES};
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ use tsdb::db::Db;
 /// When tests begin.
 pub(super) const BASE_MS: i64 = 1_760_000_000_000;
 pub(super) const DATA: &str = "data";
+/// What is kept of the log where nothing is said.
+pub(super) const SPOOL: (u64, Duration) = (SPOOL_BYTES, SPOOL_AGE);
 
 /// The runtime's time, beginning at [`BASE_MS`].
 pub(super) struct TestClock(Instant);
@@ -60,7 +63,9 @@ pub(super) fn append(db: &Db, batch: &AppendBatch) {
 
 pub(super) struct Around {
     pub(super) files: Arc<dyn Files>,
-    pub(super) db: Arc<Db>,
+    pub(super) log: Arc<dyn Log>,
+    /// Most bytes of the log that are kept, and for how long.
+    pub(super) spool: (u64, Duration),
     pub(super) clock: Arc<dyn Clock>,
     pub(super) registry: Registry,
     pub(super) families: Families,
@@ -74,13 +79,13 @@ impl Around {
         Forwarder::new(Options {
             files: self.files.clone(),
             dir: DATA.into(),
-            log: self.db.clone(),
+            log: self.log.clone(),
             clock: self.clock.clone(),
             registry: self.registry.clone(),
             machine,
             flush_deadline: Duration::from_secs(60),
-            spool_bytes: SPOOL_BYTES,
-            spool_age: SPOOL_AGE,
+            spool_bytes: self.spool.0,
+            spool_age: self.spool.1,
             families: self.families.clone(),
             type_and_unit_labels: self.type_and_unit_labels,
         })

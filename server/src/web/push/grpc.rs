@@ -24,7 +24,7 @@ use super::otlp::text;
 use super::{BODY_BYTES_MAX, PushError, PushState, WRITE};
 use crate::web::auth::scope::guarded;
 use crate::web::guard::Guard;
-use crate::web::state::Site;
+use crate::web::state::StartState;
 use crate::web::{auth, readiness};
 
 /// The one method.
@@ -87,14 +87,14 @@ impl CallError {
 }
 
 /// All that is answered on the address. `guard` says who has to say who it is.
-pub(crate) fn router(site: Site, guard: Option<Arc<Guard>>) -> Router {
-    let ready = middleware::from_fn_with_state(site.start.clone(), readiness::layer);
+pub(crate) fn router(push: Arc<PushState>, start: Arc<StartState>, guard: Option<Arc<Guard>>) -> Router {
+    let ready = middleware::from_fn_with_state(start, readiness::layer);
     let methods = guarded(WRITE, post(export).layer(ready));
     let unknown = || async { failed(Code::Unimplemented, "only the export of metrics is served here") };
     let router = Router::new()
         .route(EXPORT, methods)
         .fallback(unknown)
-        .with_state(site);
+        .with_state(push);
     match guard {
         Some(guard) => router.layer(middleware::from_fn_with_state(guard, auth::layer)),
         None => router,

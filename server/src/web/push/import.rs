@@ -16,9 +16,8 @@ use super::{BODY_BYTES_MAX, Base, PushState, Routes, WRITE};
 const PATH: &str = "/import/prometheus";
 
 /// Adds the route to those of a server's API.
-pub(super) fn add_to(routes: Routes, base: Base<'_>) -> Routes {
-    let site = base.site;
-    match site.push.ways.import || site.admin.enabled {
+pub(super) fn add_to<S: Clone + Send + Sync + 'static>(routes: Routes<S>, base: Base<'_>) -> Routes<S> {
+    match base.push.ways.import || base.admin {
         true => routes.add(PATH, WRITE, base.post(import)),
         false => {
             let pattern = format!("{}{PATH}", routes.prefix);

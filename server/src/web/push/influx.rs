@@ -21,7 +21,6 @@ use crate::web::answer::json_response;
 use crate::web::auth::scope::guarded;
 use crate::web::form;
 use crate::web::listener::query_of;
-use crate::web::state::Site;
 
 /// Where lines are written to, behind whatever prefix.
 const WRITES: [&str; 4] = ["/write", "/api/v2/write", "/influx/write", "/influx/api/v2/write"];
@@ -35,10 +34,9 @@ const STREAM_MODE: HeaderName = HeaderName::from_static("stream-mode");
 const VERSION: [(&str, &str); 1] = [("x-influxdb-version", "1.8.0")];
 
 /// Adds the routes to those of a server.
-pub(super) fn add_to(mut routes: Routes, base: Base<'_>) -> Routes {
-    let Base { site, .. } = base;
-    let prefix = &site.pages.prefix;
-    let on = site.push.ways.influx;
+pub(super) fn add_to<S: Clone + Send + Sync + 'static>(mut routes: Routes<S>, base: Base<'_>) -> Routes<S> {
+    let prefix = base.prefix;
+    let on = base.push.ways.influx;
     for path in WRITES {
         let methods = match on {
             true => base.post(write),
@@ -64,11 +62,11 @@ pub(super) fn add_to(mut routes: Routes, base: Base<'_>) -> Routes {
 }
 
 /// The page `/query`, where agents also ask for databases: by a parameter that the page does not have, or by POST.
-pub(in crate::web) fn beside_page(site: &Site, page: MethodRouter<Site>) -> MethodRouter<Site> {
-    match site.push.ways.influx {
-        true => page.layer(middleware::from_fn(query_or_page)),
-        false => page,
-    }
+pub(in crate::web) fn beside_page<S>(page: MethodRouter<S>) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    page.layer(middleware::from_fn(query_or_page))
 }
 
 async fn query_or_page(request: Request, next: Next) -> Response {

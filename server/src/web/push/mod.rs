@@ -29,7 +29,7 @@ use model::storage::Appender;
 use remote::write::Receiver;
 
 use super::auth::scope::{Needs, Scope};
-use super::state::Site;
+use super::state::StartState;
 use super::{API, Cors, Routes, Trust, answer, cross_site, readiness, refuse_head};
 use answer::{ApiError, RequestEnded};
 use body::BodyError;
@@ -183,46 +183,51 @@ fn plain(status: StatusCode, text: impl Into<axum::body::Body>) -> Response {
 }
 
 /// The ways in.
-pub(super) fn routes(site: &Site, cors: &Cors, trust: &Arc<Trust>) -> Routes {
-    let base = Base { site, cors, trust };
-    let write = match site.push.write.clone() {
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(base: Base<'_>) -> Routes<S> {
+    let write = match base.push.write.clone() {
         Some(receiver) => base.post(move |state, request| write::write(state, receiver, request)),
         None => base.off("remote write", "web.enable-remote-write-receiver"),
     };
-    let routes = Routes::new(format!("{}{API}", site.pages.prefix))
+    let routes = Routes::new(format!("{}{API}", base.prefix))
         .add("/write", WRITE, write)
         .add(
             "/otlp/v1/metrics",
             WRITE,
-            match site.push.otlp_http {
+            match base.push.otlp_http {
                 true => base.post(otlp::export),
                 false => base.off("otlp write", "web.enable-otlp-receiver"),
             },
         );
     let routes = influx::add_to(import::add_to(routes, base), base);
-    gateway::add_to(routes, site, trust)
+    gateway::add_to(routes, base)
 }
 
-/// What routes are made of.
+/// What routes are made of, whichever site they are of.
 #[derive(Clone, Copy)]
-struct Base<'s> {
-    site: &'s Site,
-    cors: &'s Cors,
-    trust: &'s Arc<Trust>,
+pub(super) struct Base<'s> {
+    pub(super) push: &'s Arc<PushState>,
+    pub(super) start: &'s Arc<StartState>,
+    /// In front of everything, without a slash at its end.
+    pub(super) prefix: &'s str,
+    /// Whether administrative actions are allowed.
+    pub(super) admin: bool,
+    pub(super) cors: &'s Cors,
+    pub(super) trust: &'s Arc<Trust>,
 }
 
 impl Base<'_> {
     /// A route that takes POST: once the log is read, and from no foreign page, since a page may send bytes of no type without
     /// asking for leave. Compat: answers bear no headers but their own (`push/status`).
-    fn post<H, T>(self, handler: H) -> MethodRouter<Site>
+    fn post<H, T, S>(self, handler: H) -> MethodRouter<S>
     where
-        H: Handler<T, Site>,
+        H: Handler<T, Arc<PushState>>,
         T: 'static,
+        S: Clone + Send + Sync + 'static,
     {
         let cors = self.cors.clone();
         post(handler)
             .layer(middleware::from_fn_with_state(
-                self.site.start.clone(),
+                self.start.clone(),
                 readiness::layer,
             ))
             .layer(middleware::from_fn_with_state(
@@ -231,10 +236,15 @@ impl Base<'_> {
             ))
             .options(move |headers: HeaderMap| async move { cors.preflight(&headers) })
             .fallback(|| refuse_head("OPTIONS, POST"))
+            .with_state(self.push.clone())
     }
 
     /// One that is switched off. Compat: the words are the reference's (`push/status`).
-    fn off(self, what: &'static str, flag: &'static str) -> MethodRouter<Site> {
+    fn off<S: Clone + Send + Sync + 'static>(
+        self,
+        what: &'static str,
+        flag: &'static str,
+    ) -> MethodRouter<S> {
         let text = move || async move {
             let text = format!("{what} receiver needs to be enabled with --{flag}\n");
             plain(StatusCode::NOT_FOUND, text)

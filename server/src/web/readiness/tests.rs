@@ -23,7 +23,8 @@ fn state(folder: &std::path::Path) -> Arc<StartState> {
         progress: Arc::default(),
         patience: std::time::Duration::from_secs(120),
         stop: CancellationToken::new(),
-        db: Arc::new(db.expect("a store")),
+        store: Arc::new(db.expect("a store")),
+        calls_itself: "Prometheus Server",
     })
 }
 

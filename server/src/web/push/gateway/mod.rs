@@ -22,11 +22,10 @@ use remote::gateway::{BodyError, Gateway, GroupKey, KeyError, Push, PushError as
 
 pub(crate) use expose::{GatewayBody, own_families};
 
-use super::{Intake, plain};
+use super::{Base, Intake, plain};
 use crate::web::auth::scope::{Scope, guarded_methods};
-use crate::web::cross_site::{self, Trust};
+use crate::web::cross_site;
 use crate::web::listener::query_of;
-use crate::web::state::Site;
 use crate::web::{ADMIN, READ, Routes, form, methods, paths};
 
 /// Where groups lie, behind whatever prefix.
@@ -128,14 +127,14 @@ fn count_groups(gateway: &Arc<Gateway>, registry: &Registry) {
 }
 
 /// Adds the gateway's routes to those of a server's API.
-pub(super) fn add_to(api: Routes, site: &Site, trust: &Arc<Trust>) -> Routes {
-    let below = format!("{}{GROUPS}{{*rest}}", site.pages.prefix);
-    let Some(state) = &site.push.gateway else {
+pub(super) fn add_to<S: Clone + Send + Sync + 'static>(api: Routes<S>, base: Base<'_>) -> Routes<S> {
+    let below = format!("{}{GROUPS}{{*rest}}", base.prefix);
+    let Some(state) = &base.push.gateway else {
         return api.map(|router| router.route(&below, MethodRouter::new().fallback(off)));
     };
-    let own = middleware::from_fn_with_state(trust.clone(), cross_site::layer);
+    let own = middleware::from_fn_with_state(base.trust.clone(), cross_site::layer);
     let mut api = api.add("/metrics", READ, list(state.clone()));
-    if site.admin.enabled {
+    if base.admin {
         api = api.add("/admin/wipe", ADMIN, wiping(state.clone()).layer(own.clone()));
     }
     let mut api = api.map(|router| router.route(&below, groups(state.clone()).layer(own)));
